@@ -1,0 +1,1 @@
+"""Everything that runs outside the hospital: sampling, style transfer, data sets, validation."""

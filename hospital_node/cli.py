@@ -1,0 +1,24 @@
+"""The program `hospital-node`: from a folder of images and masks to a signed bundle of generators."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hospital_node.commands import approve, audit, export, ingest, policy, report, status, train
+from sharekit import command_line
+
+DESCRIPTION = "Train, audit, approve and export generators inside the hospital; no image leaves."
+COMMANDS = {
+    "ingest": ingest,
+    "train": train,
+    "audit": audit,
+    "policy": policy,
+    "approve": approve,
+    "export": export,
+    "report": report,
+    "status": status,
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return command_line.main("hospital-node", DESCRIPTION, COMMANDS, argv)

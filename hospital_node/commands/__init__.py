@@ -1,0 +1,1 @@
+"""One module per sub-command: `SUMMARY`, `configure(parser)`, `run(args, output)`."""

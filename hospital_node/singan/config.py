@@ -1,0 +1,54 @@
+"""Training settings: the published ones (`paper`), and the named departures from them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """Every setting that changes what is learnt. Law: `from_json(to_json(x)) == x`.
+
+    The defaults are the published method's: Thambawita et al., PLOS ONE 2022, on SinGAN's settings (Shaham et
+    al., ICCV 2019, supplementary material).
+    """
+
+    max_side: int = 250  # pixels, long side of the finest scale
+    min_side: int = 25  # pixels, short side of the coarsest scale
+    scale_factor: float = 0.75  # re-solved so that the coarsest short side is min_side
+    iterations: int = 2000  # per scale
+    discriminator_steps: int = 3  # per iteration
+    generator_steps: int = 3  # per iteration, each one an update
+    base_channels: int = 32
+    max_channels: int = 128
+    channel_doubling: int = 4  # scales between doublings of the channels
+    learning_rate: float = 5e-4  # Adam
+    beta1: float = 0.5  # Adam
+    beta2: float = 0.999  # Adam
+    decay_at: float = 0.8  # share of the iterations after which the learning rate drops
+    decay_factor: float = 0.1
+    gradient_penalty: float = 0.1  # WGAN-GP lambda
+    reconstruction_weight: float = 10.0
+    noise_amplitude: float = 0.1  # times the RMSE of the upsampled reconstruction; 1 at scale 0
+    redraw_z_star: bool = False
+    """Draw the scale-0 reconstruction noise anew every iteration, as the authors' code does."""
+
+    def to_json(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    @staticmethod
+    def from_json(value: Mapping[str, Any]) -> TrainingConfig:
+        return TrainingConfig(**value)
+
+
+PROFILES: Mapping[str, TrainingConfig] = {
+    "paper": TrainingConfig(redraw_z_star=True),
+    "private": TrainingConfig(),
+    "quick": TrainingConfig(
+        max_side=64, iterations=200, discriminator_steps=1, generator_steps=1, max_channels=32
+    ),
+}
+DEFAULT_PROFILE = "private"

@@ -1,0 +1,1 @@
+"""Versioned JSON Schemas (draft 2020-12) of every file that leaves a node."""

@@ -1,0 +1,15 @@
+"""The program `sharekit`: keys, verification and the demo."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sharekit import command_line
+from sharekit.commands import demo, inspect, keys, verify
+
+DESCRIPTION = "Keys, verification and inspection of bundles, and a demonstration of both sides."
+COMMANDS = {"keys": keys, "verify": verify, "inspect": inspect, "demo": demo}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return command_line.main("sharekit", DESCRIPTION, COMMANDS, argv)

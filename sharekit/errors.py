@@ -1,0 +1,98 @@
+"""The whole error tree; every class has one exit code.
+
+An error names the file or item it is about, what was expected, what was found, and what to do next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+
+class SharekitError(Exception):
+    """Base of every error that Sharekit raises on purpose.
+
+    Args:
+        item: the file, image, option or generator that the error is about.
+        expected: what should have been there.
+        found: what was there instead.
+        next_step: what the reader should do now.
+    """
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, item: object, *, expected: str, found: str, next_step: str) -> None:
+        self.item = str(item)
+        self.expected = expected
+        self.found = found
+        self.next_step = next_step
+        super().__init__(f"{self.item}: expected {expected}, found {found}. Next: {next_step}")
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Keyword-only arguments do not survive the default pickling that Ray uses between processes.
+        return _rebuild, (type(self), self.item, self.expected, self.found, self.next_step)
+
+    def to_json(self) -> Mapping[str, str | int]:
+        return {
+            "error": type(self).__name__,
+            "exit_code": self.exit_code,
+            "item": self.item,
+            "expected": self.expected,
+            "found": self.found,
+            "next_step": self.next_step,
+        }
+
+
+def _rebuild(cls: type[SharekitError], item: str, expected: str, found: str, next_step: str) -> SharekitError:
+    return cls(item, expected=expected, found=found, next_step=next_step)
+
+
+class UsageError(SharekitError):
+    """An option or argument makes no sense. (argparse exits with the same code.)"""
+
+    exit_code = 2
+
+
+class InputError(SharekitError):
+    """An input file or folder is missing, broken, too large or of the wrong kind."""
+
+    exit_code = 3
+
+
+class VerificationError(SharekitError):
+    """A signature, digest, schema or ONNX rule does not hold: the file must not be used."""
+
+    exit_code = 4
+
+
+class PolicyError(SharekitError):
+    """The node's policy, audit or approval does not allow the release."""
+
+    exit_code = 5
+
+
+class DependencyError(SharekitError):
+    """An optional package, provider, device or weights file that this command needs is not there."""
+
+    exit_code = 6
+
+
+class PartialFailureError(SharekitError):
+    """Some images failed, each with its reason; the others are done."""
+
+    exit_code = 7
+
+
+class NodeStateError(SharekitError):
+    """The node is not in the state that the command needs (not ingested, locked, disk full)."""
+
+    exit_code = 8
+
+
+class ExposureError(SharekitError):
+    """Something real was found in what would leave, or something of the node listens to the network."""
+
+    exit_code = 9
+
+
+INTERRUPTED_EXIT_CODE = 130

@@ -1,0 +1,178 @@
+"""Files are written whole or not at all, and read once with a size cap."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from sharekit.errors import InputError, VerificationError
+
+MAX_JSON_BYTES = 16 * 2**20
+MAX_JSON_DEPTH = 32
+
+
+def _fsync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_bytes(path: Path, data: bytes, *, mode: int = 0o644) -> None:
+    """Write `data` to `path` atomically: temporary file beside it, fsync, rename, fsync of the folder.
+
+    `mode` is the permission of the finished file, before the process's umask.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _fsync_directory(path.parent)
+
+
+def write_text(path: Path, text: str, *, mode: int = 0o644) -> None:
+    """`write_bytes` in UTF-8."""
+    write_bytes(path, text.encode(), mode=mode)
+
+
+def dump_json(value: Any) -> bytes:
+    """UTF-8 JSON with sorted keys, two-space indentation and a final newline: equal values, equal bytes.
+
+    Raises:
+        ValueError: NaN or an infinity, which JSON cannot hold.
+    """
+    return (json.dumps(value, sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def write_json(path: Path, value: Any, *, mode: int = 0o644) -> None:
+    """`write_bytes` of `dump_json`."""
+    write_bytes(path, dump_json(value), mode=mode)
+
+
+def parse_json(data: bytes, item: object) -> Any:
+    """Parse JSON from an untrusted source: UTF-8, no duplicate keys, no NaN, bounded length and depth.
+
+    Raises:
+        VerificationError: naming `item`, when any of these does not hold.
+    """
+
+    def refuse(found: str, expected: str = "strict JSON (RFC 8259) in UTF-8") -> VerificationError:
+        return VerificationError(
+            item, expected=expected, found=found, next_step="fetch the file again from its source"
+        )
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        keys = [key for key, _ in pairs]
+        if len(set(keys)) != len(keys):
+            duplicate = next(key for key in keys if keys.count(key) > 1)
+            raise refuse(f"the key {duplicate!r} twice in one object", "every key once")
+        return dict(pairs)
+
+    def constant(name: str) -> Any:
+        raise refuse(f"the number {name}")
+
+    if len(data) > MAX_JSON_BYTES:
+        raise refuse(f"{len(data)} bytes", f"at most {MAX_JSON_BYTES} bytes")
+    try:
+        value = json.loads(data.decode("utf-8"), object_pairs_hook=unique, parse_constant=constant)
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise refuse(f"{type(error).__name__}: {error}") from None
+    _check_depth(value, refuse)
+    return value
+
+
+def _check_depth(value: Any, refuse: Any) -> None:
+    level = [value]
+    for _ in range(MAX_JSON_DEPTH):
+        level = [
+            child
+            for node in level
+            if isinstance(node, dict | list)
+            for child in (node.values() if isinstance(node, dict) else node)
+        ]
+        if not level:
+            return
+    raise refuse(f"nesting deeper than {MAX_JSON_DEPTH}", f"at most {MAX_JSON_DEPTH} levels")
+
+
+def read_bytes(path: Path, *, max_bytes: int) -> bytes:
+    """Read a regular file once, refusing links, devices and anything longer than `max_bytes`.
+
+    Raises:
+        InputError: missing, not a regular file, unreadable, or too long.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise InputError(
+            path,
+            expected="a readable regular file",
+            found=error.strerror or type(error).__name__,
+            next_step="check the path and its permissions",
+        ) from None
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise InputError(
+                path,
+                expected="a regular file",
+                found="a folder, device or pipe",
+                next_step="name the file itself",
+            )
+        data = file.read(max_bytes + 1)
+    if len(data) > max_bytes:
+        raise InputError(
+            path,
+            expected=f"at most {max_bytes} bytes",
+            found="a longer file",
+            next_step="use a smaller file",
+        )
+    return data
+
+
+@contextlib.contextmanager
+def new_directory(path: Path, *, mode: int = 0o755) -> Iterator[Path]:
+    """Fill a temporary folder beside `path`; it gets the name `path` only when the block ends without error.
+
+    Raises:
+        InputError: `path` exists already.
+    """
+    if path.exists() or path.is_symlink():
+        raise InputError(
+            path,
+            expected="a path that does not exist yet",
+            found="something there",
+            next_step="remove it or choose another path",
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    temporary.mkdir(mode=mode)
+    try:
+        yield temporary
+        for folder, _, names in os.walk(temporary):
+            for name in names:
+                descriptor = os.open(Path(folder) / name, os.O_RDONLY)
+                try:
+                    os.fsync(descriptor)
+                finally:
+                    os.close(descriptor)
+            _fsync_directory(Path(folder))
+        temporary.rename(path)
+        _fsync_directory(path.parent)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
