@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from sharekit.errors import UsageError
+
 
 @dataclass(frozen=True)
 class TrainingConfig:
@@ -35,6 +37,24 @@ class TrainingConfig:
     noise_amplitude: float = 0.1  # times the RMSE of the upsampled reconstruction; 1 at scale 0
     redraw_z_star: bool = False
     """Draw the scale-0 reconstruction noise anew every iteration, as the authors' code does."""
+
+    def __post_init__(self) -> None:
+        positive = (
+            "max_side",
+            "min_side",
+            "iterations",
+            "discriminator_steps",
+            "generator_steps",
+            "base_channels",
+        )
+        for name in positive:
+            if getattr(self, name) < 1:
+                raise UsageError(
+                    f"training setting {name}",
+                    expected="at least 1",
+                    found=str(getattr(self, name)),
+                    next_step="correct the setting",
+                )
 
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
