@@ -171,7 +171,7 @@ def run_chain(networks: Sequence[Generator], amplitudes: Sequence[float], noise:
 def sample(
     generator: TrainedGenerator, noise: Sequence[NDArray[np.float32]], device: str = "cpu"
 ) -> NDArray[np.float32]:
-    """Run the trained pyramid in torch, on noise as `GeneratorSpec.noise` draws it: `(N, C, H, W)`, unclipped."""
+    """Run the trained pyramid in torch on noise as `GeneratorSpec.noise` draws it: `(N, C, H, W)`."""
     networks = [from_arrays(scale).to(device) for scale in generator.scales]
     amplitudes = [scale.noise_amplitude for scale in generator.scales]
     tensors = [torch.from_numpy(z).to(device) for z in noise]
