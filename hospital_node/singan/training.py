@@ -17,7 +17,8 @@ from torch import Tensor
 
 from hospital_node.singan import checkpoint
 from hospital_node.singan.config import TrainingConfig
-from hospital_node.singan.losses import critic_loss, gradient_penalty, reconstruction_loss, rmse
+from hospital_node.singan.critic import critic_gradients
+from hospital_node.singan.losses import reconstruction_loss, rmse
 from hospital_node.singan.networks import (
     Discriminator,
     Generator,
@@ -279,8 +280,12 @@ class _ScaleTraining:
         else:
             initialise(self.generator, random)
             initialise(self.discriminator, random)
-        self.generator.to(training.device).train().requires_grad_(True)
-        self.discriminator.to(training.device).train()
+        # Channels-last reaches twice the rate of NCHW in oneDNN once a batch has more than one picture.
+        for network in (self.generator, self.discriminator):
+            network.to(training.device).to(memory_format=torch.channels_last).train()
+        self.generator.requires_grad_(True)
+        # Its gradients are written by hand, and the generator's go through it to the picture alone.
+        self.discriminator.requires_grad_(False)
         self.generator_optimiser = self._adam(self.generator)
         self.discriminator_optimiser = self._adam(self.discriminator)
 
@@ -362,18 +367,13 @@ class _ScaleTraining:
             fake = self.generator(noise, previous)
         random = self.training._random(f"mix/{self.number}", draw)
         mix = torch.rand((1, 1, 1, 1), generator=random, device=real.device)
-        self.discriminator_optimiser.zero_grad(set_to_none=True)
-        loss = critic_loss(self.discriminator, real, fake)
-        penalty = gradient_penalty(self.discriminator, real, fake, mix)
-        (loss + self.config.gradient_penalty * penalty).backward()
+        losses = critic_gradients(self.discriminator, real, fake, mix, self.config.gradient_penalty)
         self.discriminator_optimiser.step()
-        return loss.detach()
+        return losses.critic
 
     def _update_generator(self, image: int, noise: Tensor, previous: Tensor) -> Tensor:
         self.generator_optimiser.zero_grad(set_to_none=True)
-        self.discriminator.requires_grad_(False)
         adversarial = -self.discriminator(self.generator(noise, previous)).mean()
-        self.discriminator.requires_grad_(True)
         rebuilt_from = self.previous_reconstructions[image]
         if self.number == 0:
             z = expand_noise(self.z_star[image], self.training.channels)

@@ -1,0 +1,100 @@
+"""The engine's mathematics against the plain float64 reference."""
+
+import pytest
+import torch
+
+from hospital_node.singan.critic import critic_gradients
+from hospital_node.singan.networks import ConvStack, Discriminator, Generator, initialise
+from hospital_node.singan.pyramid import resize, upsample
+from tests.hospital_node.singan import reference
+
+SIZES = [(15, 17), (16, 23), (24, 21)]
+
+
+def _random_network(network: ConvStack, seed: int) -> ConvStack:
+    """Away from the start, where biases are zero and everything is small."""
+    random = torch.Generator().manual_seed(seed)
+    initialise(network, random)
+    with torch.no_grad():
+        for convolution, norm in network.layers:
+            convolution.weight.mul_(5)
+            convolution.bias.normal_(generator=random)
+            if norm is not None:
+                norm.bias.normal_(generator=random)
+    return network.double()
+
+
+def _as_reference(network: ConvStack) -> reference.Network:
+    convolutions = [convolution for convolution, _ in network.layers]
+    norms = [norm for _, norm in network.layers if norm is not None]
+
+    def copies(parameters):
+        return [parameter.detach().clone().requires_grad_(True) for parameter in parameters]
+
+    return reference.Network(
+        copies(c.weight for c in convolutions),
+        copies(c.bias for c in convolutions),
+        copies(n.weight for n in norms),
+        copies(n.bias for n in norms),
+    )
+
+
+def _gradients(network: ConvStack) -> list[torch.Tensor]:
+    convolutions = [convolution for convolution, _ in network.layers]
+    norms = [norm for _, norm in network.layers if norm is not None]
+    parameters = [
+        *(c.weight for c in convolutions),
+        *(c.bias for c in convolutions),
+        *(n.weight for n in norms),
+        *(n.bias for n in norms),
+    ]
+    return [parameter.grad for parameter in parameters]
+
+
+def _pictures(count: int, size: tuple[int, int], seed: int = 0) -> list[torch.Tensor]:
+    random = torch.Generator().manual_seed(seed)
+    return list(torch.randn((count, 4, *size), generator=random, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("penalty_weight", [0.0, 0.1, 10.0])
+def test_critic_gradients_agree_with_the_reference(size, penalty_weight):
+    critic = _random_network(Discriminator(4, 6), 1)
+    real, fake = _pictures(2, size)
+    expected_loss, expected = reference.critic_objective(
+        real, fake, 0.3, _as_reference(critic), penalty_weight
+    )
+    losses = critic_gradients(
+        critic, real[None], fake[None], torch.full((1, 1, 1, 1), 0.3, dtype=torch.float64), penalty_weight
+    )
+    torch.testing.assert_close(losses.critic + penalty_weight * losses.penalty, expected_loss.detach())
+    for found, wanted in zip(_gradients(critic), expected, strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_generator_gradients_agree_with_the_reference(size):
+    generator, critic = _random_network(Generator(4, 6), 2), _random_network(Discriminator(4, 6), 3)
+    noise, previous, z_star, rebuilt_from, real = _pictures(5, size)
+    _, expected = reference.generator_objective(
+        noise, previous, z_star, rebuilt_from, real, _as_reference(generator), _as_reference(critic), 10.0
+    )
+    adversarial = -critic(generator(noise[None], previous[None])).mean()
+    rebuilt = generator(z_star[None], rebuilt_from[None])
+    (adversarial + 10.0 * ((rebuilt - real) ** 2).mean()).backward()
+    for found, wanted in zip(_gradients(generator), expected, strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("size", [(12, 30), (31, 17)])
+def test_pyramid_resizing_agrees_with_the_reference(size):
+    picture = _pictures(1, (40, 44))[0].clamp(-1, 1)
+    expected = reference.resize_picture(picture, *size, -0.5, antialias=True).clamp(-1, 1)
+    torch.testing.assert_close(resize(picture[None], *size)[0], expected, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("size", [(20, 24), (19, 31)])
+def test_upsampling_agrees_with_the_reference(size):
+    picture = _pictures(1, (15, 18))[0]
+    expected = reference.resize_picture(picture, *size, -0.75, antialias=False)
+    torch.testing.assert_close(upsample(picture[None], *size)[0], expected, rtol=0, atol=1e-9)
