@@ -97,7 +97,7 @@ def train(
     """
     _check_tensors(tensors, layout)
     torch.set_num_threads(threads)
-    training = _Training(tensors, layout, config, generator_id, checkpoint_dir, seed, torch.device(device))
+    training = Training(tensors, layout, config, generator_id, checkpoint_dir, seed, torch.device(device))
     while len(training.scales) < training.scale_count:
         training.train_scale(on_progress, should_stop)
     return TrainedGenerator(training.spec, profile, config, tuple(training.scales))
@@ -115,7 +115,7 @@ def _check_tensors(tensors: Sequence[NDArray[np.float32]], layout: ChannelLayout
     )
 
 
-class _Training:
+class Training:
     """The state between scales: what is trained, what is frozen, and the reconstructions so far."""
 
     def __init__(
@@ -199,7 +199,7 @@ class _Training:
     ) -> None:
         """Train the next scale to its end and freeze it."""
         number = len(self.scales)
-        scale = _ScaleTraining(self, number)
+        scale = ScaleTraining(self, number)
         if self.running is not None:
             scale.load_state(self.running)
             self.running = None
@@ -222,7 +222,7 @@ class _Training:
         self._freeze(scale)
         self._save(None)
 
-    def _freeze(self, scale: _ScaleTraining) -> None:
+    def _freeze(self, scale: ScaleTraining) -> None:
         if not all(bool(p.isfinite().all()) for p in scale.generator.state_dict().values()):
             raise DivergedError(
                 f"scale {scale.number}",
@@ -241,10 +241,10 @@ class _Training:
         self.scales.append(to_arrays(generator, scale.noise_amplitude))
 
 
-class _ScaleTraining:
+class ScaleTraining:
     """Two networks learning one scale."""
 
-    def __init__(self, training: _Training, number: int) -> None:
+    def __init__(self, training: Training, number: int) -> None:
         self.training = training
         self.config = training.config
         self.number = number
@@ -282,7 +282,7 @@ class _ScaleTraining:
             initialise(self.discriminator, random)
         # Channels-last reaches twice the rate of NCHW in oneDNN once a batch has more than one picture.
         for network in (self.generator, self.discriminator):
-            network.to(training.device).to(memory_format=torch.channels_last).train()
+            network.to(training.device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
         self.generator.requires_grad_(True)
         # Its gradients are written by hand, and the generator's go through it to the picture alone.
         self.discriminator.requires_grad_(False)

@@ -18,7 +18,7 @@ PAD = 5
 
 @dataclass(frozen=True)
 class Network:
-    """Five layers: `weights[l]` (out, in, 3, 3), `biases[l]` (out,); `gammas[l]`, `betas[l]` for the first four."""
+    """Five layers: `weights[l]` (out, in, 3, 3), `biases[l]` (out,); the first four `gammas`, `betas`."""
 
     weights: list[Tensor]
     biases: list[Tensor]
