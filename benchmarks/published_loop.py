@@ -1,8 +1,8 @@
 """The published training loop, in our own words, to measure ourselves against.
 
 One picture at a time; the critic sees real, fake and the point between in three passes and autograd derives
-the gradient penalty; the lower generators run again for every critic step; each iteration makes `generator_steps`
-passes of the generator and one update, since the optimiser's step stands outside the inner loop.
+the gradient penalty; the lower generators run again for every critic step; an iteration makes
+`generator_steps` passes of the generator and one update, since the optimiser steps outside the inner loop.
 """
 
 from __future__ import annotations

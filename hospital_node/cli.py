@@ -21,4 +21,4 @@ COMMANDS = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    return command_line.main("hospital-node", DESCRIPTION, COMMANDS, argv)
+    return command_line.main("hospital-node", DESCRIPTION, COMMANDS, argv, extra="hospital")

@@ -13,6 +13,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
@@ -68,20 +69,23 @@ def missing_package(name: str, extra: str) -> DependencyError:
 
 
 def main(
-    program: str, description: str, commands: Mapping[str, ModuleType], argv: Sequence[str] | None = None
+    program: str,
+    description: str,
+    commands: Mapping[str, ModuleType],
+    argv: Sequence[str] | None = None,
+    *,
+    extra: str | None = None,
 ) -> int:
-    """Parse `argv`, run one sub-command and return the exit code."""
+    """Parse `argv`, run one sub-command and return the exit code.
+
+    `extra` names what to install when a command imports a package that is not there.
+    """
     # Whatever a library prints or writes must not be readable by others on a shared machine.
     os.umask(0o077)
     parser = build_parser(program, description, commands)
     args = parser.parse_args(argv)
     try:
         return commands[args.command].run(args, Output(args.format)) or 0
-    except SharekitError as error:
-        if args.verbose:
-            traceback.print_exc()
-        _print_error(error, args.format)
-        return error.exit_code
     except KeyboardInterrupt:
         print("interrupted; run the same command again to go on", file=sys.stderr)
         return INTERRUPTED_EXIT_CODE
@@ -90,14 +94,25 @@ def main(
     except Exception as error:
         if args.verbose:
             traceback.print_exc()
-        fault = SharekitError(
-            f"{program} {args.command}",
-            expected="no fault in the program",
-            found=f"{type(error).__name__}: {error}",
-            next_step="run again with --verbose and report the traceback",
-        )
-        _print_error(fault, args.format)
-        return fault.exit_code
+        told = _told(error, f"{program} {args.command}", extra)
+        _print_error(told, args.format)
+        return told.exit_code
+
+
+def _told(error: Exception, item: str, extra: str | None) -> SharekitError:
+    """Any exception as one that says what to do next."""
+    if isinstance(error, SharekitError):
+        return error
+    if isinstance(error, ModuleNotFoundError) and error.name and extra:
+        package = error.name.partition(".")[0]
+        if find_spec(package) is None:
+            return missing_package(package, extra)
+    return SharekitError(
+        item,
+        expected="no fault in the program",
+        found=f"{type(error).__name__}: {error}",
+        next_step="run again with --verbose and report the traceback",
+    )
 
 
 def build_parser(
@@ -117,14 +132,34 @@ def build_parser(
             name,
             help=module.SUMMARY,
             description=module.SUMMARY,
-            formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+            formatter_class=_HelpFormatter,
         )
         module.configure(sub)
-        sub.add_argument(
-            "--format", choices=["text", "json"], default="text", help="how the result is printed on stdout"
-        )
-        sub.add_argument("--verbose", action="store_true", help="show tracebacks", default=False)
+        add_output_options(sub)
     return parser
+
+
+def add_output_options(parser: argparse.ArgumentParser, *, nested: bool = False) -> None:
+    """`--format` and `--verbose`; `nested` below a sub-command, whose choice must not be undone."""
+    parser.add_argument(
+        "--format",
+        choices=["text", "json"],
+        default=argparse.SUPPRESS if nested else "text",
+        help="how the result is printed on stdout",
+    )
+    parser.add_argument(
+        "--verbose",
+        action="store_true",
+        default=argparse.SUPPRESS if nested else False,
+        help="show tracebacks",
+    )
+
+
+class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
+    """Shows the defaults that say something: not those of flags and of options without one."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return action.help if action.default in (None, False) else super()._get_help_string(action)
 
 
 def _print_error(error: SharekitError, form: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import secrets
 import shutil
@@ -86,12 +87,20 @@ def parse_json(data: bytes, item: object) -> Any:
     def constant(name: str) -> Any:
         raise refuse(f"the number {name}")
 
+    def finite(text: str) -> float:
+        number = float(text)
+        return number if math.isfinite(number) else constant(f"{text:.20}")
+
     if len(data) > MAX_JSON_BYTES:
         raise refuse(f"{len(data)} bytes", f"at most {MAX_JSON_BYTES} bytes")
     try:
-        value = json.loads(data.decode("utf-8"), object_pairs_hook=unique, parse_constant=constant)
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise refuse(f"{type(error).__name__}: {error}") from None
+        text = data.decode("utf-8")
+        value = json.loads(text, object_pairs_hook=unique, parse_constant=constant, parse_float=finite)
+        if "\\ud" in text.lower():
+            # Half of a surrogate pair is a string that can be neither printed nor written again.
+            json.dumps(value, ensure_ascii=False).encode()
+    except (ValueError, RecursionError) as error:
+        raise refuse(f"{type(error).__name__}: {error}"[:300]) from None
     _check_depth(value, refuse)
     return value
 
@@ -125,14 +134,15 @@ def read_bytes(path: Path, *, max_bytes: int) -> bytes:
             found=error.strerror or type(error).__name__,
             next_step="check the path and its permissions",
         ) from None
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise InputError(
+            path,
+            expected="a regular file",
+            found="a folder, device or pipe",
+            next_step="name the file itself",
+        )
     with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise InputError(
-                path,
-                expected="a regular file",
-                found="a folder, device or pipe",
-                next_step="name the file itself",
-            )
         data = file.read(max_bytes + 1)
     if len(data) > max_bytes:
         raise InputError(

@@ -1,11 +1,75 @@
-"""Placeholder until written."""
+"""`hospital-node ingest`: a folder of images and masks into the node."""
 
-SUMMARY = "ingest"
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sharekit.command_line import Output
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from hospital_node.intake.ingest import Refusal
+
+SUMMARY = "take a folder of images and masks into a node, made when it is not there"
 
 
-def configure(parser):
-    pass
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--data",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="folder with images/ and masks/ (or masks/CLASS/): PNG, JPEG or TIFF, paired by name",
+    )
+    parser.add_argument("--node", type=Path, required=True, metavar="NODE", help="the node's folder")
+    parser.add_argument(
+        "--hospital", metavar="NAME", help="name that bundles will carry; fixed when the node is made"
+    )
 
 
-def run(args, output):
-    raise NotImplementedError
+def run(args: argparse.Namespace, output: Output) -> int:
+    """Exit 0 when something usable is in the node, whatever was refused; 3 when nothing of the folder is."""
+    from rich.markup import escape
+
+    from hospital_node.intake import ingest
+    from hospital_node.intake.pairing import list_files
+    from hospital_node.node import Node
+    from sharekit.errors import InputError
+    from sharekit.progress import reporter
+
+    # A wrong --data must not leave an empty node behind.
+    list_files(args.data)
+    node = Node.create_or_open(args.node, args.hospital)
+    with reporter("ingest", unit="images") as on_progress:
+        report = ingest(args.data, node, on_progress)
+    output.result(
+        {"node": str(args.node), "hospital": node.hospital, **report.to_json()},
+        f"{report.ingested} ingested, {report.known} known already, {len(report.refused)} refused",
+        *([_table(report.refused)] if report.refused else []),
+        *(escape(f"skipped: {path}") for path in report.skipped),
+        *([f"next: hospital-node train --node {escape(str(args.node))}"] if report.usable else []),
+    )
+    if not report.usable:
+        raise InputError(
+            args.data,
+            expected="at least one usable pair of an image and its masks",
+            found=f"none; {len(report.refused)} refused",
+            next_step="correct what the list of refusals says, then ingest again",
+        )
+    return 0
+
+
+def _table(refusals: Iterable[Refusal]) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("refused", "expected", "found", "next")
+    for refusal in refusals:
+        table.add_row(
+            Text(refusal.path), Text(refusal.expected), Text(refusal.found), Text(refusal.next_step)
+        )
+    return table

@@ -1,11 +1,54 @@
-"""Placeholder until written."""
+"""`hospital-node policy`: show or change what may leave, and who may approve."""
 
-SUMMARY = "policy"
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from sharekit.command_line import Output
+
+SUMMARY = "show or change the release policy: limits of the audit, approvers, privacy budget"
 
 
-def configure(parser):
-    pass
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--node", type=Path, required=True, help="the node's folder")
+    parser.add_argument(
+        "--approver", type=Path, metavar="PUB", help="public key of a person who may approve releases"
+    )
+    parser.add_argument("--name", help="that person's name or office")
+    parser.add_argument(
+        "--set",
+        nargs="+",
+        default=[],
+        metavar="KEY=VALUE",
+        dest="settings",
+        help="settings to change; they are named in the result",
+    )
 
 
-def run(args, output):
-    raise NotImplementedError
+def run(args: argparse.Namespace, output: Output) -> None:
+    from hospital_node.node import Node
+    from hospital_node.release.policy import Approver, load_or_create_policy, save_policy
+    from hospital_node.release.words import policy_table
+    from sharekit.errors import UsageError
+    from sharekit.keys import PublicKey
+
+    node = Node.open(args.node)
+    policy = load_or_create_policy(node.policy_path)
+    if (args.approver is None) != (args.name is None):
+        raise UsageError(
+            "--approver",
+            expected="--approver PUB together with --name NAME",
+            found="one of them alone",
+            next_step="give both",
+        )
+    changed = policy
+    if args.approver is not None:
+        key = PublicKey.load(args.approver)
+        changed = changed.with_approver(Approver(args.name, key.pem().decode()))
+    for assignment in args.settings:
+        changed = changed.with_setting(assignment)
+    if changed != policy:
+        with node.training_lock():
+            save_policy(node.policy_path, changed)
+    output.result({**changed.to_json(), "sha256": changed.digest}, policy_table(changed))

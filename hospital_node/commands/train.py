@@ -1,11 +1,123 @@
-"""Placeholder until written."""
+"""`hospital-node train`: one generator for every ingested image."""
 
-SUMMARY = "train"
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from pathlib import Path
+
+from rich.markup import escape
+
+from hospital_node.pool.options import PoolOptions, TrainingReport
+from hospital_node.singan.config import DEFAULT_PROFILE, PROFILES, TrainingConfig
+from sharekit.command_line import Output
+from sharekit.errors import PartialFailureError, UsageError
+
+SUMMARY = "train a generator on every ingested image; the same command again goes on after an interruption"
 
 
-def configure(parser):
-    pass
+def configure(parser: argparse.ArgumentParser) -> None:
+    defaults = PoolOptions()
+    parser.add_argument("--node", type=Path, required=True, metavar="NODE", help="the node's folder")
+    parser.add_argument("--profile", choices=PROFILES, default=DEFAULT_PROFILE, help="settings of the method")
+    parser.add_argument(
+        "--iterations", type=int, metavar="N", help="iterations of each scale, instead of the profile's"
+    )
+    parser.add_argument(
+        "--max-side",
+        type=int,
+        metavar="PIXELS",
+        help="long side of the finest scale, instead of the profile's",
+    )
+    parser.add_argument(
+        "--address",
+        default=defaults.address,
+        help="join this Ray cluster (`auto` or ip:port; with its token) instead of running a closed Ray here",
+    )
+    parser.add_argument(
+        "--gpus",
+        type=float,
+        default=defaults.gpus,
+        metavar="F",
+        help="share of a GPU for each image, 0 for the CPU (left out: a whole GPU where there is one)",
+    )
+    parser.add_argument(
+        "--actors",
+        type=int,
+        default=defaults.actors,
+        metavar="N",
+        help="images trained at once (left out: as many as CPUs and GPUs allow)",
+    )
+    parser.add_argument(
+        "--cpus-per-actor",
+        type=int,
+        default=defaults.cpus_per_actor,
+        metavar="N",
+        help="CPU threads for each image",
+    )
+    parser.add_argument(
+        "--max-attempts",
+        type=int,
+        default=defaults.max_attempts,
+        metavar="N",
+        help="deaths of its worker after which an image is quarantined",
+    )
+    parser.add_argument(
+        "--restart",
+        action="store_true",
+        help="train interrupted, failed and quarantined images from the beginning",
+    )
 
 
-def run(args, output):
-    raise NotImplementedError
+def run(args: argparse.Namespace, output: Output) -> int:
+    """Train, print the report; exit code 7 when images of the node have failed."""
+    from hospital_node.node import Node
+    from hospital_node.pool.driver import train_node
+    from sharekit import progress
+
+    config = _config(args)
+    options = PoolOptions(args.address, args.actors, args.cpus_per_actor, args.gpus, args.max_attempts)
+    node = Node.open(args.node)
+    with progress.reporter("train", unit="% of the work") as on_progress:
+        report = train_node(
+            node, args.profile, config, options, restart=args.restart, on_progress=on_progress
+        )
+    output.result(report.to_json(), *_describe(report))
+    if report.interrupted:
+        raise KeyboardInterrupt
+    if report.failed or report.quarantined:
+        raise PartialFailureError(
+            args.node,
+            expected="a generator for every image",
+            found=f"{len(report.failed)} failed and {len(report.quarantined)} quarantined",
+            next_step="read the reasons above; `--restart` tries these images again from the beginning",
+        )
+    return 0
+
+
+def _config(args: argparse.Namespace) -> TrainingConfig:
+    """The profile's settings with the overrides; a generator's record holds them all."""
+    profile = PROFILES[args.profile]
+    changes = {"iterations": args.iterations, "max_side": args.max_side}
+    for name, least in (("iterations", 1), ("max_side", profile.min_side)):
+        if changes[name] is not None and changes[name] < least:
+            raise UsageError(
+                f"--{name.replace('_', '-')}",
+                expected=f"at least {least}",
+                found=str(changes[name]),
+                next_step="give a larger number",
+            )
+    return dataclasses.replace(
+        profile, **{name: value for name, value in changes.items() if value is not None}
+    )
+
+
+def _describe(report: TrainingReport) -> list[str]:
+    lines = [
+        f"[bold]{report.trained}[/] trained, {report.waiting} waiting, {len(report.failed)} failed, "
+        f"{len(report.quarantined)} quarantined; {report.seconds:g} s, "
+        f"{report.iterations_per_second:g} iterations a second"
+    ]
+    for state, reasons in (("failed", report.failed), ("quarantined", report.quarantined)):
+        lines += [f"  {image}  {state}: {escape(reason)}" for image, reason in reasons.items()]
+    return lines

@@ -1,11 +1,107 @@
-"""Placeholder until written."""
+"""`sharekit inspect`: what does a bundle say of itself? Claims only, unless a key is given."""
 
-SUMMARY = "inspect"
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sharekit.command_line import Output
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from sharekit.manifest import Manifest
+
+SUMMARY = "show what a bundle says that it holds; unverified unless --key is given"
+UNVERIFIED = "unverified"
 
 
-def configure(parser):
-    pass
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="the bundle's folder or zip")
+    parser.add_argument(
+        "--key",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="PUB",
+        help="verify with this public key first",
+    )
 
 
-def run(args, output):
-    raise NotImplementedError
+def run(args: argparse.Namespace, output: Output) -> None:
+    from rich.markup import escape
+
+    from sharekit.bundle import read_claims, verify_bundle
+    from sharekit.keys import PublicKey
+
+    if args.key:
+        bundle = verify_bundle(args.bundle, [PublicKey.load(path) for path in args.key])
+        manifest, lengths, verdict = bundle.manifest, bundle.container.lengths, bundle.verdict
+        heading = f"[bold green]{verdict}[/]  (key {bundle.fingerprint})"
+    else:
+        manifest, lengths = read_claims(args.bundle)
+        verdict = UNVERIFIED
+        heading = "[bold red]UNVERIFIED[/]: anyone could have written what follows; give --key to verify"
+    output.result(
+        {"verdict": verdict, "manifest": manifest.to_json(), "lengths": dict(lengths)},
+        heading,
+        f"{escape(manifest.hospital)}, release {manifest.release}, "
+        f"{manifest.created:%Y-%m-%d} to {manifest.expires:%Y-%m-%d}",
+        _generators(manifest),
+        _files(lengths),
+        _needs(manifest),
+    )
+
+
+def _generators(manifest: Manifest) -> Table:
+    table = _table("Generators")
+    table.add_column("id", no_wrap=True)
+    table.add_column("draws")
+    table.add_column("audit")
+    for entry in manifest.generators:
+        spec = entry.spec
+        image = "RGB" if spec.layout.image_channels == 3 else "grey"
+        _add_row(
+            table,
+            spec.id,
+            f"{spec.width}x{spec.height} {image} + {', '.join(spec.layout.mask_classes)}\n"
+            f"{entry.profile}, ONNX error {entry.parity.max_abs_difference:.0e}",
+            entry.verdict,
+        )
+    return table
+
+
+def _files(lengths: Mapping[str, int]) -> Table:
+    table = _table("Files")
+    table.add_column("path", overflow="fold")
+    table.add_column("bytes", justify="right")
+    for name in sorted(lengths):
+        _add_row(table, name, f"{lengths[name]:,}")
+    return table
+
+
+def _needs(manifest: Manifest) -> str:
+    from rich.markup import escape
+
+    needs = manifest.dependencies
+    style = f"style statistics of {needs.features.name}" if needs.features else "no style statistics"
+    limits = manifest.limits
+    return (
+        f"ONNX opset {needs.onnx_opset}, IR {needs.onnx_ir_version}; noise {escape(needs.noise_scheme)}; "
+        f"{escape(style)}; at most {limits.max_side} pixels a side, {limits.max_batch} samples a batch"
+    )
+
+
+def _table(title: str) -> Table:
+    from rich.table import Table
+
+    return Table(title=title, title_justify="left", show_edge=False)
+
+
+def _add_row(table: Table, *cells: Any) -> None:
+    from rich.text import Text
+
+    # Text, because a claim must not be able to bring its own markup.
+    table.add_row(*(Text(str(cell)) for cell in cells))

@@ -1,11 +1,60 @@
-"""Placeholder until written."""
+"""`sharekit verify`: is this bundle, as a whole, what a pinned key signed?"""
 
-SUMMARY = "verify"
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from sharekit.command_line import Output
+
+SUMMARY = "verify a bundle's signature, digests, schemas and generators with a pinned key"
 
 
-def configure(parser):
-    pass
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="the bundle's folder or zip")
+    parser.add_argument(
+        "--key",
+        type=Path,
+        action="append",
+        required=True,
+        metavar="PUB",
+        help="public key of the hospital, PEM; repeat it to allow one of several",
+    )
 
 
-def run(args, output):
-    raise NotImplementedError
+def run(args: argparse.Namespace, output: Output) -> None:
+    from datetime import UTC, datetime
+
+    from rich.markup import escape
+
+    from sharekit.bundle import verify_bundle
+    from sharekit.keys import PublicKey
+
+    bundle = verify_bundle(args.bundle, [PublicKey.load(path) for path in args.key])
+    manifest = bundle.manifest
+    expired = manifest.expired(datetime.now(UTC))
+    data = {
+        "bundle": str(bundle.path),
+        "verdict": bundle.verdict,
+        "freshness": "unknown",
+        "hospital": manifest.hospital,
+        "release": manifest.release,
+        "created": manifest.created.isoformat(),
+        "expires": manifest.expires.isoformat(),
+        "expired": expired,
+        "fingerprint": bundle.fingerprint,
+        "manifest_sha256": bundle.manifest_sha256,
+        "files": len(bundle.names),
+        "generators": len(manifest.generators),
+    }
+    warning = ["[yellow]The bundle has expired: ask the hospital for a newer release.[/]"] if expired else []
+    output.result(
+        data,
+        f"[bold green]{bundle.verdict}[/]  (checked offline; whether a newer release exists is unknown)",
+        f"hospital     {escape(manifest.hospital)}",
+        f"release      {manifest.release}, {manifest.created:%Y-%m-%d} to {manifest.expires:%Y-%m-%d}",
+        f"fingerprint  {bundle.fingerprint}",
+        f"manifest     {bundle.manifest_sha256}",
+        f"holds        {len(manifest.generators)} generators, {len(bundle.names)} files",
+        *warning,
+    )

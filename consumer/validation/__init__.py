@@ -1,0 +1,6 @@
+"""Is a data set sound? Checks of files, masks and diversity, as a report in JSON and as one HTML page."""
+
+from consumer.validation.report import Finding, Severity, ValidationReport
+from consumer.validation.run import validate
+
+__all__ = ["Finding", "Severity", "ValidationReport", "validate"]

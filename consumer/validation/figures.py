@@ -1,0 +1,164 @@
+"""The report's plots, each a self-contained SVG; equal measurements, equal bytes."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from consumer.validation.measure import WHOLE, Measurements
+from consumer.validation.report import BIN_EDGES, ClassSummary, GeneratorSummary, ReferenceSummary
+from sharekit.command_line import missing_package
+
+INK, MUTED, GRID = "#1f2933", "#7b8794", "#e4e7eb"
+DATASET, REFERENCE = "#2a7f9e", "#c9772b"
+MAX_GENERATORS = 8
+"""Generators whose masks are drawn; more would be too small to see."""
+MAX_ROWS = 24
+_STYLE: Any = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "text.color": INK,
+    # Names come from the data set: a dollar sign in them is no formula.
+    "text.parse_math": False,
+    "axes.edgecolor": GRID,
+    "axes.labelcolor": MUTED,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.spines.left": False,
+    "axes.axisbelow": True,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.major.size": 0,
+    "ytick.major.size": 0,
+    "svg.hashsalt": "sharekit",
+}
+
+
+def coverage(summary: ClassSummary, reference: ReferenceSummary | None) -> bytes:
+    """True-pixel histogram in 5 % bins, as shares, beside the real masks' (the paper's Figures 3, 6, 10).
+
+    The reference's error bars are one standard deviation of the noise that protects it.
+    """
+    centres = (np.array(BIN_EDGES[:-1]) + np.array(BIN_EDGES[1:])) / 2
+    with _drawing(8.4, 2.7) as figure:
+        axes = figure.add_subplot()
+        shares = 100 * np.array(summary.histogram) / max(sum(summary.histogram), 1)
+        axes.bar(centres, shares, width=4.2, color=DATASET, label="this data set")
+        total = sum(reference.counts) if reference is not None else 0
+        highest = shares.max()
+        if reference is not None and total:
+            real = 100 * np.array(reference.counts) / total
+            axes.stairs(real, BIN_EDGES, color=REFERENCE, linewidth=1.6, label="real masks, protected")
+            # Standard deviation of a discrete Laplace of scale b is close to b times the root of 2.
+            noise = 100 * np.sqrt(2) * reference.noise_scale / total
+            bars = [np.minimum(real, noise), np.full_like(real, noise)]
+            axes.errorbar(
+                centres, real, bars, fmt="none", ecolor=REFERENCE, elinewidth=0.8, alpha=0.35, zorder=0
+            )
+            axes.legend(frameon=False, loc="upper right")
+            highest = max(highest, real.max())
+        axes.set(xlim=(0, 100), xlabel="foreground pixels of an image, %", ylabel="share of masks, %")
+        axes.set_ylim(0, 1.2 * highest)
+        axes.set_xticks(range(0, 101, 10))
+        axes.grid(axis="y", color=GRID)
+        return _svg(figure)
+
+
+def mean_masks(measured: Measurements) -> bytes:
+    """Mean and standard deviation image of the masks of the first generators (the paper's Figure 5)."""
+    shown = list(measured.mask_maps.items())[:MAX_GENERATORS]
+    # Few generators keep the size that many have.
+    columns = max(len(shown), 5)
+    grid = shown[0][1].moments.mean.shape
+    side = 8.4 / columns  # inches
+    with _drawing(8.4, 2 * side * min(1.5, grid[0] / grid[1]) + 0.4) as figure:
+        figure.get_layout_engine().set(w_pad=0.03, h_pad=0.03, wspace=0.0, hspace=0.0)
+        for column, (name, masks) in enumerate(shown):
+            rows: Sequence[tuple[NDArray[np.float64], str, float]] = (
+                (masks.moments.mean, "bone", 1.0),
+                (masks.moments.std, "magma", 0.5),
+            )
+            for row, (values, colours, highest) in enumerate(rows):
+                axes = figure.add_subplot(2, columns, row * columns + column + 1)
+                axes.imshow(values, cmap=colours, vmin=0, vmax=highest)
+                axes.set_xticks([])
+                axes.set_yticks([])
+                if column == 0:
+                    axes.set_ylabel(("mean", "deviation")[row])
+                if row == 0:
+                    axes.set_title(f"{short(name)}  ({masks.moments.count})", fontsize=8.5, color=INK)
+        return _svg(figure)
+
+
+def diversity(generators: Sequence[GeneratorSummary], whole: float | None) -> bytes:
+    """How far the images of each generator are from each other, against the whole data set."""
+    shown = [entry for entry in generators if entry.mean_distance is not None][:MAX_ROWS]
+    with _drawing(8.4, 0.9 + 0.28 * max(len(shown), 2)) as figure:
+        axes = figure.add_subplot()
+        distances = [entry.mean_distance or 0.0 for entry in shown]
+        places = np.arange(len(shown))
+        axes.hlines(places, 0, distances, color=GRID, linewidth=2)
+        axes.plot(distances, places, "o", color=DATASET, markersize=6)
+        axes.set_yticks(places, [f"{short(entry.id)}  ({entry.images})" for entry in shown])
+        axes.set_ylim(len(shown) - 0.4, -0.6)
+        if whole is not None:
+            axes.axvline(whole, color=REFERENCE, linewidth=1.2)
+            axes.annotate(
+                "whole data set",
+                (whole, -0.6),
+                (-4, 2),
+                textcoords="offset points",
+                ha="right",
+                color=REFERENCE,
+            )
+        axes.set_xlim(left=0, right=1.1 * max([*distances, whole or 0.0, 1.0]))
+        axes.set_xlabel("mean difference of two images, root mean square of 255")
+        return _svg(figure)
+
+
+def regions(measured: Measurements) -> bytes:
+    """How many separate regions, and how many holes, the masks have."""
+    facts = [facts for image in measured.images for facts in image.masks.values()]
+    with _drawing(8.4, 2.1) as figure:
+        for place, (label, values) in enumerate(
+            {
+                "regions in a mask": [f.components for f in facts],
+                "holes in a mask": [f.holes for f in facts],
+            }.items()
+        ):
+            axes = figure.add_subplot(1, 2, place + 1)
+            ticks = [*(str(number) for number in range(10)), "10+"]
+            counts = np.bincount(np.minimum(values, 10), minlength=11)
+            axes.bar(ticks, 100 * counts / max(len(facts), 1), color=DATASET, width=0.75)
+            axes.set(xlabel=label, ylabel="share of masks, %" if place == 0 else "", ylim=(0, 100))
+            axes.grid(axis="y", color=GRID)
+        return _svg(figure)
+
+
+def short(name: str) -> str:
+    """A generator's identifier, shortened."""
+    return "all images" if name == WHOLE else name[:8]
+
+
+@contextlib.contextmanager
+def _drawing(width: float, height: float) -> Iterator[Any]:
+    """A figure of `width` x `height` inches, in the report's style while the block lasts."""
+    try:
+        import matplotlib
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise missing_package("matplotlib", "validate") from None
+    with matplotlib.rc_context(_STYLE):
+        yield Figure(figsize=(width, height), layout="constrained")
+
+
+def _svg(figure: Any) -> bytes:
+    buffer = io.BytesIO()
+    # A date would make equal reports differ.
+    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    return buffer.getvalue()

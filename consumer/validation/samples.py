@@ -1,0 +1,71 @@
+"""Pictures of a data set's pairs with the masks' outlines, for a person to look at."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from consumer.reader import DatasetFolder
+from consumer.validation.measure import Measurements
+from sharekit import mask_statistics
+
+MAX_SAMPLES = 24
+SIDE = 240  # pixels, long side of a picture
+QUALITY = 88  # of JPEG: a report of two dozen pictures stays below a megabyte
+COLOURS = ((64, 224, 208), (255, 183, 77), (186, 104, 200), (129, 199, 132), (100, 181, 246), (255, 241, 118))
+"""RGB of the outlines, one a mask class, in order; repeated beyond six."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One pair: the image with its masks' outlines."""
+
+    name: str
+    coverage: float  # of all classes together, 0 to 1
+    jpeg: bytes
+
+
+def pictures(folder: DatasetFolder, measured: Measurements, count: int = MAX_SAMPLES) -> list[Picture]:
+    """Evenly spaced pairs of a data set, at most `count`."""
+    chosen = np.unique(np.linspace(0, len(measured.images) - 1, count).round().astype(int))
+    drawn = []
+    for image in (measured.images[index] for index in chosen if len(measured.images)):
+        masks = {label: folder.read_mask(path) for label, path in image.entry.masks.items()}
+        pixels = outlined(folder.read_image(image.entry), masks)
+        buffer = io.BytesIO()
+        Image.fromarray(pixels).save(buffer, "JPEG", quality=QUALITY)
+        drawn.append(Picture(image.entry.image, image.coverage, buffer.getvalue()))
+    return drawn
+
+
+def outlined(
+    pixels: NDArray[np.uint8], masks: Mapping[str, NDArray[np.uint8]], side: int = SIDE
+) -> NDArray[np.uint8]:
+    """An image `(H, W)` or `(H, W, 3)` with its masks' outlines: uint8 RGB, long side `side` pixels."""
+    height, width = pixels.shape[:2]
+    scale = side / max(height, width)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    image = Image.fromarray(pixels).convert("RGB").resize(size, Image.Resampling.BICUBIC)
+    drawn = np.array(image)
+    for number, mask in enumerate(masks.values()):
+        grey = Image.fromarray(np.where(mask_statistics.foreground(mask), np.uint8(255), np.uint8(0)))
+        drawn[_outline(np.asarray(grey.resize(size, Image.Resampling.BILINEAR)) > 127)] = COLOURS[
+            number % len(COLOURS)
+        ]
+    return drawn
+
+
+def _outline(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Foreground within three pixels of the background; the image's border is no outline."""
+    inner = mask
+    for _ in range(3):
+        padded = np.pad(inner, 1, mode="edge")
+        inner = (
+            padded[1:-1, 1:-1] & padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
+        )
+    return mask & ~inner

@@ -1,0 +1,133 @@
+"""What an attack on a generator is given, and what it answers."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hospital_node.audit.intervals import Interval
+
+Array = NDArray[np.float32]
+MIN_CONTROLS = 2
+"""Other real images below which no attack has a control."""
+
+
+@dataclass(frozen=True)
+class AuditLimits:
+    """What the policy tolerates. Law: `from_json(to_json(x)) == x`."""
+
+    k: int = 5  # real images behind one generator from which on it may be called a group
+    min_distance_ratio: float = 0.2  # to the source, as a share of the median distance between real images
+    min_distance: float = 0.1  # RMSE in [-1, 1], where there are no other real images to compare with
+    min_samples: int = 16  # that an audit must have drawn
+
+    def to_json(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    @staticmethod
+    def from_json(value: Mapping[str, Any]) -> AuditLimits:
+        return AuditLimits(
+            int(value["k"]),
+            float(value["min_distance_ratio"]),
+            float(value["min_distance"]),
+            int(value["min_samples"]),
+        )
+
+
+@dataclass(frozen=True)
+class AttackContext:
+    """What an attacker with the source in hand, and the hospital's other images beside it, works with.
+
+    Everything is in [-1, 1], image channels only. `samples`, `source` and `controls` have one size: the
+    finest scale of the generator.
+    """
+
+    generator_id: str
+    candidate: bytes  # the ONNX file that would be released
+    samples: Array  # (N, C, H, W), drawn from `candidate`
+    source: Array  # (C, H, W), the real image at the finest scale
+    controls: Array  # (M, C, H, W), other real images of the node; M may be 0
+    levels: tuple[Array, ...]  # the real pyramid with mask channels, coarsest first, each (C + masks, h, w)
+    pixels: tuple[NDArray[np.uint8], ...]  # original image (H, W, C) and masks (H, W)
+    limits: AuditLimits
+    seed: int
+
+    @property
+    def has_controls(self) -> bool:
+        return len(self.controls) >= MIN_CONTROLS
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One figure, its interval, and what it is compared with. Law: `from_json(to_json(x)) == x`."""
+
+    name: str
+    value: float
+    low: float
+    high: float
+    method: str  # of the interval
+    baseline: float | None = None  # what no leak at all would give
+    control: float | None = None  # the same attack with other real images in the source's place
+
+    @staticmethod
+    def of(name: str, value: float, interval: Interval, method: str, **compared: float | None) -> Measure:
+        return Measure(name, float(value), float(interval.low), float(interval.high), method, **compared)
+
+    def to_json(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    @staticmethod
+    def from_json(value: Mapping[str, Any]) -> Measure:
+        return Measure(**value)
+
+
+@dataclass(frozen=True)
+class AttackResult:
+    """What one attack found. Law: `from_json(to_json(x)) == x`."""
+
+    attack: str
+    description: str
+    samples: int
+    controls: int
+    measures: tuple[Measure, ...]
+    at_chance: bool | None
+    """No better than guessing; None where controls are missing or the attack cannot tell."""
+    objections: tuple[str, ...] = ()
+    """Why this result forbids the release under the limits; empty: it does not."""
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "attack": self.attack,
+            "description": self.description,
+            "samples": self.samples,
+            "controls": self.controls,
+            "measures": [measure.to_json() for measure in self.measures],
+            "at_chance": self.at_chance,
+            "objections": list(self.objections),
+        }
+
+    @staticmethod
+    def from_json(value: Mapping[str, Any]) -> AttackResult:
+        return AttackResult(
+            value["attack"],
+            value["description"],
+            int(value["samples"]),
+            int(value["controls"]),
+            tuple(Measure.from_json(measure) for measure in value["measures"]),
+            value["at_chance"],
+            tuple(value["objections"]),
+        )
+
+
+class Attack(Protocol):
+    """One way of learning about the source. A new attack is one more object in `audit.record.ATTACKS`."""
+
+    @property
+    def name(self) -> str: ...
+
+    def run(self, context: AttackContext) -> AttackResult: ...

@@ -1,0 +1,125 @@
+"""Best-of-N: is the source the real image that the samples lie nearest to, and how near?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hospital_node.audit.attack import AttackContext, AttackResult, Measure
+from hospital_node.audit.distance import SPACES, between, rmse
+from hospital_node.audit.intervals import bootstrap, wilson
+
+BOOTSTRAP = "percentile bootstrap over the samples, 95 %"
+BOOTSTRAP_BOTH = "percentile bootstrap over the samples and the pairs of real images, 95 %"
+WILSON = "Wilson, 95 %"
+
+
+@dataclass(frozen=True)
+class BestOfN:
+    """The attacker draws N samples and keeps the one nearest to each real image that is held up to them."""
+
+    name: str = "best-of-n"
+
+    def run(self, context: AttackContext) -> AttackResult:
+        measures: list[Measure] = []
+        objections: list[str] = []
+        at_chance: bool | None = True if context.has_controls else None
+        for space, view in SPACES.items():
+            real = view(np.concatenate([context.source[None], context.controls]))
+            distances = rmse(view(context.samples), real)
+            pairs = between(real) if context.has_controls else np.zeros(0)
+            measures += _measures(space, distances, pairs, context.seed)
+            if context.has_controls:
+                rate = next(measure for measure in measures if measure.name == f"{space}.linkage_rate")
+                at_chance = at_chance and rate.low <= (rate.baseline or 0)
+            objections += near_copy(f"the nearest sample ({space})", distances[:, 0].min(), pairs, context)
+        return AttackResult(
+            self.name,
+            "RMSE in [-1, 1] of the image channels, from every sample to the source and to other real images",
+            len(context.samples),
+            len(context.controls),
+            tuple(measures),
+            at_chance,
+            tuple(objections),
+        )
+
+
+def near_copy(
+    what: str, distance: float, pairs: NDArray[np.float64], context: AttackContext
+) -> tuple[str, ...]:
+    """The objection when `distance` to the source is below what the limits tolerate.
+
+    Compared with the median distance between real images where there are some, otherwise absolutely.
+    """
+    limits = context.limits
+    if len(pairs):
+        ratio = distance / float(np.median(pairs))
+        if ratio >= limits.min_distance_ratio:
+            return ()
+        return (
+            f"near copy: {what} lies at {ratio:.3f} of the median distance between real images,"
+            f" below {limits.min_distance_ratio:g}",
+        )
+    if distance >= limits.min_distance:
+        return ()
+    return (f"near copy: {what} lies at RMSE {distance:.3f} from the source, below {limits.min_distance:g}",)
+
+
+def _measures(
+    space: str, distances: NDArray[np.float64], pairs: NDArray[np.float64], seed: int
+) -> list[Measure]:
+    """Figures of one space from `(N, 1 + M)` distances, the source in column 0, and the real-real ones."""
+    count, images = distances.shape
+    best = distances.min(axis=0)
+    found = [
+        Measure.of(
+            f"{space}.best_distance",
+            best[0],
+            bootstrap(count, lambda rows, _: distances[rows, 0].min(), seed=seed),
+            BOOTSTRAP,
+            baseline=float(np.median(pairs)) if len(pairs) else None,
+            control=float(best[1:].min()) if images > 1 else None,
+        ),
+    ]
+    if not len(pairs):
+        return found
+    nearest = distances.argmin(axis=1)
+    linked = int((nearest == 0).sum())
+    others = np.bincount(nearest, minlength=images)[1:]
+    return [
+        *found,
+        Measure.of(
+            f"{space}.distance_ratio",
+            best[0] / np.median(pairs),
+            bootstrap(
+                count,
+                lambda rows, rng: distances[rows, 0].min() / np.median(rng.choice(pairs, len(pairs))),
+                seed=seed,
+            ),
+            BOOTSTRAP_BOTH,
+            baseline=1.0,
+            control=float(best[1:].min() / np.median(pairs)),
+        ),
+        Measure.of(
+            f"{space}.rank",
+            1 + (best[1:] < best[0]).sum(),
+            bootstrap(count, lambda rows, _: _rank(distances[rows]), seed=seed),
+            BOOTSTRAP,
+            baseline=(images + 1) / 2,
+        ),
+        Measure.of(
+            f"{space}.linkage_rate",
+            linked / count,
+            wilson(linked, count),
+            WILSON,
+            baseline=1 / images,
+            control=float(others.max() / count),
+        ),
+    ]
+
+
+def _rank(distances: NDArray[np.float64]) -> float:
+    best = distances.min(axis=0)
+    return float(1 + (best[1:] < best[0]).sum())

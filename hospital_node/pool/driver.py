@@ -1,0 +1,323 @@
+"""Training a node's images: the schedule inside, the ledger on one side, Ray on the other."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import secrets
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+
+from hospital_node.ledger import ImageRecord, ImageState
+from hospital_node.node import Node
+from hospital_node.pool import exposure, schedule
+from hospital_node.pool.actors import DISK_FULL, DiskFull, Engine, Job, Pool, one_line, resources
+from hospital_node.pool.closed import closed_ray, joined_ray
+from hospital_node.pool.options import PoolOptions, TrainingReport
+from hospital_node.pool.schedule import Died, Failed, Interrupted, Outcome, Requeue, Trained
+from hospital_node.pool.workload import Workload, scale_costs
+from hospital_node.singan import checkpoint
+from hospital_node.singan.config import TrainingConfig
+from hospital_node.singan.trained import TrainedGenerator
+from sharekit import files
+from sharekit.errors import NodeStateError, SharekitError, UsageError
+from sharekit.progress import ProgressCallback, ignore
+
+POLL = 0.5  # seconds between looks at workers, progress and a request to stop
+SEED_BITS = 62
+_SETTINGS = "; "
+"""Stands between a reason and the settings in the ledger; no settings have it in them."""
+
+_DONE = (ImageState.TRAINED, ImageState.AUDITED, ImageState.WITHHELD, ImageState.RELEASED)
+_OUT = (ImageState.FAILED, ImageState.QUARANTINED)
+
+
+def train_node(
+    node: Node,
+    profile: str,
+    config: TrainingConfig,
+    options: PoolOptions = PoolOptions(),  # noqa: B008 - frozen
+    *,
+    restart: bool = False,
+    engine: Engine | None = None,
+    on_progress: ProgressCallback = ignore,
+) -> TrainingReport:
+    """Train every image that waits for it, until all are settled or a signal asks to stop.
+
+    Killed at any point, it goes on from there when called again: images that are done stay done, and an
+    unfinished one goes on from its checkpoint with the same generator identifier. z* and the seed are only in
+    the checkpoint, which is destroyed before an image is called trained, failed or quarantined.
+
+    Args:
+        profile: the name of the settings, for the generator's own record.
+        restart: train interrupted, failed and quarantined images from the beginning.
+        engine: what trains one image, run in the workers; by default `hospital_node.singan.training.train`.
+
+    Raises:
+        NodeStateError: no image, another process at work on the node, unfinished images of other settings,
+            a full disk, or workers that do not start.
+        ExposureError: Ray could be reached from outside, see `closed`.
+    """
+    with node.training_lock():
+        started = time.monotonic()
+        _record_finished(node)
+        queue = _queue(node, _settings(profile, config), restart)
+        if not queue:
+            return _report(node, None, interrupted=False, seconds=0.0)
+        costs = {record.id: scale_costs(record.height, record.width, config) for record in queue}
+        work = Workload(costs, config.iterations)
+        with _ray(node, options) as check, _stop_on_signal() as stop_asked:
+            workers, gpus = _size(options, len(queue))
+            pool = Pool(cpus=options.cpus_per_actor, gpus=gpus, engine=engine)
+            deaths = {} if restart else {record.id: record.attempts for record in queue}
+            plan = schedule.plan([record.id for record in queue], workers, deaths, options.max_attempts)
+            driver = _Driver(node, profile, config, pool, check, work)
+            interrupted = driver.run(plan, stop_asked, on_progress)
+        return _report(node, work, interrupted=interrupted, seconds=time.monotonic() - started)
+
+
+@dataclass
+class _Driver:
+    """Carries out what the schedule decides: ledger and files on one side, the pool on the other."""
+
+    node: Node
+    profile: str
+    config: TrainingConfig
+    pool: Pool
+    check: Callable[[], object]
+    work: Workload
+    disk_full: bool = False
+
+    def run(
+        self, plan: schedule.Schedule, stop_asked: threading.Event, on_progress: ProgressCallback
+    ) -> bool:
+        """Until nothing is left to do; true when it was interrupted."""
+        while not plan.finished:
+            if (stop_asked.is_set() or self.disk_full) and not plan.stopping:
+                plan = schedule.stop(plan)
+                self.pool.stop()
+            plan = self._start(plan)
+            for worker, result in self.pool.wait(POLL):
+                plan = self._end(plan, worker, self._keep(plan.image_of(worker), result))
+            for worker, progress in self.pool.progress(POLL).items():
+                self.work.advance(plan.image_of(worker), progress)
+            on_progress(self.work.report())
+        if self.disk_full:
+            raise NodeStateError(
+                self.node.root,
+                expected="room for checkpoints and generators",
+                found="a full disk",
+                next_step="free some space and run the same command again",
+            )
+        return plan.stopping
+
+    def _start(self, plan: schedule.Schedule) -> schedule.Schedule:
+        plan, starts = schedule.dispatch(plan)
+        fresh = [start.worker for start in starts if start.fresh]
+        if fresh:
+            self.pool.start(fresh)
+            self.check()
+        for start in starts:
+            try:
+                job = self._job(start.image)
+            except SharekitError as error:
+                plan = self._end(plan, start.worker, Failed(one_line(error)))
+                continue
+            reason = f"training{_SETTINGS}{_settings(self.profile, self.config)}"
+            self.node.ledger.transition(
+                start.image, ImageState.TRAINING, reason, generator_id=job.generator_id
+            )
+            self.pool.submit(start.worker, job)
+        return plan
+
+    def _job(self, image: str) -> Job:
+        pair = self.node.load_pair(image)
+        record = self.node.ledger.get(image)
+        # A generator that is there already was sent back to be trained anew: that makes another one.
+        again = self.node.generator_path(image).exists()
+        generator_id = None if again else record.generator_id
+        return Job(
+            pair.tensor(),
+            pair.layout,
+            self.config,
+            generator_id or secrets.token_hex(16),
+            self.profile,
+            self.node.model_dir(image),
+            secrets.randbits(SEED_BITS),
+        )
+
+    def _keep(self, image: str, result: Outcome | TrainedGenerator | DiskFull) -> Outcome:
+        """Write a trained generator; what cannot be written is as if training had been interrupted."""
+        match result:
+            case TrainedGenerator():
+                try:
+                    result.save(self.node.generator_path(image))
+                except OSError as error:
+                    if error.errno not in DISK_FULL:
+                        raise
+                    self.disk_full = True
+                    return Interrupted()
+                return Trained()
+            case DiskFull():
+                self.disk_full = True
+                return Interrupted()
+        return result
+
+    def _end(self, plan: schedule.Schedule, worker: int, outcome: Outcome) -> schedule.Schedule:
+        plan, action = schedule.finish(plan, worker, outcome)
+        settings = _settings(self.profile, self.config)
+        if isinstance(outcome, Died):
+            self.node.ledger.count_attempt(action.image)
+        if isinstance(action, Requeue):
+            self.node.ledger.transition(
+                action.image, ImageState.INGESTED, f"{action.reason}{_SETTINGS}{settings}"
+            )
+            return plan
+        # z* is gone before the ledger says so: a kill in between is made up for by `_record_finished`.
+        self.pool.forget(worker, self.node.model_dir(action.image))
+        checkpoint.destroy(self.node.model_dir(action.image))
+        self.node.ledger.transition(action.image, action.state, action.reason or settings)
+        self.work.settle(action.image, trained=action.state is ImageState.TRAINED)
+        return plan
+
+
+def _settings(profile: str, config: TrainingConfig) -> str:
+    """What the ledger says of the settings: equal for equal ones."""
+    digest = hashlib.sha256(files.dump_json(config.to_json())).hexdigest()
+    return f"profile {profile}, settings {digest[:12]}"
+
+
+def _record_finished(node: Node) -> None:
+    """Finish what a killed run had trained and saved, but not yet written into the ledger."""
+    for record in node.ledger.records(ImageState.TRAINING):
+        path = node.generator_path(record.id)
+        if not path.exists():
+            continue
+        with contextlib.suppress(NodeStateError):
+            if TrainedGenerator.load(path).spec.id == record.generator_id:
+                checkpoint.destroy(node.model_dir(record.id))
+                settings = record.reason.rpartition(_SETTINGS)[2]
+                node.ledger.transition(record.id, ImageState.TRAINED, settings)
+
+
+def _queue(node: Node, settings: str, restart: bool) -> list[ImageRecord]:
+    """The images to train, unfinished ones first.
+
+    Raises:
+        NodeStateError: there is nothing in the node, or unfinished images began with other settings.
+    """
+    ledger = node.ledger
+    unfinished = ledger.records(ImageState.TRAINING)
+    waiting = ledger.records(ImageState.INGESTED)
+    if not (unfinished or waiting or ledger.records(*_DONE, *_OUT)):
+        raise NodeStateError(
+            node.root,
+            expected="a node with images",
+            found="none that intake has taken",
+            next_step="bring some in with `hospital-node ingest`",
+        )
+    if restart:
+        for record in (*unfinished, *waiting, *ledger.records(*_OUT)):
+            checkpoint.destroy(node.model_dir(record.id))
+            if record.state is not ImageState.INGESTED:
+                ledger.transition(record.id, ImageState.INGESTED, "to be trained from the beginning")
+        return ledger.records(ImageState.INGESTED)
+    _check_settings([*unfinished, *waiting], settings)
+    for record in unfinished:
+        ledger.transition(record.id, ImageState.INGESTED, f"interrupted{_SETTINGS}{settings}")
+    begun = {record.id for record in waiting if _SETTINGS in record.reason}
+    begun.update(record.id for record in unfinished)
+    return sorted(ledger.records(ImageState.INGESTED), key=lambda record: record.id not in begun)
+
+
+def _check_settings(records: list[ImageRecord], settings: str) -> None:
+    for record in records:
+        _, mark, began_with = record.reason.rpartition(_SETTINGS)
+        if mark and began_with != settings:
+            raise NodeStateError(
+                record.id,
+                expected=f"the settings that its training began with: {began_with}",
+                found=settings,
+                next_step="run the earlier command again, or add --restart to begin anew with these settings",
+            )
+
+
+@contextlib.contextmanager
+def _ray(node: Node, options: PoolOptions) -> Iterator[Callable[[], object]]:
+    """A closed Ray or a cluster; yields the check to make whenever workers were started."""
+    if options.address is None:
+        with closed_ray(node.root / "ray.json") as directory:
+            yield lambda: exposure.check_sockets(directory)
+    else:
+        with joined_ray(options.address):
+            yield lambda: None
+
+
+@contextlib.contextmanager
+def _stop_on_signal() -> Iterator[threading.Event]:
+    """An event that SIGINT or SIGTERM sets; the second one does what it did before."""
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    def ask(number: int, frame: object) -> None:
+        asked.set()
+        restore()
+
+    for number in before:
+        signal.signal(number, ask)
+    try:
+        yield asked
+    finally:
+        restore()
+
+
+def _size(options: PoolOptions, images: int) -> tuple[int, float]:
+    """How many workers, and what share of a GPU for each.
+
+    Raises:
+        UsageError: more is asked for than there is.
+    """
+    cpus, all_gpus = resources()
+    gpus = options.gpus
+    if gpus is None:
+        # On a cluster the driver's own torch says nothing of the workers'.
+        gpus = 1.0 if all_gpus >= 1 and (options.address or torch.cuda.is_available()) else 0.0
+    most = int(cpus // options.cpus_per_actor)
+    if gpus:
+        # A share of one GPU cannot be put together from two.
+        most = min(most, int(1 / gpus) * int(all_gpus) if gpus < 1 else int(all_gpus // gpus))
+    wanted = options.actors or 1
+    if wanted > most:
+        raise UsageError(
+            "--actors, --cpus-per-actor, --gpus",
+            expected=f"at most {cpus:g} CPUs and {all_gpus:g} GPUs in all",
+            found=f"{wanted} workers of {options.cpus_per_actor} CPUs and {gpus:g} GPUs each",
+            next_step="ask for less",
+        )
+    return min(options.actors or most, images), gpus
+
+
+def _report(node: Node, work: Workload | None, *, interrupted: bool, seconds: float) -> TrainingReport:
+    ledger = node.ledger
+    counts = ledger.counts()
+    return TrainingReport(
+        trained=sum(counts[state] for state in _DONE),
+        waiting=counts[ImageState.INGESTED],
+        failed={record.id: record.reason for record in ledger.iterate(ImageState.FAILED)},
+        quarantined={record.id: record.reason for record in ledger.iterate(ImageState.QUARANTINED)},
+        interrupted=interrupted,
+        seconds=round(seconds, 1),
+        iterations_per_second=round(work.iterations_per_second, 1) if work else 0.0,
+    )

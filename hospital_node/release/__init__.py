@@ -1,0 +1,1 @@
+"""What may leave: policy, approval, the gate between them, and the export that keeps to it."""

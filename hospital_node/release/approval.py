@@ -1,0 +1,121 @@
+"""A person's signed word that these very generators may leave under this very policy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hospital_node.release.policy import Policy
+from sharekit import dsse, schema
+from sharekit.errors import VerificationError
+from sharekit.files import parse_json
+from sharekit.keys import PublicKey, SigningKey
+
+SCHEMA_VERSION = 1
+PREDICATE_TYPE = "urn:sharekit:approval:v1"
+
+
+@dataclass(frozen=True)
+class Approved:
+    """One generator that an approval is about."""
+
+    generator_id: str
+    candidate_sha256: str
+    audit_sha256: str
+
+    @property
+    def subjects(self) -> tuple[dsse.Subject, dsse.Subject]:
+        return (
+            dsse.Subject(f"generators/{self.generator_id}.onnx", self.candidate_sha256),
+            dsse.Subject(f"audit/{self.generator_id}.json", self.audit_sha256),
+        )
+
+
+@dataclass(frozen=True)
+class Approval:
+    """Who approved what, when. Law: `from_statement(to_statement(x)) == x`."""
+
+    approved: tuple[Approved, ...]
+    policy_sha256: str
+    approver: str  # the name the approver gave; the key is what counts
+    date: str  # UTC, ISO 8601
+
+    def to_statement(self) -> dsse.Statement:
+        return dsse.Statement(
+            tuple(subject for item in self.approved for subject in item.subjects),
+            PREDICATE_TYPE,
+            {
+                "schema_version": SCHEMA_VERSION,
+                "policy_sha256": self.policy_sha256,
+                "approver": self.approver,
+                "date": self.date,
+            },
+        )
+
+    @staticmethod
+    def from_statement(statement: dsse.Statement, item: object = "approval") -> Approval:
+        """Read a statement.
+
+        Raises:
+            VerificationError: naming `item`; another schema, or a generator without its audit.
+        """
+        schema.validate("approval", statement.to_json(), item)
+        digests = {subject.name: subject.sha256 for subject in statement.subjects}
+        names = [
+            subject.name.removeprefix("generators/").removesuffix(".onnx")
+            for subject in statement.subjects
+            if subject.name.startswith("generators/")
+        ]
+        try:
+            approved = tuple(
+                Approved(name, digests[f"generators/{name}.onnx"], digests[f"audit/{name}.json"])
+                for name in names
+            )
+        except KeyError as error:
+            raise dsse.refusal(item, "an audit beside every generator", f"no {error.args[0]}") from None
+        if len(statement.subjects) != len(digests) or len(digests) != 2 * len(approved):
+            raise dsse.refusal(item, "every generator once, with its audit", "other subjects")
+        predicate = statement.predicate
+        return Approval(approved, predicate["policy_sha256"], predicate["approver"], predicate["date"])
+
+
+def sign_approval(approval: Approval, key: SigningKey) -> dict[str, Any]:
+    """A DSSE envelope, as JSON, around the approval."""
+    return dsse.sign_statement(approval.to_statement(), key)
+
+
+def verify_approval(
+    envelope: Any, keys: Sequence[PublicKey], item: object = "approval"
+) -> tuple[Approval, PublicKey]:
+    """The approval in an envelope, once one of `keys` is known to have signed it.
+
+    Raises:
+        VerificationError: another shape, tampered, or by another key.
+    """
+    payload, key = dsse.verify_with_signer(envelope, keys, item=item)
+    statement = dsse.Statement.from_json(parse_json(payload, item), item)
+    return Approval.from_statement(statement, item), key
+
+
+def valid_approvals(
+    policy: Policy, envelopes: Mapping[str, Any]
+) -> tuple[list[tuple[Approval, PublicKey]], list[str]]:
+    """Approvals by listed approvers under this very policy, and why the other envelopes do not count.
+
+    `envelopes` are file names with their parsed JSON.
+    """
+    keys = [approver.key for approver in policy.approvers]
+    valid: list[tuple[Approval, PublicKey]] = []
+    void: list[str] = []
+    for name, envelope in sorted(envelopes.items()):
+        try:
+            approval, key = verify_approval(envelope, keys, name)
+        except VerificationError as error:
+            void.append(f"{name}: {error.found}")
+            continue
+        if approval.policy_sha256 != policy.digest:
+            void.append(f"{name}: given under another policy")
+        else:
+            valid.append((approval, key))
+    return valid, void

@@ -1,0 +1,111 @@
+"""Giving an approval: what a person signs for, collected from the node and written beside it."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from hospital_node.node import Node
+from hospital_node.release.approval import Approval, sign_approval
+from hospital_node.release.candidates import Asking, read_asking
+from hospital_node.release.gate import audit_reasons
+from hospital_node.release.policy import Policy
+from sharekit import files
+from sharekit.errors import InputError, PolicyError, VerificationError
+from sharekit.keys import SigningKey
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """What can be approved now, and why the rest cannot."""
+
+    items: tuple[Asking, ...]
+    refused: dict[str, tuple[str, ...]]  # image: reasons
+
+
+def propose(node: Node, policy: Policy, images: Collection[str] | None = None) -> Proposal:
+    """Everything that a person may approve.
+
+    Args:
+        node: read, not changed.
+        policy: the node's.
+        images: identifiers of the images whose generators are meant; None: all that passed.
+
+    Raises:
+        InputError: an identifier that has no trained generator.
+        PolicyError: an image that was named may not leave, or nothing may.
+    """
+    asking, unreadable = read_asking(node)
+    known = {item.record.id: item for item in asking}
+    refused: dict[str, tuple[str, ...]] = {name: (why,) for name, why in unreadable.items()}
+    for name in images or ():
+        if name not in known and name not in refused:
+            raise InputError(
+                name,
+                expected="the identifier of an image with a trained generator",
+                found="no such image",
+                next_step="see `hospital-node status --format json` for the identifiers",
+            )
+    chosen = []
+    for name, item in known.items():
+        if images is not None and name not in images:
+            continue
+        reasons = audit_reasons(policy, item.candidate)
+        if reasons:
+            refused[name] = reasons
+        else:
+            chosen.append(item)
+    blocked = [name for name in images or () if name in refused]
+    if blocked or not chosen:
+        shown = blocked or list(refused)[:5]
+        raise PolicyError(
+            node.root,
+            expected="generators whose audit lets them leave",
+            found="; ".join(f"{name}: {'; '.join(refused[name])}" for name in shown)
+            or "no trained generator",
+            next_step="run `hospital-node audit`; what it withholds cannot be approved",
+        )
+    return Proposal(tuple(chosen), refused)
+
+
+def give_approval(
+    node: Node, policy: Policy, proposal: Proposal, key: SigningKey, by: str, now: datetime | None = None
+) -> Path:
+    """Sign a proposal and store the envelope in the node.
+
+    Args:
+        node: gets one more file in its folder of approvals.
+        policy: the node's; the approval is about this very one.
+        proposal: what is approved, as it was shown.
+        key: an approver's.
+        by: the approver's name.
+        now: UTC; None reads the clock.
+
+    Raises:
+        PolicyError: the key is not a listed approver's, or the name cannot be written.
+    """
+    fingerprint = key.public.fingerprint
+    if fingerprint not in {approver.key.fingerprint for approver in policy.approvers}:
+        listed = ", ".join(f"{approver.name} ({approver.key.fingerprint})" for approver in policy.approvers)
+        raise PolicyError(
+            "--key",
+            expected=f"a listed approver's key: {listed or 'none is listed'}",
+            found=fingerprint,
+            next_step="list it with `hospital-node policy --node NODE --approver PUB --name NAME`",
+        )
+    date = (now or datetime.now(UTC)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    approved = tuple(item.candidate.approvable for item in proposal.items)
+    approval = Approval(approved, policy.digest, by, date)
+    try:
+        Approval.from_statement(approval.to_statement())
+    except VerificationError as error:
+        raise PolicyError(
+            "--by", expected=error.expected, found=error.found, next_step="give the approver's name"
+        ) from error
+    name = f"{date.replace(':', '').replace('-', '')}-{secrets.token_hex(4)}.json"
+    path = node.approvals_dir / name
+    files.write_json(path, sign_approval(approval, key), mode=0o600)
+    return path

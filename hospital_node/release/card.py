@@ -1,0 +1,124 @@
+"""`CARD.md`: the model card that a person reads before using a bundle."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from hospital_node.audit.record import MISSING_CONTROLS, GeneratorAudit
+from hospital_node.audit.summary import summarise
+from hospital_node.audit.verdict import Verdict
+from hospital_node.singan.trained import TrainedGenerator
+from hospital_node.statistics.coverage import CoverageStatistics
+
+MEANINGS = {
+    Verdict.LINKABLE: "Every such generator was trained on one real image and can be linked to it by whoever"
+    " already has that image. It is for named recipients under an agreement, not for the public.",
+    Verdict.K_GROUP: "Every such generator was trained on a group of real images of at least the policy's"
+    " size; attacks still did better than guessing.",
+    Verdict.ANONYMOUS_CLAIM: "Every such generator was trained on a group of real images of at least the"
+    " policy's size, and the attacks that were run did no better than guessing. Other attacks may.",
+}
+SPACE_WORDS = {"thumbnail": "as thumbnails", "full": "at full scale"}
+
+
+def model_card(
+    hospital: str,
+    release: int,
+    generators: Sequence[TrainedGenerator],
+    audits: Sequence[GeneratorAudit],
+    statistics: CoverageStatistics,
+    style: str,
+) -> str:
+    """The card, in Markdown.
+
+    Args:
+        hospital: its name, as in the manifest.
+        release: the release counter.
+        generators: what is in the bundle.
+        audits: of the same generators, in the same order.
+        statistics: the protected histograms.
+        style: what the bundle holds of style statistics, or why nothing.
+    """
+    sections = [
+        f"# Synthetic-image generators of {hospital}, release {release}",
+        _what(generators),
+        _how(generators),
+        "## What it may be used for\n\n"
+        "Training and pre-training of segmentation models, teaching, and development of software. Not for"
+        " diagnosis, not as evidence about a patient, not for estimating how common a finding is: the share"
+        " of findings in it is the share in the images that were chosen.",
+        _privacy(audits),
+        _statistics(statistics, style),
+        "## Known limits\n\n"
+        "- Each generator varies one scene: many samples of it add little variety over a few.\n"
+        "- Samples may show anatomy that cannot exist, and masks that do not fit it.\n"
+        "- Text or marks that were burned into an image may come back in its samples, in part or distorted.\n"
+        "- A segmentation model that was trained on it must be tested on real images before any use.",
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def _what(generators: Sequence[TrainedGenerator]) -> str:
+    classes = sorted({name for item in generators for name in item.spec.layout.mask_classes})
+    sizes = Counter(f"{item.spec.width}x{item.spec.height}" for item in generators)
+    shown = ", ".join(f"{size} ({count})" for size, count in sizes.most_common(5))
+    more = f" and {len(sizes) - 5} other sizes" if len(sizes) > 5 else ""
+    return (
+        "## What it is\n\n"
+        f"{len(generators)} generators in ONNX. Each draws any number of synthetic images with their masks;"
+        f" mask classes: {', '.join(classes)}. Sizes in pixels, width x height: {shown}{more}; others can be"
+        " asked for."
+    )
+
+
+def _how(generators: Sequence[TrainedGenerator]) -> str:
+    profiles = Counter(item.profile for item in generators)
+    shown = ", ".join(f"`{name}` ({count})" for name, count in profiles.most_common())
+    return (
+        "## How it was made\n\n"
+        "SinGAN-Seg (Thambawita et al., PLOS ONE 2022): one small generative adversarial network for each"
+        f" pair of an image and its mask. Training profiles: {shown}; every setting is in `provenance.json`."
+        " No real image, reconstruction noise, discriminator or optimiser state is in this bundle."
+    )
+
+
+def _privacy(audits: Sequence[GeneratorAudit]) -> str:
+    lines = ["## Privacy", ""]
+    for words, count in Counter(audit.verdict for audit in audits).most_common():
+        lines += [f"**{words}** ({count} of {len(audits)} generators). {MEANINGS[words]}", ""]
+    for measure in summarise(audits):
+        space = measure.name.partition(".")[0]
+        lines.append(
+            "- generators whose own source is the real image nearest to their samples"
+            f" ({SPACE_WORDS[space]}): {measure.value:.0%} (95 % interval {measure.low:.0%} to"
+            f" {measure.high:.0%}; guessing gives {measure.baseline or 0:.0%})"
+        )
+    ratios = [
+        measure
+        for audit in audits
+        for result in audit.attacks
+        for measure in result.measures
+        if measure.name == "full.distance_ratio"
+    ]
+    if ratios:
+        nearest = min(ratios, key=lambda measure: measure.value)
+        lines.append(
+            f"- nearest sample of all to its source: {nearest.value:.2f} of the median distance between real"
+            f" images (95 % interval {nearest.low:.2f} to {nearest.high:.2f})"
+        )
+    without = sum(MISSING_CONTROLS in audit.remarks for audit in audits)
+    if without:
+        lines.append(f"- {without} generators: {MISSING_CONTROLS}")
+    lines.append("- every figure, with its control and interval, is in `privacy.json`")
+    return "\n".join(lines)
+
+
+def _statistics(statistics: CoverageStatistics, style: str) -> str:
+    protection = statistics.protection
+    return (
+        "## Statistics of the real data\n\n"
+        f"`statistics.json`: coverage of the real masks in 5 % bins, with {protection.mechanism} noise"
+        f" (epsilon {protection.epsilon:g} for this release, {statistics.total_epsilon:g} in total so far;"
+        f" {protection.neighbours}).\n\nStyle statistics: {style}."
+    )

@@ -1,0 +1,165 @@
+"""Every file of a bundle, from what the gate lets out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from hospital_node.audit.record import GeneratorAudit
+from hospital_node.node import Node
+from hospital_node.release.candidates import Asking, read_candidate_bytes
+from hospital_node.release.card import model_card
+from hospital_node.release.gate import Decision
+from hospital_node.release.policy import Policy
+from hospital_node.release.provenance import Made, privacy_statement, provenance_statement
+from hospital_node.statistics.coverage import CoverageStatistics, publish_coverage
+from hospital_node.statistics.style import load_torch, style_statistics
+from sharekit import dsse, features, files
+from sharekit.bundle import CARD_NAME, PRIVACY_NAME, PROVENANCE_NAME
+from sharekit.keys import SigningKey
+from sharekit.manifest import Dependencies, FeatureSource, GeneratorEntry, Manifest
+from sharekit.mask_statistics import coverage
+from sharekit.onnx_contract import IR_VERSION, OPSET
+from sharekit.style_statistics import StyleStatistics
+from sharekit.tensors import pixels_to_tensor
+
+VALID_FOR = timedelta(days=365)
+PUBLISHED_NAME = "published-statistics.json"
+STATISTICS_NAME = "statistics.json"
+
+
+@dataclass(frozen=True)
+class Release:
+    """What goes into one bundle."""
+
+    node: Node
+    leaving: tuple[Asking, ...]  # what the gate allowed, at least one
+    policy: Policy
+    decision: Decision
+    number: int  # release counter
+    created: datetime  # UTC, whole seconds
+    style: StyleStatistics | None
+    style_text: str  # what the bundle holds of style statistics, or why nothing
+
+    @property
+    def audits(self) -> list[GeneratorAudit]:
+        return [item.audit for item in self.leaving]
+
+    def manifest(self) -> Manifest:
+        """Our fields of the bundle, the list of files still empty."""
+        style = self.style
+        source = None if style is None else FeatureSource(style.network, style.network_sha256)
+        return Manifest(
+            self.node.hospital,
+            self.number,
+            self.created,
+            self.created + VALID_FOR,
+            tuple(
+                GeneratorEntry(
+                    item.generator.spec,
+                    item.bundle_path,
+                    item.audit.candidate_sha256,
+                    item.generator.profile,
+                    item.audit.parity.stated,
+                    str(item.audit.verdict),
+                )
+                for item in self.leaving
+            ),
+            Dependencies(OPSET, IR_VERSION, features=source),
+        )
+
+    def contents(self, key: SigningKey) -> Mapping[str, bytes]:
+        """Every file but the manifest and the signature; candidates are read when they are asked for.
+
+        Raises:
+            PolicyError: the statistics would spend more than the privacy budget.
+        """
+        statistics = self._coverage()
+        generators = [item.generator for item in self.leaving]
+        made = Made(
+            generators,
+            self.decision.allowed,
+            self.policy.digest,
+            data_set_commitment(self.node, self.leaving),
+            self.number,
+            self.created.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        )
+        card = model_card(
+            self.node.hospital, self.number, generators, self.audits, statistics, self.style_text
+        )
+        privacy, provenance = privacy_statement(self.audits), provenance_statement(self.audits, made)
+        described = {
+            CARD_NAME: card.encode(),
+            STATISTICS_NAME: files.dump_json(statistics.to_json()),
+            PRIVACY_NAME: files.dump_json(dsse.sign_statement(privacy, key)),
+            PROVENANCE_NAME: files.dump_json(dsse.sign_statement(provenance, key)),
+            **(self.style.to_files() if self.style else {}),
+        }
+        return _Contents(described, self.node, {item.bundle_path: item.record.id for item in self.leaving})
+
+    def _coverage(self) -> CoverageStatistics:
+        coverages: dict[str, list[float]] = {}
+        for item in self.leaving:
+            for name, mask in self.node.load_pair(item.record.id).masks.items():
+                coverages.setdefault(name, []).append(coverage(mask))
+        return publish_coverage(
+            coverages,
+            image_count=len(self.leaving),
+            commitment=data_set_commitment(self.node, self.leaving),
+            published=self.node.root / PUBLISHED_NAME,
+            epsilon=self.policy.epsilon,
+            max_total_epsilon=self.policy.max_total_epsilon,
+        )
+
+
+def style_of(
+    node: Node, leaving: tuple[Asking, ...], k: int, features_path: Path | None
+) -> tuple[StyleStatistics | None, str]:
+    """Style statistics of the images behind a bundle, and a sentence about them.
+
+    Args:
+        node: holds the images.
+        leaving: the generators of the bundle.
+        k: fewest images that may be averaged; with fewer there are no statistics.
+        features_path: file of the feature network; None looks for one.
+    """
+    if len(leaving) < k:
+        return None, f"none, because {len(leaving)} images are fewer than k = {k}"
+    path = features_path or features.find()
+    if path is None:
+        return None, "none, because no file of a feature network was found (`--features FILE`)"
+    images = (pixels_to_tensor(node.load_pair(item.record.id).image) for item in leaving)
+    style = style_statistics(images, load_torch(path), k=k)
+    return style, f"Gram matrices of {style.network}, averaged over {style.image_count} images (k = {k})"
+
+
+def data_set_commitment(node: Node, leaving: tuple[Asking, ...]) -> str:
+    """Keyed commitment to the stored pixels of every image, whatever their order."""
+    parts = []
+    for item in leaving:
+        pair = node.load_pair(item.record.id)
+        shape = f"{pair.image.shape} {list(pair.masks)}".encode()
+        pixels = b"".join([pair.image.tobytes(), *(mask.tobytes() for mask in pair.masks.values())])
+        parts.append(node.commit(shape + pixels))
+    return node.commit("\n".join(sorted(parts)).encode())
+
+
+class _Contents(Mapping[str, bytes]):
+    """Files in memory beside candidates that are read one at a time: hundreds do not fit at once."""
+
+    def __init__(self, described: Mapping[str, bytes], node: Node, candidates: Mapping[str, str]) -> None:
+        self._described, self._node, self._candidates = described, node, candidates
+
+    def __getitem__(self, name: str) -> bytes:
+        if name in self._candidates:
+            return read_candidate_bytes(self._node, self._candidates[name])
+        return self._described[name]
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self._described
+        yield from self._candidates
+
+    def __len__(self) -> int:
+        return len(self._described) + len(self._candidates)

@@ -1,0 +1,127 @@
+"""Export: what the gate allows becomes a signed bundle, searched for anything real before it leaves."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from hospital_node.audit.static import refuse_real_content
+from hospital_node.ledger import ImageState
+from hospital_node.node import Node
+from hospital_node.release.candidates import Asking, read_approvals, read_asking
+from hospital_node.release.contents import Release, style_of
+from hospital_node.release.gate import decide
+from hospital_node.release.policy import load_policy
+from hospital_node.release.real import node_content
+from sharekit import container
+from sharekit.bundle import VerifiedBundle, verify_bundle, write_bundle
+from sharekit.errors import InputError, PolicyError
+from sharekit.keys import SigningKey
+
+
+@dataclass(frozen=True)
+class ExportResult:
+    """What was released, and what was not."""
+
+    bundle: VerifiedBundle
+    released: tuple[str, ...]  # generators
+    refused: Mapping[str, tuple[str, ...]]  # generator, or image without one: reasons
+    style: str  # what the bundle holds of style statistics, or why nothing
+
+
+def export_bundle(
+    node: Node, out: Path, key: SigningKey, *, features_path: Path | None = None, now: datetime | None = None
+) -> ExportResult:
+    """Release every generator that the gate allows, as one bundle.
+
+    What was released before and is still allowed goes out again, under a higher release counter.
+
+    Args:
+        node: its training lock is taken.
+        out: a new folder, or a new zip when it ends in `.zip`; outside the node.
+        key: the hospital's release key.
+        features_path: file of the feature network for style statistics; None looks for one.
+        now: time of the release, UTC; None reads the clock.
+
+    Raises:
+        PolicyError: the policy cannot be read or lets no generator leave, or the privacy budget is spent.
+        ExposureError: something real is in the finished bytes; nothing was written.
+        InputError: `out` exists already, or lies inside the node.
+    """
+    _check_out(node, out)
+    policy = load_policy(node.policy_path)
+    with node.training_lock():
+        asking, unreadable = read_asking(node)
+        decision = decide(policy, [item.candidate for item in asking], read_approvals(node))
+        leaving = tuple(item for item in asking if item.candidate.generator_id in decision.allowed)
+        refused = {**decision.refused, **{name: (why,) for name, why in unreadable.items()}}
+        _require_some(node, leaving, refused)
+        style, style_text = style_of(node, leaving, policy.limits.k, features_path)
+        created = (now or datetime.now(UTC)).replace(microsecond=0)
+        number = node.next_release()
+        release = Release(node, leaving, policy, decision, number, created, style, style_text)
+        bundle = _write_checked(release, out, key)
+        for item in leaving:
+            node.ledger.transition(item.record.id, ImageState.RELEASED, f"release {number}")
+    return ExportResult(bundle, tuple(item.candidate.generator_id for item in leaving), refused, style_text)
+
+
+def _check_out(node: Node, out: Path) -> None:
+    inside = out.resolve().is_relative_to(node.root.resolve())
+    if inside or out.exists() or out.is_symlink():
+        raise InputError(
+            out,
+            expected="a new path outside the node",
+            found="a path inside the node" if inside else "something there",
+            next_step="choose another path",
+        )
+
+
+def _require_some(node: Node, leaving: Sequence[Asking], refused: Mapping[str, tuple[str, ...]]) -> None:
+    if leaving:
+        return
+    reasons = [f"{name}: {'; '.join(why)}" for name, why in list(refused.items())[:5]]
+    raise PolicyError(
+        node.root,
+        expected="at least one generator with a passed audit and an approval",
+        found="; ".join(reasons) or "no trained generator",
+        next_step="run `hospital-node audit`, then `hospital-node approve`, and export again",
+    )
+
+
+def _write_checked(release: Release, out: Path, key: SigningKey) -> VerifiedBundle:
+    """Finish the bundle inside the node, search its bytes, and only then copy it out and verify it again."""
+    node = release.node
+    staging = node.root / f"outgoing-{release.number}{out.suffix.lower()}"
+    try:
+        staged = write_bundle(staging, release.contents(key), release.manifest(), key)
+        finished = _Finished(staged.container)
+        refuse_real_content(finished, node_content(node, release.leaving))
+        with container.new_container(out) as writer:
+            for name, data in finished.items():
+                writer.add(name, data)
+            writer.close()
+    finally:
+        if staging.is_dir():
+            shutil.rmtree(staging)
+        staging.unlink(missing_ok=True)
+    return verify_bundle(out, [key.public])
+
+
+class _Finished(Mapping[str, bytes]):
+    """The files of a finished bundle, manifest and signature included, each read when it is asked for."""
+
+    def __init__(self, box: container.Container) -> None:
+        self._box = box
+
+    def __getitem__(self, name: str) -> bytes:
+        return self._box.read(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._box.lengths)
+
+    def __len__(self) -> int:
+        return len(self._box.lengths)

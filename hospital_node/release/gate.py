@@ -1,0 +1,102 @@
+"""Who decides that a generator may leave: a pure function of policy, audits, approvals; it fails closed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hospital_node.audit.record import ATTACKS, GeneratorAudit
+from hospital_node.audit.verdict import verdict
+from hospital_node.release.approval import Approval, Approved, valid_approvals
+from hospital_node.release.policy import Policy
+from sharekit.keys import PublicKey
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A generator that asks to leave."""
+
+    generator_id: str
+    sha256: str | None  # of the candidate's bytes as they are now; None: there are none
+    audit: GeneratorAudit | None
+    audit_sha256: str | None  # of the audit's file
+    withheld: str | None = None  # the ledger's reason, where it says that this generator may not leave
+
+    @property
+    def approvable(self) -> Approved:
+        """What an approval of this candidate is about.
+
+        Raises:
+            ValueError: there is no candidate or no audit.
+        """
+        if self.sha256 is None or self.audit_sha256 is None:
+            raise ValueError("an approval is about a candidate and its audit")
+        return Approved(self.generator_id, self.sha256, self.audit_sha256)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What may leave, approved by whom, and why the rest may not."""
+
+    allowed: Mapping[str, tuple[str, ...]]  # generator id: fingerprints of its approvers
+    refused: Mapping[str, tuple[str, ...]]  # generator id: reasons
+
+
+def decide(policy: Policy, candidates: Sequence[Candidate], approvals: Mapping[str, Any]) -> Decision:
+    """Decide about every candidate by itself.
+
+    Args:
+        policy: as read; a policy that cannot be read never comes here.
+        candidates: every generator that asks to leave.
+        approvals: file name to DSSE envelope, as parsed JSON; none is trusted before it is verified here.
+    """
+    valid, void = valid_approvals(policy, approvals)
+    allowed: dict[str, tuple[str, ...]] = {}
+    refused: dict[str, tuple[str, ...]] = {}
+    for candidate in candidates:
+        reasons = audit_reasons(policy, candidate)
+        approvers = _approvers(candidate, valid)
+        if len(approvers) < max(policy.approvals, 1):
+            needed = f"approved by {len(approvers)} of {max(policy.approvals, 1)} listed approvers"
+            reasons = (*reasons, "; ".join([needed, *void]))
+        if reasons:
+            refused[candidate.generator_id] = reasons
+        else:
+            allowed[candidate.generator_id] = approvers
+    return Decision(allowed, refused)
+
+
+def audit_reasons(policy: Policy, candidate: Candidate) -> tuple[str, ...]:
+    """Why the audit does not let this candidate leave; empty: it does, and a person may approve it."""
+    audit = candidate.audit
+    if candidate.sha256 is None:
+        return ("there is no candidate file",)
+    if audit is None:
+        return ("there is no readable audit",)
+    reasons = list(audit.objections)
+    if candidate.withheld is not None:
+        reasons.append(f"withheld: {candidate.withheld}")
+    if audit.generator_id != candidate.generator_id or audit.candidate_sha256 != candidate.sha256:
+        reasons.append("the audit is about other bytes than the candidate's")
+    if audit.limits != policy.limits:
+        reasons.append("the audit was made under other limits than the policy's")
+    if audit.samples < policy.limits.min_samples:
+        reasons.append(f"the audit drew {audit.samples} samples, fewer than {policy.limits.min_samples}")
+    missing = {attack.name for attack in ATTACKS} - {result.attack for result in audit.attacks}
+    if missing:
+        reasons.append(f"attacks were not run: {', '.join(sorted(missing))}")
+    if audit.verdict != verdict(audit.group_size, audit.limits.k, audit.attacks):
+        reasons.append("the audit's verdict does not follow from its attacks")
+    if audit.verdict not in policy.released_verdicts:
+        reasons.append(f"the policy does not release what is {audit.verdict}")
+    return tuple(reasons)
+
+
+def _approvers(candidate: Candidate, valid: Sequence[tuple[Approval, PublicKey]]) -> tuple[str, ...]:
+    """Fingerprints of the different keys that approved this very candidate with this very audit."""
+    if candidate.sha256 is None or candidate.audit_sha256 is None:
+        return ()
+    return tuple(
+        sorted({key.fingerprint for approval, key in valid if candidate.approvable in approval.approved})
+    )

@@ -1,0 +1,110 @@
+"""The two signed statements of a bundle: what the audit found, and how the generators were made."""
+
+from __future__ import annotations
+
+import platform
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+
+import torch
+
+from hospital_node.audit.record import GeneratorAudit
+from hospital_node.audit.summary import summarise
+from hospital_node.singan.trained import TrainedGenerator
+from sharekit import __version__, dsse
+from sharekit.bundle import PRIVACY_PREDICATE, PROVENANCE_PREDICATE
+
+BUILD_TYPE = "urn:sharekit:build:singan-seg:v1"
+BUILDER = "urn:sharekit:builder:hospital-node"
+SCHEMA_VERSION = 1
+PACKAGES = ("numpy", "onnx", "onnxruntime", "onnxruntime-gpu", "opendp", "torch")
+
+
+@dataclass(frozen=True)
+class Made:
+    """How a release came to be."""
+
+    generators: Sequence[TrainedGenerator]
+    approvals: Mapping[str, Sequence[str]]  # generator: fingerprints of its approvers
+    policy_sha256: str
+    data_set_commitment: str  # HMAC-SHA256 under the node's own key
+    release: int
+    finished: str  # UTC, RFC 3339
+
+
+def privacy_statement(audits: Sequence[GeneratorAudit]) -> dsse.Statement:
+    """What the audits found, about the very files of the bundle; its predicate has the schema `privacy`."""
+    return dsse.Statement(
+        tuple(_subject(audit) for audit in audits),
+        PRIVACY_PREDICATE,
+        {
+            "schema_version": SCHEMA_VERSION,
+            "summary": [measure.to_json() for measure in summarise(audits)],
+            "audits": [audit.to_json() for audit in audits],
+        },
+    )
+
+
+def provenance_statement(audits: Sequence[GeneratorAudit], made: Made) -> dsse.Statement:
+    """How the generators were made, in SLSA's provenance predicate, version 1.
+
+    The predicate has the schema `provenance`.
+
+    Source: https://slsa.dev/spec/v1.0/provenance
+    """
+    data_set = {
+        "name": "data set",
+        "digest": {"hmac-sha256": made.data_set_commitment},
+        "annotations": {"images": len(made.generators)},
+    }
+    definition = {
+        "buildType": BUILD_TYPE,
+        "externalParameters": {
+            "training": {
+                generator.spec.id: {"profile": generator.profile, "config": generator.config.to_json()}
+                for generator in made.generators
+            }
+        },
+        "internalParameters": {
+            "policy_sha256": made.policy_sha256,
+            "approvals": {name: list(fingerprints) for name, fingerprints in made.approvals.items()},
+        },
+        "resolvedDependencies": [data_set, *installed_packages()],
+    }
+    run = {
+        "builder": {"id": BUILDER, "version": {"sharekit": __version__, **hardware()}},
+        "metadata": {"invocationId": f"release-{made.release}", "finishedOn": made.finished},
+    }
+    return dsse.Statement(
+        tuple(_subject(audit) for audit in audits),
+        PROVENANCE_PREDICATE,
+        {"buildDefinition": definition, "runDetails": run},
+    )
+
+
+def installed_packages() -> list[dict[str, str]]:
+    """Package URLs of what computed the numbers."""
+    found = []
+    for name in PACKAGES:
+        try:
+            found.append({"uri": f"pkg:pypi/{name}@{version(name)}"})
+        except ModuleNotFoundError:
+            continue
+    return found
+
+
+def hardware() -> dict[str, str]:
+    """The class of machine that exports, without any name or serial number of it."""
+    accelerator = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
+    return {
+        "python": platform.python_version(),
+        "system": platform.system() or "unknown",
+        "machine": platform.machine() or "unknown",
+        "accelerator": re.sub(r"[^\w .()/-]", "", accelerator) or "unknown",
+    }
+
+
+def _subject(audit: GeneratorAudit) -> dsse.Subject:
+    return dsse.Subject(f"generators/{audit.generator_id}.onnx", audit.candidate_sha256)

@@ -1,0 +1,75 @@
+"""Differentially private histograms: discrete Laplace noise, drawn by OpenDP."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+import opendp.prelude as dp
+
+# Public count, bounded neighbours: replacing one image moves it from one bin to another, in every class.
+L1_SENSITIVITY_PER_HISTOGRAM = 2
+
+dp.enable_features("contrib")
+
+
+@dataclass(frozen=True)
+class Protection:
+    """How a set of histograms is protected. Law: `from_json(to_json(x)) == x`."""
+
+    mechanism: str
+    library: str
+    neighbours: str
+    epsilon: float
+    l1_sensitivity: int
+    scale: float  # of the noise
+    post_processing: str
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "mechanism": self.mechanism,
+            "library": self.library,
+            "neighbours": self.neighbours,
+            "epsilon": self.epsilon,
+            "l1_sensitivity": self.l1_sensitivity,
+            "scale": self.scale,
+            "post_processing": self.post_processing,
+        }
+
+    @staticmethod
+    def from_json(value: Mapping[str, Any]) -> Protection:
+        return Protection(**value)
+
+
+def protect(
+    histograms: Mapping[str, Sequence[int]], epsilon: float
+) -> tuple[dict[str, list[int]], Protection]:
+    """Noised histograms, and how they were protected.
+
+    Args:
+        histograms: class to counts of images in each bin; every image counts once in every class.
+        epsilon: of all of them together (pure differential privacy).
+
+    The discrete Laplace (two-sided geometric) mechanism: Ghosh, Roughgarden and Sundararajan, STOC 2009. The
+    number of images is public: a bundle shows a generator for each.
+    """
+    sensitivity = L1_SENSITIVITY_PER_HISTOGRAM * max(len(histograms), 1)
+    scale = sensitivity / epsilon
+    space = dp.vector_domain(dp.atom_domain(T=int)), dp.l1_distance(T=int)
+    mechanism = dp.m.make_laplace(*space, scale=scale)
+    noised = {
+        name: [max(0, int(count)) for count in mechanism([int(count) for count in counts])]
+        for name, counts in histograms.items()
+    }
+    protection = Protection(
+        mechanism="discrete Laplace (geometric)",
+        library=f"opendp {version('opendp')}",
+        neighbours="one image replaced by another; the number of images is public",
+        epsilon=epsilon,
+        l1_sensitivity=sensitivity,
+        scale=scale,
+        post_processing="negative counts set to 0",
+    )
+    return noised, protection

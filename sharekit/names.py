@@ -1,0 +1,52 @@
+"""Which names a file in a bundle may have: relative, portable, and distinct on every file system."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable
+
+from sharekit.errors import VerificationError
+
+MAX_NAME_LENGTH = 200
+_SEGMENT = r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9_-])?"
+_NAME = re.compile(rf"{_SEGMENT}(?:/{_SEGMENT}){{0,7}}")
+_RESERVED_ON_WINDOWS = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\..*)?", re.IGNORECASE)
+
+
+def printable(name: str) -> str:
+    """An untrusted name for an error message: ASCII, without control characters."""
+    return ascii(name)[1:-1][:MAX_NAME_LENGTH]
+
+
+def check_names(names: Iterable[str]) -> None:
+    """Refuse names that leave the bundle, mean different files on different systems, or collide.
+
+    Raises:
+        VerificationError: naming the file.
+    """
+    ordered = list(names)
+    seen: dict[str, str] = {}
+    for name in ordered:
+        folded = unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+        if folded in seen:
+            raise VerificationError(
+                printable(name),
+                expected="names that differ on every file system",
+                found=f"a collision with {printable(seen[folded])!r}",
+                next_step="do not use this bundle",
+            )
+        seen[folded] = name
+    for name in ordered:
+        _check_name(name)
+
+
+def _check_name(name: str) -> None:
+    allowed = len(name) <= MAX_NAME_LENGTH and _NAME.fullmatch(name)
+    if not allowed or any(_RESERVED_ON_WINDOWS.fullmatch(part) for part in name.split("/")):
+        raise VerificationError(
+            printable(name),
+            expected="a relative path of ASCII letters, digits, '.', '_' and '-', with '/' between folders",
+            found="another name",
+            next_step="do not use this bundle",
+        )

@@ -1,0 +1,265 @@
+"""A validation report names what is wrong, how badly, and shows it without running anything."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from consumer.cli import main
+from consumer.reader import read_folder
+from consumer.validation import Severity, ValidationReport, validate
+from consumer.validation.page import CONTENT_SECURITY_POLICY, render
+from consumer.validation.report import MAX_ITEMS
+from sharekit import files, keys, schema
+from sharekit.mask_statistics import BINS, coverage, coverage_histogram
+from tests.consumer.pairs import disc, picture, read_records, save, write_pairs, write_records
+from tests.sharekit.bundles import small_bundle
+
+STATISTICS = {
+    "schema_version": 1,
+    "image_count": 6,
+    "coverage": {
+        "bin_edges_percent": list(range(0, 101, 5)),
+        "histograms": {"lesion": [0, 3, 2, 1, *[0] * 16]},
+    },
+    "protection": {
+        "mechanism": "discrete Laplace (geometric)",
+        "library": "opendp 0.12.0",
+        "neighbours": "one image replaced by another",
+        "epsilon": 1.0,
+        "l1_sensitivity": 2,
+        "scale": 2.0,
+        "post_processing": "negative counts set to 0",
+    },
+    "total_epsilon": 1.0,
+}
+
+
+def report(root: Path, statistics: dict[str, Any] | None = None) -> ValidationReport:
+    return validate(read_folder(root), statistics)[0]
+
+
+def kinds(root: Path) -> dict[str, tuple[Severity, int]]:
+    return {finding.kind: (finding.severity, finding.count) for finding in report(root).findings}
+
+
+def page(root: Path) -> str:
+    folder = read_folder(root)
+    return render(*validate(folder), folder)
+
+
+def test_a_sound_data_set_has_nothing_to_report(tmp_path: Path) -> None:
+    found = report(write_pairs(tmp_path / "set"))
+    assert found.findings == ()
+    assert found.verdict.startswith("Sound")
+    assert (found.images, found.exit_code) == (6, 0)
+    assert [(entry.id, entry.images) for entry in found.generators] == [("a" * 32, 3), ("b" * 32, 3)]
+
+
+def test_the_report_is_read_again_from_json(tmp_path: Path) -> None:
+    root = write_pairs(tmp_path / "set")
+    save(root / "images/000001.png", picture(0))
+    found = report(root, STATISTICS)
+    value = json.loads(json.dumps(found.to_json()))
+    schema.validate("validation", value, "report")
+    assert ValidationReport.from_json(value) == found
+
+
+def test_figures_are_those_of_the_masks(tmp_path: Path) -> None:
+    (summary,) = report(write_pairs(tmp_path / "set")).classes
+    coverages = [coverage(disc(number)) for number in range(6)]
+    assert summary.coverage_mean == pytest.approx(np.mean(coverages))
+    assert summary.histogram == tuple(coverage_histogram(coverages))
+    assert len(summary.histogram) == BINS
+
+
+def break_size(root: Path) -> None:
+    save(root / "masks/000002.png", disc(2, (10, 24)))
+
+
+def break_image(root: Path) -> None:
+    (root / "images/000002.png").write_bytes(b"broken")
+
+
+def break_mask(root: Path) -> None:
+    (root / "masks/000002.png").write_bytes((root / "masks/000002.png").read_bytes()[:60])
+
+
+BREAKAGES: dict[str, tuple[Severity, Any]] = {
+    "missing-file": (Severity.ERROR, lambda root: (root / "masks/000002.png").unlink()),
+    "unreadable-image": (Severity.ERROR, break_image),
+    "unreadable-mask": (Severity.ERROR, break_mask),
+    "size-mismatch": (Severity.ERROR, break_size),
+    "class-numbers": (Severity.ERROR, lambda root: save(root / "masks/000002.png", disc(2) // 255)),
+    "grey-mask": (Severity.ERROR, lambda root: save(root / "masks/000002.png", picture(2)[:, :, 0])),
+    "empty-mask": (Severity.WARNING, lambda root: save(root / "masks/000002.png", disc(2) * 0)),
+    "full-mask": (Severity.WARNING, lambda root: save(root / "masks/000002.png", disc(2) * 0 + 255)),
+    "flat-image": (Severity.WARNING, lambda root: save(root / "images/000002.png", picture(2) * 0)),
+    "exact-duplicates": (Severity.WARNING, lambda root: save(root / "images/000002.png", picture(1))),
+    "near-duplicates": (
+        Severity.NOTE,
+        lambda root: save(root / "images/000002.png", np.clip(picture(1), 1, 254)),
+    ),
+    "unlisted-file": (Severity.WARNING, lambda root: save(root / "images/extra.png", picture(2))),
+    "broken-metadata": (Severity.ERROR, lambda root: (root / "dataset.json").write_text("{")),
+    "inexact-mask": (
+        Severity.NOTE,
+        lambda root: save(root / "masks/000002.png", np.clip(disc(2), 3, 250)),
+    ),
+    "holes": (
+        Severity.NOTE,
+        lambda root: save(
+            root / "masks/000002.png", np.pad(np.zeros((16, 20), np.uint8), 2, constant_values=255)
+        ),
+    ),
+    "many-components": (
+        Severity.NOTE,
+        lambda root: save(root / "masks/000002.png", np.tile(np.uint8([[255, 0], [0, 0]]), (10, 12))),
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", BREAKAGES)
+def test_each_fault_is_found_with_its_severity(tmp_path: Path, kind: str) -> None:
+    root = write_pairs(tmp_path / "set")
+    severity, damage = BREAKAGES[kind]
+    damage(root)
+    assert kinds(root).get(kind) == (severity, 1)
+    assert report(root).exit_code == (3 if severity is Severity.ERROR else 0)
+
+
+def test_one_broken_image_does_not_hide_the_others(tmp_path: Path) -> None:
+    root = write_pairs(tmp_path / "set")
+    break_image(root)
+    assert report(root).images == 5
+
+
+def test_an_empty_data_set_is_an_error_with_a_page(tmp_path: Path) -> None:
+    (tmp_path / "set/images").mkdir(parents=True)
+    assert kinds(tmp_path / "set") == {"no-pairs": (Severity.ERROR, 1)}
+    assert "No image with a mask" in page(tmp_path / "set")
+
+
+def test_errors_come_first_and_long_lists_are_cut_but_counted(tmp_path: Path) -> None:
+    root = write_pairs(tmp_path / "set", MAX_ITEMS + 5)
+    for number in range(MAX_ITEMS + 5):
+        save(root / f"masks/{number:06d}.png", disc(number) * 0)
+    break_image(root)
+    first, *_, second = report(root).findings[:2]
+    assert (first.severity, second.kind) == (Severity.ERROR, "empty-mask")
+    assert (second.count, len(second.items)) == (MAX_ITEMS + 4, MAX_ITEMS)
+
+
+def test_a_repeating_generator_is_less_diverse(tmp_path: Path) -> None:
+    root = write_pairs(tmp_path / "set", 8)
+    for number in (1, 3, 5, 7):
+        save(root / f"images/{number:06d}.png", picture(99))
+    varied, repeating = report(root).generators
+    assert repeating.mean_distance == repeating.pixel_std == 0
+    assert varied.mean_distance is not None
+    assert varied.mean_distance > 20
+
+
+def test_the_only_class_of_each_side_is_compared(tmp_path: Path) -> None:
+    (reference,) = report(write_pairs(tmp_path / "set"), STATISTICS).reference
+    assert (reference.name, reference.image_count, reference.noise_scale) == ("mask", 6, 2.0)
+    assert reference.total_variation is not None
+    assert 0 <= reference.total_variation <= 1
+
+
+class _Document(HTMLParser):
+    """Collects every element and attribute of a page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: set[str] = set()
+        self.attributes: list[tuple[str, str | None]] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.attributes += attrs
+
+
+def test_a_hostile_data_set_cannot_inject_anything_into_the_page(tmp_path: Path) -> None:
+    attack = "<script>alert(1)<.script><img src=x onerror=alert(1)>\"'&"
+    root = write_pairs(tmp_path / f"{attack}set", generators=(attack, "b"))
+    records = read_records(root)
+    (root / records[0]["file_name"]).rename(root / f"images/{attack}.png")
+    save(root / "images/000003.png", picture(1))
+    save(root / f"masks/{attack}/000000.png", disc(0))
+    mask = {f"{attack}_mask_file_name": f"masks/{attack}/000000.png"}
+    write_records(root, [records[0] | mask | {"file_name": f"images/{attack}.png"}, *records[1:]])
+    (root / f"images/{attack}stray.png").touch()
+    text = page(root)
+    document = _Document(text)
+    assert attack not in text
+    assert "&lt;script&gt;" in text
+    assert document.tags.isdisjoint({"script", "iframe", "object", "embed", "link", "base", "form", "svg"})
+    assert not [name for name, _ in document.attributes if name.startswith("on")]
+    assert {value for name, value in document.attributes if name == "href"} == set()
+    sources = [value or "" for name, value in document.attributes if name == "src"]
+    assert sources
+    assert all(re.match(r"data:image/(jpeg|svg\+xml);base64,", source) for source in sources)
+
+
+def test_the_page_forbids_scripts_and_loads_nothing(tmp_path: Path) -> None:
+    document = _Document(page(write_pairs(tmp_path / "set")))
+    assert ("content", CONTENT_SECURITY_POLICY) in document.attributes
+    assert "default-src 'none'" in CONTENT_SECURITY_POLICY
+    assert "script-src" not in CONTENT_SECURITY_POLICY
+
+
+def test_equal_data_sets_give_equal_pages(tmp_path: Path) -> None:
+    root = write_pairs(tmp_path / "set")
+    assert page(root) == page(root)
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, dict[str, Any]]:
+    capsys.readouterr()
+    code = main(["validate", *arguments, "--format", "json"])
+    return code, json.loads(capsys.readouterr().out or "{}")
+
+
+def test_the_command_writes_both_forms_and_fails_on_errors(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = write_pairs(tmp_path / "set")
+    code, result = run(capsys, str(root))
+    assert (code, result["page"]) == (0, str(tmp_path / "set-report.html"))
+    assert (tmp_path / "set-report.html").read_text().startswith("<!DOCTYPE html>")
+    break_image(root)
+    code, result = run(capsys, str(root), "--out", str(tmp_path / "other.html"))
+    assert code == 3
+    assert result["findings"][0]["items"][0].startswith("images/000002.png: ")
+
+
+def test_the_command_compares_with_a_verified_bundle_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = write_pairs(tmp_path / "set")
+    key = keys.generate()
+    key.public.save(tmp_path / "hospital.pub")
+    small_bundle(tmp_path / "bundle", key, extra={"statistics.json": files.dump_json(STATISTICS)})
+    arguments = [str(root), "--bundle", str(tmp_path / "bundle"), "--key", str(tmp_path / "hospital.pub")]
+    code, result = run(capsys, *arguments)
+    assert code == 0
+    assert result["reference"][0]["counts"] == STATISTICS["coverage"]["histograms"]["lesion"]  # type: ignore[index]
+    text = (tmp_path / "set-report.html").read_text()
+    assert key.public.fingerprint in text
+    data = (tmp_path / "bundle/statistics.json").read_bytes()
+    (tmp_path / "bundle/statistics.json").write_bytes(data.replace(b"3", b"4", 1))
+    assert run(capsys, *arguments)[0] == 4
+
+
+@pytest.mark.real_data
+def test_real_nuclei_are_sound(dsb2018_nuclei: Path) -> None:
+    found = report(dsb2018_nuclei)
+    assert (found.images, found.exit_code) == (22, 0)
+    assert found.classes[0].components_median > 10

@@ -1,0 +1,32 @@
+"""A node's image as intake leaves it, small and of one shade."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hospital_node.ledger import ImageRecord, ImageState
+from hospital_node.node import Node, Pair
+
+HEIGHT, WIDTH = 28, 32
+
+
+def ingested_image(node: Node, number: int, shade: int = 0) -> str:
+    """One more image of the node, all its pixels `shade`; its identifier."""
+    image_id = f"{number:032x}"
+    mask = np.zeros((HEIGHT, WIDTH), np.uint8)
+    mask[8:16, 8:20] = 255
+    node.store_pair(image_id, Pair(np.full((HEIGHT, WIDTH, 3), shade, np.uint8), {"polyp": mask}))
+    node.ledger.add(
+        ImageRecord(
+            image_id,
+            f"{number}.png",
+            (f"{number}.png",),
+            ImageState.INGESTED,
+            height=HEIGHT,
+            width=WIDTH,
+            image_channels=3,
+            mask_classes=("polyp",),
+            content_key=str(number),
+        )
+    )
+    return image_id

@@ -1,0 +1,213 @@
+"""Attacks find leaks that were built in, and nothing where there is none."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hospital_node.audit.attack import Array, AttackContext, AttackResult, AuditLimits, Measure
+from hospital_node.audit.distance import between, correlation, rmse
+from hospital_node.audit.mean import MeanOfSamples
+from hospital_node.audit.nearest import BestOfN
+from hospital_node.audit.record import MISSING_CONTROLS, GeneratorAudit, audit_generator
+from hospital_node.audit.summary import summarise
+from hospital_node.audit.verdict import Verdict, verdict
+from hospital_node.export import Parity
+from hospital_node.export.parity import ParityCase
+from sharekit.tensors import pixels_to_tensor
+from tests.hospital_node.trained_node import picture
+
+PARITY = Parity((ParityCase(20, 24, 1, 1e-6),), 1e-4, 18, "1.0")
+
+
+def real(seed: int) -> Array:
+    return pixels_to_tensor(picture(seed).image)
+
+
+def context(samples: Array, *, controls: int = 8, source: int = 0) -> AttackContext:
+    others = [real(seed) for seed in range(100, 100 + controls)]
+    return AttackContext(
+        generator_id="0" * 32,
+        candidate=b"",
+        samples=samples.astype(np.float32),
+        source=real(source),
+        controls=np.stack(others) if others else np.zeros((0, *real(0).shape), np.float32),
+        levels=(),
+        pixels=(),
+        limits=AuditLimits(),
+        seed=0,
+    )
+
+
+def copies(noise: float, count: int = 32) -> Array:
+    """The source with fresh noise in every sample, clipped to [-1, 1]."""
+    random = np.random.default_rng(5)
+    return np.clip(real(0) + noise * random.standard_normal((count, *real(0).shape)), -1, 1)
+
+
+def strangers(count: int = 32) -> Array:
+    """Pictures that have nothing to do with the source."""
+    return np.stack([real(1000 + seed) for seed in range(count)])
+
+
+def measure(result: AttackResult, name: str) -> Measure:
+    return next(item for item in result.measures if item.name == name)
+
+
+def test_rmse_is_the_root_mean_squared_difference() -> None:
+    first, second = strangers(3), strangers(5)[2:].astype(np.float32)
+    expected = [[np.sqrt(np.mean((a - b) ** 2)) for b in second] for a in first]
+    assert rmse(first, second) == pytest.approx(np.array(expected), abs=1e-6)
+    assert len(between(strangers(5))) == 10
+
+
+def test_correlation_ignores_scale_and_offset() -> None:
+    image = real(0)
+    assert correlation(image, 3 * image - 7) == pytest.approx(1)
+    assert correlation(image, -image) == pytest.approx(-1)
+    assert correlation(image, np.ones_like(image)) == 0
+
+
+def test_best_of_n_links_samples_near_the_source_to_it() -> None:
+    result = BestOfN().run(context(copies(0.4)))
+    assert measure(result, "full.linkage_rate").value == 1
+    assert measure(result, "full.linkage_rate").baseline == pytest.approx(1 / 9)
+    assert measure(result, "full.rank").value == 1
+    assert measure(result, "full.best_distance").value < measure(result, "full.best_distance").control
+    assert result.at_chance is False
+
+
+def test_best_of_n_is_at_chance_for_unrelated_samples() -> None:
+    result = BestOfN().run(context(strangers()))
+    rate = measure(result, "full.linkage_rate")
+    assert rate.low <= rate.baseline
+    assert result.at_chance is True
+    assert result.objections == ()
+
+
+def test_best_of_n_objects_to_a_near_copy() -> None:
+    result = BestOfN().run(context(copies(0.01)))
+    assert any("near copy" in objection for objection in result.objections)
+
+
+def test_best_of_n_objects_to_one_near_copy_among_many_samples() -> None:
+    samples = strangers()
+    samples[17] = real(0)
+    assert any("near copy" in objection for objection in BestOfN().run(context(samples)).objections)
+
+
+def test_mean_of_samples_sees_through_noise_that_hides_the_source_in_each_sample() -> None:
+    samples = real(0) + 0.5 * np.random.default_rng(1).standard_normal((400, *real(0).shape))
+    noisy = context(samples)
+    assert measure(BestOfN().run(noisy), "full.distance_ratio").value > 0.5
+    result = MeanOfSamples().run(noisy)
+    assert measure(result, "full.correlation").value > 0.99
+    assert any("near copy" in objection for objection in result.objections)
+    assert result.at_chance is False
+
+
+def test_mean_of_samples_is_at_chance_for_unrelated_samples() -> None:
+    result = MeanOfSamples().run(context(strangers(), source=3))
+    assert result.objections == ()
+    assert abs(measure(result, "full.correlation").value) < 0.5
+
+
+@pytest.mark.parametrize("attack", [BestOfN(), MeanOfSamples()])
+@pytest.mark.parametrize("samples", [copies(0.3), strangers()])
+def test_every_figure_lies_in_its_interval(attack: BestOfN, samples: Array) -> None:
+    for item in attack.run(context(samples)).measures:
+        assert item.low - 1e-9 <= item.value <= item.high + 1e-9, item.name
+
+
+@pytest.mark.parametrize("attack", [BestOfN(), MeanOfSamples()])
+def test_without_controls_nothing_is_called_chance_and_distances_are_absolute(attack: BestOfN) -> None:
+    for controls in (0, 1):
+        result = attack.run(context(strangers(), controls=controls))
+        assert result.at_chance is None
+        assert result.objections == ()
+        near = attack.run(context(copies(0.001), controls=controls))
+        assert any("RMSE" in objection for objection in near.objections)
+
+
+def audit(samples: Array, *, controls: int = 8, group_size: int = 1) -> GeneratorAudit:
+    attacks = (BestOfN(), MeanOfSamples())
+    return audit_generator(
+        context(samples, controls=controls), PARITY, group_size=group_size, attacks=attacks
+    )
+
+
+def test_audit_of_one_image_is_linkable_however_well_it_does() -> None:
+    found = audit(strangers())
+    assert found.verdict is Verdict.LINKABLE
+    assert found.passed
+
+
+def test_audit_without_controls_says_so() -> None:
+    found = audit(strangers(), controls=1, group_size=50)
+    assert found.remarks == (MISSING_CONTROLS,)
+    assert found.verdict is Verdict.LINKABLE
+
+
+def test_audit_fails_when_the_file_is_not_the_trained_network() -> None:
+    far = dataclasses.replace(PARITY, cases=(ParityCase(20, 24, 1, 0.01),))
+    found = audit_generator(context(strangers()), far, attacks=(BestOfN(),))
+    assert not found.passed
+    assert "differs from the trained network" in found.objections[0]
+
+
+def test_audit_survives_its_json() -> None:
+    found = audit(copies(0.01))
+    assert GeneratorAudit.from_json(json.loads(json.dumps(found.to_json()))) == found
+
+
+def test_a_new_attack_can_object_by_itself() -> None:
+    class Refusing:
+        name = "refusing"
+
+        def run(self, given: AttackContext) -> AttackResult:
+            return AttackResult(self.name, "always", len(given.samples), 8, (), None, ("because",))
+
+    found = audit_generator(context(strangers()), PARITY, attacks=(BestOfN(), Refusing()))
+    assert found.objections == ("because",)
+
+
+def test_summary_counts_generators_that_are_linked_to_their_source() -> None:
+    accuracy = summarise([audit(copies(0.4)), audit(copies(0.2)), audit(strangers())])[1]
+    assert accuracy.name == "full.top-1-accuracy"
+    assert accuracy.value >= 2 / 3
+    assert accuracy.low < accuracy.value <= accuracy.high
+    assert summarise([audit(strangers(), controls=0)]) == ()
+
+
+RESULTS = st.builds(
+    AttackResult,
+    attack=st.just("any"),
+    description=st.just("any"),
+    samples=st.integers(0, 100),
+    controls=st.integers(0, 100),
+    measures=st.just(()),
+    at_chance=st.sampled_from([True, False, None]),
+)
+
+
+@given(st.integers(-3, 100), st.lists(RESULTS))
+def test_anonymous_is_never_said_of_one_image(k: int, results: list[AttackResult]) -> None:
+    assert verdict(1, k, results) == "linkable: controlled access"
+
+
+@given(st.integers(2, 50), st.lists(RESULTS))
+def test_a_group_needs_at_least_k_images_and_controls(k: int, results: list[AttackResult]) -> None:
+    assert verdict(k - 1, k, results) is Verdict.LINKABLE
+    if verdict(k, k, results) is not Verdict.LINKABLE:
+        assert all(result.controls >= 2 for result in results if result.samples)
+
+
+@given(st.lists(RESULTS))
+def test_an_anonymous_claim_needs_every_attack_at_chance(results: list[AttackResult]) -> None:
+    if verdict(9, 5, results) is Verdict.ANONYMOUS_CLAIM:
+        assert all(result.at_chance is True for result in results if result.samples)

@@ -1,0 +1,114 @@
+"""The audit of a node: candidates, states, and what one broken image does to the others."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hospital_node.audit.attack import AuditLimits
+from hospital_node.audit.record import ATTACKS, GeneratorAudit
+from hospital_node.audit.run import audit_node, with_channels
+from hospital_node.audit.settings import AuditSettings
+from hospital_node.export import build_onnx
+from hospital_node.ledger import ImageState
+from hospital_node.node import Node
+from hospital_node.singan.trained import TrainedGenerator
+from sharekit.errors import UsageError
+from sharekit.progress import Progress
+from tests.hospital_node.trained_node import trained_node
+
+LIMITS = AuditLimits()
+FEW = AuditSettings(samples=16)
+FIRST = f"{1:032x}"
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Node:
+    return trained_node(tmp_path / "node")
+
+
+def states(node: Node) -> list[ImageState]:
+    return [record.state for record in node.ledger.records()]
+
+
+def test_every_trained_image_gets_a_candidate_and_an_audit_of_those_bytes(node: Node) -> None:
+    events: list[Progress] = []
+    outcomes = audit_node(node, LIMITS, FEW, on_progress=events.append)
+    assert states(node) == [ImageState.AUDITED] * 3
+    assert (events[-1].done, events[-1].total) == (3, 3)
+    for outcome in outcomes:
+        candidate = node.candidate_path(outcome.image_id).read_bytes()
+        assert candidate == build_onnx(TrainedGenerator.load(node.generator_path(outcome.image_id)))
+        stored = GeneratorAudit.from_json(json.loads(node.audit_path(outcome.image_id).read_text()))
+        assert stored == outcome.audit
+        assert stored.candidate_sha256 == hashlib.sha256(candidate).hexdigest()
+        assert {result.attack for result in stored.attacks} == {attack.name for attack in ATTACKS}
+
+
+def test_audit_files_are_private_and_name_nothing_of_the_hospital(node: Node) -> None:
+    audit_node(node, LIMITS, FEW)
+    for path in (node.audit_path(FIRST), node.candidate_path(FIRST)):
+        assert path.stat().st_mode & 0o077 == 0
+    text = node.audit_path(FIRST).read_text()
+    assert "mueller" not in text
+    assert FIRST not in text
+
+
+def test_the_same_seed_gives_the_same_audit(node: Node) -> None:
+    first = [outcome.audit for outcome in audit_node(node, LIMITS, FEW)]
+    again = [outcome.audit for outcome in audit_node(node, LIMITS, AuditSettings(16, again=True))]
+    assert first == again
+
+
+def test_one_broken_generator_is_withheld_and_the_others_are_audited(node: Node) -> None:
+    node.generator_path(FIRST).write_bytes(b"damaged")
+    outcomes = audit_node(node, LIMITS, FEW)
+    assert states(node) == [ImageState.WITHHELD, ImageState.AUDITED, ImageState.AUDITED]
+    assert outcomes[0].audit is None
+    assert "the audit failed: NodeStateError" in node.ledger.get(FIRST).reason
+    assert not node.audit_path(FIRST).exists()
+
+
+def test_a_failed_audit_is_tried_again_by_the_next_run(node: Node) -> None:
+    whole = node.generator_path(FIRST).read_bytes()
+    node.generator_path(FIRST).write_bytes(b"damaged")
+    audit_node(node, LIMITS, FEW)
+    node.generator_path(FIRST).write_bytes(whole)
+    outcomes = audit_node(node, LIMITS, FEW)
+    assert [outcome.image_id for outcome in outcomes] == [FIRST]
+    assert states(node) == [ImageState.AUDITED] * 3
+
+
+def test_a_near_copy_is_withheld_with_its_distance(node: Node) -> None:
+    outcomes = audit_node(node, AuditLimits(min_distance_ratio=1.0), FEW)
+    assert all(outcome.state in (ImageState.AUDITED, ImageState.WITHHELD) for outcome in outcomes)
+    withheld = [outcome for outcome in outcomes if outcome.state is ImageState.WITHHELD]
+    assert withheld
+    assert all("near copy" in node.ledger.get(outcome.image_id).reason for outcome in withheld)
+
+
+def test_a_node_of_two_images_has_no_controls_and_is_linkable(tmp_path: Path) -> None:
+    outcomes = audit_node(trained_node(tmp_path / "node", 2), LIMITS, FEW)
+    for outcome in outcomes:
+        assert outcome.audit is not None
+        assert outcome.audit.verdict == "linkable: controlled access"
+        assert "controls are missing" in outcome.audit.remarks[0]
+
+
+@pytest.mark.parametrize("settings", [AuditSettings(samples=15), AuditSettings(seed=-1)])
+def test_too_few_samples_or_a_bad_seed_are_refused(node: Node, settings: AuditSettings) -> None:
+    with pytest.raises(UsageError):
+        audit_node(node, LIMITS, settings)
+    assert states(node) == [ImageState.TRAINED] * 3
+
+
+def test_grey_and_rgb_are_compared_as_grey_or_three_times_grey() -> None:
+    rgb = np.arange(24, dtype=np.float32).reshape(3, 2, 4)
+    grey = with_channels(rgb, 1)
+    assert grey.shape == (1, 2, 4)
+    assert with_channels(grey, 3).shape == (3, 2, 4)
+    assert with_channels(rgb, 3) is rgb

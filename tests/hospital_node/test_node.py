@@ -1,0 +1,183 @@
+"""A node's folder: complete or not there, private, one writer."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from hospital_node.ledger import ImageRecord, ImageState
+from hospital_node.node import Node, Pair
+from sharekit.errors import InputError, NodeStateError, UsageError
+
+IMAGE_ID = "0123456789abcdef" * 2
+
+
+@pytest.fixture
+def node(tmp_path):
+    return Node.create(tmp_path / "node", "St. Test")
+
+
+def stored(node: Node, channels: int = 3) -> Pair:
+    rng = np.random.default_rng(0)
+    masks = {name: np.where(rng.random((26, 31)) > 0.5, 255, 0).astype(np.uint8) for name in ("b", "a")}
+    pair = Pair(rng.integers(0, 256, (26, 31, channels), dtype=np.uint8), masks)
+    node.store_pair(IMAGE_ID, pair)
+    node.ledger.add(
+        ImageRecord(IMAGE_ID, "i", ("b", "a"), ImageState.INGESTED, mask_classes=tuple(pair.masks))
+    )
+    return pair
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
+def test_everything_is_private_whatever_the_umask(tmp_path, umask):
+    before = os.umask(umask)
+    try:
+        node = Node.create(tmp_path / "node")
+        stored(node)
+        node.model_dir(IMAGE_ID)
+        with node.training_lock():
+            modes = {path: path.stat().st_mode & 0o777 for path in [node.root, *node.root.rglob("*")]}
+    finally:
+        os.umask(before)
+    assert {path.name for path in modes} >= {
+        "ledger.sqlite",
+        "commitment.key",
+        "node.json",
+        "lock",
+        "image.png",
+    }
+    assert all(mode == (0o700 if path.is_dir() else 0o600) for path, mode in modes.items())
+
+
+def test_a_node_reopens_as_it_was_made(node):
+    again = Node.open(node.root)
+    assert (again.hospital, again.root) == ("St. Test", node.root)
+    assert Node.create_or_open(node.root).hospital == "St. Test"
+    assert Node.create_or_open(node.root, "St. Test").hospital == "St. Test"
+
+
+def test_another_hospital_s_name_is_refused(node):
+    with pytest.raises(NodeStateError, match=r"'St\. Other'"):
+        Node.create_or_open(node.root, "St. Other")
+
+
+@pytest.mark.parametrize("name", ["", "  ", "a\nb", "\x1b[31m", "x" * 201])
+def test_an_unfit_hospital_name_is_refused_and_leaves_nothing(tmp_path, name):
+    with pytest.raises(UsageError):
+        Node.create(tmp_path / "node", name)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_with_something_in_it_is_not_made_a_node(tmp_path):
+    (tmp_path / "thesis.tex").touch()
+    with pytest.raises(InputError, match="something there"):
+        Node.create(tmp_path)
+
+
+def test_an_empty_folder_becomes_a_node(tmp_path):
+    (tmp_path / "node").mkdir()
+    assert Node.create(tmp_path / "node").ledger.records() == []
+
+
+def test_no_node_is_told_with_the_way_to_make_one(tmp_path):
+    with pytest.raises(InputError, match="hospital-node ingest"):
+        Node.open(tmp_path / "node")
+
+
+def test_a_node_open_to_others_is_refused(node):
+    node.root.chmod(0o755)
+    with pytest.raises(NodeStateError, match="chmod 700"):
+        Node.open(node.root)
+
+
+def test_a_node_of_another_version_is_refused(node):
+    path = node.root / "node.json"
+    path.write_bytes(path.read_bytes().replace(b'"schema_version": 1', b'"schema_version": 2'))
+    with pytest.raises(NodeStateError, match="version 2"):
+        Node.open(node.root)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_pair_comes_back_pixel_by_pixel(node, channels):
+    pair = stored(node, channels)
+    again = node.load_pair(IMAGE_ID)
+    assert np.array_equal(again.image, pair.image)
+    assert list(again.masks) == ["b", "a"]
+    assert all(np.array_equal(again.masks[name], pair.masks[name]) for name in pair.masks)
+    assert (again.layout.image_channels, again.layout.mask_classes) == (channels, ("b", "a"))
+
+
+def test_the_tensor_is_image_then_masks_in_minus_one_to_one(node):
+    pair = stored(node)
+    tensor = node.load_pair(IMAGE_ID).tensor()
+    assert (tensor.shape, tensor.dtype) == ((5, 26, 31), np.float32)
+    assert np.allclose(tensor[:3], pair.image.transpose(2, 0, 1) / 127.5 - 1, atol=1e-6)
+    assert np.array_equal(tensor[3], np.where(pair.masks["b"] > 0, 1, -1))
+    assert np.array_equal(tensor[4], np.where(pair.masks["a"] > 0, 1, -1))
+
+
+def test_a_damaged_stored_image_is_named(node):
+    stored(node)
+    path = node.image_dir(IMAGE_ID) / "image.png"
+    path.write_bytes(path.read_bytes()[:50])
+    with pytest.raises(NodeStateError, match=r"image\.png"):
+        node.load_pair(IMAGE_ID)
+
+
+def test_a_refused_image_has_no_pixels_to_load(node):
+    node.ledger.add(ImageRecord(IMAGE_ID, "i", (), ImageState.REFUSED, "no mask"))
+    with pytest.raises(NodeStateError, match="no mask"):
+        node.load_pair(IMAGE_ID)
+
+
+@pytest.mark.parametrize("name", ["../../etc", "A" * 32, "a" * 31, "a" * 32 + "\n", ""])
+def test_an_identifier_cannot_lead_out_of_the_node(node, name):
+    for place in (node.image_dir, node.model_dir, node.candidate_path, node.audit_path, node.generator_path):
+        with pytest.raises(InputError):
+            place(name)
+
+
+def test_commitments_are_keyed(node, tmp_path):
+    other = Node.create(tmp_path / "other")
+    assert node.commit(b"x") == Node.open(node.root).commit(b"x")
+    assert (
+        len({node.commit(b"x"), node.commit(b"y"), other.commit(b"x"), hashlib.sha256(b"x").hexdigest()}) == 4
+    )
+
+
+def test_one_writer_at_a_time(node):
+    with node.training_lock(), pytest.raises(NodeStateError, match=str(os.getpid())):  # noqa: SIM117
+        with Node.open(node.root).training_lock():
+            pass
+    with node.training_lock():
+        pass
+
+
+def test_the_lock_goes_with_a_killed_process(node):
+    program = f"""
+import os, signal
+from hospital_node.node import Node
+with Node.open({str(node.root)!r}).training_lock():
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == -9
+    with node.training_lock():
+        pass
+
+
+def test_orphans_go_and_recorded_pixels_stay(node):
+    stored(node)
+    orphan = node.images_dir / ("f" * 32)
+    orphan.mkdir()
+    (node.images_dir / f".{'e' * 32}.1234.tmp").mkdir()
+    node.remove_orphans()
+    assert [path.name for path in node.images_dir.iterdir()] == [IMAGE_ID]
+
+
+def test_release_numbers_count_up(node):
+    assert [node.next_release(), Node.open(node.root).next_release()] == [1, 2]

@@ -1,0 +1,286 @@
+"""Export: a clean node becomes a verified bundle; anything missing or real stops it before it is written."""
+
+from __future__ import annotations
+
+import base64
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from hospital_node.audit.run import audit_node
+from hospital_node.audit.settings import AuditSettings
+from hospital_node.audit.static import find_real_content
+from hospital_node.ledger import ImageState
+from hospital_node.node import Node
+from hospital_node.release.approve import give_approval, propose
+from hospital_node.release.candidates import read_asking
+from hospital_node.release.export import export_bundle
+from hospital_node.release.policy import Approver, Policy, load_policy, save_policy
+from hospital_node.release.real import node_content
+from sharekit import features, files
+from sharekit.bundle import VerifiedBundle, verify_bundle
+from sharekit.errors import ExposureError, InputError, PolicyError, VerificationError
+from tests.hospital_node.trained_node import APPROVER_NAME, Keys, add_image, make_keys, trained_node
+
+FEW = AuditSettings(samples=16)
+FIRST = f"{1:032x}"
+KEYS = make_keys()
+
+
+def audited(root: Path, images: int = 3) -> Node:
+    node = trained_node(root, images)
+    approver = Approver(APPROVER_NAME, KEYS.approver.public.pem().decode())
+    save_policy(node.policy_path, Policy((approver,)))
+    audit_node(node, load_policy(node.policy_path).limits, FEW)
+    return node
+
+
+def approve(node: Node, images: list[str] | None = None, keys: Keys = KEYS) -> Path:
+    policy = load_policy(node.policy_path)
+    return give_approval(node, policy, propose(node, policy, images), keys.approver, APPROVER_NAME)
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An audited node of three images, copied by every test that changes it."""
+    root = tmp_path_factory.mktemp("template") / "node"
+    audited(root).ledger.close()
+    return root
+
+
+@pytest.fixture
+def unapproved(template: Path, tmp_path: Path) -> Node:
+    return Node.open(shutil.copytree(template, tmp_path / "node"))
+
+
+@pytest.fixture
+def node(unapproved: Node) -> Node:
+    approve(unapproved)
+    return unapproved
+
+
+@pytest.fixture(scope="module")
+def released(template: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Node, VerifiedBundle]:
+    root = tmp_path_factory.mktemp("released")
+    node = Node.open(shutil.copytree(template, root / "node"))
+    approve(node)
+    return node, export_bundle(node, root / "bundle", KEYS.release).bundle
+
+
+def payload(bundle: VerifiedBundle, name: str) -> dict:
+    return json.loads(base64.b64decode(json.loads(bundle.read(name))["payload"]))
+
+
+def test_bundle_verifies_and_every_image_is_released(released: tuple[Node, VerifiedBundle]) -> None:
+    node, bundle = released
+    assert verify_bundle(bundle.path, [KEYS.release.public]).verdict == "authentic"
+    assert len(bundle.manifest.generators) == 3
+    assert {record.state for record in node.ledger.records()} == {ImageState.RELEASED}
+
+
+def test_bundle_holds_the_audited_bytes(released: tuple[Node, VerifiedBundle]) -> None:
+    node, bundle = released
+    for record in node.ledger.records():
+        name = f"generators/{record.generator_id}.onnx"
+        assert bundle.read(name) == node.candidate_path(record.id).read_bytes()
+
+
+def test_nothing_real_is_in_the_bundle(released: tuple[Node, VerifiedBundle]) -> None:
+    node, bundle = released
+    real = node_content(node, read_asking(node)[0])
+    contents = {path.name: path.read_bytes() for path in bundle.path.rglob("*") if path.is_file()}
+    assert find_real_content(contents, real) == []
+    contents["CARD.md"] += real[0].pixels[0].tobytes()
+    assert find_real_content(contents, real) != []
+
+
+def test_image_identifiers_stay_inside(released: tuple[Node, VerifiedBundle]) -> None:
+    node, bundle = released
+    everything = b"".join(bundle.read(name) for name in bundle.names)
+    for record in node.ledger.records():
+        assert record.id.encode() not in everything
+
+
+def test_privacy_statement_is_about_the_files_and_says_linkable(
+    released: tuple[Node, VerifiedBundle],
+) -> None:
+    statement = payload(released[1], "privacy.json")
+    assert statement["predicateType"] == "urn:sharekit:privacy:v1"
+    for audit in statement["predicate"]["audits"]:
+        assert audit["verdict"] == "linkable: controlled access"
+    assert "anonymous" not in json.dumps(statement).lower()
+
+
+def test_provenance_commits_to_the_data_under_a_key_and_names_the_approver(
+    released: tuple[Node, VerifiedBundle],
+) -> None:
+    predicate = payload(released[1], "provenance.json")["predicate"]
+    data_set = predicate["buildDefinition"]["resolvedDependencies"][0]
+    assert list(data_set["digest"]) == ["hmac-sha256"]
+    approvals = predicate["buildDefinition"]["internalParameters"]["approvals"]
+    assert set(map(tuple, approvals.values())) == {(KEYS.approver.public.fingerprint,)}
+
+
+def test_card_says_linkable_in_words_and_never_anonymous(released: tuple[Node, VerifiedBundle]) -> None:
+    card = released[1].read("CARD.md").decode()
+    assert "linkable: controlled access" in card
+    assert "can be linked to it" in card
+    assert "anonymous" not in card.lower()
+
+
+def test_fewer_than_k_images_give_no_style_and_the_result_says_why(node: Node, tmp_path: Path) -> None:
+    result = export_bundle(node, tmp_path / "bundle", KEYS.release)
+    assert not [name for name in result.bundle.names if name.startswith("style/")]
+    assert "3 images are fewer than k = 5" in result.style
+    assert result.style in result.bundle.read("CARD.md").decode()
+    assert result.bundle.manifest.dependencies.features is None
+
+
+def test_k_images_give_style_statistics_of_the_network_that_was_found(tmp_path: Path) -> None:
+    if features.find() is None:
+        pytest.skip("no file of a feature network on this machine")
+    node = audited(tmp_path / "node", 5)
+    approve(node)
+    result = export_bundle(node, tmp_path / "bundle", KEYS.release)
+    source = result.bundle.manifest.dependencies.features
+    assert source is not None
+    assert source.name in result.style
+    assert "style/style.json" in result.bundle.names
+
+
+def test_zip_is_written_where_the_name_says_so(node: Node, tmp_path: Path) -> None:
+    result = export_bundle(node, tmp_path / "bundle.zip", KEYS.release)
+    assert (tmp_path / "bundle.zip").is_file()
+    assert verify_bundle(result.bundle.path, [KEYS.release.public])
+
+
+def test_repeated_export_counts_up_and_draws_no_new_noise(node: Node, tmp_path: Path) -> None:
+    first = export_bundle(node, tmp_path / "one", KEYS.release).bundle
+    second = export_bundle(node, tmp_path / "two", KEYS.release).bundle
+    assert second.manifest.release > first.manifest.release
+    assert first.read("statistics.json") == second.read("statistics.json")
+
+
+def test_nothing_is_left_in_the_node_but_what_belongs_there(node: Node, tmp_path: Path) -> None:
+    export_bundle(node, tmp_path / "one", KEYS.release)
+    assert not list(node.root.glob("outgoing*"))
+
+
+def refused(node: Node, out: Path) -> str:
+    with pytest.raises(PolicyError) as caught:
+        export_bundle(node, out, KEYS.release)
+    assert not out.exists()
+    assert not list(node.root.glob("outgoing*"))
+    assert ImageState.RELEASED not in {record.state for record in node.ledger.records()}
+    return caught.value.found
+
+
+def test_export_without_audit_is_refused(tmp_path: Path) -> None:
+    node = trained_node(tmp_path / "node")
+    save_policy(node.policy_path, Policy())
+    assert "no candidate" in refused(node, tmp_path / "bundle")
+
+
+def test_export_without_approval_is_refused(unapproved: Node, tmp_path: Path) -> None:
+    assert "approved by 0 of 1" in refused(unapproved, tmp_path / "bundle")
+
+
+def test_export_with_an_unreadable_policy_is_refused(node: Node, tmp_path: Path) -> None:
+    node.policy_path.write_text("{")
+    refused(node, tmp_path / "bundle")
+
+
+def test_export_without_a_policy_is_refused(node: Node, tmp_path: Path) -> None:
+    node.policy_path.unlink()
+    refused(node, tmp_path / "bundle")
+
+
+def test_export_of_candidates_that_changed_after_the_audit_is_refused(node: Node, tmp_path: Path) -> None:
+    for record in node.ledger.records():
+        with node.candidate_path(record.id).open("ab") as file:
+            file.write(b"\0")
+    assert "other bytes" in refused(node, tmp_path / "bundle")
+
+
+def test_export_with_audits_that_changed_after_the_approval_is_refused(node: Node, tmp_path: Path) -> None:
+    for record in node.ledger.records():
+        path = node.audit_path(record.id)
+        path.write_bytes(path.read_bytes().replace(b'"seed": 0', b'"seed": 1'))
+    assert "approved by 0 of 1" in refused(node, tmp_path / "bundle")
+
+
+def test_export_with_a_tampered_approval_is_refused(node: Node, tmp_path: Path) -> None:
+    for path in node.approvals_dir.iterdir():
+        path.write_text(path.read_text().replace('"sig": "M', '"sig": "N'))
+    assert "approved by 0 of 1" in refused(node, tmp_path / "bundle")
+
+
+def test_only_approved_generators_leave(unapproved: Node, tmp_path: Path) -> None:
+    node = unapproved
+    approve(node, [FIRST])
+    result = export_bundle(node, tmp_path / "bundle", KEYS.release)
+    assert len(result.released) == 1
+    assert len(result.refused) == 2
+    assert node.ledger.get(FIRST).state is ImageState.RELEASED
+
+
+def test_an_image_trained_later_does_not_ride_on_an_earlier_approval(node: Node, tmp_path: Path) -> None:
+    later = add_image(node, 9)
+    audit_node(node, load_policy(node.policy_path).limits, FEW)
+    result = export_bundle(node, tmp_path / "bundle", KEYS.release)
+    assert node.ledger.get(later).generator_id in result.refused
+
+
+def test_a_file_name_in_the_hospitals_own_name_stops_the_export(tmp_path: Path, node: Node) -> None:
+    node.hospital = "Clinic of patient-mueller-002.png"
+    out = tmp_path / "bundle"
+    with pytest.raises(ExposureError, match="name from the hospital"):
+        export_bundle(node, out, KEYS.release)
+    assert not out.exists()
+    assert not list(node.root.glob("outgoing*"))
+    assert ImageState.RELEASED not in {record.state for record in node.ledger.records()}
+
+
+def test_a_bundle_is_never_written_into_the_node_or_over_something(node: Node, tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    for out in (node.root / "bundle", tmp_path / "node" / ".." / "node" / "b.zip", tmp_path / "there"):
+        with pytest.raises(InputError):
+            export_bundle(node, out, KEYS.release)
+
+
+def test_approval_by_an_unlisted_key_is_not_even_written(node: Node) -> None:
+    policy = load_policy(node.policy_path)
+    before = set(node.approvals_dir.iterdir())
+    with pytest.raises(PolicyError, match="listed approver"):
+        give_approval(node, policy, propose(node, policy), KEYS.stranger, "Somebody")
+    assert set(node.approvals_dir.iterdir()) == before
+
+
+def test_what_the_audit_withholds_cannot_be_approved_by_name(unapproved: Node) -> None:
+    node = unapproved
+    node.ledger.transition(FIRST, ImageState.WITHHELD, "near copy")
+    policy = load_policy(node.policy_path)
+    with pytest.raises(PolicyError, match="near copy"):
+        propose(node, policy, [FIRST])
+    assert FIRST in propose(node, policy).refused
+    with pytest.raises(InputError):
+        propose(node, policy, ["0" * 32])
+
+
+def test_approvals_are_private_envelopes(node: Node) -> None:
+    (path,) = node.approvals_dir.iterdir()
+    assert path.stat().st_mode & 0o077 == 0
+    envelope = files.parse_json(path.read_bytes(), path)
+    assert set(envelope) == {"payload", "payloadType", "signatures"}
+
+
+def test_flipping_a_byte_of_the_bundle_is_found(node: Node, tmp_path: Path) -> None:
+    bundle = export_bundle(node, tmp_path / "bundle", KEYS.release).bundle
+    path = bundle.path / "privacy.json"
+    data = bytearray(path.read_bytes())
+    data[100] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(VerificationError, match=r"privacy\.json"):
+        verify_bundle(bundle.path, [KEYS.release.public])

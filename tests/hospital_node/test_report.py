@@ -1,0 +1,71 @@
+"""The node's report: complete, self-contained, and inside the node only."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from hospital_node.audit.attack import AuditLimits
+from hospital_node.audit.run import audit_node
+from hospital_node.audit.settings import AuditSettings
+from hospital_node.node import Node
+from hospital_node.report import write_report
+from sharekit.errors import PolicyError, UsageError
+from tests.hospital_node.trained_node import add_image, trained_node
+
+
+@pytest.fixture(scope="module")
+def node(tmp_path_factory: pytest.TempPathFactory) -> Node:
+    made = trained_node(tmp_path_factory.mktemp("report") / "node")
+    audit_node(made, AuditLimits(), AuditSettings(samples=16))
+    return made
+
+
+def test_report_shows_sources_beside_samples_and_says_that_it_must_not_leave(node: Node) -> None:
+    page = write_report(node).read_text()
+    assert "Contains real images: do not leave" in page
+    assert page.count("source (real)") >= 3
+    assert page.count("sample 0") >= 3
+    assert page.count("<svg") == 2
+    assert "patient-mueller-001.png" in page
+    assert "linkable: controlled access" in page
+
+
+def test_report_is_one_file_without_scripts_or_links(node: Node) -> None:
+    page = write_report(node).read_text()
+    assert not re.search(r"<script|<link|href=\"http|src=\"(?!data:)|url\(http", page)
+
+
+def test_report_lies_in_the_node_and_is_private(node: Node) -> None:
+    path = write_report(node, "mine.html")
+    assert path.resolve().parent == node.reports_dir.resolve()
+    assert path.stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize("name", ["../report.html", "/report.html", "a/b.html", ".html", "report.txt", ""])
+def test_report_outside_the_node_is_refused(node: Node, name: str) -> None:
+    with pytest.raises(UsageError):
+        write_report(node, name)
+
+
+def test_report_through_a_link_that_leaves_the_node_is_refused(tmp_path: Path) -> None:
+    node = trained_node(tmp_path / "node", 1)
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    node.reports_dir.rmdir()
+    node.reports_dir.symlink_to(outside)
+    with pytest.raises(PolicyError):
+        write_report(node)
+    assert not list(outside.iterdir())
+
+
+def test_report_of_a_node_before_its_audit_and_with_a_lost_image(tmp_path: Path) -> None:
+    node = trained_node(tmp_path / "node", 1)
+    lost = add_image(node, 2)
+    for path in node.image_dir(lost).iterdir():
+        path.unlink()
+    page = write_report(node).read_text()
+    assert "no pictures" in page
+    assert "sample 0" not in page

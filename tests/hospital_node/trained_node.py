@@ -1,0 +1,76 @@
+"""A node with small trained generators, as training leaves it: random weights, seeded pictures."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+
+from hospital_node.ledger import ImageRecord, ImageState
+from hospital_node.node import Node, Pair
+from sharekit.keys import SigningKey, generate
+from tests.tiny import tiny_generator
+
+HEIGHT, WIDTH = 20, 24
+APPROVER_NAME = "Data protection officer"
+
+
+@dataclasses.dataclass(frozen=True)
+class Keys:
+    release: SigningKey
+    approver: SigningKey
+    stranger: SigningKey
+
+
+def make_keys() -> Keys:
+    return Keys(generate(), generate(), generate())
+
+
+def picture(seed: int, channels: int = 3) -> Pair:
+    """A smooth random picture `(20, 24, C)` with an elliptic mask: unlike for every seed."""
+    random = np.random.default_rng(seed)
+    y, x = np.mgrid[0:HEIGHT, 0:WIDTH] / WIDTH
+    waves = [
+        np.sin(2 * np.pi * (random.uniform(0.5, 3) * y + random.uniform(0.5, 3) * x + random.uniform()))
+        for _ in range(channels)
+    ]
+    noise = random.normal(0, 6, (HEIGHT, WIDTH, channels))
+    image = np.clip(127 + 80 * np.stack(waves, axis=2) + noise, 0, 255).astype(np.uint8)
+    inside = (y - random.uniform(0.3, 0.5)) ** 2 + (x - random.uniform(0.3, 0.7)) ** 2 < random.uniform(
+        0.01, 0.06
+    )
+    return Pair(image, {"lesion": np.where(inside, 255, 0).astype(np.uint8)})
+
+
+def add_image(node: Node, number: int) -> str:
+    """One more trained image of the node; its identifier."""
+    generator = tiny_generator(1000 + number)
+    image_id = f"{number:032x}"
+    pair = picture(number)
+    record = ImageRecord(
+        id=image_id,
+        source_image=f"images/patient-mueller-{number:03}.png",
+        source_masks=(f"masks/patient-mueller-{number:03}.png",),
+        state=ImageState.INGESTED,
+        height=HEIGHT,
+        width=WIDTH,
+        image_channels=3,
+        mask_classes=("lesion",),
+        data_dir="/records/endoscopy",
+        content_key=f"key {number}",
+    )
+    node.store_pair(image_id, pair)
+    node.ledger.add(record)
+    node.ledger.transition(image_id, ImageState.TRAINING)
+    node.model_dir(image_id)
+    generator.save(node.generator_path(image_id))
+    node.ledger.transition(image_id, ImageState.TRAINED, generator_id=generator.spec.id)
+    return image_id
+
+
+def trained_node(root: Path, images: int = 3) -> Node:
+    node = Node.create(root, "Test hospital")
+    for number in range(1, images + 1):
+        add_image(node, number)
+    return node

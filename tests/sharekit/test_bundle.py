@@ -1,0 +1,535 @@
+"""Bundles: what the hospital signed is accepted as a whole; every attack is refused with the file's name."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+import zipfile
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from sharekit import dsse, files, keys, oms
+from sharekit.bundle import PRIVACY_PREDICATE, read_claims, verify_bundle
+from sharekit.cli import main
+from sharekit.errors import InputError, UsageError, VerificationError
+from sharekit.keys import PublicKey
+from sharekit.oms import SignatureFile
+from tests.sharekit.bundles import (
+    VERDICT,
+    attestation,
+    complete,
+    make_parts,
+    privacy_predicate,
+    sha256,
+    small_bundle,
+    tiny_onnx,
+    write_signed,
+)
+
+KEY, OTHER = keys.generate(), keys.generate()
+GENERATORS = [f"generators/{tiny_onnx(seed)[0].id}.onnx" for seed in (0, 1)]
+NAMES = sorted(["CARD.md", "manifest.json", "model.sig", "privacy.json", "provenance.json", *GENERATORS])
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return small_bundle(tmp_path_factory.mktemp("original") / "bundle", KEY).path
+
+
+@pytest.fixture
+def folder(original: Path, tmp_path: Path) -> Path:
+    """A copy that a test may spoil."""
+    return shutil.copytree(original, tmp_path / "bundle")
+
+
+def refusal(path: Path, pinned: PublicKey = KEY.public) -> VerificationError:
+    with pytest.raises(VerificationError) as caught:
+        verify_bundle(path, [pinned])
+    return caught.value
+
+
+# What is accepted.
+
+
+@pytest.mark.parametrize("name", ["bundle", "bundle.zip"])
+def test_written_bundle_is_authentic(tmp_path: Path, name: str) -> None:
+    parts = make_parts(KEY, release=7)
+    written = parts.write(tmp_path / name, KEY)
+    verified = verify_bundle(tmp_path / name, [OTHER.public, KEY.public])
+    assert (written.path, written.names) == (verified.path, verified.names)
+    assert verified.names == tuple(name for name in NAMES if name != "model.sig")
+    assert (verified.verdict, verified.fingerprint) == ("authentic", KEY.public.fingerprint)
+    assert verified.manifest_sha256 == sha256(verified.read("manifest.json"))
+    assert verified.manifest.release == 7
+    assert all(written.read(file) == verified.read(file) == data for file, data in parts.contents.items())
+
+
+def test_bundle_is_unchanged_when_moved(folder: Path, original: Path) -> None:
+    moved = verify_bundle(folder.rename(folder.with_name("elsewhere")), [KEY.public])
+    assert moved.digests == verify_bundle(original, [KEY.public]).digests
+
+
+def test_unpacked_zip_is_the_same_bundle(tmp_path: Path) -> None:
+    packed = small_bundle(tmp_path / "bundle.zip", KEY)
+    with zipfile.ZipFile(packed.path) as file:
+        file.extractall(tmp_path / "bundle")
+    assert verify_bundle(tmp_path / "bundle", [KEY.public]).digests == packed.digests
+
+
+def test_expired_bundle_is_authentic_and_says_that_it_has_expired(tmp_path: Path) -> None:
+    expires = datetime(2026, 2, 1, tzinfo=UTC)
+    bundle = small_bundle(tmp_path / "bundle", KEY, expires=expires)
+    assert bundle.verdict == "authentic"
+    assert bundle.manifest.expired(expires)
+
+
+def test_other_json_files_are_carried_too(tmp_path: Path) -> None:
+    bundle = small_bundle(tmp_path / "bundle", KEY, extra={"notes/more.json": b"{}"})
+    assert bundle.read("notes/more.json") == b"{}"
+
+
+# What is never written.
+
+
+def test_bundle_that_would_not_verify_is_not_written(tmp_path: Path) -> None:
+    parts = make_parts(KEY)
+    del parts.contents["privacy.json"]
+    with pytest.raises(VerificationError, match="privacy"):
+        parts.write(tmp_path / "bundle", KEY)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_is_overwritten(folder: Path) -> None:
+    with pytest.raises(InputError):
+        small_bundle(folder, KEY)
+    verify_bundle(folder, [KEY.public])
+
+
+# Attacks by someone without the key.
+
+
+def _flip_first(data: bytes) -> bytes:
+    return bytes([data[0] ^ 1]) + data[1:]
+
+
+def _flip_middle(data: bytes) -> bytes:
+    middle = len(data) // 2
+    return data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
+
+
+def _flip_last(data: bytes) -> bytes:
+    return data[:-1] + bytes([data[-1] ^ 1])
+
+
+def _truncate(data: bytes) -> bytes:
+    return data[:-1]
+
+
+def _append(data: bytes) -> bytes:
+    return data + b"\n"
+
+
+def _empty(data: bytes) -> bytes:
+    return b""
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "change",
+    [_flip_first, _flip_middle, _flip_last, _truncate, _append, _empty],
+    ids=lambda change: change.__name__,
+)
+def test_changed_file_is_refused_by_its_name(
+    folder: Path, name: str, change: Callable[[bytes], bytes]
+) -> None:
+    (folder / name).write_bytes(change((folder / name).read_bytes()))
+    assert refusal(folder).item == name
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_changed_file_in_a_zip_is_refused_by_its_name(tmp_path: Path, name: str) -> None:
+    path = small_bundle(tmp_path / "bundle.zip", KEY).path
+    with zipfile.ZipFile(path) as file:
+        inside = file.read(name)
+    data = path.read_bytes()
+    assert data.count(inside) == 1
+    path.write_bytes(data.replace(inside, _flip_middle(inside)))
+    assert refusal(path).item == name
+
+
+def test_swapped_files_are_refused(folder: Path) -> None:
+    first, second = (folder / name for name in GENERATORS)
+    first.rename(folder / "x")
+    second.rename(first)
+    (folder / "x").rename(second)
+    assert refusal(folder).item == GENERATORS[0] or refusal(folder).item == GENERATORS[1]
+
+
+def test_symbolic_link_is_refused(folder: Path, original: Path) -> None:
+    (folder / "CARD.md").unlink()
+    (folder / "CARD.md").symlink_to(original / "CARD.md")
+    assert (refusal(folder).item, refusal(folder).found) == ("CARD.md", "a symbolic link")
+
+
+def test_hard_link_is_refused(folder: Path, tmp_path: Path) -> None:
+    os.link(folder / "CARD.md", tmp_path / "second name")
+    assert refusal(folder).item == "CARD.md"
+
+
+def test_unlisted_file_is_refused(folder: Path) -> None:
+    (folder / "generators" / "extra.onnx").write_bytes(b"x")
+    assert refusal(folder).item == "generators/extra.onnx"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_missing_file_is_refused(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    assert refusal(folder).item == name
+
+
+def test_wrong_key_is_refused(folder: Path) -> None:
+    error = refusal(folder, OTHER.public)
+    assert error.item == "model.sig"
+    assert OTHER.public.fingerprint in error.expected
+
+
+def test_no_key_is_a_usage_error(folder: Path) -> None:
+    with pytest.raises(UsageError):
+        verify_bundle(folder, [])
+
+
+def test_bundle_signed_anew_by_another_key_is_refused(folder: Path, tmp_path: Path) -> None:
+    contents = complete(make_parts(OTHER))
+    assert refusal(write_signed(tmp_path / "other", contents, OTHER)).item == "model.sig"
+
+
+def test_p384_key_is_refused_as_a_pin_and_as_a_signer(folder: Path) -> None:
+    private = ec.generate_private_key(ec.SECP384R1())
+    pem = private.public_key().public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    with pytest.raises(InputError, match="secp384r1"):
+        PublicKey.from_pem(pem)
+    signature = SignatureFile.from_json(json.loads((folder / "model.sig").read_bytes()))
+    message = dsse.pae(signature.envelope.payload_type, signature.envelope.payload)
+    envelope = dataclasses.replace(
+        signature.envelope, signature=private.sign(message, ec.ECDSA(hashes.SHA384()))
+    )
+    forged = SignatureFile(signature.hint, envelope)
+    (folder / "model.sig").write_bytes(files.dump_json(forged.to_json()))
+    assert refusal(folder).item == "model.sig"
+
+
+def _edit_signature(folder: Path, edit: Callable[[dict[str, Any]], None]) -> None:
+    value = json.loads((folder / "model.sig").read_bytes())
+    edit(value)
+    (folder / "model.sig").write_bytes(files.dump_json(value))
+
+
+def test_two_signatures_are_refused(folder: Path) -> None:
+    _edit_signature(
+        folder, lambda value: value["dsseEnvelope"]["signatures"].append({"keyid": "", "sig": "AA=="})
+    )
+    assert (refusal(folder).item, refusal(folder).found) == ("model.sig", "2 signatures")
+
+
+def test_zero_signatures_are_refused(folder: Path) -> None:
+    _edit_signature(folder, lambda value: value["dsseEnvelope"]["signatures"].clear())
+    assert (refusal(folder).item, refusal(folder).found) == ("model.sig", "0 signatures")
+
+
+def test_duplicate_key_in_the_signature_file_is_refused(folder: Path) -> None:
+    data = (folder / "model.sig").read_bytes()
+    (folder / "model.sig").write_bytes(data.replace(b'"payload":', b'"payload": "e30=", "payload":'))
+    assert refusal(folder).item == "model.sig"
+    assert "twice" in refusal(folder).found
+
+
+def test_signature_of_an_older_release_is_refused(folder: Path, tmp_path: Path) -> None:
+    older = small_bundle(tmp_path / "older", KEY, extra={"note.txt": b"old"}).path
+    shutil.copy(older / "model.sig", folder / "model.sig")
+    assert refusal(folder).item == "note.txt"
+
+
+def test_huge_file_is_refused_without_being_read(folder: Path) -> None:
+    os.truncate(folder / "CARD.md", 2**40)
+    assert refusal(folder).item == "CARD.md"
+
+
+def test_file_that_changes_after_verification_is_not_read(folder: Path) -> None:
+    bundle = verify_bundle(folder, [KEY.public])
+    (folder / "CARD.md").write_bytes(_flip_first((folder / "CARD.md").read_bytes()))
+    with pytest.raises(VerificationError, match=r"CARD\.md"):
+        bundle.read("CARD.md")
+
+
+@pytest.mark.parametrize("name", ["../secret", "/etc/passwd", "model.sig", "nothing"])
+def test_only_verified_files_can_be_read(folder: Path, name: str) -> None:
+    (folder.parent / "secret").write_bytes(b"x")
+    with pytest.raises(VerificationError):
+        verify_bundle(folder, [KEY.public]).read(name)
+
+
+# What the right key signed, by mistake or under attack, and is refused all the same.
+
+
+def resigned(tmp_path: Path, change: Callable[[dict[str, bytes]], None]) -> VerificationError:
+    """The refusal of a bundle that was changed and then signed by the right key."""
+    contents = complete(make_parts(KEY))
+    change(contents)
+    return refusal(write_signed(tmp_path / "bundle", contents, KEY))
+
+
+def edited_manifest(tmp_path: Path, edit: Callable[[dict[str, Any]], Any]) -> VerificationError:
+    def change(contents: dict[str, bytes]) -> None:
+        value = json.loads(contents["manifest.json"])
+        edit(value)
+        contents["manifest.json"] = files.dump_json(value)
+
+    return resigned(tmp_path, change)
+
+
+def test_resigned_bundle_without_a_change_is_accepted(tmp_path: Path) -> None:
+    """The control of the tests below: it is the change that makes them fail."""
+    path = write_signed(tmp_path / "bundle", complete(make_parts(KEY)), KEY)
+    assert verify_bundle(path, [KEY.public]).verdict == "authentic"
+
+
+def test_path_traversal_in_the_manifest_is_refused(tmp_path: Path) -> None:
+    error = edited_manifest(tmp_path, lambda value: value["files"][0].update(path="../CARD.md"))
+    assert error.item == "manifest.json"
+    assert error.expected.endswith("$.files[0].path")
+
+
+def test_duplicate_key_in_the_manifest_is_refused(tmp_path: Path) -> None:
+    def change(contents: dict[str, bytes]) -> None:
+        contents["manifest.json"] = contents["manifest.json"].replace(
+            b'"hospital":', b'"hospital": "Another", "hospital":'
+        )
+
+    error = resigned(tmp_path, change)
+    assert (error.item, "twice" in error.found) == ("manifest.json", True)
+
+
+def test_manifest_that_hides_a_file_is_refused(tmp_path: Path) -> None:
+    assert edited_manifest(tmp_path, lambda value: value["files"].pop(0)).item == "manifest.json"
+
+
+def test_manifest_with_another_length_is_refused(tmp_path: Path) -> None:
+    assert edited_manifest(tmp_path, lambda value: value["files"][0].update(length=1)).item == "CARD.md"
+
+
+def test_manifest_with_another_digest_is_refused(tmp_path: Path) -> None:
+    assert (
+        edited_manifest(tmp_path, lambda value: value["files"][0].update(sha256="0" * 64)).item == "CARD.md"
+    )
+
+
+def test_unknown_field_in_the_manifest_is_refused(tmp_path: Path) -> None:
+    assert edited_manifest(tmp_path, lambda value: value.update(patient="x")).item == "manifest.json"
+
+
+def test_name_collision_is_refused(tmp_path: Path) -> None:
+    error = resigned(tmp_path, lambda contents: contents.update({"card.md": b"another card"}))
+    assert "collision" in error.found
+
+
+def test_ignored_path_that_hides_a_file_is_refused(folder: Path) -> None:
+    """The reference tool skips what `ignore_paths` names; a file there is one that nobody vouches for."""
+    (folder / "payload.bin").write_bytes(b"unsigned")
+    model, _ = oms.verify((folder / "model.sig").read_bytes(), [KEY.public])
+    hiding = dataclasses.replace(model, ignore_paths=("model.sig", "payload.bin"))
+    _sign_statement(folder, hiding.to_statement())
+    error = refusal(folder)
+    assert error.item == "model.sig"
+    assert "payload.bin" in error.found
+
+
+def test_statement_of_another_predicate_type_is_refused(folder: Path) -> None:
+    model, _ = oms.verify((folder / "model.sig").read_bytes(), [KEY.public])
+    other = dataclasses.replace(model.to_statement(), predicate_type="https://slsa.dev/provenance/v1")
+    _sign_statement(folder, other)
+    assert refusal(folder).item == "model.sig"
+
+
+def test_right_signature_over_something_else_is_refused(folder: Path) -> None:
+    """The envelope in privacy.json is signed by the same key; it must not pass for the model's signature."""
+    envelope = dsse.Envelope.from_json(json.loads((folder / "privacy.json").read_bytes()))
+    signature = SignatureFile(oms.key_hint(KEY.public), envelope)
+    (folder / "model.sig").write_bytes(files.dump_json(signature.to_json()))
+    error = refusal(folder)
+    assert (error.item, oms.PREDICATE_TYPE in error.expected) == ("model.sig", True)
+
+
+def _sign_statement(folder: Path, statement: dsse.Statement) -> None:
+    envelope = dsse.Envelope.from_json(dsse.sign_statement(statement, KEY))
+    signature = SignatureFile(oms.key_hint(KEY.public), envelope)
+    (folder / "model.sig").write_bytes(files.dump_json(signature.to_json()))
+
+
+@pytest.mark.parametrize("name", ["privacy.json", "provenance.json", "CARD.md"])
+def test_bundle_without_a_required_file_is_refused(tmp_path: Path, name: str) -> None:
+    parts = make_parts(KEY)
+    del parts.contents[name]
+    path = write_signed(tmp_path / "bundle", complete(parts), KEY)
+    assert refusal(path).item == name
+
+
+def _with_privacy(privacy: bytes, tmp_path: Path) -> VerificationError:
+    parts = make_parts(KEY)
+    parts.contents["privacy.json"] = privacy
+    return refusal(write_signed(tmp_path / "bundle", complete(parts), KEY))
+
+
+def test_attestation_by_another_key_is_refused(tmp_path: Path) -> None:
+    entries = make_parts(KEY).manifest.generators
+    privacy = attestation(PRIVACY_PREDICATE, entries, privacy_predicate(entries), OTHER)
+    assert _with_privacy(privacy, tmp_path).item == "privacy.json"
+
+
+def test_attestation_of_another_predicate_type_is_refused(tmp_path: Path) -> None:
+    entries = make_parts(KEY).manifest.generators
+    error = _with_privacy(attestation("urn:other", entries, privacy_predicate(entries), KEY), tmp_path)
+    assert (error.item, error.found) == ("privacy.json", "'urn:other'")
+
+
+def test_attestation_that_leaves_out_a_generator_is_refused(tmp_path: Path) -> None:
+    entries = make_parts(KEY).manifest.generators
+    privacy = attestation(PRIVACY_PREDICATE, entries[:1], privacy_predicate(entries), KEY)
+    assert _with_privacy(privacy, tmp_path).item == "privacy.json"
+
+
+def test_audit_that_leaves_out_a_generator_is_refused(tmp_path: Path) -> None:
+    entries = make_parts(KEY).manifest.generators
+    privacy = attestation(PRIVACY_PREDICATE, entries, privacy_predicate(entries[:1]), KEY)
+    assert _with_privacy(privacy, tmp_path).item == "privacy.json"
+
+
+def test_manifest_that_says_more_than_the_audit_is_refused(tmp_path: Path) -> None:
+    error = edited_manifest(tmp_path, lambda value: value["generators"][0].update(verdict="anonymous-claim"))
+    assert (error.item, VERDICT in error.found or "anonymous-claim" in error.found) == ("privacy.json", True)
+
+
+def test_attestation_outside_its_schema_is_refused(tmp_path: Path) -> None:
+    entries = make_parts(KEY).manifest.generators
+    predicate = privacy_predicate(entries) | {"patients": ["x"]}
+    error = _with_privacy(attestation(PRIVACY_PREDICATE, entries, predicate, KEY), tmp_path)
+    assert (error.item, "patients" in error.found) == ("privacy.json", True)
+
+
+@pytest.mark.parametrize("name", ["statistics.json", "style/style.json"])
+def test_json_file_outside_its_schema_is_refused(tmp_path: Path, name: str) -> None:
+    parts = make_parts(KEY, extra={name: b"{}"})
+    assert refusal(write_signed(tmp_path / "bundle", complete(parts), KEY)).item == name
+
+
+def test_json_file_that_is_not_strict_is_refused(tmp_path: Path) -> None:
+    parts = make_parts(KEY, extra={"more.json": b'{"a": 1, "a": 2}'})
+    assert refusal(write_signed(tmp_path / "bundle", complete(parts), KEY)).item == "more.json"
+
+
+def test_generator_that_the_onnx_policy_refuses_is_refused(tmp_path: Path) -> None:
+    spec, data = tiny_onnx()
+    parts = make_parts(KEY, {spec: data + b"\x7a\x01x"})  # a field that no generator has
+    path = write_signed(tmp_path / "bundle", complete(parts), KEY)
+    assert refusal(path).item == f"generators/{spec.id}.onnx"
+
+
+def test_generator_of_another_shape_than_the_manifest_says_is_refused(tmp_path: Path) -> None:
+    def change(value: dict[str, Any]) -> None:
+        value["generators"][0]["spec"]["scales"][1]["height"] += 1
+
+    assert edited_manifest(tmp_path, change).item == GENERATORS[0]
+
+
+# Commands.
+
+
+@pytest.fixture
+def public_key(tmp_path: Path) -> Path:
+    KEY.public.save(tmp_path / "hospital.pub")
+    return tmp_path / "hospital.pub"
+
+
+def test_verify_prints_the_verdict(
+    folder: Path, public_key: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["verify", str(folder), "--key", str(public_key)]) == 0
+    printed = capsys.readouterr().out
+    for part in ("authentic", "Test hospital", KEY.public.fingerprint, "2 generators, 6 files"):
+        assert part in printed
+
+
+def test_verify_prints_json(folder: Path, public_key: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["verify", str(folder), "--key", str(public_key), "--format", "json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert (printed["verdict"], printed["freshness"], printed["expired"]) == ("authentic", "unknown", False)
+
+
+def test_verify_takes_one_of_several_keys(folder: Path, public_key: Path, tmp_path: Path) -> None:
+    OTHER.public.save(tmp_path / "other.pub")
+    command = ["verify", str(folder), "--key", str(tmp_path / "other.pub")]
+    assert main(command) == VerificationError.exit_code
+    assert main([*command, "--key", str(public_key)]) == 0
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_verify_fails_with_the_name_of_the_changed_file(
+    folder: Path, public_key: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / name).write_bytes(_flip_middle((folder / name).read_bytes()))
+    assert main(["verify", str(folder), "--key", str(public_key)]) == 4
+    streams = capsys.readouterr()
+    assert name in streams.err
+    assert "authentic" not in streams.out
+
+
+def test_verify_says_that_a_bundle_has_expired(
+    public_key: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = small_bundle(tmp_path / "bundle", KEY, expires=datetime(2026, 1, 3, tzinfo=UTC)).path
+    assert main(["verify", str(path), "--key", str(public_key)]) == 0
+    assert "expired" in capsys.readouterr().out
+
+
+def test_inspect_without_a_key_says_unverified(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "model.sig").write_bytes(b"anything")
+    assert main(["inspect", str(folder)]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("UNVERIFIED")
+    for part in (*GENERATORS, VERDICT.split(":")[0]):
+        assert part in printed
+
+
+def test_inspect_with_a_key_verifies_first(
+    folder: Path, public_key: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["inspect", str(folder), "--key", str(public_key)]
+    assert main([*command, "--format", "json"]) == 0
+    assert json.loads(capsys.readouterr().out)["verdict"] == "authentic"
+    (folder / "CARD.md").write_bytes(b"x")
+    assert main(command) == 4
+    assert capsys.readouterr().out == ""
+
+
+def test_claims_are_shown_as_text_and_not_as_markup(
+    public_key: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = small_bundle(tmp_path / "bundle", KEY, hospital="[link=https://x.test]Test[/link]").path
+    for command in (["inspect", str(path)], ["verify", str(path), "--key", str(public_key)]):
+        assert main(command) == 0
+        assert "[link=https://x.test]Test[/link]" in capsys.readouterr().out
+
+
+def test_claims_of_what_is_no_bundle_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "bundle").mkdir()
+    with pytest.raises(VerificationError):
+        read_claims(tmp_path / "bundle")

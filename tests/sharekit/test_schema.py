@@ -1,0 +1,48 @@
+"""Schemas are read strictly: what Python's regular expressions and jsonschema let through is refused."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+
+import pytest
+
+from sharekit import schema
+from sharekit.errors import VerificationError
+
+MINIMAL = json.loads(
+    (Path(__file__).resolve().parents[2] / "schemas/v1/vectors/manifest/valid/minimal.json").read_text()
+)
+
+
+def test_error_names_the_item_and_the_json_path() -> None:
+    value = copy.deepcopy(MINIMAL)
+    value["files"][0]["length"] = -1
+    with pytest.raises(VerificationError) as caught:
+        schema.validate("manifest", value, "manifest.json")
+    assert caught.value.item == "manifest.json"
+    assert caught.value.expected.endswith("$.files[0].length")
+
+
+def test_pattern_does_not_end_before_a_final_newline() -> None:
+    value = copy.deepcopy(MINIMAL)
+    value["hospital"] += "\n"
+    with pytest.raises(VerificationError):
+        schema.validate("manifest", value, "manifest.json")
+
+
+def test_date_that_does_not_exist_is_refused() -> None:
+    value = copy.deepcopy(MINIMAL)
+    value["created"] = "2026-02-30T00:00:00Z"
+    with pytest.raises(VerificationError):
+        schema.validate("manifest", value, "manifest.json")
+
+
+def test_long_and_hostile_values_do_not_reach_the_terminal() -> None:
+    value = copy.deepcopy(MINIMAL)
+    value["hospital"] = "\x1b[2J" + "x" * 100_000
+    with pytest.raises(VerificationError) as caught:
+        schema.validate("manifest", value, "manifest.json")
+    assert len(caught.value.found) <= 300
+    assert caught.value.found.isprintable()

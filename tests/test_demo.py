@@ -1,0 +1,108 @@
+"""The demonstration's plan, its journal, and the whole of it on a few tiny pictures."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import consumer.cli
+import hospital_node.cli
+import sharekit.cli
+from sharekit.command_line import build_parser
+from sharekit.demo import JOURNAL, Journal, Settings, Step, next_commands, plan, run_step
+from sharekit.errors import DependencyError, InputError
+
+PROGRAMS = {"hospital-node": hospital_node.cli, "consumer": consumer.cli, "sharekit": sharekit.cli}
+SETTINGS = Settings(Path("a folder/demo"), iterations=7)
+
+
+def _parse(command: tuple[str, ...]) -> object:
+    program, *arguments = command
+    module = PROGRAMS[program]
+    return build_parser(program, module.DESCRIPTION, module.COMMANDS).parse_args(arguments)
+
+
+@pytest.mark.parametrize("step", plan(SETTINGS), ids=lambda step: step.name)
+def test_every_step_is_a_command_that_its_program_knows(step: Step) -> None:
+    _parse(step.command)
+
+
+@pytest.mark.parametrize("command", next_commands(Settings(Path("demo"))))
+def test_what_it_says_to_try_next_is_a_command_that_its_program_knows(command: str) -> None:
+    _parse(tuple(command.split()))
+
+
+def test_a_path_with_spaces_stays_one_argument() -> None:
+    assert all("a folder/demo/node" in step.command for step in plan(SETTINGS) if "--node" in step.command)
+
+
+def test_the_profiles_iterations_are_used_unless_others_are_named() -> None:
+    default = {step.name: step.command for step in plan(Settings(Path("demo")))}
+    chosen = {step.name: step.command for step in plan(SETTINGS)}
+    assert chosen["train"][-1] == "--iterations=7"
+    assert not any("iterations" in part for part in default["train"])
+
+
+@pytest.mark.parametrize("data", [None, Path("my/images")])
+def test_a_journal_survives_the_round_trip(data: Path | None) -> None:
+    journal = Journal(Settings(Path("demo"), data, 3, 9, 2)).finished("train", 12.345)
+    assert Journal.from_json(json.loads(json.dumps(journal.to_json()))) == journal
+
+
+def test_a_saved_journal_is_found_again(tmp_path: Path) -> None:
+    journal = Journal(Settings(tmp_path / "demo")).finished("ingest", 1.0)
+    journal.save()
+    assert Journal.open(journal.settings) == journal
+
+
+def test_other_settings_in_the_same_folder_are_refused(tmp_path: Path) -> None:
+    Journal(Settings(tmp_path, count=6)).save()
+    with pytest.raises(InputError, match="remove the folder"):
+        Journal.open(Settings(tmp_path, count=7))
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"{}", b'{"settings": {"out": 1, "data": null}}'])
+def test_a_folder_that_holds_something_else_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / JOURNAL).write_bytes(content)
+    with pytest.raises(InputError, match="readable"):
+        Journal.open(Settings(tmp_path))
+
+
+def test_a_program_that_is_not_installed_is_named() -> None:
+    with pytest.raises(DependencyError, match="no-such-program"):
+        run_step(Step("x", "y", ("no-such-program",)), sys.stdout)
+
+
+def _demo(*arguments: object) -> subprocess.CompletedProcess[str]:
+    program = Path(sys.executable).with_name("sharekit")
+    return subprocess.run(
+        [program, "demo", *map(str, arguments)], capture_output=True, text=True, check=False, timeout=500
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+def test_the_whole_way_ends_with_a_verified_bundle_and_a_report(tmp_path: Path) -> None:
+    out = tmp_path / "demo"
+    first = _demo("--out", out, "--samples", 8, "--iterations", 3, "--format", "json")
+    assert first.returncode == 0, first.stderr
+    result = json.loads(first.stdout)
+    assert Path(result["report"]).read_text().lstrip().lower().startswith("<!doctype html")
+    assert len(list((out / "samples" / "images").iterdir())) == 8
+    assert list(result["seconds"]) == ["pictures", *(step.name for step in plan(Settings(out)))]
+
+    again = _demo("--out", out, "--samples", 8, "--iterations", 3, "--format", "json")
+    assert json.loads(again.stdout) == result
+
+    shutil.rmtree(out / "samples")
+    damaged = Journal.from_json(json.loads((out / JOURNAL).read_text()))
+    seconds = {name: value for name, value in damaged.seconds.items() if name != "sample"}
+    Journal(damaged.settings, seconds).save()
+    resumed = _demo("--out", out, "--samples", 8, "--iterations", 3, "--format", "json")
+    assert resumed.returncode == 0, resumed.stderr
+    assert len(list((out / "samples" / "images").iterdir())) == 8

@@ -1,0 +1,105 @@
+"""The README is run: its commands in order in one folder, its Python, its excerpts against the programs."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import consumer.cli
+import hospital_node.cli
+import sharekit.cli
+from sharekit import phantom
+from sharekit.command_line import EXIT_CODES, build_parser
+
+ROOT = Path(__file__).resolve().parents[1]
+BIN = Path(sys.executable).parent
+PROGRAMS = {"hospital-node": hospital_node.cli, "consumer": consumer.cli, "sharekit": sharekit.cli}
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+SHORTENED = {
+    "hospital-node train": ("--profile", "quick", "--iterations", "2"),
+    "consumer style": ("--steps", "1"),
+    "consumer sample": ("--count", "6"),
+}
+"""Added to the README's command lines for less work; a later option replaces an earlier one."""
+
+
+def _blocks(language: str) -> list[str]:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    return [content for found, content in FENCE.findall(text) if found == language]
+
+
+def _commands() -> list[str]:
+    lines = [line for block in _blocks("console") for line in block.splitlines()]
+    return [line.removeprefix("$ ") for line in lines if line.startswith("$ ")]
+
+
+def _run(command: list[str], folder: Path) -> None:
+    environment = {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
+    result = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=300
+    )
+    assert result.returncode == 0, f"{shlex.join(command)}\n{result.stdout}{result.stderr}"
+
+
+@pytest.mark.ray
+def test_every_command_works_in_the_order_of_the_readme(tmp_path: Path) -> None:
+    phantom.write_data_set(tmp_path / "data", 6, height=96, width=112)
+    commands = _commands()
+    assert len(commands) > 10
+    for line in commands:
+        program, *arguments = shlex.split(line)
+        if program == "make":
+            # What `make demo` and `make test` run is tested elsewhere; here, that there is such a target.
+            _run(["make", "--dry-run", *arguments], ROOT)
+            continue
+        shorter = SHORTENED.get(f"{program} {arguments[0]}", ())
+        _run([program, *arguments, *shorter], tmp_path)
+    for program in _blocks("python"):
+        _run([sys.executable, "-c", program], tmp_path)
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_the_help_excerpt_is_what_the_program_prints(program: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+    module = PROGRAMS[program]
+    printed = build_parser(program, module.DESCRIPTION, module.COMMANDS).format_help()
+    excerpts = [block for block in _blocks("text") if block.startswith(f"usage: {program} ")]
+    assert excerpts
+    assert all(excerpt.strip() in printed for excerpt in excerpts), printed
+    assert all(name in excerpts[0] for name in module.COMMANDS)
+
+
+def test_the_exit_codes_are_the_programs_own() -> None:
+    assert EXIT_CODES.strip() in [block.strip() for block in _blocks("text")]
+
+
+def test_links_inside_the_project_lead_somewhere() -> None:
+    targets = re.findall(r"\]\(([^)#:]+)\)", (ROOT / "README.md").read_text(encoding="utf-8"))
+    assert targets
+    assert [target for target in targets if not (ROOT / target).exists()] == []
+
+
+def test_every_target_of_the_makefile_that_the_readme_names_is_there() -> None:
+    named = set(re.findall(r"`make ([a-z-]+)`", (ROOT / "README.md").read_text(encoding="utf-8")))
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert named
+    assert [target for target in named if not re.search(rf"^{target}:", makefile, re.MULTILINE)] == []
+
+
+def test_every_decision_is_in_the_index_under_its_title() -> None:
+    folder = ROOT / "docs" / "adr"
+    index = (folder / "README.md").read_text(encoding="utf-8")
+    missing = []
+    for path in sorted(folder.glob("[0-9]*.md")):
+        number, title = re.match(r"# (\d+)[.:] (.+)", path.read_text(encoding="utf-8")).groups()
+        row = f"| [{int(number):04}]({path.name}) | {title} |"
+        if row not in index or not path.name.startswith(f"{int(number):04}-"):
+            missing.append(row)
+    assert missing == []
