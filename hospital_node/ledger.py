@@ -80,7 +80,7 @@ class ImageRecord:
     reason: str = ""
     """Why it is in this state, for a person."""
     attempts: int = 0
-    """How often training was started."""
+    """How often its worker died while training it."""
     generator_id: str | None = None
     height: int = 0  # pixels; 0 when refused
     width: int = 0  # pixels; 0 when refused
@@ -331,7 +331,7 @@ class Ledger:
             self._log(now, image_id, state, to, reason)
 
     def count_attempt(self, image_id: str) -> int:
-        """Count one more start of training; the number of starts, this one included."""
+        """Count one more death of its worker; the number of deaths, this one included."""
         with self._transaction() as database:
             self.get(image_id)
             database.execute(

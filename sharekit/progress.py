@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -76,16 +77,16 @@ def _short(value: float | int | str) -> str:
 
 
 def _json_lines(stage: str, unit: str) -> Iterator[ProgressCallback]:
-    started = time.monotonic()
+    # Neither what starts up before the first event nor what it finds done already says anything of the speed.
+    started = math.nan
+    first = math.nan
     last_line = -JSON_LINE_INTERVAL
-    first: float | None = None
     latest: Progress | None = None
     latest_shown = False
 
     def line(event: Progress) -> None:
         elapsed = time.monotonic() - started
-        # What a resumed run finds done already says nothing about its speed.
-        gained = event.done - (first or 0)
+        gained = event.done - first
         eta = elapsed / gained * (event.total - event.done) if gained > 0 else None
         record = {
             "stage": stage,
@@ -100,11 +101,11 @@ def _json_lines(stage: str, unit: str) -> Iterator[ProgressCallback]:
         print(json.dumps(record), file=sys.stderr, flush=True)
 
     def show(event: Progress) -> None:
-        nonlocal last_line, first, latest, latest_shown
-        if first is None:
-            first = event.done
-        latest, latest_shown = event, False
+        nonlocal started, first, last_line, latest, latest_shown
         now = time.monotonic()
+        if latest is None:
+            started, first = now, event.done
+        latest, latest_shown = event, False
         if now - last_line >= JSON_LINE_INTERVAL:
             line(event)
             last_line, latest_shown = now, True

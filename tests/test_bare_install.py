@@ -17,6 +17,10 @@ SOURCES = ("sharekit", "hospital_node", "consumer", "schemas")
 OPTIONAL = ("torch", "ray", "safetensors", "opendp", "psutil", "scipy", "matplotlib")
 
 
+# One environment for all of them: without this, each of pytest's workers would install its own.
+pytestmark = pytest.mark.xdist_group("bare")
+
+
 def _run(*command: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
 

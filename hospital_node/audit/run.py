@@ -113,7 +113,8 @@ def _audit_image(
         node.audit_path(record.id).unlink(missing_ok=True)
         files.write_bytes(node.candidate_path(record.id), candidate, mode=0o600)
         context = _context(node, record.id, generator, candidate, pool, limits, settings)
-        audit = audit_generator(context, measure_parity(generator, candidate, settings.seed))
+        parity = measure_parity(generator, candidate, settings.seed)
+        audit = audit_generator(context, parity, group_size=generator.group_size)
         files.write_json(node.audit_path(record.id), audit.to_json(), mode=0o600)
     except Exception as error:
         reason = f"the audit failed: {type(error).__name__}: {error}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import os
 import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -69,32 +68,25 @@ class Trainer:
     """What runs in a worker's process: `train` in one thread, everything else beside it in another."""
 
     def __init__(self, device: str, threads: int, engine: Engine | None) -> None:
-        import torch
-
-        from hospital_node.singan import training
-
-        if device != "cpu" and not torch.cuda.is_available():
-            raise DependencyError(
-                device,
-                expected="a GPU that torch can use",
-                found=f"torch {torch.__version__} without one",
-                next_step="install a torch with CUDA, or train on the CPU with --gpus 0",
-            )
-        self.engine = engine or training.train
+        self.engine = engine
         self.device = device
         self.threads = threads
         self.stopping = threading.Event()
         self.latest: ScaleProgress | None = None
 
-    def process(self) -> int:
-        """This process's id: the worker has started."""
-        return os.getpid()
+    def prepare(self) -> None:
+        """Load the engine: when this returns, the worker is up.
+
+        Raises:
+            DependencyError: torch cannot use the device.
+        """
+        self.engine = self.engine or _default_engine(self.device)
 
     def train(self, job: Job) -> Result:
         """Train one image; an error comes back as a value, so that only a dead process looks like one."""
-        from hospital_node.singan.training import Stopped
-
         self.latest = None
+        if self.engine is None:
+            raise ValueError("a worker is prepared before it trains")
         try:
             # Ray's arrays are read-only views of shared memory, which torch warns about.
             return self.engine(
@@ -110,12 +102,8 @@ class Trainer:
                 on_progress=self._remember,
                 should_stop=self.stopping.is_set,
             )
-        except Stopped:
-            return Interrupted()
         except Exception as error:
-            if isinstance(error, OSError) and error.errno in DISK_FULL:
-                return DiskFull()
-            return Failed(one_line(error))
+            return _result_of(error)
 
     def _remember(self, progress: ScaleProgress) -> None:
         self.latest = progress
@@ -132,6 +120,31 @@ class Trainer:
         from hospital_node.singan import checkpoint
 
         checkpoint.destroy(checkpoint_dir)
+
+
+def _default_engine(device: str) -> Engine:
+    import torch
+
+    from hospital_node.singan.training import train
+
+    if device != "cpu" and not torch.cuda.is_available():
+        raise DependencyError(
+            device,
+            expected="a GPU that torch can use",
+            found=f"torch {torch.__version__} without one",
+            next_step="install a torch with CUDA, or train on the CPU with --gpus 0",
+        )
+    return train
+
+
+def _result_of(error: Exception) -> Failed | Interrupted | DiskFull:
+    from hospital_node.singan.training import Stopped
+
+    if isinstance(error, Stopped):
+        return Interrupted()
+    if isinstance(error, OSError) and error.errno in DISK_FULL:
+        return DiskFull()
+    return Failed(one_line(error))
 
 
 def resources() -> tuple[float, float]:
@@ -158,6 +171,7 @@ class Pool:
 
         Raises:
             NodeStateError: one does not come up.
+            DependencyError: its torch cannot use the GPU.
         """
         import ray
 
@@ -173,7 +187,9 @@ class Pool:
         for worker in workers:
             self._actors[worker] = actor.remote(device, self._cpus, self._engine)
         try:
-            ray.get([self._actors[worker].process.remote() for worker in workers], timeout=START_TIMEOUT)
+            ray.get([self._actors[worker].prepare.remote() for worker in workers], timeout=START_TIMEOUT)
+        except ray.exceptions.RayTaskError as error:
+            raise error.cause from None
         except ray.exceptions.RayError as error:
             raise NodeStateError(
                 "training worker",

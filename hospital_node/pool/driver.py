@@ -76,7 +76,7 @@ def train_node(
             pool = Pool(cpus=options.cpus_per_actor, gpus=gpus, engine=engine)
             deaths = {} if restart else {record.id: record.attempts for record in queue}
             plan = schedule.plan([record.id for record in queue], workers, deaths, options.max_attempts)
-            driver = _Driver(node, profile, config, pool, check, work)
+            driver = _Driver(node, profile, config, pool, check, work, options.address is not None)
             interrupted = driver.run(plan, stop_asked, on_progress)
         return _report(node, work, interrupted=interrupted, seconds=time.monotonic() - started)
 
@@ -91,6 +91,8 @@ class _Driver:
     pool: Pool
     check: Callable[[], object]
     work: Workload
+    remote: bool
+    """Workers may be on other machines."""
     disk_full: bool = False
 
     def run(
@@ -132,13 +134,14 @@ class _Driver:
             self.node.ledger.transition(
                 start.image, ImageState.TRAINING, reason, generator_id=job.generator_id
             )
+            # One that was sent back to be trained anew has a generator still, under another identifier.
+            self.node.generator_path(start.image).unlink(missing_ok=True)
             self.pool.submit(start.worker, job)
         return plan
 
     def _job(self, image: str) -> Job:
         pair = self.node.load_pair(image)
         record = self.node.ledger.get(image)
-        # A generator that is there already was sent back to be trained anew: that makes another one.
         again = self.node.generator_path(image).exists()
         generator_id = None if again else record.generator_id
         return Job(
@@ -179,7 +182,8 @@ class _Driver:
             )
             return plan
         # z* is gone before the ledger says so: a kill in between is made up for by `_record_finished`.
-        self.pool.forget(worker, self.node.model_dir(action.image))
+        if self.remote:
+            self.pool.forget(worker, self.node.model_dir(action.image))
         checkpoint.destroy(self.node.model_dir(action.image))
         self.node.ledger.transition(action.image, action.state, action.reason or settings)
         self.work.settle(action.image, trained=action.state is ImageState.TRAINED)
@@ -238,7 +242,7 @@ def _queue(node: Node, settings: str, restart: bool) -> list[ImageRecord]:
 def _check_settings(records: list[ImageRecord], settings: str) -> None:
     for record in records:
         _, mark, began_with = record.reason.rpartition(_SETTINGS)
-        if mark and began_with != settings:
+        if mark and began_with.startswith("profile ") and began_with != settings:
             raise NodeStateError(
                 record.id,
                 expected=f"the settings that its training began with: {began_with}",

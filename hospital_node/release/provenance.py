@@ -63,7 +63,12 @@ def provenance_statement(audits: Sequence[GeneratorAudit], made: Made) -> dsse.S
         "buildType": BUILD_TYPE,
         "externalParameters": {
             "training": {
-                generator.spec.id: {"profile": generator.profile, "config": generator.config.to_json()}
+                generator.spec.id: {
+                    "profile": generator.profile,
+                    "config": generator.config.to_json(),
+                    "group_size": generator.group_size,
+                    "hardware": generator.hardware,
+                }
                 for generator in made.generators
             }
         },

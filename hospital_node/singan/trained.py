@@ -62,6 +62,10 @@ class TrainedGenerator:
     profile: str
     config: TrainingConfig
     scales: tuple[TrainedScale, ...]
+    group_size: int = 1
+    """Real images it was trained on."""
+    hardware: str = "cpu"
+    """Class of device that trained it; no name of a machine."""
 
     def save(self, path: Path) -> None:
         """Write one safetensors file, atomically, readable by its owner only."""
@@ -80,6 +84,8 @@ class TrainedGenerator:
             "config": self.config.to_json(),
             "noise_amplitudes": [scale.noise_amplitude for scale in self.scales],
             "blocks": [len(scale.blocks) for scale in self.scales],
+            "group_size": self.group_size,
+            "hardware": self.hardware,
         }
         data = save_tensors(tensors, metadata={_METADATA: json.dumps(description)})
         files.write_bytes(path, data, mode=0o600)
@@ -125,4 +131,6 @@ def _from_parts(description: dict, tensors: dict[str, Array]) -> TrainedGenerato
         description["profile"],
         TrainingConfig.from_json(description["config"]),
         tuple(scales),
+        int(description["group_size"]),
+        str(description["hardware"]),
     )

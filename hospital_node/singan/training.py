@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -100,7 +101,20 @@ def train(
     training = Training(tensors, layout, config, generator_id, checkpoint_dir, seed, torch.device(device))
     while len(training.scales) < training.scale_count:
         training.train_scale(on_progress, should_stop)
-    return TrainedGenerator(training.spec, profile, config, tuple(training.scales))
+    return TrainedGenerator(
+        training.spec,
+        profile,
+        config,
+        tuple(training.scales),
+        group_size=len(tensors),
+        hardware=_device_class(training.device),
+    )
+
+
+def _device_class(device: torch.device) -> str:
+    if device.type != "cuda":
+        return device.type
+    return re.sub(r"[^\w .()/-]", "", torch.cuda.get_device_name(device))[:64]
 
 
 def _check_tensors(tensors: Sequence[NDArray[np.float32]], layout: ChannelLayout) -> None:

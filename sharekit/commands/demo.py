@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Column, Table
 
-from sharekit import phantom
 from sharekit.command_line import Output, default_of
 from sharekit.demo import Journal, Settings, next_commands, plan, run_step
 from sharekit.errors import PartialFailureError
+from sharekit.phantom import write_data_set
 
 SUMMARY = "run the whole way, hospital and consumer, on drawn pictures or on your own"
 DRAW = "pictures"
@@ -65,8 +66,9 @@ def run(args: argparse.Namespace, output: Output) -> int:
 
 def _draw(settings: Settings, journal: Journal, console: Console) -> Journal:
     started = time.monotonic()
-    phantom.write_data_set(settings.pictures, settings.count)
-    console.print(f"drew {settings.count} images with masks into {settings.pictures}", soft_wrap=True)
+    write_data_set(settings.pictures, settings.count)
+    drawn = f"drew {settings.count} images with masks into {settings.pictures}"
+    console.print(drawn, markup=False, soft_wrap=True)
     journal = journal.finished(DRAW, time.monotonic() - started)
     journal.save()
     return journal
@@ -94,9 +96,10 @@ def _times(journal: Journal) -> Table:
 
 
 def _ending(settings: Settings) -> list[str]:
-    return [
+    lines = [
         f"The consumer's report: {settings.validation_page}",
         f"The hospital's own report: {settings.node_page}",
         "Next:",
         *(f"  {command}" for command in next_commands(settings)),
     ]
+    return [escape(line) for line in lines]

@@ -24,11 +24,11 @@ from hospital_node.ledger import ImageState
 from hospital_node.node import Node
 from hospital_node.pool import exposure
 from hospital_node.pool.actors import DiskFull, Job, Trainer, one_line
-from hospital_node.pool.driver import train_node
+from hospital_node.pool.driver import _Driver, train_node
 from hospital_node.pool.options import PoolOptions, TrainingReport
 from hospital_node.singan.config import PROFILES
 from hospital_node.singan.trained import TrainedGenerator
-from sharekit.errors import InputError, NodeStateError, UsageError
+from sharekit.errors import DependencyError, InputError, NodeStateError, UsageError
 from sharekit.tensors import ChannelLayout
 from tests.hospital_node.ingested import ingested_image
 from tests.tiny import tiny_generator
@@ -78,6 +78,7 @@ def faulty_run(tmp_path_factory) -> FaultyRun:
     for number, shade in enumerate(shades):
         images.setdefault(shade, []).append(ingested_image(node, number, shade))
     sockets: list[exposure.Listener] = []
+    others = psutil.Process().children(recursive=True)
     report = train_node(
         node,
         "quick",
@@ -86,7 +87,8 @@ def faulty_run(tmp_path_factory) -> FaultyRun:
         engine=faulty_engine(),
         on_progress=lambda _: sockets.extend(exposure.check_sockets()),
     )
-    return FaultyRun(node, report, images, sockets, psutil.Process().children(recursive=True))
+    left = [child for child in psutil.Process().children(recursive=True) if child not in others]
+    return FaultyRun(node, report, images, sockets, left)
 
 
 @pytest.mark.ray
@@ -376,6 +378,23 @@ def test_senseless_options_are_refused(options):
 )
 def test_a_reason_is_one_line_without_paths(error, line):
     assert one_line(error) == line
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_torch_cannot_use_is_missed_before_any_image_fails():
+    with pytest.raises(DependencyError, match="--gpus 0"):
+        Trainer("cuda", 1, None).prepare()
+
+
+def test_an_image_sent_back_is_trained_into_another_generator(node):
+    image = ingested_image(node, 1)
+    generator = tiny_generator()
+    node.ledger.transition(image, ImageState.TRAINING, generator_id=generator.spec.id)
+    driver = _Driver(node, "quick", CONFIG, None, None, None, remote=False)
+    assert driver._job(image).generator_id == generator.spec.id
+    node.model_dir(image)
+    generator.save(node.generator_path(image))
+    assert driver._job(image).generator_id != generator.spec.id
 
 
 def test_a_full_disk_is_no_fault_of_the_image(tmp_path):

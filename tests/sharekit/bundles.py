@@ -140,12 +140,11 @@ def privacy_predicate(entries: tuple[GeneratorEntry, ...]) -> dict[str, Any]:
 
 def provenance_predicate(entries: tuple[GeneratorEntry, ...]) -> dict[str, Any]:
     digest = sha256(b"test")
+    training = {"profile": "quick", "config": {}, "group_size": 1, "hardware": "cpu"}
     return {
         "buildDefinition": {
             "buildType": "urn:sharekit:build:singan-seg:v1",
-            "externalParameters": {
-                "training": {entry.spec.id: {"profile": "quick", "config": {}} for entry in entries}
-            },
+            "externalParameters": {"training": {entry.spec.id: training for entry in entries}},
             "internalParameters": {
                 "policy_sha256": digest,
                 "approvals": {entry.spec.id: [digest] for entry in entries},
