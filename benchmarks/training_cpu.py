@@ -1,19 +1,23 @@
-"""Training on the CPU: seconds an iteration at every scale, ours and the published loop's, run in turn.
+"""Training on the CPU: how fast the cores iterate, ours and the published loop's, run in turn.
 
-Both make the same effective updates: three of the critic and one of the generator. Prints a table a size with
-the ratio of the two and the rate of arithmetic against a large matrix product on the same threads.
+The published loop has all threads for its one image; ours trains an image a core, as the pool does. Both make
+the same effective updates: three of the critic and one of the generator. Prints a table a size with the ratio
+of the two and our rate of arithmetic against a large matrix product on the same cores.
 
-    python benchmarks/training_cpu.py [--side 64] [--threads 2] [--seconds 20]
+    python benchmarks/training_cpu.py [--side 64] [--cores 2] [--seconds 30] [--precision float32]
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import multiprocessing
 import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +28,7 @@ from rich.table import Table
 
 from hospital_node.singan.config import PROFILES, TrainingConfig
 from hospital_node.singan.networks import DEPTH, channels_at
+from hospital_node.singan.pyramid import pyramid_sizes
 from hospital_node.singan.training import ScaleTraining, Training
 from sharekit.generator import PADDING
 from sharekit.tensors import ChannelLayout
@@ -65,60 +70,101 @@ def _timed(step: Callable[[], object], count: int) -> float:
     return (time.perf_counter() - started) / count
 
 
-def in_turn(a: Callable[[], object], b: Callable[[], object], seconds: float) -> tuple[float, float]:
-    """Median seconds of `a` and of `b`, called alternately for about `seconds`, after one warm-up each."""
-    a()
-    b()
+def trained_up_to(scale: int, config: TrainingConfig, directory: Path) -> Training:
+    """A training whose scales below `scale` have had one iteration each."""
+    rng = np.random.default_rng(0)
+    picture = rng.uniform(-1, 1, (4, 529, 622)).astype(np.float32)
+    layout = ChannelLayout(3, ("mask",))
+    training = Training([picture], layout, config, "0" * 32, directory, 0, torch.device("cpu"))
+    while len(training.scales) < scale:
+        training.train_scale(lambda _: None, lambda: False)
+    return training
+
+
+def serve(scale: int, config: TrainingConfig, connection: Connection) -> None:
+    """A process with one thread that makes as many steps as it is asked for, again and again."""
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as directory:
+        ours = ScaleTraining(trained_up_to(scale, config, Path(directory)), scale)
+        ours.step()
+        connection.send(0)
+        while count := connection.recv():
+            _timed(ours.step, count)
+            connection.send(count)
+
+
+class OurCores:
+    """Ours on every core: one image a process."""
+
+    def __init__(self, scale: int, config: TrainingConfig, cores: int) -> None:
+        context = multiprocessing.get_context("spawn")
+        pairs = [context.Pipe() for _ in range(cores)]
+        self.connections = [ours for ours, _ in pairs]
+        self.processes = [
+            context.Process(target=serve, args=(scale, config, theirs), daemon=True) for _, theirs in pairs
+        ]
+        for process in self.processes:
+            process.start()
+        for connection in self.connections:
+            connection.recv()
+
+    def seconds(self, count: int) -> float:
+        """Wall-clock seconds for each iteration of one image while all cores make `count` iterations."""
+        started = time.perf_counter()
+        for connection in self.connections:
+            connection.send(count)
+        for connection in self.connections:
+            connection.recv()
+        return (time.perf_counter() - started) / count / len(self.connections)
+
+    def close(self) -> None:
+        for connection, process in zip(self.connections, self.processes, strict=True):
+            connection.send(0)
+            process.join()
+
+
+def in_turn(a: Callable[[int], float], b: Callable[[int], float], seconds: float) -> tuple[float, float]:
+    """Median of what `a` and `b` report, called alternately for about `seconds`, after one warm-up each."""
+    a(1)
+    b(1)
     times: tuple[list[float], list[float]] = ([], [])
     stop = time.perf_counter() + seconds
     while time.perf_counter() < stop or len(times[0]) < 3:
-        times[0].append(_timed(a, 1))
-        times[1].append(_timed(b, 1))
+        times[0].append(a(3))
+        times[1].append(b(3))
     return statistics.median(times[0]), statistics.median(times[1])
 
 
-def measure(side: int, threads: int, seconds: float) -> Table:
+def measure(side: int, cores: int, seconds: float, precision: str) -> Table:
     """The table for a picture whose long side is `side` pixels, of the shape of the paper's example."""
-    torch.set_num_threads(threads)
+    torch.set_num_threads(cores)
     config = dataclasses.replace(PROFILES["paper"], max_side=side, iterations=1)
-    ours_config = dataclasses.replace(config, generator_steps=1)
-    rng = np.random.default_rng(0)
-    picture = rng.uniform(-1, 1, (4, 529, 622)).astype(np.float32)
+    ours_config = dataclasses.replace(config, generator_steps=1, precision=precision)
+    sizes = pyramid_sizes(529, 622, config)
+    channels = [channels_at(scale, config) for scale in range(len(sizes))]
     peak = matrix_rate()
-    table = Table(title=f"{side} px, {threads} threads, matrix product {peak:.0f} GFLOP/s")
+    table = Table(title=f"{side} px, {cores} cores, {precision}; float32 matrix product {peak:.0f} GFLOP/s")
     for column in ("scale", "size", "channels", "published s", "ours s", "ratio", "GFLOP/s", "of peak"):
         table.add_column(column, justify="right")
     total = [0.0, 0.0]
-    with tempfile.TemporaryDirectory() as directory:
-        training = Training(
-            [picture],
-            ChannelLayout(3, ("mask",)),
-            ours_config,
-            "0" * 32,
-            Path(directory),
-            0,
-            torch.device("cpu"),
+    for scale, (height, width) in enumerate(sizes):
+        published = PublishedLoop(sizes[: scale + 1], channels[: scale + 1], config)
+        ours = OurCores(scale, ours_config, cores)
+        a, b = in_turn(partial(_timed, published.step), ours.seconds, seconds / len(sizes))
+        ours.close()
+        rate = iteration_flops(height, width, channels[scale], ours_config) / b / 1e9
+        table.add_row(
+            str(scale),
+            f"{width}x{height}",
+            str(channels[scale]),
+            f"{a:.3f}",
+            f"{b:.3f}",
+            f"{a / b:.2f}",
+            f"{rate:.0f}",
+            f"{rate / peak:.0%}",
         )
-        sizes = [(scale.height, scale.width) for scale in training.spec.scales]
-        channels = [channels_at(scale, config) for scale in range(len(sizes))]
-        for scale, (height, width) in enumerate(sizes):
-            published = PublishedLoop(sizes[: scale + 1], channels[: scale + 1], config)
-            ours = ScaleTraining(training, scale)
-            a, b = in_turn(published.step, ours.step, seconds / len(sizes))
-            rate = iteration_flops(height, width, channels[scale], ours_config) / b / 1e9
-            table.add_row(
-                str(scale),
-                f"{width}x{height}",
-                str(channels[scale]),
-                f"{a:.3f}",
-                f"{b:.3f}",
-                f"{a / b:.2f}",
-                f"{rate:.0f}",
-                f"{rate / peak:.0%}",
-            )
-            total[0] += a
-            total[1] += b
-            training.train_scale(lambda _: None, lambda: False)
+        total[0] += a
+        total[1] += b
     table.add_section()
     table.add_row("all", "", "", f"{total[0]:.3f}", f"{total[1]:.3f}", f"{total[0] / total[1]:.2f}", "", "")
     return table
@@ -127,11 +173,12 @@ def measure(side: int, threads: int, seconds: float) -> Table:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--side", type=int, nargs="+", default=[64], help="long side in pixels")
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--cores", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=30, help="for each size")
+    parser.add_argument("--precision", choices=["float32", "bfloat16"], default="float32")
     args = parser.parse_args()
     for side in args.side:
-        Console(width=110).print(measure(side, args.threads, args.seconds))
+        Console(width=110).print(measure(side, args.cores, args.seconds, args.precision))
 
 
 if __name__ == "__main__":

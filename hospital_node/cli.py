@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hospital_node.commands import approve, audit, export, ingest, policy, report, status, train
+from hospital_node.commands import approve, audit, doctor, export, ingest, policy, report, status, train
 from sharekit import command_line
 
 DESCRIPTION = "Train, audit, approve and export generators inside the hospital; no image leaves."
 COMMANDS = {
+    "doctor": doctor,
     "ingest": ingest,
     "train": train,
     "audit": audit,

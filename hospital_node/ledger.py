@@ -212,7 +212,7 @@ class Ledger:
                 image_id,
                 expected="the identifier of an image of this node",
                 found="no such image",
-                next_step="see `hospital-node status --format json` for the identifiers",
+                next_step="see `hospital-node status --all --format json` for the identifiers",
             )
         return _record(row)
 

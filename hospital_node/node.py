@@ -298,7 +298,7 @@ def _checked(image_id: str) -> str:
             image_id,
             expected="an image identifier: 32 lower-case hexadecimal digits",
             found=f"{len(image_id)} characters",
-            next_step="see `hospital-node status --format json` for the identifiers",
+            next_step="see `hospital-node status --all --format json` for the identifiers",
         )
     return image_id
 

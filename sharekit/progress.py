@@ -9,10 +9,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.console import Console, RenderableType
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as RichProgress
+from rich.text import Text
 
 JSON_LINE_INTERVAL = 2.0  # seconds
 
@@ -27,6 +29,10 @@ class Progress:
     """What is being worked on, for a person; never a file name of the hospital outside the node."""
     values: Mapping[str, float | int | str] = field(default_factory=dict)
     """Figures worth a column: scale, losses, iterations a second."""
+    free: float = 0.0
+    """The part of `done` that took no time now: found done already, or given up."""
+    lines: tuple[str, ...] = ()
+    """What each of several workers is at, for a terminal alone."""
 
 
 ProgressCallback = Callable[[Progress], None]
@@ -36,17 +42,65 @@ def ignore(_: Progress) -> None:
     """The callback of a caller who does not want to know."""
 
 
+class Pace:
+    """How fast work goes, and when it will be done, from its events.
+
+    Neither what starts up before the first event nor what it finds done already says anything of the speed.
+    """
+
+    def __init__(self) -> None:
+        self._started = math.nan
+        self._first = math.nan
+        self._latest: Progress | None = None
+
+    def observe(self, event: Progress) -> None:
+        """Take in the next event, as it happens."""
+        if self._latest is None:
+            self._started, self._first = time.monotonic(), event.done - event.free
+        self._latest = event
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the first event."""
+        return 0.0 if self._latest is None else time.monotonic() - self._started
+
+    @property
+    def rate(self) -> float:
+        """What was worked off a second; 0 as long as that is nothing."""
+        if self._latest is None or self.elapsed <= 0:
+            return 0.0
+        return max(self._latest.done - self._latest.free - self._first, 0.0) / self.elapsed
+
+    @property
+    def eta(self) -> float | None:
+        """Seconds that are left, to a tenth; None as long as nobody can know."""
+        if self._latest is None or self.rate == 0:
+            return None
+        return round((self._latest.total - self._latest.done) / self.rate, 1)
+
+
 @contextlib.contextmanager
 def reporter(stage: str, *, unit: str) -> Iterator[ProgressCallback]:
     """A callback that shows `Progress` events on stderr, so that stdout holds only results.
 
-    On a terminal a live bar with an ETA; otherwise a JSON line at most every `JSON_LINE_INTERVAL` seconds and
-    one at the end.
+    On a terminal a live bar with an ETA, the event's lines below it; otherwise a JSON line at most every
+    `JSON_LINE_INTERVAL` seconds and one at the end.
     """
     if sys.stderr.isatty():
         yield from _live(stage, unit)
     else:
         yield from _json_lines(stage, unit)
+
+
+class _Bar(RichProgress):
+    """A bar with lines below it."""
+
+    lines: tuple[str, ...] = ()
+
+    def get_renderables(self) -> Iterator[RenderableType]:
+        yield from super().get_renderables()
+        for line in self.lines:
+            yield Text(line, no_wrap=True, overflow="ellipsis")
 
 
 def _live(stage: str, unit: str) -> Iterator[ProgressCallback]:
@@ -56,20 +110,35 @@ def _live(stage: str, unit: str) -> Iterator[ProgressCallback]:
         MofNCompleteColumn(),
         TextColumn(unit),
         TimeElapsedColumn(),
-        TextColumn("ETA"),
-        TimeRemainingColumn(),
+        TextColumn("ETA {task.fields[eta]}"),
         TextColumn("{task.fields[note]}"),
     )
-    with RichProgress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(stage, total=None, note="")
+    pace = Pace()
+    with _Bar(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(stage, total=None, note="", eta="-")
 
         def show(event: Progress) -> None:
+            pace.observe(event)
             figures = " ".join(f"{name} {_short(value)}" for name, value in event.values.items())
+            bar.lines = event.lines
             bar.update(
-                task, completed=event.done, total=event.total, note=f"{event.message} {figures}".strip()
+                task,
+                completed=event.done,
+                total=event.total,
+                eta=duration(pace.eta),
+                note=f"{event.message} {figures}".strip(),
             )
 
-        yield show
+        try:
+            yield show
+        finally:
+            # What the workers were at is over; the bar stays.
+            bar.lines = ()
+
+
+def duration(seconds: float | None) -> str:
+    """Hours, minutes and seconds for a person; a dash for what is not known."""
+    return "-" if seconds is None else str(timedelta(seconds=round(seconds)))
 
 
 def _short(value: float | int | str) -> str:
@@ -77,34 +146,28 @@ def _short(value: float | int | str) -> str:
 
 
 def _json_lines(stage: str, unit: str) -> Iterator[ProgressCallback]:
-    # Neither what starts up before the first event nor what it finds done already says anything of the speed.
-    started = math.nan
-    first = math.nan
+    pace = Pace()
     last_line = -JSON_LINE_INTERVAL
     latest: Progress | None = None
     latest_shown = False
 
     def line(event: Progress) -> None:
-        elapsed = time.monotonic() - started
-        gained = event.done - first
-        eta = elapsed / gained * (event.total - event.done) if gained > 0 else None
         record = {
             "stage": stage,
             "done": event.done,
             "total": event.total,
             "unit": unit,
-            "elapsed_s": round(elapsed, 1),
-            "eta_s": None if eta is None else round(eta, 1),
+            "elapsed_s": round(pace.elapsed, 1),
+            "eta_s": pace.eta,
             "message": event.message,
             **event.values,
         }
         print(json.dumps(record), file=sys.stderr, flush=True)
 
     def show(event: Progress) -> None:
-        nonlocal started, first, last_line, latest, latest_shown
+        nonlocal last_line, latest, latest_shown
+        pace.observe(event)
         now = time.monotonic()
-        if latest is None:
-            started, first = now, event.done
         latest, latest_shown = event, False
         if now - last_line >= JSON_LINE_INTERVAL:
             line(event)

@@ -94,7 +94,7 @@ def test_the_whole_way_ends_with_a_verified_bundle_and_a_report(tmp_path: Path) 
     result = json.loads(first.stdout)
     assert Path(result["report"]).read_text().lstrip().lower().startswith("<!doctype html")
     assert len(list((out / "samples" / "images").iterdir())) == 8
-    assert list(result["seconds"]) == ["pictures", *(step.name for step in plan(Settings(out)))]
+    assert set(result["seconds"]) == {"pictures", *(step.name for step in plan(Settings(out)))}
 
     again = _demo("--out", out, "--samples", 8, "--iterations", 3, "--format", "json")
     assert json.loads(again.stdout) == result

@@ -22,8 +22,8 @@ class AuditLimits:
     """What the policy tolerates. Law: `from_json(to_json(x)) == x`."""
 
     k: int = 5  # real images behind one generator from which on it may be called a group
-    min_distance_ratio: float = 0.2  # to the source, as a share of the median distance between real images
-    min_distance: float = 0.1  # RMSE in [-1, 1], where there are no other real images to compare with
+    min_distance_ratio: float = 0.2
+    """To the source, as a share of its contrast or of the median distance between real images."""
     min_samples: int = 16  # that an audit must have drawn
 
     def to_json(self) -> dict[str, Any]:
@@ -34,7 +34,6 @@ class AuditLimits:
         return AuditLimits(
             int(value["k"]),
             float(value["min_distance_ratio"]),
-            float(value["min_distance"]),
             int(value["min_samples"]),
         )
 

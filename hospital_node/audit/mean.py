@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from hospital_node.audit.attack import Array, AttackContext, AttackResult, Measure
 from hospital_node.audit.distance import SPACES, between, correlation, rmse
 from hospital_node.audit.intervals import bootstrap
-from hospital_node.audit.nearest import near_copy
+from hospital_node.audit.nearest import Nearness, near_copy, nearness
 
 SHIFTED = "percentile bootstrap over the samples, moved to the estimate, 95 %"
 
@@ -23,7 +23,7 @@ class MeanOfSamples:
 
     def run(self, context: AttackContext) -> AttackResult:
         measures: list[Measure] = []
-        objections: list[str] = []
+        nearest: list[Nearness] = []
         at_chance: bool | None = True if context.has_controls else None
         for space, view in SPACES.items():
             samples = view(context.samples)
@@ -35,7 +35,7 @@ class MeanOfSamples:
                 # The source stands out when the mean is closer to it than to every other real image.
                 at_chance = at_chance and distance.value >= (distance.control or 0)
             pairs = between(np.concatenate([source, controls])) if context.has_controls else np.zeros(0)
-            objections += near_copy(f"the mean of the samples ({space})", distance.value, pairs, context)
+            nearest.append(nearness(distance.value, source, pairs))
         return AttackResult(
             self.name,
             "RMSE in [-1, 1] and Pearson correlation of the samples' mean with the source and with other real"
@@ -44,7 +44,7 @@ class MeanOfSamples:
             len(context.controls),
             tuple(measures),
             at_chance,
-            tuple(objections),
+            near_copy("the mean of the samples", nearest, context.limits),
         )
 
 

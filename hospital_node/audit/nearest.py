@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hospital_node.audit.attack import AttackContext, AttackResult, Measure
+from hospital_node.audit.attack import Array, AttackContext, AttackResult, AuditLimits, Measure
 from hospital_node.audit.distance import SPACES, between, rmse
 from hospital_node.audit.intervals import bootstrap, wilson
 
@@ -24,7 +25,7 @@ class BestOfN:
 
     def run(self, context: AttackContext) -> AttackResult:
         measures: list[Measure] = []
-        objections: list[str] = []
+        nearest: list[Nearness] = []
         at_chance: bool | None = True if context.has_controls else None
         for space, view in SPACES.items():
             real = view(np.concatenate([context.source[None], context.controls]))
@@ -34,7 +35,7 @@ class BestOfN:
             if context.has_controls:
                 rate = next(measure for measure in measures if measure.name == f"{space}.linkage_rate")
                 at_chance = at_chance and rate.low <= (rate.baseline or 0)
-            objections += near_copy(f"the nearest sample ({space})", distances[:, 0].min(), pairs, context)
+            nearest.append(nearness(distances[:, 0].min(), real[:1], pairs))
         return AttackResult(
             self.name,
             "RMSE in [-1, 1] of the image channels, from every sample to the source and to other real images",
@@ -42,29 +43,40 @@ class BestOfN:
             len(context.controls),
             tuple(measures),
             at_chance,
-            tuple(objections),
+            near_copy("the nearest sample", nearest, context.limits),
         )
 
 
-def near_copy(
-    what: str, distance: float, pairs: NDArray[np.float64], context: AttackContext
-) -> tuple[str, ...]:
-    """The objection when `distance` to the source is below what the limits tolerate.
+@dataclass(frozen=True)
+class Nearness:
+    """A distance to the source as a share of what distances there mean."""
 
-    Compared with the median distance between real images where there are some, otherwise absolutely.
+    ratio: float
+    reference: str
+
+
+def nearness(distance: float, source: Array, pairs: NDArray[np.float64]) -> Nearness:
+    """How near `distance` is, for a source `(1, C, H, W)` and the distances between real images, if any.
+
+    The measure is the smaller of two: the median distance between real images, which is large where they are
+    of many kinds, and the source's contrast, its distance to a plain picture of its own mean colour.
     """
-    limits = context.limits
-    if len(pairs):
-        ratio = distance / float(np.median(pairs))
-        if ratio >= limits.min_distance_ratio:
-            return ()
-        return (
-            f"near copy: {what} lies at {ratio:.3f} of the median distance between real images,"
-            f" below {limits.min_distance_ratio:g}",
-        )
-    if distance >= limits.min_distance:
+    contrast = float(rmse(source, source.mean(axis=(2, 3), keepdims=True) + np.zeros_like(source))[0, 0])
+    measure, reference = contrast, "the source's own contrast"
+    if len(pairs) and float(np.median(pairs)) < contrast:
+        measure, reference = float(np.median(pairs)), "the median distance between real images"
+    return Nearness(distance / measure if measure > 0 else np.inf, reference)
+
+
+def near_copy(what: str, found: Sequence[Nearness], limits: AuditLimits) -> tuple[str, ...]:
+    """The objection when the nearest of `found` is below what the limits tolerate."""
+    nearest = min(found, key=lambda one: one.ratio)
+    if nearest.ratio >= limits.min_distance_ratio:
         return ()
-    return (f"near copy: {what} lies at RMSE {distance:.3f} from the source, below {limits.min_distance:g}",)
+    return (
+        f"near copy: {what} lies at {nearest.ratio:.3f} of {nearest.reference},"
+        f" below {limits.min_distance_ratio:g}",
+    )
 
 
 def _measures(

@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.markup import escape
 
 from hospital_node.pool.options import PoolOptions, TrainingReport
-from hospital_node.singan.config import DEFAULT_PROFILE, PROFILES, TrainingConfig
+from hospital_node.singan.config import DEFAULT_PROFILE, PRECISIONS, PROFILES, TrainingConfig
 from sharekit.command_line import Output
 from sharekit.errors import PartialFailureError, UsageError
 
@@ -28,6 +28,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=int,
         metavar="PIXELS",
         help="long side of the finest scale, instead of the profile's",
+    )
+    parser.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        help="of pictures and convolutions, instead of the profile's",
     )
     parser.add_argument(
         "--address",
@@ -98,13 +103,14 @@ def run(args: argparse.Namespace, output: Output) -> int:
 def _config(args: argparse.Namespace) -> TrainingConfig:
     """The profile's settings with the overrides; a generator's record holds them all."""
     profile = PROFILES[args.profile]
-    changes = {"iterations": args.iterations, "max_side": args.max_side}
+    changes = {"iterations": args.iterations, "max_side": args.max_side, "precision": args.precision}
     for name, least in (("iterations", 1), ("max_side", profile.min_side)):
-        if changes[name] is not None and changes[name] < least:
+        value = getattr(args, name)
+        if value is not None and value < least:
             raise UsageError(
                 f"--{name.replace('_', '-')}",
                 expected=f"at least {least}",
-                found=str(changes[name]),
+                found=str(value),
                 next_step="give a larger number",
             )
     return dataclasses.replace(

@@ -55,27 +55,30 @@ def closed_ray(record: Path) -> Iterator[Path]:
     _reap_recorded(record)
     directory = _private_directory()
     token = directory / "token"
-    files.write_text(token, _token(), mode=0o600)
-    files.write_json(record, {"directory": str(directory)}, mode=0o600)
     variables = {**_CLOSED, "RAY_AUTH_TOKEN_PATH": str(token)}
-    with guard.guarded(directory), _environment(variables, without=("RAY_AUTH_TOKEN",)), _umask(0o077):
-        import ray
+    try:
+        with guard.guarded(directory), _environment(variables, without=("RAY_AUTH_TOKEN",)), _umask(0o077):
+            files.write_text(token, _token(), mode=0o600)
+            files.write_json(record, {"directory": str(directory)}, mode=0o600)
+            import ray
 
-        try:
-            ray.init(
-                address="local",
-                include_dashboard=False,
-                _node_ip_address=_LOOPBACK,
-                # Ray opens this folder to everybody (0777); the one around it stays 0700.
-                _temp_dir=str(directory / "ray"),
-                **_QUIET,
-            )
-            exposure.check_sockets(directory)
-            exposure.check_token_required(ray.get_runtime_context().gcs_address)
-            yield directory
-        finally:
-            ray.shutdown()
-    record.unlink(missing_ok=True)
+            try:
+                ray.init(
+                    address="local",
+                    include_dashboard=False,
+                    _node_ip_address=_LOOPBACK,
+                    # Ray opens this folder to everybody (0777); the one around it stays 0700.
+                    _temp_dir=str(directory / "ray"),
+                    **_QUIET,
+                )
+                exposure.check_sockets(directory)
+                exposure.check_token_required(ray.get_runtime_context().gcs_address)
+                yield directory
+            finally:
+                ray.shutdown()
+    finally:
+        # The guard has done its work, whatever went wrong in the block.
+        record.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

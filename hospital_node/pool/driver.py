@@ -8,24 +8,38 @@ import secrets
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
 
 import torch
 
 from hospital_node.ledger import ImageRecord, ImageState
 from hospital_node.node import Node
-from hospital_node.pool import exposure, schedule
-from hospital_node.pool.actors import DISK_FULL, DiskFull, Engine, Job, Pool, one_line, resources
+from hospital_node.pool import exposure, live, schedule
+from hospital_node.pool.actors import (
+    DISK_FULL,
+    START_TIMEOUT,
+    DiskFull,
+    Engine,
+    Job,
+    Pool,
+    Result,
+    one_line,
+    resources,
+    room,
+)
 from hospital_node.pool.closed import closed_ray, joined_ray
+from hospital_node.pool.heartbeat import Beat, Pulse
 from hospital_node.pool.options import PoolOptions, TrainingReport
-from hospital_node.pool.schedule import Died, Failed, Interrupted, Outcome, Requeue, Trained
+from hospital_node.pool.schedule import Died, Failed, Interrupted, Outcome, Requeue, Settle, Trained
 from hospital_node.pool.workload import Workload, scale_costs
 from hospital_node.singan import checkpoint
 from hospital_node.singan.config import TrainingConfig
+from hospital_node.singan.pyramid import pyramid_sizes
 from hospital_node.singan.trained import TrainedGenerator
 from sharekit import files
-from sharekit.errors import NodeStateError, SharekitError, UsageError
+from sharekit.errors import InputError, NodeStateError, SharekitError, UsageError
 from sharekit.progress import ProgressCallback, ignore
 
 POLL = 0.5  # seconds between looks at workers, progress and a request to stop
@@ -63,21 +77,26 @@ def train_node(
             a full disk, or workers that do not start.
         ExposureError: Ray could be reached from outside, see `closed`.
     """
-    with node.training_lock():
+    with _full_disk_said(node), node.training_lock():
         started = time.monotonic()
         _record_finished(node)
         queue = _queue(node, _settings(profile, config), restart)
         if not queue:
             return _report(node, None, interrupted=False, seconds=0.0)
-        costs = {record.id: scale_costs(record.height, record.width, config) for record in queue}
-        work = Workload(costs, config.iterations)
-        with _ray(node, options) as check, _stop_on_signal() as stop_asked:
+        work = _workload(queue, config)
+        with (
+            live.recorded(node.root / live.NAME, profile, len(queue)) as recorder,
+            _ray(node, options) as check,
+            _stop_on_signal() as stop_asked,
+        ):
             workers, gpus = _size(options, len(queue))
             pool = Pool(cpus=options.cpus_per_actor, gpus=gpus, engine=engine)
-            deaths = {} if restart else {record.id: record.attempts for record in queue}
-            plan = schedule.plan([record.id for record in queue], workers, deaths, options.max_attempts)
-            driver = _Driver(node, profile, config, pool, check, work, options.address is not None)
-            interrupted = driver.run(plan, stop_asked, on_progress)
+            plan = _plan(queue, workers, config, options, restart)
+            # A long queue is held once, in the schedule.
+            queue.clear()
+            remote = options.address is not None
+            driver = _Driver(node, profile, config, pool, check, work, remote, options.heartbeat)
+            interrupted = driver.run(plan, stop_asked, recorder, on_progress)
         return _report(node, work, interrupted=interrupted, seconds=time.monotonic() - started)
 
 
@@ -93,10 +112,21 @@ class _Driver:
     work: Workload
     remote: bool
     """Workers may be on other machines."""
+    heartbeat: float
+    """Least patience with a silent worker, in seconds."""
     disk_full: bool = False
+    pulses: dict[int, Pulse] = field(default_factory=dict)
+    """Of the busy workers."""
+    last_look: float = -POLL
+    roomless: float | None = None
+    """Since when no machine has had room for a worker."""
 
     def run(
-        self, plan: schedule.Schedule, stop_asked: threading.Event, on_progress: ProgressCallback
+        self,
+        plan: schedule.Schedule,
+        stop_asked: threading.Event,
+        recorder: live.Recorder,
+        on_progress: ProgressCallback,
     ) -> bool:
         """Until nothing is left to do; true when it was interrupted."""
         while not plan.finished:
@@ -105,38 +135,103 @@ class _Driver:
                 self.pool.stop()
             plan = self._start(plan)
             for worker, result in self.pool.wait(POLL):
-                plan = self._end(plan, worker, self._keep(plan.image_of(worker), result))
-            for worker, progress in self.pool.progress(POLL).items():
-                self.work.advance(plan.image_of(worker), progress)
-            on_progress(self.work.report())
+                plan = self._end(plan, worker, self._outcomes(plan.workers[worker], result))
+            # Not after every image: of small ones many end between two looks.
+            now = time.monotonic()
+            if now - self.last_look >= POLL:
+                beats = self.pool.beats()
+                plan = self._listen(plan, beats, now - self.last_look)
+                self._show(plan, beats, recorder, on_progress)
+                self.last_look = now
+        self._show(plan, {}, recorder, on_progress)
         if self.disk_full:
-            raise NodeStateError(
-                self.node.root,
-                expected="room for checkpoints and generators",
-                found="a full disk",
-                next_step="free some space and run the same command again",
-            )
+            raise _full_disk(self.node)
         return plan.stopping
 
+    def _listen(
+        self, plan: schedule.Schedule, beats: Mapping[int, Beat], seconds: float
+    ) -> schedule.Schedule:
+        """Take in what the workers say after another `seconds`, and end those that are hung."""
+        for worker, group in enumerate(plan.workers):
+            if not group:
+                continue
+            beat = beats.get(worker)
+            for image, progress in beat.progress.items() if beat else ():
+                # An answer may be older than what the worker has now.
+                if image in group:
+                    self.work.advance(image, progress)
+            pulse = self.pulses[worker] = self.pulses[worker].after(seconds, beat)
+            if pulse.hung(self.heartbeat):
+                self.pool.kill(worker)
+                cause = Died(f"hung, without a step for {pulse.silent:.0f} s")
+                plan = self._end(plan, worker, dict.fromkeys(group, cause))
+        return plan
+
+    def _show(
+        self,
+        plan: schedule.Schedule,
+        beats: Mapping[int, Beat],
+        recorder: live.Recorder,
+        on_progress: ProgressCallback,
+    ) -> None:
+        """Tell how far training is."""
+        told = {image: progress for beat in beats.values() for image, progress in beat.progress.items()}
+        on_progress(recorder.update(self.work.report(), plan.workers, told, self.node.ledger.counts()))
+
     def _start(self, plan: schedule.Schedule) -> schedule.Schedule:
-        plan, starts = schedule.dispatch(plan)
+        fits = self.pool.room() if plan.dead and plan.waiting else None
+        plan, starts = schedule.dispatch(plan, fits)
+        if not starts:
+            self._wait_for_room(plan)
+            return plan
+        self.roomless = None
         fresh = [start.worker for start in starts if start.fresh]
+        up = self.pool.start(fresh) if fresh else frozenset()
         if fresh:
-            self.pool.start(fresh)
             self.check()
         for start in starts:
+            if start.fresh and start.worker not in up:
+                plan = schedule.give_back(plan, start.worker)
+            else:
+                plan = self._submit(plan, start)
+        return plan
+
+    def _wait_for_room(self, plan: schedule.Schedule) -> None:
+        """Machines of a cluster may come back; a closed Ray always has room.
+
+        Raises:
+            NodeStateError: they do not.
+        """
+        if plan.finished or plan.running:
+            return
+        now = time.monotonic()
+        self.roomless = self.roomless or now
+        if now - self.roomless > START_TIMEOUT:
+            raise NodeStateError(
+                "Ray",
+                expected="a machine with room for a worker",
+                found="none that is up",
+                next_step="bring the cluster's machines up and run the same command again",
+            )
+        time.sleep(POLL)
+
+    def _submit(self, plan: schedule.Schedule, start: schedule.Start) -> schedule.Schedule:
+        """Give a worker its group; an image that cannot be read fails alone."""
+        jobs = []
+        for image in start.images:
             try:
-                job = self._job(start.image)
+                job = self._job(image)
             except SharekitError as error:
-                plan = self._end(plan, start.worker, Failed(one_line(error)))
+                plan = self._end(plan, start.worker, {image: Failed(one_line(error))})
                 continue
             reason = f"training{_SETTINGS}{_settings(self.profile, self.config)}"
-            self.node.ledger.transition(
-                start.image, ImageState.TRAINING, reason, generator_id=job.generator_id
-            )
+            self.node.ledger.transition(image, ImageState.TRAINING, reason, generator_id=job.generator_id)
             # One that was sent back to be trained anew has a generator still, under another identifier.
-            self.node.generator_path(start.image).unlink(missing_ok=True)
-            self.pool.submit(start.worker, job)
+            self.node.generator_path(image).unlink(missing_ok=True)
+            jobs.append(job)
+        if jobs:
+            self.pulses[start.worker] = Pulse()
+            self.pool.submit(start.worker, jobs)
         return plan
 
     def _job(self, image: str) -> Job:
@@ -145,6 +240,7 @@ class _Driver:
         again = self.node.generator_path(image).exists()
         generator_id = None if again else record.generator_id
         return Job(
+            image,
             pair.tensor(),
             pair.layout,
             self.config,
@@ -154,7 +250,13 @@ class _Driver:
             secrets.randbits(SEED_BITS),
         )
 
-    def _keep(self, image: str, result: Outcome | TrainedGenerator | DiskFull) -> Outcome:
+    def _outcomes(self, group: Sequence[str], result: list[Result] | Died) -> dict[str, Outcome]:
+        """How each image of a worker's group ended."""
+        # An image that failed before it was given out is not in the group any more.
+        results = [result] * len(group) if isinstance(result, Died) else result
+        return {image: self._keep(image, one) for image, one in zip(group, results, strict=True)}
+
+    def _keep(self, image: str, result: Result | Died) -> Outcome:
         """Write a trained generator; what cannot be written is as if training had been interrupted."""
         match result:
             case TrainedGenerator():
@@ -171,23 +273,82 @@ class _Driver:
                 return Interrupted()
         return result
 
-    def _end(self, plan: schedule.Schedule, worker: int, outcome: Outcome) -> schedule.Schedule:
-        plan, action = schedule.finish(plan, worker, outcome)
+    def _end(
+        self, plan: schedule.Schedule, worker: int, outcomes: Mapping[str, Outcome]
+    ) -> schedule.Schedule:
+        plan, actions = schedule.finish(plan, worker, outcomes)
+        for action in actions:
+            if isinstance(outcomes[action.image], Died):
+                self.node.ledger.count_attempt(action.image)
+            self._record(action, worker)
+        return plan
+
+    def _record(self, action: Settle | Requeue, worker: int) -> None:
         settings = _settings(self.profile, self.config)
-        if isinstance(outcome, Died):
-            self.node.ledger.count_attempt(action.image)
         if isinstance(action, Requeue):
-            self.node.ledger.transition(
-                action.image, ImageState.INGESTED, f"{action.reason}{_SETTINGS}{settings}"
-            )
-            return plan
+            reason = f"{action.reason}{_SETTINGS}{settings}"
+            self.node.ledger.transition(action.image, ImageState.INGESTED, reason)
+            return
         # z* is gone before the ledger says so: a kill in between is made up for by `_record_finished`.
         if self.remote:
             self.pool.forget(worker, self.node.model_dir(action.image))
         checkpoint.destroy(self.node.model_dir(action.image))
         self.node.ledger.transition(action.image, action.state, action.reason or settings)
         self.work.settle(action.image, trained=action.state is ImageState.TRAINED)
-        return plan
+
+
+@contextlib.contextmanager
+def _full_disk_said(node: Node) -> Iterator[None]:
+    """A write that finds no room is an error with a next step, wherever it happens."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in DISK_FULL:
+            raise
+        raise _full_disk(node) from error
+
+
+def _full_disk(node: Node) -> NodeStateError:
+    return NodeStateError(
+        node.root,
+        expected="room for checkpoints and generators",
+        found="a full disk",
+        next_step="free some space and run the same command again",
+    )
+
+
+def _workload(queue: Sequence[ImageRecord], config: TrainingConfig) -> Workload:
+    costs_of = cache(lambda height, width: scale_costs(height, width, config))
+    costs = {record.id: costs_of(record.height, record.width) for record in queue}
+    return Workload(costs, config.iterations, {r.id for r in queue if _SETTINGS in r.reason})
+
+
+def _plan(
+    queue: Sequence[ImageRecord],
+    workers: int,
+    config: TrainingConfig,
+    options: PoolOptions,
+    restart: bool,
+) -> schedule.Schedule:
+    """All of them waiting, with the deaths that they have caused before unless they `restart`."""
+    bucket_of = cache(lambda height, width, channels: _bucket(height, width, channels, config))
+    buckets = {r.id: bucket_of(r.height, r.width, r.image_channels + len(r.mask_classes)) for r in queue}
+    return schedule.plan(
+        [record.id for record in queue],
+        workers,
+        {} if restart else {record.id: record.attempts for record in queue if record.attempts},
+        options.max_attempts,
+        lanes=options.lanes,
+        buckets={image: bucket for image, bucket in buckets.items() if bucket is not None},
+    )
+
+
+def _bucket(height: int, width: int, channels: int, config: TrainingConfig) -> Hashable | None:
+    """What images must have in common to be trained side by side; None for one too small to train."""
+    try:
+        return channels, tuple(pyramid_sizes(height, width, config))
+    except InputError:
+        return None
 
 
 def _settings(profile: str, config: TrainingConfig) -> str:
@@ -200,6 +361,8 @@ def _record_finished(node: Node) -> None:
     """Finish what a killed run had trained and saved, but not yet written into the ledger."""
     for record in node.ledger.records(ImageState.TRAINING):
         path = node.generator_path(record.id)
+        for half_written in path.parent.glob(f".{path.name}.*.tmp"):
+            half_written.unlink()
         if not path.exists():
             continue
         with contextlib.suppress(NodeStateError):
@@ -218,7 +381,8 @@ def _queue(node: Node, settings: str, restart: bool) -> list[ImageRecord]:
     ledger = node.ledger
     unfinished = ledger.records(ImageState.TRAINING)
     waiting = ledger.records(ImageState.INGESTED)
-    if not (unfinished or waiting or ledger.records(*_DONE, *_OUT)):
+    counts = ledger.counts()
+    if not any(counts[state] for state in (ImageState.TRAINING, ImageState.INGESTED, *_DONE, *_OUT)):
         raise NodeStateError(
             node.root,
             expected="a node with images",
@@ -298,10 +462,7 @@ def _size(options: PoolOptions, images: int) -> tuple[int, float]:
     if gpus is None:
         # On a cluster the driver's own torch says nothing of the workers'.
         gpus = 1.0 if all_gpus >= 1 and (options.address or torch.cuda.is_available()) else 0.0
-    most = int(cpus // options.cpus_per_actor)
-    if gpus:
-        # A share of one GPU cannot be put together from two.
-        most = min(most, int(1 / gpus) * int(all_gpus) if gpus < 1 else int(all_gpus // gpus))
+    most = room(options.cpus_per_actor, gpus)
     wanted = options.actors or 1
     if wanted > most:
         raise UsageError(

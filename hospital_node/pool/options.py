@@ -17,12 +17,18 @@ class PoolOptions:
     address: str | None = None
     """A Ray cluster to join (`auto` or ip:port); None for a closed Ray on this machine."""
     actors: int | None = None
-    """Images at once; None for as many as CPUs and GPUs allow."""
+    """Workers; None for as many as CPUs and GPUs allow."""
     cpus_per_actor: int = 1
     gpus: float | None = None
     """Share of a GPU for each image, 0 for the CPU; None for a whole one where there is one."""
     max_attempts: int = MAX_ATTEMPTS
     """Deaths of a worker that one image may cause before it is quarantined."""
+    lanes: int = 1
+    """Images of one pyramid shape that a worker is given at once; halved where its device's memory does not
+    hold them."""
+    heartbeat: float = 300.0
+    """Seconds without a step after which a worker is hung, killed and replaced; more where steps were
+    measured to be slow, and twelve times as much before the first was, see `heartbeat.Pulse`."""
 
     def __post_init__(self) -> None:
         for name, value, least in (
@@ -30,6 +36,8 @@ class PoolOptions:
             ("cpus_per_actor", self.cpus_per_actor, 1),
             ("gpus", self.gpus, 0),
             ("max_attempts", self.max_attempts, 1),
+            ("lanes", self.lanes, 1),
+            ("heartbeat", self.heartbeat, 1),
         ):
             if value is not None and not value >= least:
                 raise UsageError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -44,55 +44,79 @@ class Figures:
     scales: int
     iterations: int
 
+    def plus(self, other: Figures) -> Figures:
+        return Figures(self.cost + other.cost, self.scales + other.scales, self.iterations + other.iterations)
+
+    def minus(self, other: Figures) -> Figures:
+        return Figures(self.cost - other.cost, self.scales - other.scales, self.iterations - other.iterations)
+
+
+NOTHING = Figures(0.0, 0, 0)
+
 
 class Workload:
-    """What is to do and what is done, image by image."""
+    """What is to do and what is done, image by image. Sums are kept, so that a long queue costs no more."""
 
-    def __init__(self, costs: Mapping[str, tuple[float, ...]], iterations: int) -> None:
-        """`costs` of every image's scales, and the iterations of each scale."""
+    def __init__(
+        self, costs: Mapping[str, tuple[float, ...]], iterations: int, begun: Collection[str] = ()
+    ) -> None:
+        """`costs` of every image's scales, the iterations of each scale, and who may have a checkpoint."""
         self._costs = costs
         self._iterations = iterations
-        self._done: dict[str, Figures] = {}
-        self._found: dict[str, int] = {}
-        self._settled: set[str] = set()
+        self._begun = frozenset(begun)
+        self._running: dict[str, Figures] = {}
+        self._settled = 0
+        self._done = NOTHING
+        self._free = NOTHING
+        self._total_cost = sum(sum(of_image) for of_image in costs.values())
+        self._total_scales = sum(len(of_image) for of_image in costs.values())
         self._started = time.monotonic()
 
     def advance(self, image: str, progress: ScaleProgress) -> None:
-        """`image` has come this far. What it starts with comes from an earlier run's checkpoint."""
+        """`image` has come this far. What it starts with, if it had begun, comes from an earlier run."""
         costs = self._costs[image]
         part = progress.iteration / progress.iterations
-        self._done[image] = Figures(
+        now = Figures(
             sum(costs[: progress.scale]) + part * costs[progress.scale],
             progress.scale + (progress.iteration == progress.iterations),
             progress.scale * progress.iterations + progress.iteration,
         )
-        self._found.setdefault(image, self._done[image].iterations)
+        if image in self._begun and image not in self._running:
+            self._free = self._free.plus(now)
+        self._move(image, now)
+        self._running[image] = now
 
     def settle(self, image: str, trained: bool) -> None:
         """Nothing is left to do for `image`: it is `trained`, or it never will be."""
         costs = self._costs[image]
-        before = self._done.get(image, Figures(0.0, 0, 0))
-        iterations = len(costs) * self._iterations if trained else before.iterations
-        self._done[image] = Figures(sum(costs), len(costs), iterations)
-        self._settled.add(image)
+        all_of_it = Figures(sum(costs), len(costs), len(costs) * self._iterations)
+        if not trained:
+            self._free = self._free.plus(all_of_it.minus(self._running.get(image, NOTHING)))
+        self._move(image, all_of_it)
+        self._running.pop(image, None)
+        self._settled += 1
+
+    def _move(self, image: str, now: Figures) -> None:
+        self._done = self._done.plus(now).minus(self._running.get(image, NOTHING))
 
     @property
     def iterations_per_second(self) -> float:
         """Iterations of this run, over all workers."""
-        gained = sum(figures.iterations - self._found.get(image, 0) for image, figures in self._done.items())
+        gained = self._done.iterations - self._free.iterations
         return max(gained, 0) / max(time.monotonic() - self._started, 1e-9)
 
     def report(self) -> Progress:
         """In per cent of the whole work."""
-        total = sum(sum(costs) for costs in self._costs.values())
-        done = sum(figures.cost for figures in self._done.values())
         return Progress(
-            round(100 * done / total, 2) if total else 100.0,
+            self._per_cent(self._done.cost) if self._total_cost else 100.0,
             100.0,
             values={
-                "images": f"{len(self._settled)}/{len(self._costs)}",
-                "scales": f"{sum(f.scales for f in self._done.values())}"
-                f"/{sum(len(costs) for costs in self._costs.values())}",
+                "images": f"{self._settled}/{len(self._costs)}",
+                "scales": f"{self._done.scales}/{self._total_scales}",
                 "iterations_per_s": round(self.iterations_per_second, 1),
             },
+            free=self._per_cent(self._free.cost) if self._total_cost else 100.0,
         )
+
+    def _per_cent(self, cost: float) -> float:
+        return round(100 * cost / self._total_cost, 2)

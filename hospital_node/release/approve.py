@@ -47,7 +47,7 @@ def propose(node: Node, policy: Policy, images: Collection[str] | None = None) -
                 name,
                 expected="the identifier of an image with a trained generator",
                 found="no such image",
-                next_step="see `hospital-node status --format json` for the identifiers",
+                next_step="see `hospital-node status --all --format json` for the identifiers",
             )
     chosen = []
     for name, item in known.items():

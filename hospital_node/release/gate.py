@@ -75,7 +75,8 @@ def audit_reasons(policy: Policy, candidate: Candidate) -> tuple[str, ...]:
     if audit is None:
         return ("there is no readable audit",)
     reasons = list(audit.objections)
-    if candidate.withheld is not None:
+    # The ledger usually repeats what the audit objects to.
+    if candidate.withheld is not None and candidate.withheld != "; ".join(audit.objections):
         reasons.append(f"withheld: {candidate.withheld}")
     if audit.generator_id != candidate.generator_id or audit.candidate_sha256 != candidate.sha256:
         reasons.append("the audit is about other bytes than the candidate's")

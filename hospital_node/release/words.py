@@ -49,8 +49,9 @@ def limits_in_words(policy: Policy) -> str:
         else "what is linkable may not leave"
     )
     return (
-        f"policy: {linkable}; no sample nearer than {policy.limits.min_distance_ratio:g} of the median"
-        f" distance between real images; statistics of at least {policy.limits.k} images"
+        f"policy: {linkable}; no sample nearer than {policy.limits.min_distance_ratio:g} of the source's"
+        f" contrast or the median distance between real images;"
+        f" statistics of at least {policy.limits.k} images"
     )
 
 

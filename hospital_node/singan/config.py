@@ -9,6 +9,8 @@ from typing import Any
 
 from sharekit.errors import UsageError
 
+PRECISIONS = ("float32", "bfloat16")
+
 
 @dataclass(frozen=True)
 class TrainingConfig:
@@ -37,6 +39,8 @@ class TrainingConfig:
     noise_amplitude: float = 0.1  # times the RMSE of the upsampled reconstruction; 1 at scale 0
     redraw_z_star: bool = False
     """Draw the scale-0 reconstruction noise anew every iteration, as the authors' code does."""
+    precision: str = "float32"
+    """Of pictures and convolutions in training; statistics, losses and weights are float32 in any case."""
 
     def __post_init__(self) -> None:
         positive = (
@@ -55,6 +59,13 @@ class TrainingConfig:
                     found=str(getattr(self, name)),
                     next_step="correct the setting",
                 )
+        if self.precision not in PRECISIONS:
+            raise UsageError(
+                "training setting precision",
+                expected=" or ".join(PRECISIONS),
+                found=self.precision,
+                next_step="correct the setting",
+            )
 
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)

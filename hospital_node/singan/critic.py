@@ -88,7 +88,12 @@ class _NormGradient:
 
 
 def critic_gradients(
-    discriminator: Discriminator, real: Tensor, fake: Tensor, mix: Tensor, penalty_weight: float
+    discriminator: Discriminator,
+    real: Tensor,
+    fake: Tensor,
+    mix: Tensor,
+    penalty_weight: float,
+    precision: torch.dtype | None = None,
 ) -> CriticLosses:
     """Set the gradients of `mean D(fake) - mean D(real) + penalty_weight * P` on the parameters.
 
@@ -98,16 +103,18 @@ def critic_gradients(
     Args:
         real, fake: `(1, C, H, W)` in [-1, 1], without a graph.
         mix: `(1, 1, 1, 1)` in [0, 1]: the point between is `mix * real + (1 - mix) * fake`.
+        precision: of the pictures and convolutions, by default the parameters' own; statistics, reductions
+            over pixels and the parameters' gradients are in the parameters' precision in any case.
     """
     with torch.no_grad():
         pictures = torch.cat([real, fake, torch.lerp(fake, real, mix)])
-        pictures = pictures.contiguous(memory_format=torch.channels_last)
-        layers, scores = _forward(discriminator, pictures)
-        means = scores.mean(dim=(1, 2, 3))
-        last = discriminator.layers[-1][0].weight
+        pictures = pictures.to(precision, memory_format=torch.channels_last)
+        layers, last, scores = _forward(discriminator, pictures)
+        means = scores.to(real.dtype).mean(dim=(1, 2, 3))
         between = [layer.picture(2) for layer in layers]
 
         input_gradient, first_order = _input_gradient(between, pictures[2:], last, scores[2:])
+        input_gradient = input_gradient.to(real.dtype)
         norm = input_gradient.norm(2, dim=1, keepdim=True)
         distance = norm - 1
         penalty = distance.square().mean()
@@ -115,15 +122,19 @@ def critic_gradients(
         slope = (
             (2 * penalty_weight / distance.numel()) * distance / norm.clamp_min(torch.finfo(norm.dtype).tiny)
         )
-        adjoints, last_adjoint = _adjoint(between, first_order, slope * input_gradient)
-        _backward(discriminator, pictures, layers, scores, first_order, adjoints, last_adjoint)
+        slope = (slope * input_gradient).to(pictures.dtype)
+        adjoints, last_adjoint = _adjoint(between, first_order, slope)
+        weights = [*(layer.weight for layer in layers), last]
+        _backward(discriminator, weights, pictures, layers, scores, first_order, adjoints, last_adjoint)
     return CriticLosses(means[1] - means[0], penalty)
 
 
-def _forward(discriminator: Discriminator, x: Tensor) -> tuple[list[_Layer], Tensor]:
+def _forward(discriminator: Discriminator, x: Tensor) -> tuple[list[_Layer], Tensor, Tensor]:
+    """The normalised layers, the last convolution's weight and the scores, in the pictures' precision."""
     layers = []
     for convolution, norm in discriminator.layers:
-        x = F.conv2d(x, convolution.weight, convolution.bias)
+        weight = convolution.weight.to(x.dtype)
+        x = F.conv2d(x, weight, None if convolution.bias is None else convolution.bias.to(x.dtype))
         if norm is None:
             break
         parts = [
@@ -134,9 +145,9 @@ def _forward(discriminator: Discriminator, x: Tensor) -> tuple[list[_Layer], Ten
         ]
         output = F.leaky_relu_(torch.cat([part[0] for part in parts]), LEAKY_SLOPE)
         statistics = [(mean, inverse_std) for _, mean, inverse_std in parts]
-        layers.append(_Layer(convolution.weight, norm.weight, x, statistics, output))
+        layers.append(_Layer(weight, norm.weight, x, statistics, output))
         x = output
-    return layers, x
+    return layers, weight, x
 
 
 def _input_convolution(gradient: Tensor, x: Tensor, weight: Tensor) -> Tensor:
@@ -202,7 +213,7 @@ def _adjoint(
         mean, inverse_std = layer.statistics[0]
         mean_e, m = first.total / pixels, first.times_z / pixels
         mean_p, k = through.total[0] / pixels, through.times_z[0] / pixels
-        spread = (p * first.at_norm).sum(dim=(0, 2, 3)) / pixels - mean_p * mean_e
+        spread = (p * first.at_norm).sum(dim=(0, 2, 3), dtype=m.dtype) / pixels - mean_p * mean_e
         at_z = spread - 3 * m * k
         scale = -layer.gamma * inverse_std.square()
         # z_l = i_l (a_l - mean a_l), so that a_l itself can be used.
@@ -221,6 +232,7 @@ def _per_channel(values: Tensor) -> Tensor:
 
 def _backward(
     discriminator: Discriminator,
+    weights: list[Tensor],
     pictures: Tensor,
     layers: list[_Layer],
     scores: Tensor,
@@ -237,17 +249,18 @@ def _backward(
     fourth_gradients = [first.at_pre_norm for first in first_order] + [torch.ones_like(scores[2:])]
     for number in reversed(range(len(inputs))):
         convolution = discriminator.layers[number][0]
-        convolution.weight.grad = _weight_gradient(
+        at_weight = _weight_gradient(
             torch.cat([gradient, fourth_gradients[number]]),
             torch.cat([inputs[number], fourth_inputs[number]]),
-            convolution.weight,
+            weights[number],
         )
+        convolution.weight.grad = at_weight.to(convolution.weight.dtype)
         if convolution.bias is not None:
-            convolution.bias.grad = gradient.sum(dim=(0, 2, 3))
+            convolution.bias.grad = gradient.sum(dim=(0, 2, 3), dtype=convolution.bias.dtype)
         if number == 0:
             return
         layer, adjoint, norm = layers[number - 1], adjoints[number - 1], discriminator.layers[number - 1][1]
-        at_norm = layer.activation_backward(_input_convolution(gradient, inputs[number], convolution.weight))
+        at_norm = layer.activation_backward(_input_convolution(gradient, inputs[number], weights[number]))
         through = layer.norm_backward(at_norm)
         gradient = through.at_input
         gradient[2:] += adjoint.at_pre_norm

@@ -266,6 +266,7 @@ class ScaleTraining:
         self.height, self.width = self.reals[0].shape[2:]
         self.z_star = list(training.z_star)
         self.iteration = 0
+        self.precision: torch.dtype = getattr(torch, self.config.precision)
         self.last_losses: tuple[Tensor | float, Tensor | float] = (math.nan, math.nan)
         if number == 0:
             self.previous_reconstructions = [torch.zeros_like(real) for real in self.reals]
@@ -302,6 +303,10 @@ class ScaleTraining:
         self.discriminator.requires_grad_(False)
         self.generator_optimiser = self._adam(self.generator)
         self.discriminator_optimiser = self._adam(self.discriminator)
+
+    def _reduced_precision(self) -> torch.autocast:
+        reduced = self.precision != torch.float32
+        return torch.autocast(self.training.device.type, self.precision, enabled=reduced)
 
     def _adam(self, network: torch.nn.Module) -> torch.optim.Adam:
         betas = (self.config.beta1, self.config.beta2)
@@ -377,23 +382,25 @@ class ScaleTraining:
         self.iteration += 1
 
     def _update_discriminator(self, real: Tensor, noise: Tensor, previous: Tensor, draw: int) -> Tensor:
-        with torch.no_grad():
+        with torch.no_grad(), self._reduced_precision():
             fake = self.generator(noise, previous)
         random = self.training._random(f"mix/{self.number}", draw)
         mix = torch.rand((1, 1, 1, 1), generator=random, device=real.device)
-        losses = critic_gradients(self.discriminator, real, fake, mix, self.config.gradient_penalty)
+        weight = self.config.gradient_penalty
+        losses = critic_gradients(self.discriminator, real, fake, mix, weight, self.precision)
         self.discriminator_optimiser.step()
         return losses.critic
 
     def _update_generator(self, image: int, noise: Tensor, previous: Tensor) -> Tensor:
         self.generator_optimiser.zero_grad(set_to_none=True)
-        adversarial = -self.discriminator(self.generator(noise, previous)).mean()
         rebuilt_from = self.previous_reconstructions[image]
         if self.number == 0:
             z = expand_noise(self.z_star[image], self.training.channels)
         else:
             z = torch.zeros_like(rebuilt_from)
-        rebuilt = self.generator(z, rebuilt_from)
+        with self._reduced_precision():
+            adversarial = -self.discriminator(self.generator(noise, previous)).float().mean()
+            rebuilt = self.generator(z, rebuilt_from)
         reconstruction = reconstruction_loss(rebuilt, self.reals[image])
         (adversarial + self.config.reconstruction_weight * reconstruction).backward()
         self.generator_optimiser.step()

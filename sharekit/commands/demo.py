@@ -88,8 +88,10 @@ def _summary(journal: Journal) -> dict[str, Any]:
 
 def _times(journal: Journal) -> Table:
     table = Table("step", Column("seconds", justify="right"), title="time")
-    for name, seconds in journal.seconds.items():
-        table.add_row(name, f"{seconds:.1f}")
+    # A journal that was read again has its steps in alphabetical order.
+    for name in (DRAW, *(step.name for step in plan(journal.settings))):
+        if name in journal.seconds:
+            table.add_row(name, f"{journal.seconds[name]:.1f}")
     table.add_section()
     table.add_row("total", f"{sum(journal.seconds.values()):.1f}", style="bold")
     return table

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hospital_node.audit.attack import Array, AttackContext, AttackResult, AuditLimits, Measure
 from hospital_node.audit.distance import between, correlation, rmse
 from hospital_node.audit.mean import MeanOfSamples
-from hospital_node.audit.nearest import BestOfN
+from hospital_node.audit.nearest import BestOfN, near_copy, nearness
 from hospital_node.audit.record import MISSING_CONTROLS, GeneratorAudit, audit_generator
 from hospital_node.audit.summary import summarise
 from hospital_node.audit.verdict import Verdict, verdict
@@ -125,13 +125,29 @@ def test_every_figure_lies_in_its_interval(attack: BestOfN, samples: Array) -> N
 
 
 @pytest.mark.parametrize("attack", [BestOfN(), MeanOfSamples()])
-def test_without_controls_nothing_is_called_chance_and_distances_are_absolute(attack: BestOfN) -> None:
+def test_without_controls_nothing_is_called_chance_and_the_source_is_its_own_measure(attack: BestOfN) -> None:
     for controls in (0, 1):
         result = attack.run(context(strangers(), controls=controls))
         assert result.at_chance is None
         assert result.objections == ()
         near = attack.run(context(copies(0.001), controls=controls))
-        assert any("RMSE" in objection for objection in near.objections)
+        assert any("the source's own contrast" in objection for objection in near.objections)
+
+
+def test_samples_of_a_dark_image_are_no_copies_because_other_images_are_bright() -> None:
+    rng = np.random.default_rng(2)
+    dark = (-0.95 + 0.02 * rng.standard_normal((20, *real(0).shape))).astype(np.float32)
+    kinds = dataclasses.replace(context(dark[1:]), source=dark[0])
+    for attack in (BestOfN(), MeanOfSamples()):
+        assert attack.run(kinds).objections == ()
+        copies_of_it = dataclasses.replace(kinds, samples=np.repeat(dark[:1], 8, axis=0))
+        assert "the source's own contrast" in attack.run(copies_of_it).objections[0]
+
+
+def test_a_plain_source_has_nothing_to_copy() -> None:
+    plain = np.full_like(real(0), 0.3)
+    found = nearness(0.0, plain[None], np.zeros(0))
+    assert near_copy("a sample", [found], AuditLimits()) == ()
 
 
 def audit(samples: Array, *, controls: int = 8, group_size: int = 1) -> GeneratorAudit:

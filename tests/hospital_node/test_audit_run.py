@@ -84,7 +84,7 @@ def test_a_failed_audit_is_tried_again_by_the_next_run(node: Node) -> None:
 
 
 def test_a_near_copy_is_withheld_with_its_distance(node: Node) -> None:
-    outcomes = audit_node(node, AuditLimits(min_distance_ratio=1.0), FEW)
+    outcomes = audit_node(node, AuditLimits(min_distance_ratio=2.0), FEW)
     assert all(outcome.state in (ImageState.AUDITED, ImageState.WITHHELD) for outcome in outcomes)
     withheld = [outcome for outcome in outcomes if outcome.state is ImageState.WITHHELD]
     assert withheld

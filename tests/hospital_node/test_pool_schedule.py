@@ -11,48 +11,67 @@ from hypothesis import strategies as st
 from hospital_node.ledger import ImageState
 from hospital_node.pool.schedule import (
     MAX_ATTEMPTS,
+    TOO_LARGE,
     Died,
     Failed,
     Interrupted,
     Outcome,
+    OutOfMemory,
     Requeue,
     Schedule,
     Settle,
     Trained,
     dispatch,
     finish,
+    give_back,
     plan,
     stop,
 )
 
-OUTCOMES = st.sampled_from([Trained(), Failed("no gradient"), Died("killed"), Interrupted()])
+OUTCOMES = st.sampled_from([Trained(), Failed("no gradient"), Died("killed"), Interrupted(), OutOfMemory()])
 
 
 def end(schedule: Schedule, worker: int, outcome: Outcome) -> tuple[Schedule, Settle | Requeue]:
-    busy = schedule.workers[worker]
-    schedule, action = finish(schedule, worker, outcome)
+    """The end of a group of one."""
+    (busy,) = schedule.workers[worker]
+    schedule, (action,) = finish(schedule, worker, {busy: outcome})
     assert action.image == busy
     return schedule, action
 
 
-@given(st.integers(0, 12), st.integers(1, 4), st.data())
-def test_every_image_is_settled_exactly_once_whatever_happens(images, workers, data):
+def drawn_end(data, schedule: Schedule, worker: int, last: bool) -> dict[str, Outcome]:
+    """How the images of a worker's group end: all of them by one death, or each in its own way."""
+    group = schedule.workers[worker]
+    if not last and data.draw(st.booleans()):
+        return dict.fromkeys(group, Died("killed"))
+    outcomes = st.just(Trained()) if last else OUTCOMES.filter(lambda outcome: not isinstance(outcome, Died))
+    return {image: data.draw(outcomes) for image in group}
+
+
+@given(st.integers(0, 12), st.integers(1, 4), st.integers(1, 5), st.data())
+def test_every_image_is_settled_exactly_once_whatever_happens(images, workers, lanes, data):
     names = [f"image {number}" for number in range(images)]
-    schedule = plan(names, workers)
+    buckets = {name: data.draw(st.sampled_from("ab")) for name in names}
+    schedule = plan(names, workers, lanes=lanes, buckets=buckets)
     settled: Counter[str] = Counter()
-    interruptions = 0
+    rounds = 0
     while not schedule.finished:
-        schedule, _ = dispatch(schedule)
-        assert len(schedule.running) == len(set(schedule.running)) <= workers
+        rounds += 1
+        schedule, starts = dispatch(schedule)
+        for start in starts:
+            assert len(start.images) <= schedule.lanes[start.worker] <= lanes
+            assert len({buckets[image] for image in start.images}) == 1
+            assert len(start.images) == 1 or not any(image in schedule.deaths for image in start.images)
+        assert len(schedule.running) == len(set(schedule.running))
         assert not set(schedule.running) & (set(schedule.waiting) | set(settled))
-        busy = [worker for worker, image in enumerate(schedule.workers) if image is not None]
-        outcome = data.draw(OUTCOMES)
-        interruptions += isinstance(outcome, Interrupted)
-        if interruptions > 20:
-            outcome = Trained()
-        schedule, action = end(schedule, data.draw(st.sampled_from(busy)), outcome)
-        if isinstance(action, Settle):
-            settled[action.image] += 1
+        assert set(schedule.running) | set(schedule.waiting) | set(settled) == set(names)
+        worker = data.draw(st.sampled_from([n for n, group in enumerate(schedule.workers) if group]))
+        alone = len(schedule.workers[worker]) == 1
+        schedule, actions = finish(schedule, worker, drawn_end(data, schedule, worker, last=rounds > 20))
+        for action in actions:
+            if isinstance(action, Settle):
+                settled[action.image] += 1
+                assert alone or action.state is not ImageState.QUARANTINED
     assert settled == Counter(names)
 
 
@@ -65,7 +84,7 @@ def test_after_a_stop_nothing_starts_and_nothing_is_lost(images, workers, outcom
     for outcome in [*outcomes, *[Interrupted()] * workers]:
         schedule, starts = dispatch(schedule)
         assert starts == ()
-        busy = [worker for worker, image in enumerate(schedule.workers) if image is not None]
+        busy = [worker for worker, group in enumerate(schedule.workers) if group]
         if not busy:
             break
         schedule, action = end(schedule, busy[0], outcome)
@@ -74,12 +93,100 @@ def test_after_a_stop_nothing_starts_and_nothing_is_lost(images, workers, outcom
     assert settled | set(schedule.waiting) == set(names)
 
 
+@given(st.integers(1, 40), st.integers(1, 4), st.integers(1, 16), st.data())
+def test_out_of_memory_ends_with_groups_that_fit_and_those_alone_that_never_do(images, workers, lanes, data):
+    names = [f"image {number}" for number in range(images)]
+    size = {name: data.draw(st.sampled_from([1, 1, 1, 2, 9])) for name in names}
+    memory = 4
+    schedule = plan(names, workers, lanes=lanes, buckets=dict.fromkeys(names, "one shape"))
+    ends: dict[str, Settle] = {}
+    failures = 0
+    while not schedule.finished:
+        schedule, starts = dispatch(schedule)
+        for start in starts:
+            fits = sum(size[image] for image in start.images) <= memory
+            failures += not fits
+            outcome = Trained() if fits else OutOfMemory()
+            schedule, actions = finish(schedule, start.worker, dict.fromkeys(start.images, outcome))
+            ends |= {action.image: action for action in actions if isinstance(action, Settle)}
+    too_large = {name for name in names if size[name] > memory}
+    assert {name for name, end in ends.items() if end.state is ImageState.FAILED} == too_large
+    assert all(ends[name].reason == TOO_LARGE for name in too_large)
+    assert {name for name, end in ends.items() if end.state is ImageState.TRAINED} == set(names) - too_large
+    # Every worker halves at most from `lanes` to one.
+    assert failures <= len(too_large) + workers * lanes.bit_length()
+    assert schedule.deaths == {}
+
+
+def test_out_of_memory_halves_what_that_worker_gets():
+    names = [f"image {number}" for number in range(16)]
+    schedule = plan(names, 2, lanes=4, buckets=dict.fromkeys(names, 0))
+    schedule, (first, _) = dispatch(schedule)
+    assert len(first.images) == 4
+    schedule, actions = finish(schedule, 0, dict.fromkeys(first.images, OutOfMemory()))
+    assert {type(action) for action in actions} == {Requeue}
+    assert schedule.lanes == (2, 4)
+    _, (again,) = dispatch(schedule)
+    assert len(again.images) == 2
+
+
+def test_an_image_without_a_bucket_goes_alone():
+    schedule = plan(["a", "b", "c"], 1, lanes=4, buckets={"b": 0, "c": 0})
+    schedule, (start,) = dispatch(schedule)
+    assert start.images == ("a",)
+    schedule, _ = end(schedule, 0, Trained())
+    _, (start,) = dispatch(schedule)
+    assert start.images == ("b", "c")
+
+
+def test_a_group_that_dies_is_tried_one_by_one_and_only_the_deadly_image_is_quarantined():
+    names = ["a", "deadly", "b", "c"]
+    schedule = plan(names, 1, lanes=4, buckets=dict.fromkeys(names, 0))
+    ends, groups = {}, []
+    while not schedule.finished:
+        schedule, (start,) = dispatch(schedule)
+        groups.append(start.images)
+        outcome = Died("killed") if "deadly" in start.images else Trained()
+        schedule, actions = finish(schedule, 0, dict.fromkeys(start.images, outcome))
+        ends |= {action.image: action.state for action in actions if isinstance(action, Settle)}
+    assert ends == dict.fromkeys("abc", ImageState.TRAINED) | {"deadly": ImageState.QUARANTINED}
+    assert groups[0] == tuple(names)
+    assert {len(group) for group in groups[1:]} == {1}
+
+
+def test_images_of_a_group_end_one_by_one_too():
+    schedule, _ = dispatch(plan(["a", "b"], 1, lanes=2, buckets={"a": 0, "b": 0}))
+    schedule, (action,) = finish(schedule, 0, {"a": Failed("cannot be read")})
+    assert action == Settle("a", ImageState.FAILED, "cannot be read")
+    assert schedule.workers == (("b",),)
+    schedule, _ = finish(schedule, 0, {"b": Trained()})
+    assert schedule.finished
+
+
+@given(st.integers(1, 12), st.integers(1, 6), st.integers(0, 6))
+def test_no_more_workers_run_than_there_is_room_for(images, workers, room):
+    schedule, starts = dispatch(plan([str(number) for number in range(images)], workers), room)
+    assert len(starts) == min(images, workers, room)
+    # Machines come back.
+    schedule, more = dispatch(schedule, workers)
+    assert len(starts) + len(more) == min(images, workers)
+
+
+def test_what_a_worker_that_did_not_start_was_to_have_waits_in_front():
+    schedule, _ = dispatch(plan(["a", "b", "c"], 2))
+    schedule = give_back(schedule, 0)
+    assert schedule.waiting == ("a", "c")
+    assert schedule.dead == {0}
+    schedule, (start,) = dispatch(schedule)
+    assert (start.worker, start.images, start.fresh) == (0, ("a",), True)
+
+
 def test_one_deadly_image_is_quarantined_and_the_others_are_trained():
     schedule = plan(["deadly", "a", "b"], 1)
     ends = {}
     while not schedule.finished:
         schedule, (start,) = dispatch(schedule)
-        outcome = Died("killed") if start.image == "deadly" else Trained()
+        outcome = Died("killed") if start.images == ("deadly",) else Trained()
         schedule, action = end(schedule, start.worker, outcome)
         if isinstance(action, Settle):
             ends[action.image] = action.state
@@ -111,9 +218,12 @@ def test_only_a_worker_that_died_is_started_again():
     schedule, _ = end(schedule, 0, Trained())
     schedule, _ = end(schedule, 1, Died("killed"))
     schedule, starts = dispatch(schedule)
-    assert [(start.worker, start.image, start.fresh) for start in starts] == [(0, "c", False), (1, "d", True)]
+    assert [(start.worker, start.images, start.fresh) for start in starts] == [
+        (0, ("c",), False),
+        (1, ("d",), True),
+    ]
 
 
 def test_an_idle_worker_cannot_finish():
-    with pytest.raises(ValueError, match="idle"):
-        finish(plan(["a"], 1), 0, Trained())
+    with pytest.raises(ValueError, match="no image"):
+        finish(plan(["a"], 1), 0, {"a": Trained()})

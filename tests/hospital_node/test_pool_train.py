@@ -23,38 +23,79 @@ from hospital_node.cli import main
 from hospital_node.ledger import ImageState
 from hospital_node.node import Node
 from hospital_node.pool import exposure
-from hospital_node.pool.actors import DiskFull, Job, Trainer, one_line
+from hospital_node.pool.actors import _MALLOC, DiskFull, Job, Trainer, one_line
 from hospital_node.pool.driver import _Driver, train_node
+from hospital_node.pool.heartbeat import Beat
 from hospital_node.pool.options import PoolOptions, TrainingReport
+from hospital_node.pool.schedule import Interrupted, OutOfMemory
 from hospital_node.singan.config import PROFILES
 from hospital_node.singan.trained import TrainedGenerator
 from sharekit.errors import DependencyError, InputError, NodeStateError, UsageError
+from sharekit.progress import Progress
 from sharekit.tensors import ChannelLayout
+from tests.hospital_node.aftermath import assert_nothing_lost_or_left, processes
 from tests.hospital_node.ingested import ingested_image
 from tests.tiny import tiny_generator
 
 CONFIG = dataclasses.replace(PROFILES["quick"], iterations=2, max_side=32)
 WAIT = 240.0  # seconds
-FINE, RAISES, KILLS_ITS_WORKER, KILLS_IT_ONCE = 0, 50, 100, 150
+FINE, RAISES, KILLS_ITS_WORKER, KILLS_IT_ONCE, SLEEPS_ONCE, FREEZES_ONCE, DIES_MID_SCALE = range(0, 210, 30)
+HEARTBEAT = 2.0  # seconds
+LONGER = 40  # iterations of the image whose worker dies in the middle of a scale
+
+
+def dying_mid_scale() -> Callable[..., TrainedGenerator]:
+    """The engine, whose process is killed once, amid the first scale; `reports` tells its steps."""
+
+    def train(tensors: Any, layout: Any, config: Any, **given: Any) -> TrainedGenerator:
+        import os
+        import signal
+
+        from hospital_node.singan import training
+
+        training.CHECKPOINT_SECONDS = 0.0
+        log = given["checkpoint_dir"] / "reports"
+
+        def report(progress: Any) -> None:
+            given["on_progress"](progress)
+            first = log.read_text() if log.exists() else ""
+            log.write_text(f"{first}{progress.scale}:{progress.iteration} ")
+            if progress.iteration == 20 and "0:20" not in first:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        return training.train(tensors, layout, config, **{**given, "on_progress": report})
+
+    return train
 
 
 def faulty_engine() -> Callable[..., TrainedGenerator]:
     """Trains in no time, but for images of some shades; a closure, which travels to the worker by value."""
     template = tiny_generator()
+    dies_mid_scale = dying_mid_scale()
 
     def train(tensors: Any, layout: Any, config: Any, **given: Any) -> TrainedGenerator:
         import dataclasses
         import os
         import signal
+        import time
 
         checkpoint = given["checkpoint_dir"] / "checkpoint.pt"
+        shade = round((float(tensors[0][0, 0, 0]) + 1) * 127.5)
+        if shade == DIES_MID_SCALE:
+            return dies_mid_scale(tensors, layout, dataclasses.replace(config, iterations=LONGER), **given)
         seen = checkpoint.exists()
         checkpoint.write_bytes(b"z*")
-        shade = round((float(tensors[0][0, 0, 0]) + 1) * 127.5)
-        if shade == 50:
+        if shade == RAISES:
             raise ValueError(f"no gradient\nin {checkpoint}")
-        if shade == 100 or (shade == 150 and not seen):
+        if shade == KILLS_ITS_WORKER or (shade == KILLS_IT_ONCE and not seen):
             os.kill(os.getpid(), signal.SIGKILL)
+        if shade in (SLEEPS_ONCE, FREEZES_ONCE) and not seen:
+            # The steps before say how long one takes.
+            for _ in range(3):
+                given["should_stop"]()
+            if shade == FREEZES_ONCE:
+                os.kill(os.getpid(), signal.SIGSTOP)
+            time.sleep(WAIT)
         spec = dataclasses.replace(template.spec, id=given["generator_id"])
         return dataclasses.replace(template, spec=spec, profile=given["profile"], config=config)
 
@@ -67,28 +108,41 @@ class FaultyRun:
     report: TrainingReport
     images: dict[int, list[str]]  # shade -> identifiers
     sockets: list[exposure.Listener]
-    left: list[psutil.Process]
+    others: list[psutil.Process]
+    environments: list[dict[str, str]]
+    """What workers' processes were started with, of what the pool sets."""
+
+
+def worker_environments() -> list[dict[str, str]]:
+    names = {*_MALLOC, "OMP_NUM_THREADS"}
+    workers = [child for child in processes() if "ray::Trainer" in child.name()]
+    return [{k: v for k, v in worker.environ().items() if k in names} for worker in workers]
 
 
 @pytest.fixture(scope="module")
 def faulty_run(tmp_path_factory) -> FaultyRun:
     node = Node.create(tmp_path_factory.mktemp("pool") / "node")
-    shades = [RAISES, KILLS_ITS_WORKER, FINE, KILLS_IT_ONCE, FINE]
+    shades = [RAISES, KILLS_ITS_WORKER, FINE, KILLS_IT_ONCE, FINE, SLEEPS_ONCE, FREEZES_ONCE, DIES_MID_SCALE]
     images: dict[int, list[str]] = {}
     for number, shade in enumerate(shades):
         images.setdefault(shade, []).append(ingested_image(node, number, shade))
     sockets: list[exposure.Listener] = []
-    others = psutil.Process().children(recursive=True)
+    environments: list[dict[str, str]] = []
+
+    def look(_: Progress) -> None:
+        sockets.extend(exposure.check_sockets())
+        environments.extend(worker_environments())
+
+    others = processes()
     report = train_node(
         node,
         "quick",
         CONFIG,
-        PoolOptions(actors=2),
+        PoolOptions(actors=2, heartbeat=HEARTBEAT),
         engine=faulty_engine(),
-        on_progress=lambda _: sockets.extend(exposure.check_sockets()),
+        on_progress=look,
     )
-    left = [child for child in psutil.Process().children(recursive=True) if child not in others]
-    return FaultyRun(node, report, images, sockets, left)
+    return FaultyRun(node, report, images, sockets, others, environments)
 
 
 @pytest.mark.ray
@@ -99,8 +153,11 @@ def test_one_broken_image_never_stops_the_others(faulty_run):
         RAISES: {ImageState.FAILED},
         KILLS_ITS_WORKER: {ImageState.QUARANTINED},
         KILLS_IT_ONCE: {ImageState.TRAINED},
+        SLEEPS_ONCE: {ImageState.TRAINED},
+        FREEZES_ONCE: {ImageState.TRAINED},
+        DIES_MID_SCALE: {ImageState.TRAINED},
     }
-    assert faulty_run.report.trained == 3
+    assert faulty_run.report.trained == 6
     assert faulty_run.report.waiting == 0
 
 
@@ -117,7 +174,32 @@ def test_what_failed_says_why_in_one_line_without_a_path(faulty_run):
 def test_only_deaths_of_its_worker_count_against_an_image(faulty_run):
     attempts = {record.id: record.attempts for record in faulty_run.node.ledger.records()}
     by_shade = {shade: [attempts[i] for i in images] for shade, images in faulty_run.images.items()}
-    assert by_shade == {RAISES: [0], KILLS_ITS_WORKER: [3], FINE: [0, 0], KILLS_IT_ONCE: [1]}
+    assert by_shade == {
+        RAISES: [0],
+        KILLS_ITS_WORKER: [3],
+        FINE: [0, 0],
+        KILLS_IT_ONCE: [1],
+        SLEEPS_ONCE: [1],
+        FREEZES_ONCE: [1],
+        DIES_MID_SCALE: [1],
+    }
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize("shade", [SLEEPS_ONCE, FREEZES_ONCE])
+def test_a_hung_worker_is_killed_and_its_image_trained_by_another(faulty_run, shade):
+    (image,) = faulty_run.images[shade]
+    reasons = [event.reason for event in faulty_run.node.ledger.events(image)]
+    assert sum("its worker died (1 of 3): hung, without a step for" in reason for reason in reasons) == 1
+
+
+@pytest.mark.ray
+def test_a_killed_worker_goes_on_from_its_checkpoint_in_the_middle_of_a_scale(faulty_run):
+    (image,) = faulty_run.images[DIES_MID_SCALE]
+    reports = (faulty_run.node.model_dir(image) / "reports").read_text().split()
+    # The step after the last checkpoint is done again, and none before it.
+    assert reports[:5] == ["0:10", "0:20", "0:20", "0:30", "0:40"]
+    assert len(reports) == len(set(reports)) + 1
 
 
 @pytest.mark.ray
@@ -141,9 +223,15 @@ def test_all_sockets_stay_on_loopback_while_workers_train(faulty_run):
 
 
 @pytest.mark.ray
-def test_no_process_is_left_behind(faulty_run):
-    assert faulty_run.left == []
-    assert not (faulty_run.node.root / "ray.json").exists()
+def test_workers_keep_their_memory(faulty_run):
+    (environment,) = {tuple(sorted(found.items())) for found in faulty_run.environments}
+    assert dict(environment) == {**_MALLOC, "OMP_NUM_THREADS": "1"}
+
+
+@pytest.mark.ray
+def test_nothing_is_lost_or_left_after_all_these_faults(faulty_run):
+    images = [image for images in faulty_run.images.values() for image in images]
+    assert_nothing_lost_or_left(faulty_run.node, images, faulty_run.others)
 
 
 # -- the program, stopped and killed
@@ -206,10 +294,13 @@ class Story:
     generator_ids: list[str | None]
     folder: Path
     """Ray's, of the killed run."""
+    others: list[psutil.Process]
+    """Before the first run."""
 
 
 @pytest.fixture(scope="module")
 def story(tmp_path_factory) -> Story:
+    others = processes()
     node = Node.create(tmp_path_factory.mktemp("story") / "node")
     first, second = (ingested_image(node, number, 40 * number) for number in (1, 2))
     interrupted = signalled(node, signal.SIGINT, (node.model_dir(first) / "checkpoint.pt").exists)
@@ -231,7 +322,15 @@ def story(tmp_path_factory) -> Story:
         stdout, stderr = process.communicate(timeout=WAIT)
     assert process.returncode == 0, stderr
     return Story(
-        node, interrupted, killed, json.loads(stdout), checkpoint, first_generator, generator_ids, folders[0]
+        node=node,
+        interrupted=interrupted,
+        killed=killed,
+        finished=json.loads(stdout),
+        checkpoint=checkpoint,
+        first_generator=first_generator,
+        generator_ids=generator_ids,
+        folder=folders[0],
+        others=others,
     )
 
 
@@ -257,6 +356,13 @@ def test_a_killed_run_leaves_no_process_and_no_folder_behind(story):
 def test_the_same_command_after_a_kill_finishes_the_job(story):
     assert (story.finished["trained"], story.finished["waiting"]) == (2, 0)
     assert [record.state for record in story.node.ledger.records()] == [ImageState.TRAINED] * 2
+
+
+@pytest.mark.ray
+def test_nothing_is_lost_or_left_after_a_stop_and_a_kill(story):
+    images = [record.id for record in story.node.ledger.records()]
+    assert len(images) == 2
+    assert_nothing_lost_or_left(story.node, images, story.others)
 
 
 @pytest.mark.ray
@@ -318,6 +424,7 @@ def test_what_was_saved_but_not_recorded_is_recorded_and_its_z_star_destroyed(no
     )
     (node.model_dir(image) / "checkpoint.pt").write_bytes(b"z*")
     generator.save(node.generator_path(image))
+    (node.model_dir(image) / ".generator.safetensors.0123abcd.tmp").write_bytes(b"half")
     report = train_node(node, "quick", CONFIG)
     assert report.trained == 1
     assert [path.name for path in node.model_dir(image).iterdir()] == ["generator.safetensors"]
@@ -351,7 +458,15 @@ def test_senseless_overrides_are_refused(node, override):
 
 
 @pytest.mark.parametrize(
-    "options", [{"actors": 0}, {"cpus_per_actor": 0}, {"gpus": -0.5}, {"max_attempts": 0}]
+    "options",
+    [
+        {"actors": 0},
+        {"cpus_per_actor": 0},
+        {"gpus": -0.5},
+        {"max_attempts": 0},
+        {"lanes": 0},
+        {"heartbeat": 0},
+    ],
 )
 def test_senseless_options_are_refused(options):
     with pytest.raises(UsageError):
@@ -390,7 +505,7 @@ def test_an_image_sent_back_is_trained_into_another_generator(node):
     image = ingested_image(node, 1)
     generator = tiny_generator()
     node.ledger.transition(image, ImageState.TRAINING, generator_id=generator.spec.id)
-    driver = _Driver(node, "quick", CONFIG, None, None, None, remote=False)
+    driver = _Driver(node, "quick", CONFIG, None, None, None, remote=False, heartbeat=1.0)
     assert driver._job(image).generator_id == generator.spec.id
     node.model_dir(image)
     generator.save(node.generator_path(image))
@@ -401,6 +516,49 @@ def test_a_full_disk_is_no_fault_of_the_image(tmp_path):
     def full(*_: Any, **__: Any) -> TrainedGenerator:
         raise OSError(28, "No space left on device")
 
+    assert Trainer("cpu", 1, full).train([job(tmp_path)]) == [DiskFull()]
+
+
+def test_what_does_not_fit_into_the_devices_memory_is_told_apart(tmp_path):
+    def short(*_: Any, **__: Any) -> TrainedGenerator:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    assert Trainer("cpu", 1, short).train([job(tmp_path)]) == [OutOfMemory()]
+
+
+def test_a_worker_counts_its_steps_and_how_long_they_take(tmp_path):
+    beats = []
+
+    def stepping(*_: Any, **given: Any) -> TrainedGenerator:
+        for _ in range(3):
+            given["should_stop"]()
+            beats.append(trainer.beat())
+            time.sleep(0.02)
+        given["on_progress"]("far")
+        return tiny_generator()
+
+    trainer = Trainer("cpu", 1, stepping)
+    trainer.train([job(tmp_path)])
+    assert [beat.steps for beat in beats] == [1, 2, 3]
+    assert beats[0].step_seconds is None
+    assert beats[2].step_seconds >= 0.02
+    assert trainer.beat().progress == {"image": "far"}
+    trainer.engine = lambda *_, **__: tiny_generator()
+    trainer.train([job(tmp_path)])
+    assert trainer.beat() == Beat(0, None)
+
+
+def test_a_worker_asked_to_stop_begins_no_other_image_of_its_group(tmp_path):
+    def stopping(*_: Any, **given: Any) -> TrainedGenerator:
+        trainer.stop()
+        return tiny_generator()
+
+    trainer = Trainer("cpu", 1, stopping)
+    first, second = trainer.train([job(tmp_path), job(tmp_path)])
+    assert isinstance(first, TrainedGenerator)
+    assert second == Interrupted()
+
+
+def job(folder: Path) -> Job:
     layout = ChannelLayout(3, ("polyp",))
-    job = Job(np.zeros((4, 28, 32), np.float32), layout, CONFIG, "0" * 32, "quick", tmp_path, 1)
-    assert Trainer("cpu", 1, full).train(job) == DiskFull()
+    return Job("image", np.zeros((4, 28, 32), np.float32), layout, CONFIG, "0" * 32, "quick", folder, 1)

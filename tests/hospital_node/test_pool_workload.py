@@ -50,11 +50,16 @@ def test_progress_is_the_share_of_the_cost():
 
 
 def test_the_speed_counts_only_what_this_run_did(clock):
-    work = Workload({"a": (1.0, 1.0, 1.0)}, 100)
+    work = Workload({"a": (1.0, 1.0, 1.0), "b": (1.0,)}, 100, begun={"a"})
     work.advance("a", at(1, 0))
     clock[0] = 10.0
     work.advance("a", at(1, 50))
     assert work.iterations_per_second == 5.0
+    work.settle("b", trained=False)
+    assert work.iterations_per_second == 5.0
+    # A scale of the first image was there before, and the second was given up.
+    assert work.report().free == 50
+    assert work.report().done == 62.5
 
 
 def test_no_work_is_finished_work():

@@ -46,7 +46,6 @@ def test_digest_changes_with_every_setting() -> None:
             "max_total_epsilon": "9",
             "k": "7",
             "min_distance_ratio": "0.35",
-            "min_distance": "0.3",
             "min_samples": "99",
         }.items()
     ]

@@ -122,7 +122,7 @@ def privacy_predicate(entries: tuple[GeneratorEntry, ...]) -> dict[str, Any]:
                 "group_size": 1,
                 "samples": 8,
                 "seed": 0,
-                "limits": {"k": 5, "min_distance_ratio": 0.1, "min_distance": 0.01, "min_samples": 8},
+                "limits": {"k": 5, "min_distance_ratio": 0.1, "min_samples": 8},
                 "parity": {
                     "cases": [{"height": 7, "width": 8, "batch": 2, "max_abs_difference": 1e-6}],
                     "tolerance": 1e-4,

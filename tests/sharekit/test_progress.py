@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from sharekit.progress import Progress, reporter
+from sharekit import progress
+from sharekit.progress import Pace, Progress, duration, reporter
 
 
 def _lines(capsys: pytest.CaptureFixture[str], *events: Progress) -> list[dict[str, object]]:
@@ -33,6 +34,22 @@ def test_an_event_carries_its_figures(capsys: pytest.CaptureFixture[str]) -> Non
 def test_what_was_done_before_says_nothing_about_the_time_left(capsys: pytest.CaptureFixture[str]) -> None:
     (line,) = _lines(capsys, Progress(90, 100))
     assert line["eta_s"] is None
+
+
+def test_what_took_no_time_is_no_speed(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    pace = Pace()
+    assert (pace.rate, pace.eta) == (0.0, None)
+    pace.observe(Progress(10, 100, free=10))
+    now[0] += 20
+    pace.observe(Progress(50, 100, free=30))
+    assert (pace.elapsed, pace.rate, pace.eta) == (20.0, 1.0, 50.0)
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(None, "-"), (3661.4, "1:01:01"), (90000, "1 day, 1:00:00")])
+def test_a_duration_is_for_a_person(seconds: float | None, text: str) -> None:
+    assert duration(seconds) == text
 
 
 def test_work_without_events_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:

@@ -191,6 +191,24 @@ def test_settings_of_nothing_are_refused():
         TrainingConfig(iterations=0)
 
 
+def test_an_unknown_precision_is_refused():
+    with pytest.raises(UsageError, match="precision"):
+        TrainingConfig(precision="float8")
+
+
+def test_bfloat16_learns_nearly_the_same_reconstruction(tmp_path):
+    found = {}
+    for precision in ("float32", "bfloat16"):
+        config = dataclasses.replace(
+            CONFIG, iterations=40, base_channels=8, max_channels=8, precision=precision
+        )
+        losses: list[ScaleProgress] = []
+        _train(tmp_path / precision, config=config, on_progress=losses.append)
+        found[precision] = losses[-1].reconstruction_loss
+    assert found["bfloat16"] == pytest.approx(found["float32"], rel=0.5)
+    assert found["bfloat16"] != found["float32"]
+
+
 @pytest.mark.parametrize("name", PROFILES)
 def test_a_profile_survives_json(name):
     assert TrainingConfig.from_json(PROFILES[name].to_json()) == PROFILES[name]

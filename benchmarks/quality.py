@@ -1,0 +1,170 @@
+"""Quality against time: variants of the training settings on real images, each with its figures.
+
+For every image and variant: seconds of CPU time, SIFID (64-d), reconstruction RMSE, IoU of the reconstructed
+mask, and diversity; then the mean over the images with a bootstrap interval, and the difference to the first
+variant on the same images.
+
+    python benchmarks/quality.py --data DIR --features fid_inception_pool0_64.safetensors --images 6 \
+        --side 64 --iterations 300 --variants float32 bfloat16
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import multiprocessing
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from rich.console import Console
+from rich.table import Table
+from safetensors.torch import load_file
+from scipy.linalg import sqrtm
+from torch.nn import functional as F
+
+from hospital_node.singan.config import PROFILES, TrainingConfig
+from hospital_node.singan.networks import sample
+from hospital_node.singan.trained import TrainedGenerator
+from hospital_node.singan.training import Training
+from sharekit.tensors import ChannelLayout, binarise, pixels_to_tensor
+
+SAMPLES = 16
+VARIANTS: Mapping[str, Callable[[TrainingConfig], TrainingConfig]] = {
+    "paper": lambda config: config,
+    "bfloat16": lambda config: dataclasses.replace(config, precision="bfloat16"),
+    "one-step": lambda config: dataclasses.replace(config, discriminator_steps=1, generator_steps=1),
+    "third": lambda config: dataclasses.replace(config, iterations=config.iterations // 3),
+}
+
+
+def load_pair(data: Path, stem: str) -> NDArray[np.float32]:
+    """`(4, H, W)` float32 in [-1, 1] of an image and its mask."""
+    image = np.asarray(Image.open(next((data / "images").glob(f"{stem}.*"))).convert("RGB"))
+    mask = np.asarray(Image.open(next((data / "masks").glob(f"{stem}.*"))).convert("L"))
+    return np.concatenate([pixels_to_tensor(image), pixels_to_tensor(binarise(mask))])
+
+
+def inception_features(images: torch.Tensor, weights: Mapping[str, torch.Tensor]) -> NDArray[np.float64]:
+    """`(N, 3, H, W)` in [-1, 1] to `(N, pixels, 64)`: Inception v3 up to its first max pool, at native size.
+
+    Three convolutions with ReLU, batch norm folded into them: stride 2, then 1, then 1 with padding.
+    """
+    x = images
+    for name, stride, padding in (("conv", 2, 0), ("conv_1", 1, 0), ("conv_2", 1, 1)):
+        x = F.relu(F.conv2d(x, weights[f"{name}.weight"], weights[f"{name}.bias"], stride, padding))
+    x = F.max_pool2d(x, 3, 2)
+    return x.flatten(2).transpose(1, 2).double().numpy()
+
+
+def frechet_distance(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+    """Fréchet distance between Gaussians fitted to two sets `(pixels, features)` (Heusel et al., 2017)."""
+    mean = ((a.mean(axis=0) - b.mean(axis=0)) ** 2).sum()
+    first, second = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
+    return float(mean + np.trace(first + second - 2 * np.real(sqrtm(first @ second))))
+
+
+def figures(
+    training: Training, generator: TrainedGenerator, weights: Mapping[str, torch.Tensor]
+) -> dict[str, float]:
+    """What the trained generator is worth, against the real image at its finest scale."""
+    real = training.reals[-1][0]
+    rebuilt = training.reconstructions[0]
+    samples = torch.from_numpy(sample(generator, generator.spec.noise(0, range(SAMPLES)))).clamp(-1, 1)
+    target = inception_features(real[:, :3], weights)[0]
+    found = inception_features(samples[:, :3], weights)
+    truth, mask = real[0, 3] > 0, rebuilt[0, 3] > 0
+    return {
+        "SIFID": float(np.mean([frechet_distance(target, one) for one in found])),
+        "reconstruction RMSE": float(F.mse_loss(rebuilt[:, :3], real[:, :3]).sqrt()),
+        "mask IoU": float((truth & mask).sum() / (truth | mask).sum()),
+        "diversity": float(samples[:, :3].std(dim=0).mean() / real[:, :3].std()),
+    }
+
+
+def measure(job: tuple[Path, str, str, TrainingConfig, Path]) -> dict[str, float | str]:
+    """Train one image under one variant, in a process of its own with one thread."""
+    data, stem, variant, config, features = job
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as directory:
+        tensor = load_pair(data, stem)
+        layout = ChannelLayout(3, ("mask",))
+        started = time.process_time()
+        training = Training([tensor], layout, config, "0" * 32, Path(directory), 7, torch.device("cpu"))
+        while len(training.scales) < training.scale_count:
+            training.train_scale(lambda _: None, lambda: False)
+        seconds = time.process_time() - started
+    generator = TrainedGenerator(training.spec, variant, config, tuple(training.scales))
+    return {
+        "image": stem,
+        "variant": variant,
+        "CPU s": seconds,
+        **figures(training, generator, load_file(features)),
+    }
+
+
+def interval(values: NDArray[np.float64]) -> tuple[float, float]:
+    """95 % percentile bootstrap interval of the mean over images (Efron 1979), 2,000 draws."""
+    draws = np.random.default_rng(0).choice(values, (2000, len(values))).mean(axis=1)
+    low, high = np.percentile(draws, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def table(rows: list[dict[str, float | str]], variants: list[str]) -> Table:
+    """Mean with its interval for each variant, and the paired difference to the first one."""
+    names = [name for name in rows[0] if name not in ("image", "variant")]
+    result = Table(title="mean over images [95 % interval]; paired difference to the first row below it")
+    for column in ("variant", *names):
+        result.add_column(column, justify="right")
+    by_variant = {
+        variant: {name: np.array([row[name] for row in rows if row["variant"] == variant]) for name in names}
+        for variant in variants
+    }
+    for variant in variants:
+        cells, differences = [], []
+        for name in names:
+            values = by_variant[variant][name]
+            low, high = interval(values)
+            cells.append(f"{values.mean():.3g} [{low:.3g}, {high:.3g}]")
+            change = values - by_variant[variants[0]][name]
+            low, high = interval(change)
+            differences.append(f"{change.mean():+.2g} [{low:+.2g}, {high:+.2g}]")
+        result.add_row(variant, *cells)
+        if variant != variants[0]:
+            result.add_row("", *differences, style="dim")
+    return result
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True, help="folder with images/ and masks/")
+    parser.add_argument("--features", type=Path, required=True, help="Inception's first layers, safetensors")
+    parser.add_argument("--images", type=int, default=6)
+    parser.add_argument("--side", type=int, default=64)
+    parser.add_argument("--iterations", type=int, default=300)
+    parser.add_argument("--variants", nargs="+", choices=sorted(VARIANTS), default=["paper", "bfloat16"])
+    parser.add_argument("--json", type=Path, help="where the rows go")
+    args = parser.parse_args()
+    base = dataclasses.replace(PROFILES["private"], max_side=args.side, iterations=args.iterations)
+    stems = sorted(path.stem for path in (args.data / "images").iterdir())
+    chosen = stems[:: max(1, len(stems) // args.images)][: args.images]
+    jobs = [
+        (args.data, stem, variant, VARIANTS[variant](base), args.features)
+        for stem in chosen
+        for variant in args.variants
+    ]
+    with multiprocessing.get_context("spawn").Pool(2) as pool:
+        rows = list(pool.imap(measure, jobs))
+    if args.json:
+        args.json.write_text(json.dumps(rows, indent=1))
+    Console(width=150).print(table(rows, args.variants))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Will training work here? Pure checks of what was found, and a thin layer that finds it."""

@@ -1,0 +1,172 @@
+"""All checks in their order: the facts on one side, the pure checks on the other."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from hospital_node.doctor import facts, folder, machine
+from hospital_node.doctor.check import Check, Outcome, passed, problem
+from hospital_node.doctor.estimate import ImageNeeds, disk_needed, image_needs, images_at_once
+from hospital_node.ledger import ImageRecord, ImageState, Ledger
+from hospital_node.node import Node
+from hospital_node.pool import live
+from hospital_node.pool.closed import MAX_DIRECTORY_LENGTH
+from hospital_node.singan.config import TrainingConfig
+from sharekit.errors import InputError, SharekitError
+
+LAYOUT_CHANNELS = 4
+"""RGB and one mask class, as long as no image says otherwise."""
+_TO_TRAIN = (ImageState.INGESTED, ImageState.TRAINING)
+
+
+@dataclass(frozen=True)
+class Images:
+    """What a ledger says of the images that are to be trained."""
+
+    waiting: int
+    too_small: int
+    largest: tuple[int, int, int]  # height, width, channels of the one that needs most
+    needs: ImageNeeds  # of the largest
+    last_event: datetime | None
+    last_release: datetime | None
+
+
+@dataclass(frozen=True)
+class Examination:
+    """Every check, and what the largest image needs."""
+
+    checks: tuple[Check, ...]
+    needs: ImageNeeds
+
+    @property
+    def problems(self) -> tuple[Check, ...]:
+        return tuple(check for check in self.checks if check.outcome is Outcome.PROBLEM)
+
+
+def examine(root: Path | None, config: TrainingConfig) -> Examination:
+    """Check the machine and, where `root` is given, the node there; changes nothing that stays.
+
+    Without a node the estimates are for the largest image that `config` trains on.
+    """
+    node_checks: list[Check] = []
+    node = None
+    if root is not None:
+        node, node_checks = _open(root)
+    images = _survey(node.ledger, config) if node else _no_images(config)
+    torch = facts.torch_and_gpus()
+    processors = facts.processors()
+    height, width, _ = images.largest
+    available = facts.available_memory()
+    checks = [
+        *_software(),
+        machine.check_torch(torch),
+        machine.check_processors(processors),
+        machine.check_memory(images.needs, height, width, available, processors.workers, torch.gpus),
+        *_surroundings(),
+    ]
+    if root is not None and node is not None:
+        gpu_images = sum(images_at_once(gpu.free, images.needs) for gpu in torch.gpus)
+        needed = disk_needed(images.waiting, max(processors.workers, gpu_images), images.needs)
+        node_checks += _node_checks(root, images, needed)
+    return Examination((*checks, *node_checks), images.needs)
+
+
+def _software() -> list[Check]:
+    wanted = facts.requirements()
+    found = platform.python_version()
+    return [
+        machine.check_python(found, facts.python_range()),
+        machine.check_packages(wanted, facts.versions(wanted)),
+        machine.check_providers(*facts.onnx_providers()),
+        machine.check_features(*facts.feature_file()),
+    ]
+
+
+def _surroundings() -> list[Check]:
+    return [
+        machine.check_loopback(*facts.loopback()),
+        _attempt(
+            "ray folder", lambda: machine.check_ray_folder(*facts.ray_folder(), most=MAX_DIRECTORY_LENGTH)
+        ),
+        machine.check_shared_memory(*facts.shared_memory()),
+    ]
+
+
+def _attempt(name: str, check: Callable[[], Check]) -> Check:
+    """`check()`, or the problem that it could not be made."""
+    try:
+        return check()
+    except OSError as error:
+        return problem(name, f"{type(error).__name__}: {error.strerror or error}", "see its folder's rights")
+    except SharekitError as error:
+        return problem(name, f"{error.found}, not {error.expected}", error.next_step)
+
+
+def _open(root: Path) -> tuple[Node | None, list[Check]]:
+    try:
+        node = Node.open(root, read_only=True)
+    except SharekitError as error:
+        return None, [problem("node", f"{error.found}, not {error.expected}", error.next_step)]
+    return node, [passed("node", f"{node.hospital}; images: {sum(node.ledger.counts().values())}")]
+
+
+def _node_checks(root: Path, images: Images, disk: int) -> list[Check]:
+    now = datetime.now(UTC)
+    return [
+        folder.check_images(images.waiting, images.too_small),
+        folder.check_open(str(root), facts.not_private(root)),
+        folder.check_file_system(facts.try_file_system(root)),
+        folder.check_disk(facts.free_space(root), disk, images.waiting),
+        folder.check_clock(now, images.last_event, images.last_release),
+        _attempt(
+            "training",
+            lambda: folder.check_run(live.look(root / live.NAME), facts.recorded_ray_folder(root)),
+        ),
+    ]
+
+
+def _survey(ledger: Ledger, config: TrainingConfig) -> Images:
+    """One pass over the ledger; images of one size are estimated once."""
+    needs: dict[tuple[int, int, int], ImageNeeds | None] = {}
+    waiting = too_small = 0
+    last_event = last_release = ""
+    for record in ledger.iterate():
+        last_event = max(last_event, record.updated)
+        if record.state is ImageState.RELEASED:
+            last_release = max(last_release, record.updated)
+        if record.state not in _TO_TRAIN:
+            continue
+        waiting += 1
+        size = _size(record)
+        if size not in needs:
+            needs[size] = _needs(size, config)
+        too_small += needs[size] is None
+    fit = {size: found for size, found in needs.items() if found is not None}
+    none = _no_images(config)
+    largest = max(fit, key=lambda size: fit[size].memory, default=none.largest)
+    needs_most = fit.get(largest, none.needs)
+    return Images(waiting, too_small, largest, needs_most, _time(last_event), _time(last_release))
+
+
+def _size(record: ImageRecord) -> tuple[int, int, int]:
+    return record.height, record.width, record.image_channels + len(record.mask_classes)
+
+
+def _needs(size: tuple[int, int, int], config: TrainingConfig) -> ImageNeeds | None:
+    try:
+        return image_needs(*size, config)
+    except InputError:
+        return None
+
+
+def _no_images(config: TrainingConfig) -> Images:
+    largest = (config.max_side, config.max_side, LAYOUT_CHANNELS)
+    return Images(0, 0, largest, image_needs(*largest, config), None, None)
+
+
+def _time(text: str) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
