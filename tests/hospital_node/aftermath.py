@@ -19,6 +19,14 @@ def processes() -> list[psutil.Process]:
     return psutil.Process().children(recursive=True)
 
 
+def alive(process: psutil.Process) -> bool:
+    """It runs, and is not just waiting for its parent to take note of its end."""
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 def assert_nothing_lost_or_left(
     node: Node, images: Collection[str], others: Collection[psutil.Process], *, finished: bool = True
 ) -> None:
@@ -30,7 +38,7 @@ def assert_nothing_lost_or_left(
         finished: no image waits any more.
     """
     _, left = psutil.wait_procs([child for child in processes() if child not in others], timeout=GONE)
-    left = [child for child in left if child.status() != psutil.STATUS_ZOMBIE]
+    left = [child for child in left if alive(child)]
     assert list(exposure.listeners(left)) == []
     assert left == []
     assert not (node.root / "ray.json").exists()

@@ -33,7 +33,7 @@ from hospital_node.singan.trained import TrainedGenerator
 from sharekit.errors import DependencyError, InputError, NodeStateError, UsageError
 from sharekit.progress import Progress
 from sharekit.tensors import ChannelLayout
-from tests.hospital_node.aftermath import assert_nothing_lost_or_left, processes
+from tests.hospital_node.aftermath import alive, assert_nothing_lost_or_left, processes
 from tests.hospital_node.ingested import ingested_image
 from tests.tiny import tiny_generator
 
@@ -115,8 +115,13 @@ class FaultyRun:
 
 def worker_environments() -> list[dict[str, str]]:
     names = {*MALLOC, "OMP_NUM_THREADS"}
-    workers = [child for child in processes() if "ray::Trainer" in child.name()]
-    return [{k: v for k, v in worker.environ().items() if k in names} for worker in workers]
+    found = []
+    for child in processes():
+        # Workers die in this run, and may do so while they are looked at.
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if "ray::Trainer" in child.name():
+                found.append({k: v for k, v in child.environ().items() if k in names})
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -273,7 +278,7 @@ def signalled(node: Node, number: signal.Signals, when: Callable[[], object]) ->
         process.send_signal(number)
         process.communicate(timeout=WAIT)
     _, left = psutil.wait_procs(tree, timeout=10)
-    left = [child for child in left if child.status() != psutil.STATUS_ZOMBIE]
+    left = [child for child in left if alive(child)]
     return Ended(
         process.returncode, [child.pid for child in left], [record.state for record in node.ledger.records()]
     )
