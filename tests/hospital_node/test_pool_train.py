@@ -23,7 +23,7 @@ from hospital_node.cli import main
 from hospital_node.ledger import ImageState
 from hospital_node.node import Node
 from hospital_node.pool import exposure
-from hospital_node.pool.actors import _MALLOC, DiskFull, Job, Trainer, one_line
+from hospital_node.pool.actors import MALLOC, DiskFull, Job, Trainer, one_line
 from hospital_node.pool.driver import _Driver, train_node
 from hospital_node.pool.heartbeat import Beat
 from hospital_node.pool.options import PoolOptions, TrainingReport
@@ -114,7 +114,7 @@ class FaultyRun:
 
 
 def worker_environments() -> list[dict[str, str]]:
-    names = {*_MALLOC, "OMP_NUM_THREADS"}
+    names = {*MALLOC, "OMP_NUM_THREADS"}
     workers = [child for child in processes() if "ray::Trainer" in child.name()]
     return [{k: v for k, v in worker.environ().items() if k in names} for worker in workers]
 
@@ -225,7 +225,7 @@ def test_all_sockets_stay_on_loopback_while_workers_train(faulty_run):
 @pytest.mark.ray
 def test_workers_keep_their_memory(faulty_run):
     (environment,) = {tuple(sorted(found.items())) for found in faulty_run.environments}
-    assert dict(environment) == {**_MALLOC, "OMP_NUM_THREADS": "1"}
+    assert dict(environment) == {**MALLOC, "OMP_NUM_THREADS": "1"}
 
 
 @pytest.mark.ray
