@@ -32,7 +32,7 @@ from torch.nn import functional as F
 from hospital_node.singan.config import PROFILES, TrainingConfig
 from hospital_node.singan.networks import sample
 from hospital_node.singan.trained import TrainedGenerator
-from hospital_node.singan.training import Training
+from hospital_node.singan.training import DivergedError, Lane, LaneJob, train_lanes
 from sharekit.tensors import ChannelLayout, binarise, pixels_to_tensor
 
 SAMPLES = 16
@@ -70,12 +70,10 @@ def frechet_distance(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
     return float(mean + np.trace(first + second - 2 * np.real(sqrtm(first @ second))))
 
 
-def figures(
-    training: Training, generator: TrainedGenerator, weights: Mapping[str, torch.Tensor]
-) -> dict[str, float]:
+def figures(lane: Lane, generator: TrainedGenerator, weights: Mapping[str, torch.Tensor]) -> dict[str, float]:
     """What the trained generator is worth, against the real image at its finest scale."""
-    real = training.reals[-1][0]
-    rebuilt = training.reconstructions[0]
+    real = lane.reals[-1][0]
+    rebuilt = lane.reconstructions[0]
     samples = torch.from_numpy(sample(generator, generator.spec.noise(0, range(SAMPLES)))).clamp(-1, 1)
     target = inception_features(real[:, :3], weights)[0]
     found = inception_features(samples[:, :3], weights)
@@ -93,19 +91,19 @@ def measure(job: tuple[Path, str, str, TrainingConfig, Path]) -> dict[str, float
     data, stem, variant, config, features = job
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as directory:
-        tensor = load_pair(data, stem)
-        layout = ChannelLayout(3, ("mask",))
+        job = LaneJob([load_pair(data, stem)], ChannelLayout(3, ("mask",)), "0" * 32, Path(directory), seed=7)
         started = time.process_time()
-        training = Training([tensor], layout, config, "0" * 32, Path(directory), 7, torch.device("cpu"))
-        while len(training.scales) < training.scale_count:
-            training.train_scale(lambda _: None, lambda: False)
+        (generator,) = train_lanes([job], config, profile=variant)
         seconds = time.process_time() - started
-    generator = TrainedGenerator(training.spec, variant, config, tuple(training.scales))
+        if isinstance(generator, DivergedError):
+            raise generator
+        # What z* gives is only in the checkpoint, where the finished lane is found again.
+        lane = Lane(job, config, torch.device("cpu"))
     return {
         "image": stem,
         "variant": variant,
         "CPU s": seconds,
-        **figures(training, generator, load_file(features)),
+        **figures(lane, generator, load_file(features)),
     }
 
 

@@ -60,7 +60,7 @@ class Growth:
 def trivial_engine() -> Callable[..., TrainedGenerator]:
     """Returns one scale of random weights at once; a closure, which travels to the worker by value."""
     channels = 4
-    scale = to_arrays(Generator(channels, 8), 1.0)
+    (scale,) = to_arrays(Generator(channels, 8), [1.0])
 
     def train(tensors: Any, layout: Any, config: Any, **given: Any) -> TrainedGenerator:
         _, height, width = tensors[0].shape

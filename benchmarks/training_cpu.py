@@ -27,9 +27,10 @@ from rich.console import Console
 from rich.table import Table
 
 from hospital_node.singan.config import PROFILES, TrainingConfig
+from hospital_node.singan.lane import Lane, LaneJob
 from hospital_node.singan.networks import DEPTH, channels_at
 from hospital_node.singan.pyramid import pyramid_sizes
-from hospital_node.singan.training import ScaleTraining, Training
+from hospital_node.singan.scale import ScaleTraining
 from sharekit.generator import PADDING
 from sharekit.tensors import ChannelLayout
 
@@ -70,22 +71,24 @@ def _timed(step: Callable[[], object], count: int) -> float:
     return (time.perf_counter() - started) / count
 
 
-def trained_up_to(scale: int, config: TrainingConfig, directory: Path) -> Training:
-    """A training whose scales below `scale` have had one iteration each."""
+def lane_up_to(scale: int, config: TrainingConfig, directory: Path) -> Lane:
+    """A generator whose scales below `scale` have had one iteration each."""
     rng = np.random.default_rng(0)
     picture = rng.uniform(-1, 1, (4, 529, 622)).astype(np.float32)
-    layout = ChannelLayout(3, ("mask",))
-    training = Training([picture], layout, config, "0" * 32, directory, 0, torch.device("cpu"))
-    while len(training.scales) < scale:
-        training.train_scale(lambda _: None, lambda: False)
-    return training
+    job = LaneJob([picture], ChannelLayout(3, ("mask",)), "0" * 32, directory, 0)
+    lane = Lane(job, config, torch.device("cpu"))
+    while len(lane.scales) < scale:
+        training = ScaleTraining([lane])
+        training.step()
+        training.freeze()
+    return lane
 
 
 def serve(scale: int, config: TrainingConfig, connection: Connection) -> None:
     """A process with one thread that makes as many steps as it is asked for, again and again."""
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as directory:
-        ours = ScaleTraining(trained_up_to(scale, config, Path(directory)), scale)
+        ours = ScaleTraining([lane_up_to(scale, config, Path(directory))])
         ours.step()
         connection.send(0)
         while count := connection.recv():

@@ -61,6 +61,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="CPU threads for each image",
     )
     parser.add_argument(
+        "--lanes",
+        type=int,
+        default=defaults.lanes,
+        metavar="N",
+        help="images of one shape that a worker trains side by side, for GPUs; halved when memory runs out",
+    )
+    parser.add_argument(
         "--max-attempts",
         type=int,
         default=defaults.max_attempts,
@@ -81,7 +88,9 @@ def run(args: argparse.Namespace, output: Output) -> int:
     from sharekit import progress
 
     config = _config(args)
-    options = PoolOptions(args.address, args.actors, args.cpus_per_actor, args.gpus, args.max_attempts)
+    options = PoolOptions(
+        args.address, args.actors, args.cpus_per_actor, args.gpus, args.max_attempts, lanes=args.lanes
+    )
     node = Node.open(args.node)
     with progress.reporter("train", unit="% of the work") as on_progress:
         report = train_node(

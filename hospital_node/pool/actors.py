@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -83,6 +84,8 @@ class Trainer:
 
     def __init__(self, device: str, threads: int, engine: Engine | None) -> None:
         self.engine = engine
+        self.side_by_side = engine is None
+        """The default engine can train a group at once."""
         self.device = device
         self.threads = threads
         self.stopping = threading.Event()
@@ -106,11 +109,44 @@ class Trainer:
         return ray.get_runtime_context().get_node_id(), os.getpid()
 
     def train(self, jobs: Sequence[Job]) -> list[Result]:
-        """Train a group, one after the other; an error comes back as a value, so that only a dead process
-        looks like one."""
+        """Train a group; an error comes back as a value, so that only a dead process looks like one."""
         self.steps = 0
         self.progress = {}
-        return [self._train(job) for job in jobs]
+        together = self._train_lanes(jobs) if self.side_by_side and len(jobs) > 1 else None
+        return together or [self._train(job) for job in jobs]
+
+    def _train_lanes(self, jobs: Sequence[Job]) -> list[Result] | None:
+        """Train a group side by side; None where one of them cannot start: each is to be tried alone."""
+        from hospital_node.singan.training import LaneJob, train_lanes
+
+        lanes = [
+            LaneJob(
+                [job.tensor.copy()],
+                job.layout,
+                job.generator_id,
+                job.checkpoint_dir,
+                job.seed,
+                partial(self._remember, job.image),
+            )
+            for job in jobs
+        ]
+        try:
+            found = train_lanes(
+                lanes,
+                jobs[0].config,
+                profile=jobs[0].profile,
+                device=self.device,
+                threads=self.threads,
+                should_stop=self._step,
+            )
+        except Exception as error:
+            result = _result_of(error)
+            if isinstance(result, Failed):
+                return None
+            if isinstance(result, OutOfMemory):
+                _empty_cache()
+            return [result] * len(jobs)
+        return [Failed(one_line(one)) if isinstance(one, SharekitError) else one for one in found]
 
     def _train(self, job: Job) -> Result:
         if self.engine is None:

@@ -32,17 +32,18 @@ from hospital_node.singan.trained import BATCH_NORM_EPSILON, LEAKY_SLOPE
 
 @dataclass(frozen=True)
 class CriticLosses:
-    """What one update measured, each a scalar tensor on the device."""
+    """What one update measured, on the device."""
 
-    critic: Tensor  # mean D(fake) - mean D(real)
-    penalty: Tensor  # mean over pixels of (norm over channels of the gradient - 1)^2
+    critic: Tensor  # mean D(fake) - mean D(real), (lanes,)
+    penalty: Tensor  # mean over pixels of (norm over channels of the gradient - 1)^2, (lanes,)
 
 
 @dataclass(frozen=True)
 class _Layer:
     """What the forward pass leaves of one normalised layer, for the N pictures in the batch."""
 
-    weight: Tensor  # convolution, (out, in, 3, 3)
+    weight: Tensor  # convolution, (out, in / lanes, 3, 3)
+    lanes: int
     gamma: Tensor  # norm, (out,)
     pre_norm: Tensor  # a_l, (N, out, h, w)
     statistics: list[tuple[Tensor, Tensor]]  # of each picture: mean and i_l, (out,)
@@ -51,7 +52,9 @@ class _Layer:
     def picture(self, number: int) -> _Layer:
         """The same of one picture alone."""
         one = slice(number, number + 1)
-        return _Layer(self.weight, self.gamma, self.pre_norm[one], self.statistics[one], self.output[one])
+        return _Layer(
+            self.weight, self.lanes, self.gamma, self.pre_norm[one], self.statistics[one], self.output[one]
+        )
 
     def activation_backward(self, gradient: Tensor) -> Tensor:
         # LeakyReLU keeps the sign, so its output tells its slope.
@@ -101,8 +104,8 @@ def critic_gradients(
     over the channels of each pixel, its squared distance from one averaged over the pixels.
 
     Args:
-        real, fake: `(1, C, H, W)` in [-1, 1], without a graph.
-        mix: `(1, 1, 1, 1)` in [0, 1]: the point between is `mix * real + (1 - mix) * fake`.
+        real, fake: `(1, lanes * C, H, W)` in [-1, 1], without a graph.
+        mix: `(1, lanes * C or 1, 1, 1)` in [0, 1]: the point between is `mix * real + (1 - mix) * fake`.
         precision: of the pictures and convolutions, by default the parameters' own; statistics, reductions
             over pixels and the parameters' gradients are in the parameters' precision in any case.
     """
@@ -110,19 +113,19 @@ def critic_gradients(
         pictures = torch.cat([real, fake, torch.lerp(fake, real, mix)])
         pictures = pictures.to(precision, memory_format=torch.channels_last)
         layers, last, scores = _forward(discriminator, pictures)
-        means = scores.to(real.dtype).mean(dim=(1, 2, 3))
+        means = scores.to(real.dtype).mean(dim=(2, 3))
         between = [layer.picture(2) for layer in layers]
 
         input_gradient, first_order = _input_gradient(between, pictures[2:], last, scores[2:])
-        input_gradient = input_gradient.to(real.dtype)
-        norm = input_gradient.norm(2, dim=1, keepdim=True)
+        # (1, lanes, C, H, W): the norm is over the channels of one lane.
+        input_gradient = input_gradient.to(real.dtype).unflatten(1, (discriminator.lanes, -1))
+        norm = input_gradient.norm(2, dim=2, keepdim=True)
         distance = norm - 1
-        penalty = distance.square().mean()
+        penalty = distance.square().mean(dim=(0, 2, 3, 4))
         # Where the gradient is zero the norm has no derivative; autograd takes zero there, and so do we.
-        slope = (
-            (2 * penalty_weight / distance.numel()) * distance / norm.clamp_min(torch.finfo(norm.dtype).tiny)
-        )
-        slope = (slope * input_gradient).to(pictures.dtype)
+        slope = distance / norm.clamp_min(torch.finfo(norm.dtype).tiny)
+        slope = (slope * input_gradient).flatten(1, 2) * (2 * penalty_weight / distance[0, 0].numel())
+        slope = slope.to(pictures.dtype, memory_format=torch.channels_last)
         adjoints, last_adjoint = _adjoint(between, first_order, slope)
         weights = [*(layer.weight for layer in layers), last]
         _backward(discriminator, weights, pictures, layers, scores, first_order, adjoints, last_adjoint)
@@ -134,7 +137,8 @@ def _forward(discriminator: Discriminator, x: Tensor) -> tuple[list[_Layer], Ten
     layers = []
     for convolution, norm in discriminator.layers:
         weight = convolution.weight.to(x.dtype)
-        x = F.conv2d(x, weight, None if convolution.bias is None else convolution.bias.to(x.dtype))
+        bias = None if convolution.bias is None else convolution.bias.to(x.dtype)
+        x = F.conv2d(x, weight, bias, groups=convolution.groups)
         if norm is None:
             break
         parts = [
@@ -145,24 +149,26 @@ def _forward(discriminator: Discriminator, x: Tensor) -> tuple[list[_Layer], Ten
         ]
         output = F.leaky_relu_(torch.cat([part[0] for part in parts]), LEAKY_SLOPE)
         statistics = [(mean, inverse_std) for _, mean, inverse_std in parts]
-        layers.append(_Layer(weight, norm.weight, x, statistics, output))
+        layers.append(_Layer(weight, convolution.groups, norm.weight, x, statistics, output))
         x = output
     return layers, weight, x
 
 
-def _input_convolution(gradient: Tensor, x: Tensor, weight: Tensor) -> Tensor:
+def _input_convolution(gradient: Tensor, x: Tensor, weight: Tensor, lanes: int) -> Tensor:
     """The gradient at the input `x` of a convolution."""
-    return _convolution_backward(gradient, x, weight, [True, False, False])[0]
+    return _convolution_backward(gradient, x, weight, lanes, [True, False, False])[0]
 
 
-def _weight_gradient(gradient: Tensor, x: Tensor, weight: Tensor) -> Tensor:
+def _weight_gradient(gradient: Tensor, x: Tensor, weight: Tensor, lanes: int) -> Tensor:
     """The gradient at the weight of a convolution of `x`, summed over the batch."""
-    return _convolution_backward(gradient, x, weight, [False, True, False])[1]
+    return _convolution_backward(gradient, x, weight, lanes, [False, True, False])[1]
 
 
-def _convolution_backward(gradient: Tensor, x: Tensor, weight: Tensor, wanted: list[bool]) -> list[Tensor]:
+def _convolution_backward(
+    gradient: Tensor, x: Tensor, weight: Tensor, lanes: int, wanted: list[bool]
+) -> list[Tensor]:
     result: list[Tensor] = torch.ops.aten.convolution_backward(
-        gradient, x, weight, [0], [1, 1], [0, 0], [1, 1], False, [0, 0], 1, wanted
+        gradient, x, weight, [0], [1, 1], [0, 0], [1, 1], False, [0, 0], lanes, wanted
     )
     return result
 
@@ -182,13 +188,13 @@ def _input_gradient(
 ) -> tuple[Tensor, list[_FirstOrder]]:
     """Gradient of the scores' sum with respect to the picture, `(1, C, H, W)`, and what it went through."""
     inputs = [picture] + [layer.output for layer in layers]
-    gradient = _input_convolution(torch.ones_like(scores), inputs[-1], last)
+    gradient = _input_convolution(torch.ones_like(scores), inputs[-1], last, layers[0].lanes)
     passed: list[_FirstOrder] = []
     for layer, x in zip(reversed(layers), reversed(inputs[:-1]), strict=True):
         at_norm = layer.activation_backward(gradient)
         through = layer.norm_backward(at_norm)
         passed.insert(0, _FirstOrder(at_norm, through.at_input, through.times_z[0], through.total[0]))
-        gradient = _input_convolution(through.at_input, x, layer.weight)
+        gradient = _input_convolution(through.at_input, x, layer.weight, layer.lanes)
     return gradient, passed
 
 
@@ -207,7 +213,7 @@ def _adjoint(
     """The adjoints of the normalised layers, and of the last layer's input."""
     adjoints = []
     for layer, first in zip(layers, first_order, strict=True):
-        p = F.conv2d(slope, layer.weight)
+        p = F.conv2d(slope, layer.weight, groups=layer.lanes)
         through = layer.norm_backward(p)
         pixels = p.shape[2] * p.shape[3]
         mean, inverse_std = layer.statistics[0]
@@ -242,7 +248,7 @@ def _backward(
 ) -> None:
     """Sum both derivatives into the parameters' gradients, from the last layer down."""
     per_picture = torch.tensor([-1.0, 1.0, 0.0], dtype=scores.dtype, device=scores.device).view(3, 1, 1, 1)
-    gradient = (per_picture / scores[0].numel()).expand_as(scores)
+    gradient = (per_picture / scores[0, 0].numel()).expand_as(scores)
     inputs = [pictures] + [layer.output for layer in layers]
     # The weight meets the penalty's chain as it meets a fourth picture.
     fourth_inputs = [adjoint.at_gradient for adjoint in adjoints] + [last_adjoint]
@@ -253,6 +259,7 @@ def _backward(
             torch.cat([gradient, fourth_gradients[number]]),
             torch.cat([inputs[number], fourth_inputs[number]]),
             weights[number],
+            discriminator.lanes,
         )
         convolution.weight.grad = at_weight.to(convolution.weight.dtype)
         if convolution.bias is not None:
@@ -260,7 +267,9 @@ def _backward(
         if number == 0:
             return
         layer, adjoint, norm = layers[number - 1], adjoints[number - 1], discriminator.layers[number - 1][1]
-        at_norm = layer.activation_backward(_input_convolution(gradient, inputs[number], weights[number]))
+        at_norm = layer.activation_backward(
+            _input_convolution(gradient, inputs[number], weights[number], discriminator.lanes)
+        )
         through = layer.norm_backward(at_norm)
         gradient = through.at_input
         gradient[2:] += adjoint.at_pre_norm

@@ -1,14 +1,9 @@
-"""The losses that training and its reports share; the critic's are in `critic`."""
+"""How far two pictures are apart."""
 
 from __future__ import annotations
 
 from torch import Tensor
 from torch.nn import functional as F
-
-
-def reconstruction_loss(reconstruction: Tensor, real: Tensor) -> Tensor:
-    """Mean squared error in [-1, 1] over pixels and channels."""
-    return F.mse_loss(reconstruction, real)
 
 
 def rmse(a: Tensor, b: Tensor) -> float:

@@ -1,8 +1,13 @@
-"""The two networks of one scale, and the way through a whole pyramid of generators."""
+"""The two networks of one scale, and the way through a whole pyramid of generators.
+
+A network may hold several lanes: the networks of different generators side by side, as the groups of grouped
+convolutions. Tensors then have the lanes' channels one after the other, `(N, lanes * C, H, W)`, and nothing
+of one lane reaches another.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -35,14 +40,19 @@ def channels_at(scale: int, config: TrainingConfig) -> int:
 class ConvStack(nn.Module):
     """Five unpadded 3x3 convolutions, the first four with a norm and LeakyReLU."""
 
-    def __init__(self, inputs: int, outputs: int, channels: int, norm: type[nn.Module]) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, channels: int, norm: type[nn.Module], lanes: int = 1
+    ) -> None:
         super().__init__()
-        widths = [inputs] + [channels] * (DEPTH - 1) + [outputs]
+        self.lanes = lanes
+        widths = [lanes * width for width in (inputs, *[channels] * (DEPTH - 1), outputs)]
+        # A bias before a norm is taken out by it: its gradient is rounding, which Adam would make steps of.
         self.convolutions = nn.ModuleList(
-            nn.Conv2d(widths[i], widths[i + 1], kernel_size=3) for i in range(DEPTH)
+            nn.Conv2d(widths[i], widths[i + 1], kernel_size=3, groups=lanes, bias=i == DEPTH - 1)
+            for i in range(DEPTH)
         )
         self.norms = nn.ModuleList(
-            norm(channels, eps=BATCH_NORM_EPSILON, affine=True) for _ in range(DEPTH - 1)
+            norm(lanes * channels, eps=BATCH_NORM_EPSILON, affine=True) for _ in range(DEPTH - 1)
         )
 
     @property
@@ -51,7 +61,7 @@ class ConvStack(nn.Module):
         return list(zip(self.convolutions, [*self.norms, None], strict=True))  # type: ignore[arg-type]
 
     def stack(self, x: Tensor) -> Tensor:
-        """`(N, C, H, W)` to `(N, outputs, H-10, W-10)`."""
+        """`(N, lanes * inputs, H, W)` to `(N, lanes * outputs, H-10, W-10)`."""
         for convolution, norm in self.layers:
             x = convolution(x)
             if norm is not None:
@@ -71,95 +81,112 @@ class Generator(ConvStack):
     sampling, as SinGAN does.
     """
 
-    def __init__(self, image_channels: int, channels: int) -> None:
-        super().__init__(image_channels, image_channels, channels, nn.BatchNorm2d)
+    def __init__(self, image_channels: int, channels: int, lanes: int = 1) -> None:
+        super().__init__(image_channels, image_channels, channels, nn.BatchNorm2d, lanes)
         self.image_channels = image_channels
 
     def forward(self, noise: Tensor, previous: Tensor) -> Tensor:
-        """`noise` (scaled by its amplitude) and `previous`, both `(N, C, H, W)`, to `(N, C, H, W)`."""
+        """`noise` (scaled by its amplitude) and `previous` to a picture, all `(N, lanes * C, H, W)`."""
         return previous + torch.tanh(self.stack(pad(noise + previous)))
 
 
 class Discriminator(ConvStack):
-    """A patch critic: `(N, C, H, W)` to a map `(N, 1, H-10, W-10)`.
+    """A patch critic: `(N, lanes * C, H, W)` to maps `(N, lanes, H-10, W-10)`.
 
     Batch norm over a batch of one is instance norm; written as that, real and fake go through together. It
     never runs in evaluation mode, so no running statistics are kept.
     """
 
-    def __init__(self, image_channels: int, channels: int) -> None:
-        super().__init__(image_channels, 1, channels, nn.InstanceNorm2d)
+    def __init__(self, image_channels: int, channels: int, lanes: int = 1) -> None:
+        super().__init__(image_channels, 1, channels, nn.InstanceNorm2d, lanes)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.stack(x)
 
 
 @torch.no_grad()
-def initialise(network: ConvStack, generator: torch.Generator) -> None:
-    """SinGAN's start: convolutions from N(0, 0.02), norm weights from N(1, 0.02), biases zero."""
+def initialise(network: ConvStack, *generators: torch.Generator) -> None:
+    """SinGAN's start: convolutions from N(0, 0.02), norm weights from N(1, 0.02), biases zero.
+
+    Each lane draws from its own generator, on the CPU.
+    """
     for convolution, norm in network.layers:
-        convolution.weight.normal_(0.0, 0.02, generator=generator)
+        for part, generator in zip(convolution.weight.chunk(network.lanes), generators, strict=True):
+            part.normal_(0.0, 0.02, generator=generator)
         if convolution.bias is not None:
             convolution.bias.zero_()
         if norm is not None:
-            norm.weight.normal_(1.0, 0.02, generator=generator)
+            for part, generator in zip(norm.weight.chunk(network.lanes), generators, strict=True):
+                part.normal_(1.0, 0.02, generator=generator)
             norm.bias.zero_()
 
 
-def expand_noise(noise: Tensor, channels: int) -> Tensor:
-    """Scale 0 has one noise map, repeated over the channels; elsewhere noise has them all already."""
-    return noise.expand(-1, channels, -1, -1)
+def expand_noise(noise: Tensor, lanes: int, channels: int) -> Tensor:
+    """Scale 0 has one noise map a lane, repeated over its channels; elsewhere noise has them all already."""
+    return noise.repeat_interleave(channels, dim=1) if noise.shape[1] == lanes else noise
 
 
-def to_arrays(network: Generator, noise_amplitude: float) -> TrainedScale:
-    """A trained scale as plain arrays."""
+def to_arrays(network: Generator, noise_amplitudes: Sequence[float]) -> list[TrainedScale]:
+    """A trained scale of each lane as plain arrays."""
 
-    def array(tensor: Tensor | None) -> NDArray[np.float32]:
-        if tensor is None:
-            raise TypeError("a generator tracks the running statistics of its batch norms")
-        return tensor.detach().cpu().float().contiguous().numpy().copy()
+    def array(tensor: Tensor, lane: int) -> NDArray[np.float32]:
+        return tensor.detach().chunk(network.lanes)[lane].cpu().float().contiguous().numpy().copy()
 
-    blocks = []
-    for convolution, norm in network.layers:
-        arrays = None
-        if norm is not None:
-            arrays = BatchNorm(
-                array(norm.weight), array(norm.bias), array(norm.running_mean), array(norm.running_var)
-            )
-        blocks.append(Block(array(convolution.weight), array(convolution.bias), arrays))
-    return TrainedScale(noise_amplitude, tuple(blocks))
+    def blocks(lane: int) -> Iterator[Block]:
+        for convolution, norm in network.layers:
+            arrays = None
+            if norm is not None:
+                parts = (norm.weight, norm.bias, norm.running_mean, norm.running_var)
+                arrays = BatchNorm(*(array(part, lane) for part in parts if part is not None))
+            weight = array(convolution.weight, lane)
+            bias = np.zeros(len(weight), np.float32)
+            if convolution.bias is not None:
+                bias = array(convolution.bias, lane)
+            yield Block(weight, bias, arrays)
+
+    return [TrainedScale(amplitude, tuple(blocks(lane))) for lane, amplitude in enumerate(noise_amplitudes)]
 
 
 @torch.no_grad()
-def from_arrays(scale: TrainedScale) -> Generator:
-    """The network of a trained scale, in evaluation mode."""
-    first, last = scale.blocks[0], scale.blocks[-1]
-    network = Generator(last.weight.shape[0], first.weight.shape[0])
+def from_arrays(*scales: TrainedScale) -> Generator:
+    """The network of one scale of each lane, in evaluation mode."""
+    first, last = scales[0].blocks[0], scales[0].blocks[-1]
+    network = Generator(last.weight.shape[0], first.weight.shape[0], len(scales))
 
-    def fill(tensor: Tensor | None, values: NDArray[np.float32]) -> None:
+    def fill(tensor: Tensor | None, values: Iterable[NDArray[np.float32]]) -> None:
         if tensor is not None:
-            tensor.copy_(torch.from_numpy(values))
+            tensor.copy_(torch.from_numpy(np.concatenate(list(values))))
 
-    for (convolution, norm), block in zip(network.layers, scale.blocks, strict=True):
-        fill(convolution.weight, block.weight)
-        fill(convolution.bias, block.bias)
-        if norm is not None and block.norm is not None:
-            fill(norm.weight, block.norm.weight)
-            fill(norm.bias, block.norm.bias)
-            fill(norm.running_mean, block.norm.mean)
-            fill(norm.running_var, block.norm.variance)
+    for position, (convolution, norm) in enumerate(network.layers):
+        blocks = [scale.blocks[position] for scale in scales]
+        fill(convolution.weight, (block.weight for block in blocks))
+        fill(convolution.bias, (block.bias for block in blocks))
+        norms = [block.norm for block in blocks if block.norm is not None]
+        if norm is not None:
+            fill(norm.weight, (one.weight for one in norms))
+            fill(norm.bias, (one.bias for one in norms))
+            fill(norm.running_mean, (one.mean for one in norms))
+            fill(norm.running_var, (one.variance for one in norms))
     return network.requires_grad_(False).eval()
 
 
-@torch.no_grad()
-def run_chain(networks: Sequence[Generator], amplitudes: Sequence[float], noise: Sequence[Tensor]) -> Tensor:
-    """From scale 0 up: `noise[i]` is `(N, c_i, h_i, w_i)`; the result has the size of the last one.
+def per_lane(values: Sequence[float], channels: int, device: torch.device) -> Tensor:
+    """`(1, lanes * channels, 1, 1)` float32: each lane's value on all of its channels."""
+    return torch.tensor(values, device=device).repeat_interleave(channels).view(1, -1, 1, 1)
 
-    Not clipped to [-1, 1]: the next scale learnt from the unclipped picture.
+
+@torch.no_grad()
+def run_chain(
+    networks: Sequence[Generator], amplitudes: Sequence[Tensor | float], noise: Sequence[Tensor]
+) -> Tensor:
+    """From scale 0 up: `noise[i]` is `(N, lanes * c_i, h_i, w_i)`; the result has the size of the last one.
+
+    Amplitudes are one number, or `per_lane`. Not clipped to [-1, 1]: the next scale learnt from the unclipped
+    picture.
     """
     picture: Tensor | None = None
     for network, amplitude, z in zip(networks, amplitudes, noise, strict=True):
-        z = expand_noise(z, network.image_channels)
+        z = expand_noise(z, network.lanes, network.image_channels)
         height, width = z.shape[2:]
         previous = torch.zeros_like(z) if picture is None else upsample(picture, height, width)
         picture = network(amplitude * z, previous)

@@ -50,13 +50,13 @@ def test_instance_norm_is_batch_norm_over_a_batch_of_one():
 def test_arrays_hold_the_whole_evaluation_network():
     network = _generator(2).eval()
     x, previous = torch.randn(2, 1, 4, 15, 17).unbind()
-    rebuilt = from_arrays(to_arrays(network, 1.0))
+    rebuilt = from_arrays(*to_arrays(network, [1.0]))
     torch.testing.assert_close(rebuilt(x, previous), network(x, previous), rtol=0, atol=0)
 
 
 def _trained() -> TrainedGenerator:
     spec = GeneratorSpec("ab" * 16, ChannelLayout(3, ("lesion",)), (Scale(14, 16, 1), Scale(18, 21, 4)))
-    scales = (to_arrays(_generator(3), 1.0), to_arrays(_generator(4), 0.07))
+    scales = (*to_arrays(_generator(3), [1.0]), *to_arrays(_generator(4), [0.07]))
     return TrainedGenerator(spec, "quick", PROFILES["quick"], scales)
 
 
@@ -74,3 +74,21 @@ def test_samples_have_the_size_of_the_noise():
     trained = _trained()
     assert sample(trained, trained.spec.noise(0, [0])).shape == (1, 4, 18, 21)
     assert sample(trained, trained.spec.resized(30, 50).noise(0, [0, 1])).shape == (2, 4, 30, 50)
+
+
+def test_lanes_are_networks_side_by_side():
+    networks = [_generator(seed).eval() for seed in (5, 6, 7)]
+    together = from_arrays(*(scale for network in networks for scale in to_arrays(network, [1.0])))
+    x, previous = torch.randn(2, 2, 3 * 4, 15, 17).unbind()
+    parts = [
+        network(a, b) for network, a, b in zip(networks, x.chunk(3, 1), previous.chunk(3, 1), strict=True)
+    ]
+    torch.testing.assert_close(together(x, previous), torch.cat(parts, dim=1))
+
+
+def test_lanes_come_apart_as_they_were_put_together():
+    scales = [scale for seed in (8, 9) for scale in to_arrays(_generator(seed), [0.5])]
+    for before, after in zip(scales, to_arrays(from_arrays(*scales), [0.5, 0.5]), strict=True):
+        for a, b in zip(before.blocks, after.blocks, strict=True):
+            np.testing.assert_array_equal(a.weight, b.weight)
+            np.testing.assert_array_equal(a.bias, b.bias)

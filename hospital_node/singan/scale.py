@@ -1,0 +1,291 @@
+"""Training one scale: two networks, for one lane or for many side by side."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from hospital_node.singan.critic import critic_gradients
+from hospital_node.singan.lane import Lane, ScaleProgress
+from hospital_node.singan.losses import rmse
+from hospital_node.singan.networks import (
+    Discriminator,
+    Generator,
+    channels_at,
+    expand_noise,
+    from_arrays,
+    initialise,
+    per_lane,
+    run_chain,
+    to_arrays,
+)
+from hospital_node.singan.pyramid import upsample
+from sharekit.errors import SharekitError
+
+PREFETCH = 8
+"""Outputs of the frozen lower scales drawn in one batch; they do not depend on what is being trained."""
+
+
+class DivergedError(SharekitError):
+    """A network's weights are not finite any more."""
+
+
+class ScaleTraining:
+    """The networks of the lanes' next scale; every lane is at the same one, with the same sizes.
+
+    The losses of the lanes are summed: no parameter belongs to two of them, so each learns as if alone.
+    """
+
+    def __init__(self, lanes: Sequence[Lane]) -> None:
+        self.lanes = lanes
+        first = lanes[0]
+        self.config, self.device, self.channels = first.config, first.device, first.channels
+        self.number = len(first.scales)
+        self.pictures = len(first.job.tensors)
+        self.reals = self._side_by_side(lambda lane: lane.reals[self.number])
+        self.height, self.width = self.reals[0].shape[2:]
+        self.z_star = self._side_by_side(lambda lane: lane.z_star)
+        self.iteration = 0
+        self.precision: torch.dtype = getattr(torch, self.config.precision)
+        self.last_losses: tuple[Tensor, Tensor] = (torch.full((len(lanes),), math.nan),) * 2
+        if self.number == 0:
+            self.previous_reconstructions = [torch.zeros_like(real) for real in self.reals]
+            self.amplitudes = [1.0] * len(lanes)
+        else:
+            reconstructions = self._side_by_side(lambda lane: lane.reconstructions)
+            self.previous_reconstructions = [
+                upsample(picture, self.height, self.width) for picture in reconstructions
+            ]
+            self.amplitudes = self._noise_amplitudes()
+        self._amplitude = per_lane(self.amplitudes, self.channels, self.device)
+        self._prefetched: tuple[int, Tensor] | None = None
+        self._build_networks()
+        if first.running is not None:
+            self._load_states([lane.running for lane in lanes if lane.running is not None])
+
+    def _side_by_side(self, pictures: Callable[[Lane], Sequence[Tensor]]) -> list[Tensor]:
+        """Of the k pictures `(N, C, h, w)` of every lane: k of `(N, lanes * C, h, w)`."""
+        return [
+            torch.cat(parts, dim=1) for parts in zip(*(pictures(lane) for lane in self.lanes), strict=True)
+        ]
+
+    def _noise_amplitudes(self) -> list[float]:
+        count = len(self.lanes)
+        amplitudes = [0.0] * count
+        for real, rebuilt in zip(self.reals, self.previous_reconstructions, strict=True):
+            for lane, (a, b) in enumerate(zip(real.chunk(count, 1), rebuilt.chunk(count, 1), strict=True)):
+                amplitudes[lane] += self.config.noise_amplitude * rmse(a, b) / self.pictures
+        return amplitudes
+
+    def _build_networks(self) -> None:
+        count, channels = len(self.lanes), channels_at(self.number, self.config)
+        trained = [[lane.scales[scale] for lane in self.lanes] for scale in range(self.number)]
+        self.lower = [from_arrays(*scales).to(self.device) for scales in trained]
+        self.lower_amplitudes = [
+            per_lane([scale.noise_amplitude for scale in scales], self.channels, self.device)
+            for scales in trained
+        ]
+        self.generator = Generator(self.channels, channels, count)
+        self.discriminator = Discriminator(self.channels, channels, count)
+        states = [lane.discriminator_state for lane in self.lanes if lane.discriminator_state is not None]
+        if states and channels == channels_at(self.number - 1, self.config):
+            self.generator.load_state_dict(self.lower[-1].state_dict())
+            self.discriminator.load_state_dict(_join(states))
+        else:
+            randoms = [lane.random("weights", self.number, device=torch.device("cpu")) for lane in self.lanes]
+            initialise(self.generator, *randoms)
+            initialise(self.discriminator, *randoms)
+        # Channels-last reaches twice the rate of NCHW in oneDNN once a batch has more than one picture.
+        for network in (self.generator, self.discriminator):
+            network.to(self.device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+        self.generator.requires_grad_(True)
+        # Its gradients are written by hand, and the generator's go through it to the picture alone.
+        self.discriminator.requires_grad_(False)
+        self.generator_optimiser = self._adam(self.generator)
+        self.discriminator_optimiser = self._adam(self.discriminator)
+
+    def _adam(self, network: torch.nn.Module) -> torch.optim.Adam:
+        betas = (self.config.beta1, self.config.beta2)
+        return torch.optim.Adam(network.parameters(), lr=self.config.learning_rate, betas=betas, fused=True)
+
+    def states(self) -> list[dict[str, Any]]:
+        """Of each lane, everything that it needs to go on, in whichever company."""
+        count = len(self.lanes)
+        parts = {
+            "generator": _split(self.generator.state_dict(), count),
+            "discriminator": _split(self.discriminator.state_dict(), count),
+            "generator_optimiser": _split(self.generator_optimiser.state_dict(), count),
+            "discriminator_optimiser": _split(self.discriminator_optimiser.state_dict(), count),
+        }
+        return [
+            {
+                "iteration": self.iteration,
+                "z_star": [z.chunk(count, dim=1)[lane].cpu() for z in self.z_star],
+                **{name: states[lane] for name, states in parts.items()},
+            }
+            for lane in range(count)
+        ]
+
+    def _load_states(self, states: Sequence[dict[str, Any]]) -> None:
+        self.iteration = states[0]["iteration"]
+        self.z_star = [
+            torch.cat(parts, dim=1).to(self.device)
+            for parts in zip(*(state["z_star"] for state in states), strict=True)
+        ]
+        for name in ("generator", "discriminator", "generator_optimiser", "discriminator_optimiser"):
+            getattr(self, name).load_state_dict(_join([state[name] for state in states]))
+
+    def report(self) -> None:
+        """Tell every lane's caller how far it has come."""
+        critic, reconstruction = (losses.tolist() for losses in self.last_losses)
+        for number, lane in enumerate(self.lanes):
+            lane.job.on_progress(
+                ScaleProgress(
+                    self.number,
+                    lane.scale_count,
+                    self.iteration,
+                    self.config.iterations,
+                    critic[number],
+                    reconstruction[number],
+                )
+            )
+
+    def _noise(self, purpose: str, number: int, scale: int, batch: int = 1) -> Tensor:
+        return torch.cat(
+            [lane.noise(purpose, number, lane.noise_shape(scale, batch)) for lane in self.lanes], dim=1
+        )
+
+    def _previous(self, draw: int) -> Tensor:
+        """Output of the frozen lower scales from fresh noise, upsampled: the `draw`-th of this scale."""
+        if self.number == 0:
+            return torch.zeros_like(self.reals[0])
+        block, place = divmod(draw, PREFETCH)
+        if self._prefetched is None or self._prefetched[0] != block:
+            noise = [
+                self._noise(f"lower/{self.number}/{lower}", block, lower, PREFETCH)
+                for lower in range(self.number)
+            ]
+            picture = run_chain(self.lower, self.lower_amplitudes, noise)
+            self._prefetched = block, upsample(picture, self.height, self.width)
+        return self._prefetched[1][place : place + 1]
+
+    def _fresh_noise(self, draw: int) -> Tensor:
+        noise = self._noise(f"noise/{self.number}", draw, self.number)
+        return self._amplitude * expand_noise(noise, len(self.lanes), self.channels)
+
+    def step(self) -> None:
+        """One iteration: the critic's updates, then the generator's."""
+        config = self.config
+        image = self.iteration % self.pictures
+        if self.iteration == math.floor(config.decay_at * config.iterations):
+            for optimiser in (self.generator_optimiser, self.discriminator_optimiser):
+                for group in optimiser.param_groups:
+                    group["lr"] = config.learning_rate * config.decay_factor
+        if self.number == 0 and config.redraw_z_star:
+            self.z_star[image] = self._noise("redrawn z*", self.iteration, 0)
+
+        first_draw = self.iteration * config.discriminator_steps
+        for draw in range(first_draw, first_draw + config.discriminator_steps):
+            noise, previous = self._fresh_noise(draw), self._previous(draw)
+            critic = self._update_discriminator(self.reals[image], noise, previous, draw)
+        for _ in range(config.generator_steps):
+            reconstruction = self._update_generator(image, noise, previous)
+        self.last_losses = (critic, reconstruction)
+        self.iteration += 1
+
+    def _update_discriminator(self, real: Tensor, noise: Tensor, previous: Tensor, draw: int) -> Tensor:
+        with torch.no_grad(), self._reduced_precision():
+            fake = self.generator(noise, previous)
+        mixes = [
+            torch.rand((1, 1, 1, 1), generator=lane.random(f"mix/{self.number}", draw), device=self.device)
+            for lane in self.lanes
+        ]
+        mix = torch.cat(mixes, dim=1).repeat_interleave(self.channels, dim=1)
+        weight = self.config.gradient_penalty
+        losses = critic_gradients(self.discriminator, real, fake, mix, weight, self.precision)
+        self.discriminator_optimiser.step()
+        return losses.critic
+
+    def _update_generator(self, image: int, noise: Tensor, previous: Tensor) -> Tensor:
+        self.generator_optimiser.zero_grad(set_to_none=True)
+        rebuilt_from = self.previous_reconstructions[image]
+        with self._reduced_precision():
+            scores = self.discriminator(self.generator(noise, previous))
+            rebuilt = self.generator(self._z_star(image), rebuilt_from)
+        adversarial = -scores.float().mean(dim=(0, 2, 3)).sum()
+        errors = F.mse_loss(rebuilt, self.reals[image], reduction="none")
+        reconstruction = errors.unflatten(1, (len(self.lanes), -1)).mean(dim=(0, 2, 3, 4))
+        (adversarial + self.config.reconstruction_weight * reconstruction.sum()).backward()
+        self.generator_optimiser.step()
+        return reconstruction.detach()
+
+    def _z_star(self, image: int) -> Tensor:
+        """The reconstruction's noise: z* at scale 0, none above."""
+        if self.number > 0:
+            return torch.zeros_like(self.previous_reconstructions[image])
+        return expand_noise(self.z_star[image], len(self.lanes), self.channels)
+
+    def _reduced_precision(self) -> torch.autocast:
+        reduced = self.precision != torch.float32
+        return torch.autocast(self.device.type, self.precision, enabled=reduced)
+
+    def freeze(self) -> dict[Lane, DivergedError]:
+        """Give every lane its trained scale and reconstruction, or an error where it diverged."""
+        count = len(self.lanes)
+        finite = torch.stack(
+            [
+                torch.stack([part.isfinite().all() for part in parameter.chunk(count)])
+                for parameter in self.generator.parameters()
+            ]
+        ).all(dim=0)
+        generator = self.generator.eval().requires_grad_(False)
+        with torch.no_grad():
+            rebuilt = [
+                generator(self._z_star(image), picture).chunk(count, dim=1)
+                for image, picture in enumerate(self.previous_reconstructions)
+            ]
+        critics = _split(self.discriminator.state_dict(), count)
+        trained = to_arrays(generator, self.amplitudes)
+        diverged = {}
+        for number, lane in enumerate(self.lanes):
+            if not finite[number]:
+                diverged[lane] = _diverged(self.number)
+                continue
+            lane.z_star = [z.chunk(count, dim=1)[number] for z in self.z_star]
+            lane.reconstructions = [parts[number] for parts in rebuilt]
+            lane.discriminator_state = critics[number]
+            lane.scales.append(trained[number])
+        return diverged
+
+
+def _diverged(scale: int) -> DivergedError:
+    return DivergedError(
+        f"scale {scale}",
+        expected="finite weights",
+        found="infinite or NaN weights",
+        next_step="lower the learning rate or look at the image",
+    )
+
+
+def _split(state: Any, count: int) -> list[Any]:
+    """The lanes' parts of a state: tensors along their first dimension, everything else for each."""
+    if isinstance(state, dict):
+        parts = {key: _split(value, count) for key, value in state.items()}
+        return [{key: values[lane] for key, values in parts.items()} for lane in range(count)]
+    if isinstance(state, Tensor) and state.ndim:
+        return [part.cpu().clone() for part in state.chunk(count)]
+    return [state] * count
+
+
+def _join(states: Sequence[Any]) -> Any:
+    """The inverse of `_split`."""
+    if isinstance(states[0], dict):
+        return {key: _join([state[key] for state in states]) for key in states[0]}
+    if isinstance(states[0], Tensor) and states[0].ndim:
+        return torch.cat(list(states))
+    return states[0]
