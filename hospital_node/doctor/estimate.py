@@ -66,7 +66,7 @@ def image_needs(height: int, width: int, channels: int, config: TrainingConfig) 
 def stack_weights(inputs: int, outputs: int, channels: int) -> int:
     """Numbers in a network's five convolutions and four norms, running statistics included."""
     widths = [inputs, *[channels] * (DEPTH - 1), outputs]
-    convolutions = sum(9 * widths[i] * widths[i + 1] + widths[i + 1] for i in range(DEPTH))
+    convolutions = sum(9 * widths[i] * widths[i + 1] for i in range(DEPTH)) + outputs
     return convolutions + 4 * channels * (DEPTH - 1)
 
 

@@ -161,12 +161,13 @@ def from_arrays(*scales: TrainedScale) -> Generator:
         blocks = [scale.blocks[position] for scale in scales]
         fill(convolution.weight, (block.weight for block in blocks))
         fill(convolution.bias, (block.bias for block in blocks))
-        norms = [block.norm for block in blocks if block.norm is not None]
+        norms = [(block.norm, block.bias) for block in blocks if block.norm is not None]
         if norm is not None:
-            fill(norm.weight, (one.weight for one in norms))
-            fill(norm.bias, (one.bias for one in norms))
-            fill(norm.running_mean, (one.mean for one in norms))
-            fill(norm.running_var, (one.variance for one in norms))
+            fill(norm.weight, (one.weight for one, _ in norms))
+            fill(norm.bias, (one.bias for one, _ in norms))
+            # The convolution has no bias here: subtracting the mean takes it along.
+            fill(norm.running_mean, (one.mean - bias for one, bias in norms))
+            fill(norm.running_var, (one.variance for one, _ in norms))
     return network.requires_grad_(False).eval()
 
 
