@@ -149,7 +149,7 @@ def test_a_full_disk_stops_training_and_a_freed_one_lets_it_go_on(cluster, tmp_p
 
         # The worker's checkpoint finds no room.
         fill(ballast, leave=300_000)
-        with pytest.raises(NodeStateError, match="full disk|disk is full"):
+        with pytest.raises(NodeStateError, match=r"full disk|disk is full"):
             train_node(node, "quick", CONFIG, options)
         assert_nothing_lost_or_left(node, images, others, finished=False)
         # While the worker's half-written checkpoint still fills the disk, the ledger may find no room either.
