@@ -167,13 +167,7 @@ def new_container(path: Path) -> Iterator[Writer]:
 
 @contextlib.contextmanager
 def _new_zip(path: Path) -> Iterator[Writer]:
-    if path.exists() or path.is_symlink():
-        raise InputError(
-            path,
-            expected="a path that does not exist yet",
-            found="something there",
-            next_step="remove it or choose another path",
-        )
+    files.refuse_existing(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:

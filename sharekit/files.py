@@ -154,9 +154,8 @@ def read_bytes(path: Path, *, max_bytes: int) -> bytes:
     return data
 
 
-@contextlib.contextmanager
-def new_directory(path: Path, *, mode: int = 0o755) -> Iterator[Path]:
-    """Fill a temporary folder beside `path`; it gets the name `path` only when the block ends without error.
+def refuse_existing(path: Path) -> None:
+    """Refuse to write over anything.
 
     Raises:
         InputError: `path` exists already.
@@ -168,6 +167,16 @@ def new_directory(path: Path, *, mode: int = 0o755) -> Iterator[Path]:
             found="something there",
             next_step="remove it or choose another path",
         )
+
+
+@contextlib.contextmanager
+def new_directory(path: Path, *, mode: int = 0o755) -> Iterator[Path]:
+    """Fill a temporary folder beside `path`; it gets the name `path` only when the block ends without error.
+
+    Raises:
+        InputError: `path` exists already.
+    """
+    refuse_existing(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     temporary.mkdir(mode=mode)
