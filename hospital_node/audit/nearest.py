@@ -61,7 +61,8 @@ def nearness(distance: float, source: Array, pairs: NDArray[np.float64]) -> Near
     The measure is the smaller of two: the median distance between real images, which is large where they are
     of many kinds, and the source's contrast, its distance to a plain picture of its own mean colour.
     """
-    contrast = float(rmse(source, source.mean(axis=(2, 3), keepdims=True) + np.zeros_like(source))[0, 0])
+    plain = np.broadcast_to(source.mean(axis=(2, 3), keepdims=True), source.shape)
+    contrast = float(rmse(source, plain)[0, 0])
     measure, reference = contrast, "the source's own contrast"
     if len(pairs) and float(np.median(pairs)) < contrast:
         measure, reference = float(np.median(pairs)), "the median distance between real images"

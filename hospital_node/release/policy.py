@@ -16,7 +16,6 @@ from sharekit.errors import PolicyError, SharekitError, UsageError
 from sharekit.keys import PublicKey
 
 SCHEMA_VERSION = 1
-MAX_APPROVERS = 100
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ from torch.nn import functional as F
 
 from hospital_node.singan.critic import critic_gradients
 from hospital_node.singan.lane import Lane, ScaleProgress
-from hospital_node.singan.losses import rmse
 from hospital_node.singan.networks import (
     Discriminator,
     Generator,
@@ -75,12 +74,16 @@ class ScaleTraining:
         ]
 
     def _noise_amplitudes(self) -> list[float]:
-        count = len(self.lanes)
-        amplitudes = [0.0] * count
-        for real, rebuilt in zip(self.reals, self.previous_reconstructions, strict=True):
-            for lane, (a, b) in enumerate(zip(real.chunk(count, 1), rebuilt.chunk(count, 1), strict=True)):
-                amplitudes[lane] += self.config.noise_amplitude * rmse(a, b) / self.pictures
-        return amplitudes
+        errors = [
+            self._mean_squared_error(real, rebuilt).sqrt()
+            for real, rebuilt in zip(self.reals, self.previous_reconstructions, strict=True)
+        ]
+        return (self.config.noise_amplitude * torch.stack(errors).mean(dim=0)).tolist()
+
+    def _mean_squared_error(self, a: Tensor, b: Tensor) -> Tensor:
+        """Of every lane over its pixels and channels, `(lanes,)`."""
+        errors = F.mse_loss(a, b, reduction="none")
+        return errors.unflatten(1, (len(self.lanes), -1)).mean(dim=(0, 2, 3, 4))
 
     def _build_networks(self) -> None:
         count, channels = len(self.lanes), channels_at(self.number, self.config)
@@ -218,8 +221,7 @@ class ScaleTraining:
             scores = self.discriminator(self.generator(noise, previous))
             rebuilt = self.generator(self._z_star(image), rebuilt_from)
         adversarial = -scores.float().mean(dim=(0, 2, 3)).sum()
-        errors = F.mse_loss(rebuilt, self.reals[image], reduction="none")
-        reconstruction = errors.unflatten(1, (len(self.lanes), -1)).mean(dim=(0, 2, 3, 4))
+        reconstruction = self._mean_squared_error(rebuilt, self.reals[image])
         (adversarial + self.config.reconstruction_weight * reconstruction.sum()).backward()
         self.generator_optimiser.step()
         return reconstruction.detach()
