@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.stats import norm
+
+from sharekit import intervals
+from sharekit.intervals import Statistic
 
 CONFIDENCE = 0.95
 RESAMPLES = 200
@@ -35,21 +36,16 @@ def wilson(successes: int, trials: int, confidence: float = CONFIDENCE) -> Inter
 
 def bootstrap(
     count: int,
-    statistic: Callable[[NDArray[np.intp], np.random.Generator], float],
+    statistic: Statistic,
     *,
     seed: int,
     estimate: float | None = None,
     resamples: int = RESAMPLES,
     confidence: float = CONFIDENCE,
 ) -> Interval:
-    """Percentile bootstrap (Efron, Annals of Statistics 7:1-26, 1979) over `count` observations.
-
-    `statistic` gets the indices of one resample, and a random generator for anything else that it resamples.
-    The interval of a minimum is one-sided: no resample lies below the observed minimum. With `estimate` the
-    interval is moved so that its median lies there: for figures of a mean, which is noisier in a resample.
-    """
-    rng = np.random.default_rng(seed)
-    values = [statistic(rng.integers(0, count, count), rng) for _ in range(resamples)]
-    low, middle, high = np.quantile(values, [(1 - confidence) / 2, 0.5, (1 + confidence) / 2])
-    shift = 0.0 if estimate is None else estimate - middle
-    return Interval(float(low + shift), float(high + shift))
+    """`sharekit.intervals.bootstrap` with the audit's number of resamples."""
+    return Interval(
+        *intervals.bootstrap(
+            count, statistic, seed=seed, draws=resamples, level=confidence, estimate=estimate
+        )
+    )

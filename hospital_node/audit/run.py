@@ -27,7 +27,8 @@ MAX_CONTROLS = 32
 """Other real images that a source is compared with; one random choice for the whole audit."""
 CONTROL_SIDE = 256  # pixels: long side at which controls are kept in memory
 AUDITED_BEFORE = (ImageState.AUDITED, ImageState.WITHHELD, ImageState.RELEASED)
-WITH_PIXELS = tuple(state for state in ImageState if state is not ImageState.REFUSED)
+CONTROLS = tuple(state for state in ImageState if state not in (ImageState.REFUSED, ImageState.HELD_OUT))
+"""What the hold-out holds must not show in anything that leaves but an evaluation."""
 
 
 @dataclass(frozen=True)
@@ -162,7 +163,7 @@ def with_channels(image: Array, channels: int) -> Array:
 
 def _control_pool(node: Node, seed: int) -> list[tuple[str, Array]]:
     """A random choice of the node's real images, `(C, H, W)` in [-1, 1]; what cannot be read is left out."""
-    records = node.ledger.records(*WITH_PIXELS)
+    records = node.ledger.records(*CONTROLS)
     chosen = np.random.default_rng(seed).permutation(len(records))[: MAX_CONTROLS + 1]
     pool = []
     for number in chosen:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import secrets
-import signal
 import threading
 import time
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
@@ -40,6 +39,7 @@ from hospital_node.singan.pyramid import pyramid_sizes
 from hospital_node.singan.trained import TrainedGenerator
 from sharekit import files
 from sharekit.errors import InputError, NodeStateError, SharekitError, UsageError
+from sharekit.interruption import stop_on_signal
 from sharekit.progress import ProgressCallback, ignore
 
 POLL = 0.5  # seconds between looks at workers, progress and a request to stop
@@ -87,7 +87,7 @@ def train_node(
         with (
             live.recorded(node.root / live.NAME, profile, len(queue)) as recorder,
             _ray(node, options) as check,
-            _stop_on_signal() as stop_asked,
+            stop_on_signal() as stop_asked,
         ):
             workers, gpus = _size(options, len(queue))
             pool = Pool(cpus=options.cpus_per_actor, gpus=gpus, engine=engine)
@@ -424,31 +424,6 @@ def _ray(node: Node, options: PoolOptions) -> Iterator[Callable[[], object]]:
     else:
         with joined_ray(options.address):
             yield lambda: None
-
-
-@contextlib.contextmanager
-def _stop_on_signal() -> Iterator[threading.Event]:
-    """An event that SIGINT or SIGTERM sets; the second one does what it did before."""
-    asked = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield asked
-        return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def restore() -> None:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-    def ask(number: int, frame: object) -> None:
-        asked.set()
-        restore()
-
-    for number in before:
-        signal.signal(number, ask)
-    try:
-        yield asked
-    finally:
-        restore()
 
 
 def _size(options: PoolOptions, images: int) -> tuple[int, float]:
