@@ -35,6 +35,8 @@ class TrainingConfig:
     decay_at: float = 0.8  # share of the iterations after which the learning rate drops
     decay_factor: float = 0.1
     gradient_penalty: float = 0.1  # WGAN-GP lambda
+    penalty_interval: int = 1
+    """Critic updates from one penalty to the next, whose weight is as many times as high."""
     reconstruction_weight: float = 10.0
     noise_amplitude: float = 0.1  # times the RMSE of the upsampled reconstruction; 1 at scale 0
     redraw_z_star: bool = False
@@ -49,6 +51,7 @@ class TrainingConfig:
             "iterations",
             "discriminator_steps",
             "generator_steps",
+            "penalty_interval",
             "base_channels",
         )
         for name in positive:

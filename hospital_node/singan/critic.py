@@ -108,28 +108,20 @@ def critic_gradients(
         mix: `(1, lanes * C or 1, 1, 1)` in [0, 1]: the point between is `mix * real + (1 - mix) * fake`.
         precision: of the pictures and convolutions, by default the parameters' own; statistics, reductions
             over pixels and the parameters' gradients are in the parameters' precision in any case.
+        penalty_weight: 0 leaves the penalty out, and its work with it; it is then reported as 0.
     """
     with torch.no_grad():
-        pictures = torch.cat([real, fake, torch.lerp(fake, real, mix)])
-        pictures = pictures.to(precision, memory_format=torch.channels_last)
-        layers, last, scores = _forward(discriminator, pictures)
+        pictures = [real, fake] if penalty_weight == 0 else [real, fake, torch.lerp(fake, real, mix)]
+        batch = torch.cat(pictures).to(precision, memory_format=torch.channels_last)
+        layers, last, scores = _forward(discriminator, batch)
         means = scores.to(real.dtype).mean(dim=(2, 3))
-        between = [layer.picture(2) for layer in layers]
-
-        input_gradient, first_order = _input_gradient(between, pictures[2:], last, scores[2:])
-        # (1, lanes, C, H, W): the norm is over the channels of one lane.
-        input_gradient = input_gradient.to(real.dtype).unflatten(1, (discriminator.lanes, -1))
-        norm = input_gradient.norm(2, dim=2, keepdim=True)
-        distance = norm - 1
-        penalty = distance.square().mean(dim=(0, 2, 3, 4))
-        # Where the gradient is zero the norm has no derivative; autograd takes zero there, and so do we.
-        slope = distance / norm.clamp_min(torch.finfo(norm.dtype).tiny)
-        slope = (slope * input_gradient).flatten(1, 2) * (2 * penalty_weight / distance[0, 0].numel())
-        slope = slope.to(pictures.dtype, memory_format=torch.channels_last)
-        adjoints, last_adjoint = _adjoint(between, first_order, slope)
-        weights = [*(layer.weight for layer in layers), last]
-        _backward(discriminator, weights, pictures, layers, scores, first_order, adjoints, last_adjoint)
-    return CriticLosses(means[1] - means[0], penalty)
+        critic = means[1] - means[0]
+        if penalty_weight == 0:
+            penalty, second = torch.zeros_like(critic), None
+        else:
+            penalty, second = _penalty(discriminator, layers, last, batch[2:], scores[2:], penalty_weight)
+        _backward(discriminator, last, batch, layers, scores, second)
+    return CriticLosses(critic, penalty)
 
 
 def _forward(discriminator: Discriminator, x: Tensor) -> tuple[list[_Layer], Tensor, Tensor]:
@@ -232,47 +224,83 @@ def _adjoint(
     return adjoints, slope
 
 
+@dataclass(frozen=True)
+class _SecondOrder:
+    """What the penalty adds to the pass backward, from the first layer to the last."""
+
+    inputs: list[Tensor]  # each convolution's weight meets them as it meets a picture more
+    gradients: list[Tensor]
+    adjoints: list[_Adjoint]  # of the normalised layers
+
+
+def _penalty(
+    discriminator: Discriminator,
+    layers: list[_Layer],
+    last: Tensor,
+    picture: Tensor,
+    scores: Tensor,
+    weight: float,
+) -> tuple[Tensor, _SecondOrder]:
+    """The penalty of each lane at the point between, `layers`' third picture, and its second derivative."""
+    between = [layer.picture(2) for layer in layers]
+    precise = layers[0].gamma.dtype
+    input_gradient, first_order = _input_gradient(between, picture, last, scores)
+    # (1, lanes, C, H, W): the norm is over the channels of one lane.
+    input_gradient = input_gradient.to(precise).unflatten(1, (discriminator.lanes, -1))
+    norm = input_gradient.norm(2, dim=2, keepdim=True)
+    distance = norm - 1
+    # Where the gradient is zero the norm has no derivative; autograd takes zero there, and so do we.
+    slope = distance / norm.clamp_min(torch.finfo(norm.dtype).tiny)
+    slope = (slope * input_gradient).flatten(1, 2) * (2 * weight / distance[0, 0].numel())
+    adjoints, last_adjoint = _adjoint(
+        between, first_order, slope.to(picture.dtype, memory_format=torch.channels_last)
+    )
+    return distance.square().mean(dim=(0, 2, 3, 4)), _SecondOrder(
+        [*(adjoint.at_gradient for adjoint in adjoints), last_adjoint],
+        [*(first.at_pre_norm for first in first_order), torch.ones_like(scores)],
+        adjoints,
+    )
+
+
 def _per_channel(values: Tensor) -> Tensor:
     return values.view(1, -1, 1, 1)
 
 
 def _backward(
     discriminator: Discriminator,
-    weights: list[Tensor],
+    last: Tensor,
     pictures: Tensor,
     layers: list[_Layer],
     scores: Tensor,
-    first_order: list[_FirstOrder],
-    adjoints: list[_Adjoint],
-    last_adjoint: Tensor,
+    second: _SecondOrder | None,
 ) -> None:
     """Sum both derivatives into the parameters' gradients, from the last layer down."""
-    per_picture = torch.tensor([-1.0, 1.0, 0.0], dtype=scores.dtype, device=scores.device).view(3, 1, 1, 1)
-    gradient = (per_picture / scores[0, 0].numel()).expand_as(scores)
+    # D(real) is raised, D(fake) lowered; the point between counts through the penalty alone.
+    per_picture = torch.tensor([-1.0, 1.0, 0.0], dtype=scores.dtype, device=scores.device)[: len(scores)]
+    gradient = (per_picture.view(-1, 1, 1, 1) / scores[0, 0].numel()).expand_as(scores)
     inputs = [pictures] + [layer.output for layer in layers]
-    # The weight meets the penalty's chain as it meets a fourth picture.
-    fourth_inputs = [adjoint.at_gradient for adjoint in adjoints] + [last_adjoint]
-    fourth_gradients = [first.at_pre_norm for first in first_order] + [torch.ones_like(scores[2:])]
+    weights = [*(layer.weight for layer in layers), last]
     for number in reversed(range(len(inputs))):
         convolution = discriminator.layers[number][0]
-        at_weight = _weight_gradient(
-            torch.cat([gradient, fourth_gradients[number]]),
-            torch.cat([inputs[number], fourth_inputs[number]]),
-            weights[number],
-            discriminator.lanes,
-        )
+        into, gradients = inputs[number], gradient
+        if second is not None:
+            into = torch.cat([into, second.inputs[number]])
+            gradients = torch.cat([gradients, second.gradients[number]])
+        at_weight = _weight_gradient(gradients, into, weights[number], discriminator.lanes)
         convolution.weight.grad = at_weight.to(convolution.weight.dtype)
         if convolution.bias is not None:
             convolution.bias.grad = gradient.sum(dim=(0, 2, 3), dtype=convolution.bias.dtype)
         if number == 0:
             return
-        layer, adjoint, norm = layers[number - 1], adjoints[number - 1], discriminator.layers[number - 1][1]
+        layer, norm = layers[number - 1], discriminator.layers[number - 1][1]
         at_norm = layer.activation_backward(
             _input_convolution(gradient, inputs[number], weights[number], discriminator.lanes)
         )
         through = layer.norm_backward(at_norm)
-        gradient = through.at_input
-        gradient[2:] += adjoint.at_pre_norm
+        gradient, at_gamma = through.at_input, [*through.times_z]
+        if second is not None:
+            gradient[2:] += second.adjoints[number - 1].at_pre_norm
+            at_gamma.append(second.adjoints[number - 1].gamma)
         if norm is not None:
-            norm.weight.grad = torch.stack([*through.times_z, adjoint.gamma]).sum(dim=0)
+            norm.weight.grad = torch.stack(at_gamma).sum(dim=0)
             norm.bias.grad = torch.stack(list(through.total)).sum(dim=0)

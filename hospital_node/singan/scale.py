@@ -209,7 +209,8 @@ class ScaleTraining:
             for lane in self.lanes
         ]
         mix = torch.cat(mixes, dim=1).repeat_interleave(self.channels, dim=1)
-        weight = self.config.gradient_penalty
+        interval = self.config.penalty_interval
+        weight = 0.0 if draw % interval else interval * self.config.gradient_penalty
         losses = critic_gradients(self.discriminator, real, fake, mix, weight, self.precision)
         self.discriminator_optimiser.step()
         return losses.critic

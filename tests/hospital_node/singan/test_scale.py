@@ -1,8 +1,11 @@
 """What one scale takes over from the one below."""
 
+import dataclasses
+
 import pytest
 import torch
 
+from hospital_node.singan.critic import critic_gradients
 from hospital_node.singan.pyramid import upsample
 from hospital_node.singan.scale import ScaleTraining
 from hospital_node.singan.training import Lane, LaneJob
@@ -36,3 +39,19 @@ def test_weights_start_from_the_scale_below_where_the_channels_match(lane):
     states = lane.discriminator_state
     assert states is not None
     torch.testing.assert_close(second.discriminator.state_dict(), states)
+
+
+@pytest.mark.parametrize(("interval", "weights"), [(1, [0.1] * 6), (3, [0.3, 0.0, 0.0] * 2)])
+def test_a_rarer_penalty_weighs_as_much_in_all(tmp_path, monkeypatch, interval, weights):
+    config = dataclasses.replace(CONFIG, penalty_interval=interval, discriminator_steps=3, iterations=2)
+    lane = Lane(LaneJob([picture()], LAYOUT, "0" * 32, tmp_path, 3), config, torch.device("cpu"))
+    training, seen = ScaleTraining([lane]), []
+
+    def recorded(critic, real, fake, mix, weight, precision):
+        seen.append(weight)
+        return critic_gradients(critic, real, fake, mix, weight, precision)
+
+    monkeypatch.setattr("hospital_node.singan.scale.critic_gradients", recorded)
+    training.step()
+    training.step()
+    assert seen == pytest.approx(weights)
