@@ -48,6 +48,7 @@ def render(
     counts: Mapping[str, int],
     sections: Sequence[ImageSection],
     plots: Mapping[str, str],
+    fidelity: str = "",
 ) -> str:
     """The page.
 
@@ -56,6 +57,7 @@ def render(
         counts: images in each state.
         sections: one an image.
         plots: title to SVG.
+        fidelity: HTML of that section.
     """
     states = "".join(
         f'<tr><td>{escape(state)}</td><td class="number">{count}</td></tr>'
@@ -67,6 +69,7 @@ def render(
         f"<h1>{escape(hospital)}: report of the node</h1>",
         f"<h2>States</h2><table>{states}</table>",
         *(f"<h2>{escape(title)}</h2>{svg}" for title, svg in plots.items()),
+        fidelity,
         "<h2>Sources beside samples</h2>",
         *(_section(section) for section in sections),
     ]

@@ -15,10 +15,12 @@ from hospital_node.ledger import ImageRecord, ImageState
 from hospital_node.node import Node
 from hospital_node.release.candidates import ASKING, Asking, read_asking
 from hospital_node.release.policy import Policy, load_policy
+from hospital_node.report.fidelity import fidelity_section
+from hospital_node.report.folder import reports_folder
 from hospital_node.report.page import ImageSection, Picture, render
 from hospital_node.report.plots import distances_svg, linkage_svg
 from sharekit import files
-from sharekit.errors import PolicyError, SharekitError, UsageError
+from sharekit.errors import PolicyError, UsageError
 from sharekit.tensors import mask_probability, probability_to_mask, tensor_to_pixels
 
 MAX_IMAGES = 200  # sections with pictures; a page must still open
@@ -56,8 +58,9 @@ def write_report(node: Node, name: str = "report.html", *, seed: int = 0) -> Pat
         if audits
         else {}
     )
+    fidelity = fidelity_section(node, {item.record.id: item.candidate.sha256 for item in asking})
     counts = {str(state): count for state, count in node.ledger.counts().items()}
-    files.write_text(path, render(node.hospital, counts, sections, plots), mode=0o600)
+    files.write_text(path, render(node.hospital, counts, sections, plots, fidelity), mode=0o600)
     return path
 
 
@@ -70,15 +73,7 @@ def _inside(node: Node, name: str) -> Path:
             found=repr(name),
             next_step="name the file alone: the report stays in the node's reports folder",
         )
-    folder = node.reports_dir.resolve()
-    if not folder.is_relative_to(node.root.resolve()):
-        raise PolicyError(
-            node.reports_dir,
-            expected="a folder inside the node",
-            found=f"a link to {folder}",
-            next_step="replace the link by a folder: the report contains real images",
-        )
-    return folder / name
+    return reports_folder(node) / name
 
 
 def _limit(node: Node) -> float:
@@ -95,7 +90,7 @@ def _title(record: ImageRecord) -> str:
 def _section(node: Node, record: ImageRecord, asking: Asking | None, seed: int) -> ImageSection:
     try:
         pictures = _pictures(node, record, asking, seed)
-    except (SharekitError, OSError, RuntimeError) as error:
+    except Exception as error:
         return ImageSection(_title(record), record.state, f"{record.reason}; no pictures: {error}", (), None)
     audit = asking.candidate.audit if asking else None
     return ImageSection(_title(record), record.state, record.reason, tuple(pictures), audit)

@@ -1,0 +1,78 @@
+"""Real against real, the floor: what a figure is for two sets that differ by nothing but chance."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hospital_node.fidelity.frechet import Features
+from hospital_node.fidelity.record import Better, Comparison
+from hospital_node.fidelity.settings import FidelitySettings
+from sharekit.intervals import LEVEL, Interval
+
+MIN_IMAGES = 6
+"""Fewer leave less than three in a half, of which nearest neighbours say nothing."""
+
+Statistic = Callable[[Features, Features], Mapping[str, float]]
+"""Real `(n, d)` and other `(m, d)` pictures to figures by name."""
+
+
+def compare(
+    real: Features,
+    samples: Features,
+    statistic: Statistic,
+    better: Better,
+    settings: FidelitySettings,
+) -> list[Comparison]:
+    """Hold figures of samples against those of real images, with the same images and the same sizes.
+
+    The real images are split into random halves A and B. Real A against real B is the floor; a sample of each
+    of A's generators against real B is the figure. So nothing differs between the two but whether A's
+    pictures are real, and no sample is compared with its own source, which it may have memorised.
+
+    The interval is the middle 95 % over the splits: half-sampling (McCarthy, Review of the International
+    Statistical Institute 37:239-264, 1969), whose spread is that of the bootstrap. Drawing images with
+    replacement would not do: a picture that occurs twice is its own nearest neighbour, and bends covariances.
+
+    Args:
+        real: `(n, d)` of the real images, n at least `MIN_IMAGES`.
+        samples: `(n, k, d)` of k samples of each image's generator, in the same order.
+        statistic: figures of two sets.
+        better: which way all of them are better.
+        settings: how many splits, of which seed.
+    """
+    count, each = samples.shape[:2]
+    half = count // 2
+    rng = np.random.default_rng(settings.seed)
+    floor, figure = [], []
+    for _ in range(settings.halves):
+        first, second = np.split(rng.permutation(count)[: 2 * half], 2)
+        floor.append(statistic(real[second], real[first]))
+        figure.append(statistic(real[second], samples[first, rng.integers(0, each, half)]))
+    whole = statistic(real, samples.reshape(count * each, -1))
+    found = []
+    for name, value in whole.items():
+        of_real = np.array([values[name] for values in floor])
+        of_samples = np.array([values[name] for values in figure])
+        found.append(
+            Comparison(
+                name,
+                better,
+                floor=_middle(of_real, half),
+                samples=_middle(of_samples, half),
+                difference=_middle(of_samples - of_real, half),
+                whole=value,
+                real_count=count,
+                sample_count=count * each,
+            )
+        )
+    return found
+
+
+def _middle(values: NDArray[np.float64], count: int) -> Interval:
+    """Mean and middle of the splits' values; widened where rare values pull the mean out of the middle."""
+    mean = float(values.mean())
+    low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Interval(mean, min(float(low), mean), max(float(high), mean), count)

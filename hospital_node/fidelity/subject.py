@@ -1,0 +1,90 @@
+"""One generator with its source: drawn, looked at, and reduced to what the figures need."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from hospital_node.audit.distance import resize
+from hospital_node.audit.run import with_channels
+from hospital_node.audit.sampling import draw
+from hospital_node.fidelity.diversity import pixel_std
+from hospital_node.fidelity.frechet import Gaussian
+from hospital_node.fidelity.inception import Inception
+from hospital_node.fidelity.settings import FidelitySettings
+from hospital_node.fidelity.sifid import distances, patch_statistics
+from hospital_node.node import Node
+from hospital_node.release.candidates import Asking, read_candidate_bytes
+from hospital_node.singan.pyramid import build_pyramid
+from sharekit.intervals import Interval
+from sharekit.mask_statistics import coverage
+
+SMALL_SIDE = 64  # pixels, height and width: where images of unlike sizes are held against each other
+BATCH = 8  # pictures through the network at once
+
+
+@dataclass(frozen=True, eq=False)
+class Looked:
+    """What the feature network saw."""
+
+    real: NDArray[np.float64]  # (d,)
+    samples: NDArray[np.float64]  # (k, d)
+    source: Gaussian  # of the source's patches
+    sifid: NDArray[np.float64]  # (k,)
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """What is kept of one generator; its pictures are not."""
+
+    image_id: str
+    candidate_sha256: str
+    small: NDArray[np.float32]  # the source, (3, SMALL_SIDE, SMALL_SIDE) in [-1, 1]
+    pixel_std: Interval  # of the samples at that size
+    coverage: Mapping[str, float]  # class to the source's share of true pixels
+    sample_coverage: Mapping[str, NDArray[np.float64]]  # class to (k,)
+    looked: Looked | None
+
+
+def examine(node: Node, asking: Asking, network: Inception | None, settings: FidelitySettings) -> Subject:
+    """Draw from a candidate's bytes and reduce samples and source, both at the generator's own size.
+
+    Raises:
+        SharekitError: a file of the node is missing or damaged.
+    """
+    record, spec = asking.record, asking.generator.spec
+    candidate = read_candidate_bytes(node, record.id)
+    drawn = np.clip(draw(candidate, spec, settings.seed, range(settings.samples)), -1, 1)
+    real = build_pyramid(node.load_pair(record.id).tensor(), asking.generator.config)[-1]
+    channels = spec.layout.image_channels
+    classes = list(enumerate(spec.layout.mask_classes, start=channels))
+    return Subject(
+        record.id,
+        asking.candidate.sha256 or "",
+        resize(with_channels(real[:channels], 3)[None], SMALL_SIDE, SMALL_SIDE)[0],
+        pixel_std(resize(drawn[:, :channels], SMALL_SIDE, SMALL_SIDE), seed=settings.seed),
+        {name: coverage(real[channel] > 0) for channel, name in classes},
+        {name: np.array([coverage(mask > 0) for mask in drawn[:, channel]]) for channel, name in classes},
+        None if network is None else _look(network, real[:channels], drawn[:, :channels]),
+    )
+
+
+def features(pictures: NDArray[np.float32], network: Inception) -> NDArray[np.float64]:
+    """`(N, d)` of pictures `(N, C, H, W)` in [-1, 1]."""
+    with torch.inference_mode():
+        batches = [network(batch) for batch in torch.from_numpy(pictures).split(BATCH)]
+    return torch.cat(batches).double().numpy()
+
+
+def _look(network: Inception, real: NDArray[np.float32], drawn: NDArray[np.float32]) -> Looked:
+    (source,) = patch_statistics(real[None], network)
+    return Looked(
+        features(real[None], network)[0],
+        features(drawn, network),
+        source,
+        distances(source, patch_statistics(drawn, network)),
+    )
