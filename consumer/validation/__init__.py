@@ -1,6 +1,7 @@
 """Is a data set sound? Checks of files, masks and diversity, as a report in JSON and as one HTML page."""
 
+from consumer.validation.options import LpipsOptions
 from consumer.validation.report import Finding, Severity, ValidationReport
-from consumer.validation.run import validate
+from consumer.validation.run import summarise, validate
 
-__all__ = ["Finding", "Severity", "ValidationReport", "validate"]
+__all__ = ["Finding", "LpipsOptions", "Severity", "ValidationReport", "summarise", "validate"]

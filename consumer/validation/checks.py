@@ -28,6 +28,7 @@ class MaskFacts:
     coverage: float  # share of foreground pixels, 0 to 1
     components: int  # separate foreground regions, 8-connected
     holes: int  # background regions enclosed by foreground, 4-connected
+    largest: float  # share of the foreground that lies in the largest region; 1 without foreground
 
     @property
     def holds_class_numbers(self) -> bool:
@@ -49,7 +50,8 @@ def mask_facts(mask: NDArray[np.uint8]) -> MaskFacts:
     except ImportError:
         raise missing_package("scipy", "validate") from None
     foreground = mask_statistics.foreground(mask)
-    _, components = ndimage.label(foreground, np.ones((3, 3)))
+    regions, components = ndimage.label(foreground, np.ones((3, 3)))
+    areas = np.bincount(regions.reshape(-1))[1:]
     # One background pixel all around joins every region that touches the border into one.
     _, background = ndimage.label(np.pad(~foreground, 1, constant_values=True))
     return MaskFacts(
@@ -59,4 +61,5 @@ def mask_facts(mask: NDArray[np.uint8]) -> MaskFacts:
         coverage=float(foreground.mean()),
         components=int(components),
         holes=int(background) - 1,
+        largest=float(areas.max() / areas.sum()) if components else 1.0,
     )

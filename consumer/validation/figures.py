@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from consumer.validation.measure import WHOLE, Measurements
-from consumer.validation.report import BIN_EDGES, ClassSummary, GeneratorSummary, ReferenceSummary
+from consumer.validation.measure import Measurements
+from consumer.validation.report import BIN_EDGES, ClassSummary, ReferenceSummary
+from consumer.validation.words import short
 from sharekit.command_line import missing_package
+from sharekit.intervals import Interval
 
 INK, MUTED, GRID = "#1f2933", "#7b8794", "#e4e7eb"
 DATASET, REFERENCE = "#2a7f9e", "#c9772b"
@@ -95,29 +97,37 @@ def mean_masks(measured: Measurements) -> bytes:
         return _svg(figure)
 
 
-def diversity(generators: Sequence[GeneratorSummary], whole: float | None) -> bytes:
-    """How far the images of each generator are from each other, against the whole data set."""
-    shown = [entry for entry in generators if entry.mean_distance is not None][:MAX_ROWS]
+def intervals(
+    rows: Mapping[str, Interval], label: str, *, whole: Interval | None = None, chance: float | None = None
+) -> bytes:
+    """A figure of each generator as a dot with its interval, beside that of the whole data set.
+
+    Args:
+        rows: generator to figure; the first `MAX_ROWS` are drawn.
+        label: what the figure is, and in which unit.
+        whole: of the data set, as a line in a band.
+        chance: what the figure would be by chance, as a dashed line.
+    """
+    shown = list(rows.items())[:MAX_ROWS]
     with _drawing(8.4, 0.9 + 0.28 * max(len(shown), 2)) as figure:
         axes = figure.add_subplot()
-        distances = [entry.mean_distance or 0.0 for entry in shown]
         places = np.arange(len(shown))
-        axes.hlines(places, 0, distances, color=GRID, linewidth=2)
-        axes.plot(distances, places, "o", color=DATASET, markersize=6)
-        axes.set_yticks(places, [f"{short(entry.id)}  ({entry.images})" for entry in shown])
+        lows, highs = [entry.low for _, entry in shown], [entry.high for _, entry in shown]
+        axes.hlines(places, lows, highs, color=DATASET, linewidth=2, alpha=0.45)
+        axes.plot([entry.mean for _, entry in shown], places, "o", color=DATASET, markersize=6)
+        axes.set_yticks(places, [f"{short(name)}  ({entry.count})" for name, entry in shown])
         axes.set_ylim(len(shown) - 0.4, -0.6)
-        if whole is not None:
-            axes.axvline(whole, color=REFERENCE, linewidth=1.2)
-            axes.annotate(
-                "whole data set",
-                (whole, -0.6),
-                (-4, 2),
-                textcoords="offset points",
-                ha="right",
-                color=REFERENCE,
-            )
-        axes.set_xlim(left=0, right=1.1 * max([*distances, whole or 0.0, 1.0]))
-        axes.set_xlabel("mean difference of two images, root mean square of 255")
+        if whole is not None and len(shown) > 1:
+            axes.axvspan(whole.low, whole.high, color=REFERENCE, alpha=0.12, linewidth=0)
+            axes.axvline(whole.mean, color=REFERENCE, linewidth=1.2)
+            _note(axes, "whole data set", whole.mean, REFERENCE)
+            highs.append(whole.high)
+        if chance is not None:
+            axes.axvline(chance, color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
+            _note(axes, "chance", chance, MUTED)
+        axes.set_xlim(0, 1.1 * max(*highs, chance or 0.0) or 1)
+        axes.set_xlabel(label)
+        axes.grid(axis="x", color=GRID)
         return _svg(figure)
 
 
@@ -140,11 +150,6 @@ def regions(measured: Measurements) -> bytes:
         return _svg(figure)
 
 
-def short(name: str) -> str:
-    """A generator's identifier, shortened."""
-    return "all images" if name == WHOLE else name[:8]
-
-
 @contextlib.contextmanager
 def _drawing(width: float, height: float) -> Iterator[Any]:
     """A figure of `width` x `height` inches, in the report's style while the block lasts."""
@@ -155,6 +160,11 @@ def _drawing(width: float, height: float) -> Iterator[Any]:
         raise missing_package("matplotlib", "validate") from None
     with matplotlib.rc_context(_STYLE):
         yield Figure(figsize=(width, height), layout="constrained")
+
+
+def _note(axes: Any, text: str, place: float, colour: str) -> None:
+    """A line's name, above it."""
+    axes.annotate(text, (place, -0.6), (-4, 2), textcoords="offset points", ha="right", color=colour)
 
 
 def _svg(figure: Any) -> bytes:

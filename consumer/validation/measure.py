@@ -10,12 +10,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from consumer.reader import DatasetFolder, Entry, Problem
-from consumer.validation import similarity
+from consumer.validation import edges
 from consumer.validation.checks import MaskFacts, mask_facts
+from consumer.validation.diversity import thumbnail
+from consumer.validation.report import Missing
 from sharekit import mask_statistics
 from sharekit.errors import InputError
 from sharekit.mask_statistics import MaskMoments
 from sharekit.progress import Progress, ProgressCallback, ignore
+from sharekit.similarity import difference_hash, pixel_digest
 
 WHOLE = "all"
 """The group of images whose generator is not known."""
@@ -45,6 +48,7 @@ class ImageFacts:
     size: tuple[int, int]  # width, height
     masks: Mapping[str, MaskFacts]
     coverage: float  # of all classes together, 0 to 1
+    edges: float | None  # agreement of the masks' outlines with the image's edges, where it can be measured
     flat: bool  # every pixel has the same value
     digest: bytes
     hash: NDArray[np.bool_]
@@ -61,6 +65,9 @@ class Measurements:
     mask_maps: Mapping[str, MaskMap]
     """Group to its masks' mean; groups in order of appearance."""
 
+    without_edges: Missing | None = None
+    """Why no agreement with edges was measured, where it was not."""
+
     def group(self, name: str) -> list[ImageFacts]:
         return [image for image in self.images if image.group == name]
 
@@ -70,16 +77,23 @@ def measure(folder: DatasetFolder, on_progress: ProgressCallback = ignore) -> Me
     images: list[ImageFacts] = []
     failures: list[Problem] = []
     maps: dict[str, MaskMap] = {}
+    no_edges = edges.missing()
     for number, entry in enumerate(folder.entries, start=1):
-        facts = _measure_pair(folder, entry, maps, failures)
+        facts = _measure_pair(folder, entry, maps, failures, with_edges=no_edges is None)
         if facts is not None:
             images.append(facts)
         on_progress(Progress(number, len(folder.entries)))
-    return Measurements(tuple(images), tuple(failures), maps)
+    without_edges = None if no_edges is None else Missing.of("agreement with edges", no_edges)
+    return Measurements(tuple(images), tuple(failures), maps, without_edges)
 
 
 def _measure_pair(
-    folder: DatasetFolder, entry: Entry, maps: dict[str, MaskMap], failures: list[Problem]
+    folder: DatasetFolder,
+    entry: Entry,
+    maps: dict[str, MaskMap],
+    failures: list[Problem],
+    *,
+    with_edges: bool,
 ) -> ImageFacts | None:
     try:
         pixels = folder.read_image(entry)
@@ -87,7 +101,7 @@ def _measure_pair(
         failures.append(Problem("unreadable-image", entry.image, f"{error.found}; {error.next_step}"))
         return None
     masks: dict[str, MaskFacts] = {}
-    foreground = np.zeros(pixels.shape[:2], bool)
+    marked: list[NDArray[np.bool_]] = []
     for label, path in entry.masks.items():
         try:
             mask = folder.read_mask(path)
@@ -99,7 +113,8 @@ def _measure_pair(
             failures.append(Problem("size-mismatch", path, sizes))
             return None
         masks[label] = mask_facts(mask)
-        foreground |= mask_statistics.foreground(mask)
+        marked.append(mask_statistics.foreground(mask))
+    foreground = np.logical_or.reduce(marked)
     group = entry.generator or WHOLE
     maps.setdefault(group, MaskMap(pixels.shape[:2])).add(foreground)
     return ImageFacts(
@@ -108,8 +123,9 @@ def _measure_pair(
         (pixels.shape[1], pixels.shape[0]),
         masks,
         float(foreground.mean()),
+        edges.edge_agreement(pixels, marked) if with_edges else None,
         bool(pixels.min() == pixels.max()),
-        similarity.pixel_digest(pixels),
-        similarity.difference_hash(pixels),
-        similarity.thumbnail(pixels),
+        pixel_digest(pixels),
+        difference_hash(pixels),
+        thumbnail(pixels),
     )

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from html import escape
 from pathlib import PurePosixPath
 
 from consumer.reader import DatasetFolder
-from consumer.validation import figures
+from consumer.validation import sections
+from consumer.validation.elements import image
 from consumer.validation.measure import Measurements
 from consumer.validation.report import Finding, Severity, ValidationReport
 from consumer.validation.samples import COLOURS, Picture, pictures
 from consumer.validation.stylesheet import STYLESHEET
+from consumer.validation.words import answers
 
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
@@ -35,13 +36,13 @@ def render(
     report: ValidationReport, measured: Measurements, folder: DatasetFolder, origin: Origin | None = None
 ) -> str:
     """The page. It shows pictures and file names of the data set, so it is as confidential as that is."""
-    parts = [_header(report, origin), _tiles(report), _findings(report.findings)]
+    parts = [_header(report, origin), _tiles(report), _words(report), _findings(report.findings)]
     if report.images:
         parts += [
             _samples(report, pictures(folder, measured)),
-            _coverage(report),
-            _generators(report, measured),
-            _diversity(report),
+            sections.coverage(report),
+            sections.masks(report, measured),
+            sections.diversity(report),
         ]
     title = escape(f"{report.dataset}: validation")
     return (
@@ -88,11 +89,12 @@ def _tiles(report: ValidationReport) -> str:
     ]
     tiles += [
         (
-            f"{100 * entry.coverage_mean:.1f} %",
+            f"{100 * entry.coverage.mean:.1f} %",
             f"± {100 * entry.coverage_std:.1f} covered by {entry.name}",
         )
         for entry in report.classes[:3]
     ]
+    tiles.append((f"{len(report.broken):,}", "broken: the mask is empty, a speck or full"))
     tiles.append((f"{duplicates.near_images:,}", "images with an exact or near duplicate"))
     cells = "".join(
         f'<div class="tile"><b>{escape(value)}</b><span>{escape(label)}</span></div>'
@@ -106,6 +108,15 @@ def _most_frequent(report: ValidationReport) -> str:
         return "no images"
     width, height, _ = report.sizes[0]
     return f"{width} × {height}"
+
+
+def _words(report: ValidationReport) -> str:
+    moods = {True: "good", False: "warn", None: "plain"}
+    items = "".join(
+        f'<dt class="{moods[answer.good]}">{escape(answer.question)}</dt><dd>{escape(answer.text)}</dd>'
+        for answer in answers(report)
+    )
+    return f"<section><h2>What it says</h2><dl>{items}</dl></section>" if items else ""
 
 
 def _findings(findings: Sequence[Finding]) -> str:
@@ -136,9 +147,11 @@ def _samples(report: ValidationReport, shown: Sequence[Picture]) -> str:
         f"{escape(entry.name)} "
         for number, entry in enumerate(report.classes)
     )
+    broken = set(report.broken)
     cells = "".join(
         f"<figure>{_picture(picture)}<figcaption>"
-        f"<span>{escape(PurePosixPath(picture.name).stem)}</span>{100 * picture.coverage:.0f} %</figcaption>"
+        f"<span>{escape(PurePosixPath(picture.name).stem)}</span>"
+        f"{_covered(picture, broken)}</figcaption>"
         "</figure>"
         for picture in shown
     )
@@ -149,94 +162,10 @@ def _samples(report: ValidationReport, shown: Sequence[Picture]) -> str:
     )
 
 
-def _coverage(report: ValidationReport) -> str:
-    references = {entry.name: entry for entry in report.reference}
-    parts = []
-    for entry in report.classes:
-        reference = references.get(entry.name)
-        text = (
-            f"{entry.masks:,} masks cover {100 * entry.coverage_min:.1f} to "
-            f"{100 * entry.coverage_max:.1f} %, "
-            f"{100 * entry.coverage_mean:.1f} ± {100 * entry.coverage_std:.1f} % on average."
-        )
-        if reference is not None:
-            distance = (
-                "cannot be given: the noise left no count"
-                if reference.total_variation is None
-                else f"is {reference.total_variation:.2f} (0: the same, 1: nothing in common)"
-            )
-            text += (
-                f" The {reference.image_count:,} real masks are known through counts with noise of scale "
-                f"{reference.noise_scale:g} (ε = {reference.epsilon:g}); the total variation distance to "
-                f"them {distance}."
-            )
-        plot = _plot(figures.coverage(entry, reference), f"Histogram of the coverage of {entry.name}")
-        parts.append(f"<h3>{escape(entry.name)}</h3><p>{escape(text)}</p>{plot}")
-    return (
-        "<section><h2>Mask coverage</h2><p>How much of an image its mask marks, in bins of 5 %.</p>"
-        + "".join(parts)
-        + "</section>"
-    )
-
-
-def _generators(report: ValidationReport, measured: Measurements) -> str:
-    hidden = len(report.generators) - figures.MAX_GENERATORS
-    more = (
-        f" The first {figures.MAX_GENERATORS} of {len(report.generators):,} are shown." if hidden > 0 else ""
-    )
-    return (
-        "<section><h2>Masks of each generator</h2><p>Mean and standard deviation of its masks: where they "
-        f"always mark (white), and where they vary (bright). The number of masks is in brackets.{more}</p>"
-        + _plot(figures.mean_masks(measured), "Mean and standard deviation of each generator's masks")
-        + "<p>Separate regions and enclosed holes in a mask; many may be specks that no expert drew.</p>"
-        + _plot(figures.regions(measured), "Histograms of regions and holes")
-        + "</section>"
-    )
-
-
-def _diversity(report: ValidationReport) -> str:
-    rows = "".join(
-        f"<tr><td><code>{escape(entry.id)}</code></td><td class='number'>{entry.images:,}</td>"
-        f"<td class='number'>{100 * entry.coverage_mean:.1f} ± {100 * entry.coverage_std:.1f}</td>"
-        f"<td class='number'>{entry.pixel_std:.1f}</td>"
-        f"<td class='number'>{_number(entry.mean_distance)}</td></tr>"
-        for entry in report.generators[: figures.MAX_ROWS]
-    )
-    hidden = len(report.generators) - figures.MAX_ROWS
-    more = f"<p>{hidden:,} more are in the JSON report.</p>" if hidden > 0 else ""
-    duplicates = report.duplicates
-    closest = "".join(
-        f"<code>{escape(first)} ~ {escape(second)} ({bits} bits)</code>"
-        for first, second, bits in duplicates.closest
-    )
-    listed = f"<details><summary>the closest pairs</summary>{closest}</details>" if closest else ""
-    return (
-        "<section><h2>Diversity and duplicates</h2><p>Samples of one generator differ less than images of "
-        "different origin. A dot far left of the line is a generator that repeats itself.</p>"
-        + _plot(figures.diversity(report.generators, report.mean_distance), "Diversity of each generator")
-        + "<table><tr><th>Generator</th><th class='number'>Images</th><th class='number'>Coverage, %</th>"
-        "<th class='number'>Pixel deviation</th><th class='number'>Mean difference</th></tr>"
-        f"{rows}</table>{more}<h3>Duplicates</h3>"
-        f"<p>{duplicates.exact_images:,} images have exactly the pixels of another; "
-        f"{duplicates.near_pairs:,} pairs look almost the same, "
-        f"{duplicates.near_pairs_across_generators:,} of them from different generators.</p>"
-        f"{listed}</section>"
-    )
+def _covered(picture: Picture, broken: Set[str]) -> str:
+    share = f"{100 * picture.coverage:.{0 if picture.coverage >= 0.01 else 1}f} %"
+    return f"<b>broken, {share}</b>" if picture.name in broken else share
 
 
 def _picture(picture: Picture) -> str:
-    return _image(picture.jpeg, "image/jpeg", f"{picture.name} with its masks outlined")
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.1f}"
-
-
-def _plot(svg: bytes, description: str) -> str:
-    return _image(svg, "image/svg+xml", description, "plot")
-
-
-def _image(data: bytes, kind: str, description: str, css: str = "") -> str:
-    encoded = base64.b64encode(data).decode()
-    attribute = f' class="{css}"' if css else ""
-    return f'<img{attribute} src="data:{kind};base64,{encoded}" alt="{escape(description)}">'
+    return image(picture.jpeg, "image/jpeg", f"{picture.name} with its masks outlined")

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sharekit.errors import InputError
+from sharekit.errors import DependencyError, InputError
+from sharekit.intervals import Interval
 from sharekit.mask_statistics import bin_edges
 
 SCHEMA_VERSION = 1
@@ -52,23 +53,56 @@ class Finding:
 
 
 @dataclass(frozen=True)
+class Missing:
+    """A figure that was not computed."""
+
+    figure: str
+    reason: str
+    next_step: str
+
+    @staticmethod
+    def of(figure: str, error: DependencyError) -> Missing:
+        """What the error says, of a figure that a report can do without."""
+        return Missing(figure, f"{error.expected}: {error.found}", error.next_step)
+
+
+@dataclass(frozen=True)
 class ClassSummary:
     """The masks of one class."""
 
     name: str
     masks: int
-    coverage_mean: float  # share of foreground pixels, 0 to 1
+    coverage: Interval  # mean share of foreground pixels, 0 to 1
     coverage_std: float
     coverage_min: float
     coverage_max: float
     histogram: tuple[int, ...]  # masks in each of BIN_EDGES' bins
+    components: Interval  # mean number of separate regions in a mask
     components_median: float
     components_max: int
-    masks_with_holes: int
+    with_holes: Interval  # share of masks with enclosed holes, 0 to 1
 
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> ClassSummary:
-        return ClassSummary(**{**value, "histogram": tuple(value["histogram"])})
+        intervals = {name: _interval(value[name]) for name in ("coverage", "components", "with_holes")}
+        return ClassSummary(**{**value, **intervals, "histogram": tuple(value["histogram"])})
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A distance between a data set's masks and the real ones, 0 to 1; see `protected.compare`."""
+
+    interval: Interval  # with the noise of the real counts taken into account; `count` masks of the data set
+    chance: float  # what masks drawn from the real distribution stay below, 95 % of the time
+    as_published: float | None  # to the noised counts as they are; None where the noise left none
+
+    @property
+    def is_beyond_chance(self) -> bool:
+        return self.interval.mean > self.chance
+
+    @staticmethod
+    def from_json(value: Mapping[str, Any]) -> Comparison:
+        return Comparison(**{**value, "interval": Interval.from_json(value["interval"])})
 
 
 @dataclass(frozen=True)
@@ -80,23 +114,40 @@ class ReferenceSummary:
     counts: tuple[int, ...]  # noised, in each of BIN_EDGES' bins
     epsilon: float
     noise_scale: float  # of the discrete Laplace noise on every count
-    total_variation: float | None  # distance of the two histograms as shares, 0 to 1; None without counts
+    total_variation: Comparison | None  # None where the counts cannot be of so many images
+    kolmogorov_smirnov: Comparison | None  # at the bins' edges: a lower bound of the distance of the values
 
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> ReferenceSummary:
-        return ReferenceSummary(**{**value, "counts": tuple(value["counts"])})
+        distances = {
+            name: None if value[name] is None else Comparison.from_json(value[name])
+            for name in ("total_variation", "kolmogorov_smirnov")
+        }
+        return ReferenceSummary(**{**value, **distances, "counts": tuple(value["counts"])})
 
 
 @dataclass(frozen=True)
 class GeneratorSummary:
-    """The samples of one generator, or of the whole data set where it names none."""
+    """The samples of one generator, or of the whole data set where it names none. Masks: of all classes."""
 
     id: str
     images: int
-    coverage_mean: float  # of all classes together, 0 to 1
+    coverage: Interval  # mean over images, of all classes together, 0 to 1
     coverage_std: float
-    pixel_std: float  # of 255
-    mean_distance: float | None  # root mean square of 255, over pairs; None for one image
+    components: Interval  # mean number of separate regions in a mask
+    with_holes: Interval  # share of masks with enclosed holes, 0 to 1
+    largest: Interval | None  # share of a mask's foreground in its largest region; None: every mask is empty
+    edges: Interval | None  # mean agreement of outlines with edges, see `edges`; None: not measured
+    pixel_std: Interval  # of 255
+    mean_distance: Interval | None  # root mean square of 255, over pairs; None for one image
+    lpips: Interval | None  # over pairs; None for one image, and where it was not measured
+
+    @staticmethod
+    def from_json(value: Mapping[str, Any]) -> GeneratorSummary:
+        plain = {name: value[name] for name in ("id", "images", "coverage_std")}
+        return GeneratorSummary(
+            **plain, **{name: _interval(entry) for name, entry in value.items() if name not in plain}
+        )
 
 
 @dataclass(frozen=True)
@@ -126,10 +177,15 @@ class ValidationReport:
     classes: tuple[ClassSummary, ...]
     reference: tuple[ReferenceSummary, ...]
     generators: tuple[GeneratorSummary, ...]
-    pixel_std: float  # of the whole data set, of 255
-    mean_distance: float | None  # of the whole data set, of 255
+    edges: Interval | None  # these four of the whole data set, as in GeneratorSummary
+    pixel_std: Interval | None
+    mean_distance: Interval | None
+    lpips: Interval | None
     duplicates: DuplicateSummary
     findings: tuple[Finding, ...]
+    broken: tuple[str, ...]
+    """Every image whose masks mark nothing, next to nothing or everything: what to leave out."""
+    missing: tuple[Missing, ...]
 
     def count(self, severity: Severity) -> int:
         return sum(finding.severity is severity for finding in self.findings)
@@ -164,12 +220,17 @@ class ValidationReport:
             sizes=tuple((width, height, count) for width, height, count in value["sizes"]),
             classes=tuple(ClassSummary.from_json(entry) for entry in value["classes"]),
             reference=tuple(ReferenceSummary.from_json(entry) for entry in value["reference"]),
-            generators=tuple(GeneratorSummary(**entry) for entry in value["generators"]),
-            pixel_std=value["pixel_std"],
-            mean_distance=value["mean_distance"],
+            generators=tuple(GeneratorSummary.from_json(entry) for entry in value["generators"]),
+            **{name: _interval(value[name]) for name in ("edges", "pixel_std", "mean_distance", "lpips")},
             duplicates=DuplicateSummary.from_json(value["duplicates"]),
             findings=tuple(Finding.from_json(entry) for entry in value["findings"]),
+            broken=tuple(value["broken"]),
+            missing=tuple(Missing(**entry) for entry in value["missing"]),
         )
+
+
+def _interval(value: Any) -> Any:
+    return None if value is None else Interval.from_json(value)
 
 
 def _plain(value: Any) -> Any:

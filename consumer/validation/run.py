@@ -1,54 +1,38 @@
-"""From measurements to a report: which figures, and what is wrong how badly. No file is read here."""
+"""From a data set to its report: which figures, each with its interval."""
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from consumer.reader import DatasetFolder, Problem
-from consumer.validation import similarity
-from consumer.validation.checks import BETWEEN, MAX_STRAY
+from consumer.reader import DatasetFolder
+from consumer.validation import diversity, protected
+from consumer.validation.findings import findings, is_broken
 from consumer.validation.measure import ImageFacts, Measurements, measure
+from consumer.validation.perceptual import LpipsOptions, Perceived, perceive
 from consumer.validation.report import (
     ClassSummary,
     DuplicateSummary,
-    Finding,
     GeneratorSummary,
     ReferenceSummary,
-    Severity,
     ValidationReport,
 )
+from sharekit.intervals import Interval, bootstrap_mean
 from sharekit.mask_statistics import coverage_histogram
 from sharekit.names import printable
 from sharekit.progress import ProgressCallback, ignore
-
-FULL_COVERAGE = 0.95
-"""A mask that covers more than this share of its image hardly marks anything."""
-MANY_COMPONENTS = 50
-
-_FILE_FINDINGS: Mapping[str, tuple[Severity, str, str]] = {
-    kind: (severity, kind, message)
-    for severity, kind, message in (
-        (Severity.ERROR, "broken-metadata", "Metadata that cannot be read"),
-        (Severity.ERROR, "unsafe-path", "Paths that lead out of the data set, or may not be used"),
-        (Severity.ERROR, "missing-file", "Files that the metadata lists are missing"),
-        (Severity.ERROR, "repeated-file", "Files that are used twice, or two files for one pair"),
-        (Severity.ERROR, "unreadable-image", "Images that cannot be read"),
-        (Severity.ERROR, "unreadable-mask", "Masks that cannot be read"),
-        (Severity.ERROR, "size-mismatch", "Masks of another size than their image"),
-        (Severity.WARNING, "unpaired-file", "Images without a mask, or masks without an image"),
-        (Severity.WARNING, "unlisted-file", "Files that belong to no pair"),
-    )
-}
+from sharekit.similarity import HASH_BITS, NearDuplicates, exact_duplicates, near_duplicates
 
 
 def validate(
     folder: DatasetFolder,
     statistics: Mapping[str, Any] | None = None,
     *,
+    lpips: LpipsOptions | None = None,
     on_progress: ProgressCallback = ignore,
 ) -> tuple[ValidationReport, Measurements]:
     """Validate a data set.
@@ -56,48 +40,54 @@ def validate(
     Args:
         folder: the data set; its problems become findings.
         statistics: a verified bundle's `statistics.json`, to compare mask coverage with.
+        lpips: how images are compared by LPIPS; None leaves it out.
         on_progress: called after every pair.
 
     Returns:
         The report, and the measurements that its figures are drawn from.
     """
     measured = measure(folder, on_progress)
-    return summarise(folder, measured, statistics), measured
+    perceived = Perceived() if lpips is None else perceive(folder, measured, lpips)
+    return summarise(folder, measured, statistics, perceived), measured
 
 
 def summarise(
-    folder: DatasetFolder, measured: Measurements, statistics: Mapping[str, Any] | None = None
+    folder: DatasetFolder,
+    measured: Measurements,
+    statistics: Mapping[str, Any] | None = None,
+    perceived: Perceived | None = None,
 ) -> ValidationReport:
     """The report of measurements; pure."""
+    perceived = perceived or Perceived()
     images = measured.images
-    exact = similarity.exact_duplicates([image.digest for image in images])
-    near = similarity.near_duplicates(
-        np.array([image.hash for image in images], bool).reshape(len(images), similarity.HASH_BITS),
+    exact = exact_duplicates([image.digest for image in images])
+    near = near_duplicates(
+        np.array([image.hash for image in images], bool).reshape(len(images), HASH_BITS),
         [image.group for image in images],
     )
     thumbnails = _thumbnails(images)
     classes = _class_summaries(images)
+    generators = tuple(
+        _generator_summary(name, measured.group(name), perceived.groups.get(name))
+        for name in measured.mask_maps
+    )
     sizes = Counter(image.size for image in images).most_common()
+    missing = (measured.without_edges, perceived.missing)
     return ValidationReport(
         dataset=printable(folder.root.resolve().name),
         images=len(images),
         sizes=tuple((width, height, count) for (width, height), count in sizes),
         classes=classes,
         reference=compare(classes, statistics) if statistics else (),
-        generators=tuple(_generator_summary(name, measured.group(name)) for name in measured.mask_maps),
-        pixel_std=similarity.pixel_std(thumbnails) if len(images) else 0.0,
-        mean_distance=similarity.mean_distance(thumbnails),
-        duplicates=DuplicateSummary(
-            exact_groups=len(exact),
-            exact_images=sum(len(group) for group in exact),
-            near_pairs=near.pairs,
-            near_images=near.images,
-            near_pairs_across_generators=near.pairs_across_groups,
-            closest=tuple(
-                (images[a].entry.image, images[b].entry.image, bits) for a, b, bits in near.closest
-            ),
-        ),
-        findings=_findings(folder, measured, exact, near),
+        generators=generators,
+        edges=_mean([image.edges for image in images]),
+        pixel_std=diversity.pixel_std(thumbnails) if images else None,
+        mean_distance=diversity.mean_distance(thumbnails),
+        lpips=perceived.whole,
+        duplicates=_duplicate_summary(images, exact, near),
+        findings=findings(folder, measured, generators, exact, near),
+        broken=tuple(image.entry.image for image in images if is_broken(image)),
+        missing=tuple(entry for entry in missing if entry is not None),
     )
 
 
@@ -110,25 +100,29 @@ def compare(classes: Sequence[ClassSummary], statistics: Mapping[str, Any]) -> t
     if len(classes) == len(histograms) == 1:
         histograms = {classes[0].name: next(iter(histograms.values()))}
     return tuple(
-        ReferenceSummary(
-            name=summary.name,
-            image_count=int(statistics["image_count"]),
-            counts=tuple(histograms[summary.name]),
-            epsilon=float(statistics["protection"]["epsilon"]),
-            noise_scale=float(statistics["protection"]["scale"]),
-            total_variation=total_variation(summary.histogram, histograms[summary.name]),
-        )
+        _reference_summary(summary, histograms[summary.name], statistics)
         for summary in classes
         if summary.name in histograms
     )
 
 
-def total_variation(first: Sequence[int], second: Sequence[int]) -> float | None:
-    """Half the summed difference of two histograms as shares, 0 to 1; None when one of them is empty."""
-    a, b = np.asarray(first, float), np.asarray(second, float)
-    if not a.sum() or not b.sum():
-        return None
-    return float(np.abs(a / a.sum() - b / b.sum()).sum() / 2)
+def _reference_summary(
+    summary: ClassSummary, counts: Sequence[int], statistics: Mapping[str, Any]
+) -> ReferenceSummary:
+    image_count, scale = int(statistics["image_count"]), float(statistics["protection"]["scale"])
+    variation, smirnov = (
+        protected.compare(distance, summary.histogram, counts, image_count, scale)
+        for distance in (protected.total_variation, protected.kolmogorov_smirnov)
+    )
+    return ReferenceSummary(
+        name=summary.name,
+        image_count=image_count,
+        counts=tuple(counts),
+        epsilon=float(statistics["protection"]["epsilon"]),
+        noise_scale=scale,
+        total_variation=variation,
+        kolmogorov_smirnov=smirnov,
+    )
 
 
 def _class_summaries(images: Sequence[ImageFacts]) -> tuple[ClassSummary, ...]:
@@ -142,124 +136,64 @@ def _class_summaries(images: Sequence[ImageFacts]) -> tuple[ClassSummary, ...]:
             ClassSummary(
                 name=label,
                 masks=len(facts),
-                coverage_mean=float(coverages.mean()),
+                coverage=bootstrap_mean(coverages),
                 coverage_std=float(coverages.std()),
                 coverage_min=float(coverages.min()),
                 coverage_max=float(coverages.max()),
                 histogram=tuple(coverage_histogram(coverages).tolist()),
+                components=bootstrap_mean(components),
                 components_median=float(np.median(components)),
                 components_max=int(components.max()),
-                masks_with_holes=sum(fact.holes > 0 for fact in facts),
+                with_holes=bootstrap_mean([float(fact.holes > 0) for fact in facts]),
             )
         )
     return tuple(summaries)
 
 
-def _generator_summary(name: str, images: Sequence[ImageFacts]) -> GeneratorSummary:
-    coverages = np.array([image.coverage for image in images])
+def _generator_summary(name: str, images: Sequence[ImageFacts], lpips: Interval | None) -> GeneratorSummary:
+    """Of at least one image; masks of one image are averaged first, so that images are what is resampled."""
     thumbnails = _thumbnails(images)
+    masks = [list(image.masks.values()) for image in images]
+    coverages = [image.coverage for image in images]
     return GeneratorSummary(
         id=name,
         images=len(images),
-        coverage_mean=float(coverages.mean()),
-        coverage_std=float(coverages.std()),
-        pixel_std=similarity.pixel_std(thumbnails),
-        mean_distance=similarity.mean_distance(thumbnails),
+        coverage=bootstrap_mean(coverages),
+        coverage_std=float(np.std(coverages)),
+        components=bootstrap_mean([float(np.mean([fact.components for fact in facts])) for facts in masks]),
+        with_holes=bootstrap_mean([float(np.mean([fact.holes > 0 for fact in facts])) for facts in masks]),
+        largest=_mean([_largest(image) for image in images]),
+        edges=_mean([image.edges for image in images]),
+        pixel_std=diversity.pixel_std(thumbnails),
+        mean_distance=diversity.mean_distance(thumbnails),
+        lpips=lpips,
     )
 
 
-def _thumbnails(images: Sequence[ImageFacts]) -> similarity.Pixels:
-    side = similarity.THUMBNAIL_SIDE
+def _largest(image: ImageFacts) -> float | None:
+    marking = [fact.largest for fact in image.masks.values() if fact.coverage]
+    return float(np.mean(marking)) if marking else None
+
+
+def _mean(values: Sequence[float | None]) -> Interval | None:
+    """The mean of what could be measured; None without any."""
+    known = [value for value in values if value is not None]
+    return bootstrap_mean(known) if known else None
+
+
+def _duplicate_summary(
+    images: Sequence[ImageFacts], exact: Sequence[tuple[int, ...]], near: NearDuplicates
+) -> DuplicateSummary:
+    return DuplicateSummary(
+        exact_groups=len(exact),
+        exact_images=sum(len(group) for group in exact),
+        near_pairs=near.pairs,
+        near_images=near.images,
+        near_pairs_across_generators=near.pairs_across_groups,
+        closest=tuple((images[a].entry.image, images[b].entry.image, bits) for a, b, bits in near.closest),
+    )
+
+
+def _thumbnails(images: Sequence[ImageFacts]) -> NDArray[np.uint8]:
+    side = diversity.THUMBNAIL_SIDE
     return np.array([image.thumbnail for image in images], np.uint8).reshape(len(images), side, side, 3)
-
-
-def _findings(
-    folder: DatasetFolder,
-    measured: Measurements,
-    exact: Sequence[tuple[int, ...]],
-    near: similarity.NearDuplicates,
-) -> tuple[Finding, ...]:
-    images = measured.images
-    found = [*_file_findings(folder, measured), *_mask_findings(images)]
-    if not folder.entries:
-        root = printable(folder.root.resolve().name)
-        found.append(Finding.of(Severity.ERROR, "no-pairs", "No image with a mask was found", [root]))
-    flat = [image.entry.image for image in images if image.flat]
-    if flat:
-        found.append(Finding.of(Severity.WARNING, "flat-image", "Images of a single colour", flat))
-    if exact:
-        groups = [" = ".join(images[index].entry.image for index in group[:4]) for group in exact]
-        message = "Groups of images with exactly the same pixels"
-        found.append(Finding.of(Severity.WARNING, "exact-duplicates", message, groups))
-    if near.pairs:
-        pairs = [
-            f"{images[a].entry.image} ~ {images[b].entry.image} ({bits} bits)" for a, b, bits in near.closest
-        ]
-        message = (
-            f"Pairs of images whose perceptual hashes differ in at most {similarity.NEAR_BITS} of "
-            f"{similarity.HASH_BITS} bits, exact duplicates among them; keep them in one fold"
-        )
-        found.append(Finding.of(Severity.NOTE, "near-duplicates", message, pairs, near.pairs))
-    order = list(Severity)
-    return tuple(sorted(found, key=lambda finding: order.index(finding.severity)))
-
-
-def _file_findings(folder: DatasetFolder, measured: Measurements) -> list[Finding]:
-    by_kind: dict[str, list[str]] = defaultdict(list)
-    problems: list[Problem] = [*folder.problems, *measured.failures]
-    for problem in problems:
-        by_kind[problem.kind].append(f"{problem.path}: {problem.message}")
-    return [Finding.of(*_FILE_FINDINGS[kind], items) for kind, items in by_kind.items()]
-
-
-def _mask_findings(images: Sequence[ImageFacts]) -> list[Finding]:
-    found = []
-    masks = [(image.entry.masks[label], facts) for image in images for label, facts in image.masks.items()]
-
-    def check(severity: Severity, kind: str, message: str, applies: Callable[[Any], bool]) -> None:
-        items = [path for path, facts in masks if applies(facts)]
-        if items:
-            found.append(Finding.of(severity, kind, message, items))
-
-    check(
-        Severity.ERROR,
-        "class-numbers",
-        "Masks of class numbers; foreground must be 255, not 1",
-        lambda facts: facts.holds_class_numbers,
-    )
-    check(
-        Severity.ERROR,
-        "grey-mask",
-        f"Masks with more than {MAX_STRAY:.0%} of their pixels between {BETWEEN[0]} and {BETWEEN[1]}: "
-        "neither background nor foreground",
-        lambda facts: facts.is_grey,
-    )
-    check(
-        Severity.WARNING,
-        "empty-mask",
-        "Masks that mark nothing",
-        lambda facts: (
-            not facts.brightest
-            or (not facts.coverage and not facts.holds_class_numbers and not facts.is_grey)
-        ),
-    )
-    check(
-        Severity.WARNING,
-        "full-mask",
-        f"Masks that cover more than {FULL_COVERAGE:.0%} of the image",
-        lambda facts: facts.coverage > FULL_COVERAGE,
-    )
-    check(
-        Severity.NOTE,
-        "inexact-mask",
-        "Masks with values beside 0 and 255 (lossy compression); they are read with a threshold at 127",
-        lambda facts: not facts.exact and not facts.is_grey and not facts.holds_class_numbers,
-    )
-    check(
-        Severity.NOTE,
-        "many-components",
-        f"Masks of more than {MANY_COMPONENTS} separate regions: many objects, or specks",
-        lambda facts: facts.components > MANY_COMPONENTS,
-    )
-    check(Severity.NOTE, "holes", "Masks with enclosed holes", lambda facts: facts.holes > 0)
-    return found

@@ -37,6 +37,13 @@ th { text-align: left; font-weight: 500; color: var(--muted); font-size: 13px; }
 th, td { padding: 8px 12px 8px 0; border-bottom: 1px solid var(--line); vertical-align: top; }
 td.number, th.number { text-align: right; white-space: nowrap; }
 tr:last-child td { border-bottom: 0; }
+td small { display: block; color: var(--muted); font-size: 12px; }
+dl { margin: 10px 0 0; }
+dt { padding-left: 14px; border-left: 4px solid; font-weight: 600; }
+dd { margin: 0 0 14px; padding-left: 14px; border-left: 4px solid transparent; max-width: 88ch; }
+dd:last-child { margin-bottom: 0; }
+.plain { border-color: #7b8794; }
+figcaption b { color: var(--bad); font-weight: 600; }
 code { font: 12.5px/1.5 ui-monospace, "DejaVu Sans Mono", monospace; overflow-wrap: anywhere; }
 details { color: var(--muted); font-size: 13px; }
 summary { cursor: pointer; }

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import sys
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,9 @@ from consumer.reader import read_folder
 from consumer.validation import Severity, ValidationReport, validate
 from consumer.validation.page import CONTENT_SECURITY_POLICY, render
 from consumer.validation.report import MAX_ITEMS
+from consumer.validation.words import answers
 from sharekit import files, keys, schema
+from sharekit.intervals import Interval
 from sharekit.mask_statistics import BINS, coverage, coverage_histogram
 from tests.consumer.pairs import disc, picture, read_records, save, write_pairs, write_records
 from tests.sharekit.bundles import small_bundle
@@ -41,6 +45,20 @@ STATISTICS = {
 }
 
 
+def drawn(number: int) -> np.ndarray:
+    """A picture in which the disc of the same number can be seen."""
+    pixels = picture(number) // 3
+    pixels[disc(number) > 0] += 160
+    return pixels
+
+
+def sound_pairs(root: Path, count: int = 6, **options: Any) -> Path:
+    write_pairs(root, count, **options)
+    for number in range(count):
+        save(root / f"images/{number:06d}.png", drawn(number))
+    return root
+
+
 def report(root: Path, statistics: dict[str, Any] | None = None) -> ValidationReport:
     return validate(read_folder(root), statistics)[0]
 
@@ -55,7 +73,7 @@ def page(root: Path) -> str:
 
 
 def test_a_sound_data_set_has_nothing_to_report(tmp_path: Path) -> None:
-    found = report(write_pairs(tmp_path / "set"))
+    found = report(sound_pairs(tmp_path / "set"))
     assert found.findings == ()
     assert found.verdict.startswith("Sound")
     assert (found.images, found.exit_code) == (6, 0)
@@ -63,8 +81,8 @@ def test_a_sound_data_set_has_nothing_to_report(tmp_path: Path) -> None:
 
 
 def test_the_report_is_read_again_from_json(tmp_path: Path) -> None:
-    root = write_pairs(tmp_path / "set")
-    save(root / "images/000001.png", picture(0))
+    root = sound_pairs(tmp_path / "set")
+    save(root / "images/000001.png", drawn(0))
     found = report(root, STATISTICS)
     value = json.loads(json.dumps(found.to_json()))
     schema.validate("validation", value, "report")
@@ -72,9 +90,11 @@ def test_the_report_is_read_again_from_json(tmp_path: Path) -> None:
 
 
 def test_figures_are_those_of_the_masks(tmp_path: Path) -> None:
-    (summary,) = report(write_pairs(tmp_path / "set")).classes
+    (summary,) = report(sound_pairs(tmp_path / "set")).classes
     coverages = [coverage(disc(number)) for number in range(6)]
-    assert summary.coverage_mean == pytest.approx(np.mean(coverages))
+    assert summary.coverage.mean == pytest.approx(np.mean(coverages))
+    assert summary.coverage.low < summary.coverage.mean < summary.coverage.high
+    assert (summary.components.mean, summary.with_holes.mean) == (1, 0)
     assert summary.histogram == tuple(coverage_histogram(coverages))
     assert len(summary.histogram) == BINS
 
@@ -91,6 +111,18 @@ def break_mask(root: Path) -> None:
     (root / "masks/000002.png").write_bytes((root / "masks/000002.png").read_bytes()[:60])
 
 
+def break_into_a_speck(root: Path) -> None:
+    mask = np.zeros((40, 48), np.uint8)
+    mask[7, 9] = 255
+    save(root / "images/000002.png", picture(2, mask.shape))
+    save(root / "masks/000002.png", mask)
+
+
+def break_fit(root: Path) -> None:
+    for number in range(0, 6, 2):
+        save(root / f"masks/{number:06d}.png", np.roll(disc(number), (9, 11), (0, 1)))
+
+
 BREAKAGES: dict[str, tuple[Severity, Any]] = {
     "missing-file": (Severity.ERROR, lambda root: (root / "masks/000002.png").unlink()),
     "unreadable-image": (Severity.ERROR, break_image),
@@ -99,13 +131,15 @@ BREAKAGES: dict[str, tuple[Severity, Any]] = {
     "class-numbers": (Severity.ERROR, lambda root: save(root / "masks/000002.png", disc(2) // 255)),
     "grey-mask": (Severity.ERROR, lambda root: save(root / "masks/000002.png", picture(2)[:, :, 0])),
     "empty-mask": (Severity.WARNING, lambda root: save(root / "masks/000002.png", disc(2) * 0)),
+    "speck-mask": (Severity.WARNING, break_into_a_speck),
     "full-mask": (Severity.WARNING, lambda root: save(root / "masks/000002.png", disc(2) * 0 + 255)),
     "flat-image": (Severity.WARNING, lambda root: save(root / "images/000002.png", picture(2) * 0)),
-    "exact-duplicates": (Severity.WARNING, lambda root: save(root / "images/000002.png", picture(1))),
+    "exact-duplicates": (Severity.WARNING, lambda root: save(root / "images/000002.png", drawn(1))),
     "near-duplicates": (
         Severity.NOTE,
-        lambda root: save(root / "images/000002.png", np.clip(picture(1), 1, 254)),
+        lambda root: save(root / "images/000002.png", np.clip(drawn(1), 1, 254)),
     ),
+    "edges-missed": (Severity.WARNING, break_fit),
     "unlisted-file": (Severity.WARNING, lambda root: save(root / "images/extra.png", picture(2))),
     "broken-metadata": (Severity.ERROR, lambda root: (root / "dataset.json").write_text("{")),
     "inexact-mask": (
@@ -127,7 +161,7 @@ BREAKAGES: dict[str, tuple[Severity, Any]] = {
 
 @pytest.mark.parametrize("kind", BREAKAGES)
 def test_each_fault_is_found_with_its_severity(tmp_path: Path, kind: str) -> None:
-    root = write_pairs(tmp_path / "set")
+    root = sound_pairs(tmp_path / "set")
     severity, damage = BREAKAGES[kind]
     damage(root)
     assert kinds(root).get(kind) == (severity, 1)
@@ -135,7 +169,7 @@ def test_each_fault_is_found_with_its_severity(tmp_path: Path, kind: str) -> Non
 
 
 def test_one_broken_image_does_not_hide_the_others(tmp_path: Path) -> None:
-    root = write_pairs(tmp_path / "set")
+    root = sound_pairs(tmp_path / "set")
     break_image(root)
     assert report(root).images == 5
 
@@ -147,7 +181,7 @@ def test_an_empty_data_set_is_an_error_with_a_page(tmp_path: Path) -> None:
 
 
 def test_errors_come_first_and_long_lists_are_cut_but_counted(tmp_path: Path) -> None:
-    root = write_pairs(tmp_path / "set", MAX_ITEMS + 5)
+    root = sound_pairs(tmp_path / "set", MAX_ITEMS + 5)
     for number in range(MAX_ITEMS + 5):
         save(root / f"masks/{number:06d}.png", disc(number) * 0)
     break_image(root)
@@ -157,20 +191,71 @@ def test_errors_come_first_and_long_lists_are_cut_but_counted(tmp_path: Path) ->
 
 
 def test_a_repeating_generator_is_less_diverse(tmp_path: Path) -> None:
-    root = write_pairs(tmp_path / "set", 8)
+    root = sound_pairs(tmp_path / "set", 8)
     for number in (1, 3, 5, 7):
         save(root / f"images/{number:06d}.png", picture(99))
-    varied, repeating = report(root).generators
-    assert repeating.mean_distance == repeating.pixel_std == 0
+    found = report(root)
+    varied, repeating = found.generators
+    assert repeating.mean_distance == repeating.pixel_std == Interval(0.0, 0.0, 0.0, 4)
     assert varied.mean_distance is not None
-    assert varied.mean_distance > 20
+    assert 20 < varied.mean_distance.low < varied.mean_distance.high
+    assert found.mean_distance is not None
+    assert found.mean_distance.count == 8
 
 
 def test_the_only_class_of_each_side_is_compared(tmp_path: Path) -> None:
-    (reference,) = report(write_pairs(tmp_path / "set"), STATISTICS).reference
+    (reference,) = report(sound_pairs(tmp_path / "set"), STATISTICS).reference
     assert (reference.name, reference.image_count, reference.noise_scale) == ("mask", 6, 2.0)
-    assert reference.total_variation is not None
-    assert 0 <= reference.total_variation <= 1
+    for distance in (reference.total_variation, reference.kolmogorov_smirnov):
+        assert distance is not None
+        assert 0 <= distance.interval.low <= distance.interval.mean <= distance.interval.high <= 1
+        assert distance.interval.count == 6
+
+
+def test_a_data_set_unlike_the_real_masks_is_told_so(tmp_path: Path) -> None:
+    exact = {**STATISTICS, "image_count": 400, "protection": {**STATISTICS["protection"], "scale": 0.5}}  # type: ignore[dict-item]
+    exact["coverage"] = {"histograms": {"lesion": [0] * 15 + [400, 0, 0, 0, 0]}}
+    found = report(sound_pairs(tmp_path / "set"), exact)
+    (reference,) = found.reference
+    assert reference.kolmogorov_smirnov is not None
+    assert reference.kolmogorov_smirnov.is_beyond_chance
+    assert reference.kolmogorov_smirnov.interval.low > 0.99
+    assert any(answer.text.startswith("No. The Kolmogorov") for answer in answers(found))
+
+
+def test_every_broken_sample_is_listed(tmp_path: Path) -> None:
+    root = sound_pairs(tmp_path / "set", MAX_ITEMS + 5)
+    for number in range(MAX_ITEMS + 3):
+        save(root / f"masks/{number:06d}.png", disc(number) * 0)
+    save(root / f"masks/{MAX_ITEMS + 3:06d}.png", disc(0) * 0 + 255)
+    found = report(root)
+    assert found.broken == tuple(f"images/{number:06d}.png" for number in range(MAX_ITEMS + 4))
+    assert "24 of 25" in answers(found)[0].text
+
+
+def test_a_class_that_an_image_lacks_does_not_break_the_sample(tmp_path: Path) -> None:
+    root = sound_pairs(tmp_path / "set")
+    save(root / "masks/second.png", disc(0) * 0)
+    records = read_records(root)
+    write_records(root, [records[0] | {"second_mask_file_name": "masks/second.png"}, *records[1:]])
+    found = report(root)
+    assert "empty-mask" in {finding.kind for finding in found.findings}
+    assert found.broken == ()
+
+
+def test_without_scikit_image_everything_else_is_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = sound_pairs(tmp_path / "set")
+    monkeypatch.setitem(sys.modules, "skimage", None)
+    folder = read_folder(root)
+    found, measured = validate(folder)
+    assert (found.edges, found.findings) == (None, ())
+    assert [entry.edges for entry in found.generators] == [None, None]
+    (missing,) = found.missing
+    assert missing.next_step == "pip install 'sharekit[validate]'"
+    assert "sharekit[validate]" in unescape(render(found, measured, folder))
+    assert ValidationReport.from_json(json.loads(json.dumps(found.to_json()))) == found
 
 
 class _Document(HTMLParser):
@@ -189,7 +274,7 @@ class _Document(HTMLParser):
 
 def test_a_hostile_data_set_cannot_inject_anything_into_the_page(tmp_path: Path) -> None:
     attack = "<script>alert(1)<.script><img src=x onerror=alert(1)>\"'&"
-    root = write_pairs(tmp_path / f"{attack}set", generators=(attack, "b"))
+    root = sound_pairs(tmp_path / f"{attack}set", generators=(attack, "b"))
     records = read_records(root)
     (root / records[0]["file_name"]).rename(root / f"images/{attack}.png")
     save(root / "images/000003.png", picture(1))
@@ -210,27 +295,27 @@ def test_a_hostile_data_set_cannot_inject_anything_into_the_page(tmp_path: Path)
 
 
 def test_the_page_forbids_scripts_and_loads_nothing(tmp_path: Path) -> None:
-    document = _Document(page(write_pairs(tmp_path / "set")))
+    document = _Document(page(sound_pairs(tmp_path / "set")))
     assert ("content", CONTENT_SECURITY_POLICY) in document.attributes
     assert "default-src 'none'" in CONTENT_SECURITY_POLICY
     assert "script-src" not in CONTENT_SECURITY_POLICY
 
 
 def test_equal_data_sets_give_equal_pages(tmp_path: Path) -> None:
-    root = write_pairs(tmp_path / "set")
+    root = sound_pairs(tmp_path / "set")
     assert page(root) == page(root)
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, dict[str, Any]]:
     capsys.readouterr()
-    code = main(["validate", *arguments, "--format", "json"])
+    code = main(["validate", *arguments, "--lpips-images", "0", "--format", "json"])
     return code, json.loads(capsys.readouterr().out or "{}")
 
 
 def test_the_command_writes_both_forms_and_fails_on_errors(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    root = write_pairs(tmp_path / "set")
+    root = sound_pairs(tmp_path / "set")
     code, result = run(capsys, str(root))
     assert (code, result["page"]) == (0, str(tmp_path / "set-report.html"))
     assert (tmp_path / "set-report.html").read_text().startswith("<!DOCTYPE html>")
@@ -243,7 +328,7 @@ def test_the_command_writes_both_forms_and_fails_on_errors(
 def test_the_command_compares_with_a_verified_bundle_alone(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    root = write_pairs(tmp_path / "set")
+    root = sound_pairs(tmp_path / "set")
     key = keys.generate()
     key.public.save(tmp_path / "hospital.pub")
     small_bundle(tmp_path / "bundle", key, extra={"statistics.json": files.dump_json(STATISTICS)})
@@ -263,3 +348,4 @@ def test_real_nuclei_are_sound(dsb2018_nuclei: Path) -> None:
     found = report(dsb2018_nuclei)
     assert (found.images, found.exit_code) == (22, 0)
     assert found.classes[0].components_median > 10
+    assert found.broken == ()

@@ -1,0 +1,64 @@
+"""Do a mask's outlines lie where the image has edges? A plausible mask marks something that can be seen.
+
+The control is the same outline, shifted over the image to every place and wrapped around its borders: the
+toroidal shift test of Lotwick and Silverman (J. R. Stat. Soc. B 44:406-413, 1982). The mean over all shifts
+is the mean of the image, exactly, so that nothing need be drawn at random.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.util import find_spec
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from sharekit.command_line import missing_package
+from sharekit.errors import DependencyError
+
+LONG_SIDE = 256
+"""Pixels that an image is reduced to, so that an outline's width does not depend on the resolution."""
+FOLLOWS = 1.2
+"""Agreement from which masks count as following edges.
+
+Between what experts' masks reach, 2.3 on polyps and 6.3 on nuclei, and the 0.9 to 1.2 of masks that belong to
+other images or are mirrored.
+"""
+
+
+def missing() -> DependencyError | None:
+    """The error that names scikit-image, where it is not installed."""
+    return missing_package("scikit-image", "validate") if find_spec("skimage") is None else None
+
+
+def edge_agreement(pixels: NDArray[np.uint8], masks: Sequence[NDArray[np.bool_]]) -> float | None:
+    """Mean gradient on the masks' outlines over that on the outlines shifted: 1 by chance, more on edges.
+
+    Gradient is the Sobel magnitude of the grey image; an outline is the pixels on both sides of the border.
+
+    Args:
+        pixels: image uint8 `(H, W)` or `(H, W, 3)`.
+        masks: `(H, W)` each.
+
+    Returns:
+        None where there is no outline (every mask empty or full) or no edge (a flat image).
+    """
+    from skimage.filters import sobel
+    from skimage.segmentation import find_boundaries
+
+    gradient = sobel(_reduced(Image.fromarray(pixels).convert("L")) / 255.0)
+    outline = np.zeros(gradient.shape, bool)
+    for mask in masks:
+        grey = Image.fromarray(np.where(mask, np.uint8(255), np.uint8(0)))
+        outline |= find_boundaries(_reduced(grey) > 127, mode="thick")
+    everywhere = float(gradient.mean())
+    if not outline.any() or not everywhere:
+        return None
+    return float(gradient[outline].mean()) / everywhere
+
+
+def _reduced(image: Image.Image) -> NDArray[np.uint8]:
+    scale = min(1.0, LONG_SIDE / max(image.size))
+    size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
+    return np.asarray(image.resize(size, Image.Resampling.BOX))
