@@ -1,0 +1,175 @@
+"""`consumer train`: a segmentation model from data-set folders."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sharekit.command_line import Output
+
+if TYPE_CHECKING:
+    from consumer.training import TrainingResult
+
+SUMMARY = "train a segmentation model on data sets; the same command again goes on after an interruption"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    _configure_data(parser)
+    _configure_network(parser)
+    _configure_schedule(parser)
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto", help="where to train")
+    parser.add_argument(
+        "--threads",
+        type=int,
+        metavar="T",
+        help="on the CPU; 1 where trainings run side by side (left out: all CPUs of this process)",
+    )
+
+
+def _configure_data(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "datasets",
+        type=Path,
+        nargs="+",
+        metavar="DATASET",
+        help="folder with images/ and masks/; several are joined",
+    )
+    parser.add_argument(
+        "--validation",
+        type=Path,
+        required=True,
+        metavar="FOLDER",
+        help="data set that decides which weights are best; no image of it may be trained on",
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="SEGMENTER.onnx", help="the model")
+    parser.add_argument(
+        "--class",
+        dest="class_name",
+        metavar="NAME",
+        help="the class to segment, where there are several (left out: the only one)",
+    )
+
+
+def _configure_network(parser: argparse.ArgumentParser) -> None:
+    from consumer.training import TrainingSettings
+
+    defaults = TrainingSettings()
+    parser.add_argument(
+        "--architecture",
+        default=defaults.architecture,
+        metavar="NAME",
+        help="of segmentation-models-pytorch",
+    )
+    parser.add_argument(
+        "--encoder", default=defaults.encoder, metavar="NAME", help="of segmentation-models-pytorch"
+    )
+    parser.add_argument(
+        "--encoder-weights",
+        default=defaults.encoder_weights,
+        metavar="WEIGHTS",
+        help="none (random), imagenet (downloaded by segmentation-models-pytorch) or FILE.safetensors",
+    )
+    parser.add_argument(
+        "--size", type=int, default=defaults.size, metavar="PIXELS", help="sides of the model's input"
+    )
+
+
+def _configure_schedule(parser: argparse.ArgumentParser) -> None:
+    from consumer.training import TrainingSettings
+
+    defaults = TrainingSettings()
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument(
+        "--epochs", type=int, default=defaults.epochs, metavar="N", help="how often every image is shown"
+    )
+    length.add_argument("--updates", type=int, metavar="N", help="of the weights, instead of epochs")
+    parser.add_argument(
+        "--decay-at",
+        type=int,
+        metavar="EPOCH",
+        help="after which the learning rate is a tenth (left out: 50, or a third of --updates)",
+    )
+    parser.add_argument(
+        "--batch-size", type=int, default=defaults.batch_size, metavar="B", help="images of an update"
+    )
+    parser.add_argument(
+        "--learning-rate", type=float, default=defaults.learning_rate, metavar="R", help="of Adam"
+    )
+    parser.add_argument(
+        "--seed", type=int, default=defaults.seed, metavar="S", help="of weights, batches and augmentation"
+    )
+    parser.add_argument(
+        "--augment",
+        action=argparse.BooleanOptionalAction,
+        default=defaults.augment,
+        help="flip, turn and recolour the training images at random",
+    )
+    parser.add_argument(
+        "--validations",
+        type=int,
+        default=defaults.validations,
+        metavar="N",
+        help="at most so many, and no more than one an epoch",
+    )
+
+
+def run(args: argparse.Namespace, output: Output) -> int:
+    from consumer.training import TrainingSettings, read_task, train_segmenter
+    from sharekit import files
+    from sharekit.progress import reporter
+
+    settings = TrainingSettings(
+        architecture=args.architecture,
+        encoder=args.encoder,
+        encoder_weights=args.encoder_weights,
+        size=args.size,
+        epochs=args.epochs,
+        updates=args.updates,
+        decay_at=args.decay_at,
+        batch_size=args.batch_size,
+        learning_rate=args.learning_rate,
+        seed=args.seed,
+        augment=args.augment,
+        validations=args.validations,
+    )
+    files.refuse_existing(args.out)
+    with reporter("read", unit="images") as on_progress:
+        task = read_task(
+            args.datasets, args.validation, settings, class_name=args.class_name, on_progress=on_progress
+        )
+    with reporter("train", unit="updates") as on_progress:
+        result = train_segmenter(
+            task,
+            args.out,
+            device=args.device,
+            threads=args.threads or len(os.sched_getaffinity(0)),
+            on_progress=on_progress,
+        )
+    output.result(result.to_json(), *_describe(result))
+    return 0
+
+
+def _describe(result: TrainingResult) -> list[str]:
+    from rich.markup import escape
+
+    facts = result.to_json()
+    task, best = result.task, facts["best"]["metrics"]
+    scores = ", ".join(
+        f"{name.replace('_', ' ')} {value['mean']:.3f} [{value['low']:.3f}, {value['high']:.3f}]"
+        for name, value in best.items()
+    )
+    return [
+        f"{task.settings.architecture} with {task.settings.encoder} ({_weights(task.weights.source)}): "
+        f"{len(task.training)} images, {facts['updates']} updates, {result.seconds:.0f} s on {result.device}",
+        f"best of {len(task.validation)} validation images after update {result.best.update}: {scores}",
+        f"model: {escape(str(result.out))}",
+    ]
+
+
+def _weights(source: str) -> str:
+    from rich.markup import escape
+
+    words = {"none": "random weights at first", "imagenet": "ImageNet weights at first"}
+    return words.get(source, f"weights of {escape(source)} at first")

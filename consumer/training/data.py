@@ -1,0 +1,166 @@
+"""Pairs of a segmentation task in memory: read once, at the model's size."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from consumer.reader import DEFAULT_CLASS, DatasetFolder, Entry
+from sharekit.errors import InputError, UsageError
+from sharekit.progress import Progress, ProgressCallback, ignore
+from sharekit.segmenter import SegmenterContract
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Images with the masks of one class, at the size of a contract."""
+
+    images: NDArray[np.uint8]
+    """`(N, h, w, C)`."""
+    masks: NDArray[np.bool_]
+    """`(N, h, w)`."""
+    files: tuple[Path, ...]
+    """The images' files, for messages."""
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of every pixel and mask in order, hexadecimal."""
+        digest = hashlib.sha256(repr(self.images.shape).encode())
+        digest.update(self.images.tobytes())
+        digest.update(np.packbits(self.masks).tobytes())
+        return digest.hexdigest()
+
+    @property
+    def image_digests(self) -> tuple[bytes, ...]:
+        """SHA-256 of each image's pixels."""
+        return tuple(hashlib.sha256(image.tobytes()).digest() for image in self.images)
+
+
+def choose_class(folders: Sequence[DatasetFolder], wanted: str | None) -> str:
+    """The class to segment: the wanted one, or the only one that the folders have.
+
+    Masks without a class of their own (`masks/` itself, no description) belong to whatever class is chosen.
+
+    Raises:
+        UsageError: several classes and none wanted.
+    """
+    named = sorted({name for folder in folders for name in _classes(folder)} - {DEFAULT_CLASS})
+    if wanted is not None:
+        return wanted
+    if len(named) > 1:
+        raise UsageError(
+            "--class",
+            expected=f"one of the classes {', '.join(named)}",
+            found="no choice",
+            next_step="name the class to segment",
+        )
+    return named[0] if named else DEFAULT_CLASS
+
+
+def read_pairs(
+    groups: Sequence[Sequence[DatasetFolder]],
+    class_name: str,
+    contract: SegmenterContract,
+    *,
+    on_progress: ProgressCallback = ignore,
+) -> list[Pairs]:
+    """Decode every pair at the contract's size; the folders of a group are joined.
+
+    Raises:
+        InputError: a folder has a problem, a file is broken, an image has no mask of the class, or a group
+            has no pairs or more than fit into memory.
+    """
+    sources = [
+        [(folder.require_sound(), entry) for folder in group for entry in folder.entries] for group in groups
+    ]
+    for group, found in zip(groups, sources, strict=True):
+        _require_room(len(found), contract, group)
+    total, done = sum(map(len, sources)), 0
+    read = []
+    for found in sources:
+        images = np.empty((len(found), *contract.size, contract.image_channels), np.uint8)
+        masks = np.empty((len(found), *contract.size), np.bool_)
+        for number, (folder, entry) in enumerate(found):
+            images[number], masks[number] = _read_pair(folder, entry, class_name, contract)
+            done += 1
+            on_progress(Progress(done, total))
+        read.append(Pairs(images, masks, tuple(folder.root / entry.image for folder, entry in found)))
+    return read
+
+
+def refuse_leak(training: Pairs, validation: Pairs) -> None:
+    """Refuse a validation that has been seen in training.
+
+    Raises:
+        InputError: naming an image whose pixels, at the model's size, are in both.
+    """
+    seen = dict(zip(training.image_digests, training.files, strict=True))
+    leaked = [
+        (file, seen[digest])
+        for file, digest in zip(validation.files, validation.image_digests, strict=True)
+        if digest in seen
+    ]
+    if leaked:
+        file, twin = leaked[0]
+        more = f" (and {len(leaked) - 1} more images)" if len(leaked) > 1 else ""
+        raise InputError(
+            file,
+            expected="validation images that are not trained on",
+            found=f"the pixels of {twin}{more}",
+            next_step="take these images out of one of the two data sets",
+        )
+
+
+def _read_pair(
+    folder: DatasetFolder, entry: Entry, class_name: str, contract: SegmenterContract
+) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    path = _mask_path(folder, entry, class_name)
+    image, mask = folder.read_image(entry), folder.read_mask(path)
+    if image.shape[:2] != mask.shape:
+        raise InputError(
+            folder.root / path,
+            expected=f"a mask of its image's size, {image.shape[1]}x{image.shape[0]}",
+            found=f"{mask.shape[1]}x{mask.shape[0]}",
+            next_step="see all such files with `consumer validate`",
+        )
+    return contract.resize(image), contract.prepare_mask(mask)
+
+
+def _mask_path(folder: DatasetFolder, entry: Entry, class_name: str) -> str:
+    unnamed = entry.masks.get(DEFAULT_CLASS) if len(entry.masks) == 1 else None
+    path = entry.masks.get(class_name, unnamed)
+    if path is None:
+        raise InputError(
+            folder.root / entry.image,
+            expected=f"a mask of the class {class_name}",
+            found=f"masks of {', '.join(sorted(entry.masks))}",
+            next_step="choose another class with --class, or add the mask",
+        )
+    return path
+
+
+def _classes(folder: DatasetFolder) -> set[str]:
+    return {name for entry in folder.entries for name in entry.masks}
+
+
+def _require_room(pairs: int, contract: SegmenterContract, folders: Sequence[DatasetFolder]) -> None:
+    """At least one pair, and no more than half of this machine's memory."""
+    height, width = contract.size
+    needed = pairs * height * width * (contract.image_channels + 1)
+    limit = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    if not 0 < needed <= limit:
+        raise InputError(
+            ", ".join(str(folder.root) for folder in folders),
+            expected=f"pairs that fit into {limit >> 20} MiB at the model's size",
+            found=f"{needed >> 20} MiB" if pairs else "no pairs",
+            next_step="use a smaller --size or fewer images" if pairs else "name a data set with pairs",
+        )

@@ -1,0 +1,176 @@
+"""The network, from segmentation-models-pytorch, with its encoder's weights and the input they expect."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from consumer.torchvision_operators import EXTRA, define_missing_operators
+from consumer.training.settings import IMAGENET, NO_WEIGHTS, TrainingSettings
+from sharekit import files
+from sharekit.command_line import missing_package
+from sharekit.errors import DependencyError, InputError, UsageError
+from sharekit.features import IMAGENET_MEAN, IMAGENET_STD, read_safetensors
+
+if TYPE_CHECKING:
+    import torch
+
+IMAGE_CHANNELS = 3
+MAX_WEIGHTS_BYTES = 2**31
+_TIMM_PREFIXES = ("timm-", "tu-")
+_UNIVERSAL_PREFIX = "model."
+"""What segmentation-models-pytorch puts before the names of timm's tensors in `tu-` encoders."""
+
+
+@dataclass(frozen=True)
+class EncoderWeights:
+    """The weights that an encoder starts from."""
+
+    source: str
+    """`none` (random), `imagenet` (the download of segmentation-models-pytorch), or a file's name."""
+    sha256: str | None = None
+    """Of the file, hexadecimal."""
+    tensors: Mapping[str, NDArray[np.float32]] | None = None
+    """Of the file, by name."""
+
+    def to_json(self) -> dict[str, Any]:
+        return {"source": self.source, "sha256": self.sha256}
+
+
+def read_weights(value: str) -> EncoderWeights:
+    """What `--encoder-weights` names.
+
+    Raises:
+        InputError, VerificationError: the file is missing or no safetensors file.
+    """
+    if value in (NO_WEIGHTS, IMAGENET):
+        return EncoderWeights(value)
+    path = Path(value)
+    data = files.read_bytes(path, max_bytes=MAX_WEIGHTS_BYTES)
+    return EncoderWeights(path.name, hashlib.sha256(data).hexdigest(), read_safetensors(data, path))
+
+
+def build_network(settings: TrainingSettings, weights: EncoderWeights) -> torch.nn.Module:
+    """An untrained network: `(N, 3, h, w)` normalised images to `(N, 1, h, w)` logits.
+
+    What is not pretrained is drawn from torch's global generator.
+
+    Raises:
+        UsageError: no such architecture or encoder, or the two do not fit.
+        InputError: the weights are another encoder's.
+        DependencyError: the package, or weights that would have to be downloaded, cannot be had.
+    """
+    smp = _package()
+    _require_known("--architecture", settings.architecture, list(smp.MODEL_ARCHITECTURES_MAPPING))
+    if not settings.encoder.startswith("tu-"):
+        _require_known("--encoder", settings.encoder, smp.encoders.get_encoder_names())
+    downloaded = IMAGENET if weights.source == IMAGENET else None
+    try:
+        with warnings.catch_warnings():
+            # `timm-` names are the ones under which small encoders have been published.
+            warnings.simplefilter("ignore")
+            network = smp.create_model(
+                settings.architecture,
+                encoder_name=settings.encoder,
+                encoder_weights=downloaded,
+                in_channels=IMAGE_CHANNELS,
+                classes=1,
+            )
+    except Exception as error:
+        raise _not_built(settings, downloaded, error) from error
+    if weights.tensors is not None:
+        load_encoder(network.encoder, weights.tensors, weights.source)
+    return network
+
+
+def input_statistics(settings: TrainingSettings) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of RGB in [0, 1] that the encoder's published weights were trained with.
+
+    timm's registry knows those of its encoders; all others have torchvision's.
+    """
+    _package()
+    import timm
+
+    name = settings.encoder
+    for prefix in _TIMM_PREFIXES:
+        name = name.removeprefix(prefix)
+    published = timm.models.get_pretrained_cfg(name) if timm.is_model(name) else None
+    if published is None:
+        return IMAGENET_MEAN, IMAGENET_STD
+    return tuple(map(float, published.mean)), tuple(map(float, published.std))
+
+
+def load_encoder(encoder: torch.nn.Module, tensors: Mapping[str, NDArray[np.float32]], item: object) -> None:
+    """Give an encoder the weights of a file; a classifier's, which it has no place for, are left out.
+
+    Raises:
+        InputError: naming `item`; a tensor of the encoder is missing or of another shape.
+    """
+    import torch
+
+    state = encoder.state_dict()
+    loaded = {}
+    for name, value in state.items():
+        found = tensors.get(name, tensors.get(name.removeprefix(_UNIVERSAL_PREFIX)))
+        if found is None and name.endswith("num_batches_tracked"):
+            loaded[name] = value
+            continue
+        if found is None or found.shape != tuple(value.shape):
+            raise InputError(
+                item,
+                expected=f"the encoder's tensor {name} of shape {tuple(value.shape)}",
+                found="no such tensor" if found is None else f"shape {found.shape}",
+                next_step="give the weights of this very encoder, or --encoder-weights none",
+            )
+        loaded[name] = torch.from_numpy(np.array(found)).to(value.dtype)
+    encoder.load_state_dict(loaded)
+
+
+def _package() -> Any:
+    """segmentation-models-pytorch, imported behind the operators that torchvision may miss.
+
+    Raises:
+        DependencyError: it is not installed.
+    """
+    define_missing_operators()
+    try:
+        import segmentation_models_pytorch
+    except ImportError:
+        raise missing_package("segmentation-models-pytorch", EXTRA) from None
+    return segmentation_models_pytorch
+
+
+def _require_known(option: str, name: str, known: list[str]) -> None:
+    if name not in known:
+        raise UsageError(
+            option,
+            expected=f"one of {', '.join(known)}",
+            found=name,
+            next_step="choose another name",
+        )
+
+
+def _not_built(
+    settings: TrainingSettings, downloaded: str | None, error: Exception
+) -> DependencyError | UsageError:
+    found = f"{type(error).__name__}: {error}"[:300]
+    if downloaded is not None and not isinstance(error, KeyError | ValueError):
+        return DependencyError(
+            f"--encoder-weights {downloaded}",
+            expected=f"the weights of {settings.encoder} that segmentation-models-pytorch downloads",
+            found=found,
+            next_step="check the network, or give the weights as FILE.safetensors, or none",
+        )
+    return UsageError(
+        f"--architecture {settings.architecture} --encoder {settings.encoder}",
+        expected="an architecture and an encoder that fit each other",
+        found=found,
+        next_step="choose another encoder or other weights",
+    )

@@ -1,0 +1,124 @@
+"""The settings of one training, and the schedule that follows from them; pure.
+
+Defaults are the settings of Thambawita et al., PLOS ONE 2022: UNet++ with se_resnext50_32x4d at 128 x 128,
+Adam with a learning rate of 1e-4, a tenth of it after epoch 50, 150 epochs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from sharekit.errors import UsageError
+
+STRIDE = 32
+"""Pixels: encoders halve their input five times."""
+MAX_SIZE = 1024  # pixels
+MAX_SEED = 2**32 - 1
+DECAY = 0.1
+"""What the learning rate is multiplied with, once."""
+NO_WEIGHTS = "none"
+IMAGENET = "imagenet"
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """What happens after which update of the weights."""
+
+    updates: int
+    decay_after: int
+    """Updates at the full learning rate; the rest have `DECAY` of it."""
+    validate_every: int
+    """Updates between validations; there is always one after the last update."""
+
+    def validates_after(self, update: int) -> bool:
+        return update % self.validate_every == 0 or update == self.updates
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """Every setting that changes the trained weights. Law: `from_json(to_json(x)) == x`.
+
+    Raises:
+        UsageError: on construction, naming the option that makes no sense.
+    """
+
+    architecture: str = "unetplusplus"
+    """As in `segmentation_models_pytorch.create_model`."""
+    encoder: str = "se_resnext50_32x4d"
+    encoder_weights: str = NO_WEIGHTS
+    """`none`, `imagenet`, or the path of a safetensors file."""
+    size: int = 128  # pixels, of both sides
+    epochs: int = 150
+    updates: int | None = None
+    """Of the weights, instead of epochs."""
+    decay_at: int | None = None
+    """Epoch after which the learning rate falls; None: 50, or a third of `updates` where they are given."""
+    batch_size: int = 8
+    learning_rate: float = 1e-4
+    seed: int = 0
+    augment: bool = True
+    validations: int = 20
+    """At most so many over the training, and no more than one an epoch."""
+
+    def __post_init__(self) -> None:
+        sized = STRIDE <= self.size <= MAX_SIZE and self.size % STRIDE == 0
+        _require(sized, "--size", f"a multiple of {STRIDE}, at most {MAX_SIZE}", self.size)
+        for name in ("epochs", "updates", "decay_at", "batch_size", "validations"):
+            value = getattr(self, name)
+            _require(value is None or value >= 1, f"--{name.replace('_', '-')}", "at least 1", value)
+        rate = math.isfinite(self.learning_rate) and self.learning_rate > 0
+        _require(rate, "--learning-rate", "a positive number", self.learning_rate)
+        _require(0 <= self.seed <= MAX_SEED, "--seed", f"0 to {MAX_SEED}", self.seed)
+
+    def to_json(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    @staticmethod
+    def from_json(value: Mapping[str, Any]) -> TrainingSettings:
+        return TrainingSettings(**value)
+
+    def schedule(self, images: int) -> Schedule:
+        """The schedule for so many images; an epoch is as many updates as show every image once."""
+
+        def updates_of(epochs: int) -> int:
+            return math.ceil(epochs * images / self.batch_size)
+
+        updates = updates_of(self.epochs) if self.updates is None else self.updates
+        if self.decay_at is not None or self.updates is None:
+            decay_after = updates_of(_PAPER_DECAY_AT if self.decay_at is None else self.decay_at)
+        else:
+            decay_after = math.ceil(updates * _PAPER_DECAY_AT / _PAPER_EPOCHS)
+        validate_every = max(math.ceil(updates / self.validations), updates_of(1))
+        return Schedule(updates, decay_after, validate_every)
+
+
+_PAPER_EPOCHS = TrainingSettings.epochs
+_PAPER_DECAY_AT = 50
+
+
+def _require(holds: bool, option: str, expected: str, found: object) -> None:
+    if not holds:
+        raise UsageError(option, expected=expected, found=str(found), next_step="choose another value")
+
+
+def batch_indices(images: int, batch_size: int, seed: int, update: int) -> list[int]:
+    """Which images the batch of an update (from 0) holds: a function of these numbers alone.
+
+    Batches are cut from an endless row of permutations, so that every batch is full and no image comes an
+    `n + 1`-th time before all others have come `n` times.
+    """
+    positions = range(update * batch_size, (update + 1) * batch_size)
+    epochs = range(positions[0] // images, positions[-1] // images + 1)
+    orders = {epoch: np.random.default_rng((seed, epoch)).permutation(images) for epoch in epochs}
+    return [int(orders[position // images][position % images]) for position in positions]
+
+
+def update_seed(seed: int, update: int) -> int:
+    """The seed of everything that is random in an update: augmentation and dropout."""
+    return int(np.random.SeedSequence((seed, update)).generate_state(1, np.uint64)[0] >> np.uint64(1))

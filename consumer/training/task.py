@@ -1,0 +1,73 @@
+"""What a training is about: settings, contract, encoder weights, and the data in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from consumer.reader import read_folder
+from consumer.training.data import Pairs, choose_class, read_pairs, refuse_leak
+from consumer.training.network import IMAGE_CHANNELS, EncoderWeights, input_statistics, read_weights
+from consumer.training.settings import Schedule, TrainingSettings
+from sharekit.progress import ProgressCallback, ignore
+from sharekit.segmenter import SegmenterContract
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is to be trained: the data in memory and what the network will see of them."""
+
+    settings: TrainingSettings
+    contract: SegmenterContract
+    weights: EncoderWeights
+    training: Pairs
+    validation: Pairs
+
+    @property
+    def schedule(self) -> Schedule:
+        return self.settings.schedule(len(self.training))
+
+    @property
+    def fingerprint(self) -> dict[str, Any]:
+        """Everything that the trained weights depend on, but the machine: plain values."""
+        return {
+            **self.settings.to_json(),
+            "encoder_weights": self.weights.sha256 or self.weights.source,
+            "contract": self.contract.to_json(),
+            "training data": self.training.digest,
+            "validation data": self.validation.digest,
+        }
+
+
+def read_task(
+    datasets: Sequence[Path],
+    validation: Path,
+    settings: TrainingSettings,
+    *,
+    class_name: str | None = None,
+    on_progress: ProgressCallback = ignore,
+) -> Task:
+    """Read the data sets, joined, and the validation images.
+
+    Raises:
+        InputError: a file is broken or missing, or a validation image is trained on.
+        UsageError: several classes and no `class_name`.
+        DependencyError: an optional package is not installed.
+    """
+    mean, std = input_statistics(settings)
+    weights = read_weights(settings.encoder_weights)
+    folders, held_out = [read_folder(root) for root in datasets], read_folder(validation)
+    chosen = choose_class([*folders, held_out], class_name)
+    contract = SegmenterContract(
+        image_channels=IMAGE_CHANNELS,
+        size=(settings.size, settings.size),
+        mean=mean,
+        std=std,
+        output="logits",
+        classes=(chosen,),
+    )
+    training, unseen = read_pairs([folders, [held_out]], chosen, contract, on_progress=on_progress)
+    refuse_leak(training, unseen)
+    return Task(settings, contract, weights, training, unseen)

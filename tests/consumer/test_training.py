@@ -1,0 +1,359 @@
+"""Training a segmenter: it learns, survives a kill, refuses leaks, and its file is the trained network."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+pytest.importorskip("torch")
+
+from consumer.cli import main
+from consumer.torchvision_operators import define_missing_operators
+from consumer.training import (
+    Task,
+    TrainingResult,
+    TrainingSettings,
+    export,
+    network,
+    read_task,
+    train_segmenter,
+)
+from consumer.training.settings import batch_indices
+from sharekit.errors import DependencyError, InputError, UsageError
+from sharekit.progress import Progress, ProgressCallback, ignore
+from sharekit.segmenter import contract_of
+from tests.consumer.pairs import save
+
+define_missing_operators()
+torch = pytest.importorskip("torch")
+pytest.importorskip("segmentation_models_pytorch")
+
+TINY = TrainingSettings(
+    architecture="unet", encoder="timm-tf_efficientnet_lite0", size=32, batch_size=4, updates=4, validations=2
+)
+TINY_OPTIONS = ("--architecture", "unet", "--encoder", TINY.encoder, "--size", "32", "--batch-size", "4")
+
+
+def lesion(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """A noisy dark picture with one bright reddish disc, and the disc's mask."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:40, :48]
+    row, column = rng.uniform(12, 28, 2)
+    inside = (y - row) ** 2 + (x - column) ** 2 <= rng.uniform(6, 11) ** 2
+    colour = np.where(inside[:, :, None], (210, 120, 90), (70, 60, 60)) + rng.normal(0, 12, (40, 48, 3))
+    return np.clip(colour, 0, 255).astype(np.uint8), np.where(inside, 255, 0).astype(np.uint8)
+
+
+def write(root: Path, seeds: range, classes: tuple[str, ...] = ("",)) -> Path:
+    for seed in seeds:
+        image, mask = lesion(seed)
+        save(root / f"images/{seed:03d}.png", image)
+        for name in classes:
+            save(root / "masks" / name / f"{seed:03d}.png", mask)
+    return root
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folders `train` and `held-out`, of different pictures."""
+    root = tmp_path_factory.mktemp("data")
+    write(root / "train", range(10))
+    write(root / "held-out", range(100, 104))
+    return root
+
+
+def task(data: Path, settings: TrainingSettings = TINY) -> Task:
+    return read_task([data / "train"], data / "held-out", settings)
+
+
+def train(
+    data: Path, out: Path, settings: TrainingSettings = TINY, on_progress: ProgressCallback = ignore
+) -> TrainingResult:
+    return train_segmenter(task(data, settings), out, device="cpu", save_every=0, on_progress=on_progress)
+
+
+def stop_after(update: int, stop: Callable[[], object]) -> ProgressCallback:
+    def on_progress(event: Progress) -> None:
+        if event.done == update:
+            stop()
+
+    return on_progress
+
+
+@pytest.fixture(scope="module")
+def whole(data: Path) -> bytes:
+    """The file of `TINY`, trained without interruption."""
+    out = data / "whole.onnx"
+    train(data, out)
+    return out.read_bytes()
+
+
+def test_it_learns_more_than_the_empty_mask(data: Path, tmp_path: Path) -> None:
+    settings = replace(TINY, updates=20, decay_at=20, learning_rate=3e-3, validations=2)
+    result = train(data, tmp_path / "model.onnx", settings)
+    assert result.best.iou > 0.4  # the empty mask has 0: every picture has a lesion
+    assert result.best.iou >= result.last.iou
+    assert not (tmp_path / "model.onnx.training").exists()
+
+
+def test_equal_settings_give_equal_bytes_and_another_seed_gives_others(
+    data: Path, whole: bytes, tmp_path: Path
+) -> None:
+    again, other = tmp_path / "again.onnx", tmp_path / "other.onnx"
+    train(data, again)
+    train(data, other, replace(TINY, seed=1))
+    assert again.read_bytes() == whole
+    assert other.read_bytes() != whole
+
+
+def test_a_killed_training_goes_on_to_the_same_bytes(data: Path, whole: bytes, tmp_path: Path) -> None:
+    out = tmp_path / "model.onnx"
+    program = (
+        "import pathlib, time; from tests.consumer.test_training import *;"
+        f"train(pathlib.Path({str(data)!r}), pathlib.Path({str(out)!r}), on_progress=lambda event:"
+        " time.sleep(60 if event.done == 3 else 0))"
+    )
+    process = subprocess.Popen([sys.executable, "-c", program], cwd=Path(__file__).parents[2])
+    checkpoint = tmp_path / "model.onnx.training" / "checkpoint.pt"
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None and not checkpoint.exists():
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    assert checkpoint.exists()
+    assert not out.exists()
+    started = []
+    train(data, out, on_progress=lambda event: started.append(event.free))
+    assert started[0] > 0
+    assert out.read_bytes() == whole
+
+
+def test_an_interruption_saves_first(data: Path, whole: bytes, tmp_path: Path) -> None:
+    out = tmp_path / "model.onnx"
+    interrupt = stop_after(2, lambda: os.kill(os.getpid(), signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt):
+        train_segmenter(task(data), out, device="cpu", on_progress=interrupt)
+    done = []
+    train(data, out, on_progress=lambda event: done.append(event.done))
+    assert done == [3, 4]
+    assert out.read_bytes() == whole
+
+
+class CrashError(Exception):
+    """The process is gone."""
+
+
+def crash() -> None:
+    raise CrashError
+
+
+@pytest.mark.parametrize("change", ["settings", "training", "validation"])
+def test_a_checkpoint_of_another_training_is_refused(data: Path, tmp_path: Path, change: str) -> None:
+    out = tmp_path / "model.onnx"
+    with pytest.raises(CrashError):
+        train(data, out, on_progress=stop_after(2, crash))
+    settings = replace(TINY, learning_rate=1e-3) if change == "settings" else TINY
+    other = tmp_path / "data"
+    write(other / "train", range(20, 30) if change == "training" else range(10))
+    write(other / "held-out", range(200, 204) if change == "validation" else range(100, 104))
+    named = {"settings": "learning_rate", "training": "training data", "validation": "validation data"}
+    with pytest.raises(InputError, match=named[change]):
+        train(other, out, settings)
+
+
+def test_a_damaged_checkpoint_is_refused(data: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "model.onnx.training"
+    folder.mkdir()
+    (folder / "checkpoint.pt").write_bytes(b"not a checkpoint")
+    with pytest.raises(InputError, match="checkpoint"):
+        train(data, tmp_path / "model.onnx")
+
+
+def test_a_validation_image_that_is_trained_on_is_refused(data: Path, tmp_path: Path) -> None:
+    leaked = write(tmp_path / "leaked", range(104, 106))
+    image, mask = lesion(3)
+    save(leaked / "images/another-name.png", image)
+    save(leaked / "masks/another-name.png", 255 - mask)
+    with pytest.raises(InputError, match=r"another-name.png.*003.png"):
+        read_task([data / "train"], leaked, TINY)
+
+
+def test_a_broken_image_is_named(data: Path, tmp_path: Path) -> None:
+    broken = write(tmp_path / "broken", range(2))
+    (broken / "images/001.png").write_bytes(b"\x89PNG but no more")
+    with pytest.raises(InputError, match=r"001\.png"):
+        read_task([broken], data / "held-out", TINY)
+
+
+def test_a_folder_without_pairs_is_refused(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty/images").mkdir(parents=True)
+    with pytest.raises(InputError, match="no pairs"):
+        read_task([tmp_path / "empty"], data / "held-out", TINY)
+
+
+def test_several_classes_need_a_choice(data: Path, tmp_path: Path) -> None:
+    several = write(tmp_path / "several", range(2), ("polyp", "instrument"))
+    with pytest.raises(UsageError, match="instrument, polyp"):
+        read_task([several], data / "held-out", TINY)
+    chosen = read_task([several], data / "held-out", TINY, class_name="polyp")
+    assert chosen.contract.classes == ("polyp",)
+    with pytest.raises(InputError, match="a mask of the class vessel"):
+        read_task([several], data / "held-out", TINY, class_name="vessel")
+
+
+def test_several_folders_are_joined(data: Path, tmp_path: Path) -> None:
+    more = write(tmp_path / "more", range(50, 53))
+    assert len(read_task([data / "train", more], data / "held-out", TINY).training) == 13
+
+
+def test_a_loss_that_is_no_number_is_an_error(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="smaller --learning-rate"):
+        train(data, tmp_path / "model.onnx", replace(TINY, learning_rate=1e30))
+
+
+def test_the_file_is_the_trained_network_and_nothing_else(data: Path, whole: bytes) -> None:
+    model = onnx.load_from_string(whole)
+    assert contract_of(model, "model") == task(data).contract
+    assert [(value.name, value.type.tensor_type.shape.dim[0].dim_param) for value in model.graph.input] == [
+        ("image", "batch")
+    ]
+    assert [value.name for value in model.graph.output] == ["mask"]
+    assert not any(node.name or node.doc_string for node in model.graph.node)
+    assert {entry.version for entry in model.opset_import} == {export.OPSET}
+    for trace in (str(Path.cwd()), str(data), "site-packages", "encoder", "torch"):
+        assert trace.encode() not in whole
+
+
+@pytest.mark.parametrize(
+    ("architecture", "encoder"), [("unetplusplus", "resnet18"), ("linknet", TINY.encoder)]
+)
+def test_an_export_equals_torch_with_plain_operators(architecture: str, encoder: str, data: Path) -> None:
+    settings = replace(TINY, architecture=architecture, encoder=encoder)
+    torch.manual_seed(0)
+    built = network.build_network(settings, network.EncoderWeights("none"))
+    found = task(data)
+    exported = export.export_onnx(built, found.contract)
+    assert export.measure_parity(exported, built, found.contract, found.validation.images) < export.TOLERANCE
+    assert not set(export.operators(exported)) & export.NOT_PLAIN
+
+
+def test_an_export_that_differs_is_refused(data: Path, whole: bytes) -> None:
+    found = task(data)
+    torch.manual_seed(7)
+    other = network.build_network(TINY, network.EncoderWeights("none"))
+    with pytest.raises(Exception, match="a difference of"):
+        export.measure_parity(whole, other, found.contract, found.validation.images)
+
+
+def test_encoder_weights_must_fit_tensor_by_tensor() -> None:
+    encoder = network.build_network(TINY, network.EncoderWeights("none")).encoder
+    state = {
+        name: value.numpy() + 1 for name, value in encoder.state_dict().items() if value.is_floating_point()
+    }
+    network.load_encoder(encoder, {**state, "classifier.weight": np.ones((9, 9), np.float32)}, "file")
+    for name, value in encoder.state_dict().items():
+        if value.is_floating_point():
+            assert np.array_equal(value.numpy(), state[name])
+    name = "conv_stem.weight"
+    with pytest.raises(InputError, match=f"{name}.*no such tensor"):
+        network.load_encoder(encoder, {key: state[key] for key in state if key != name}, "file")
+    with pytest.raises(InputError, match=f"{name}.*shape"):
+        network.load_encoder(encoder, {**state, name: state[name][:1]}, "file")
+
+
+def test_published_weights_that_cannot_be_had_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    settings = replace(TINY, encoder="se_resnext50_32x4d", encoder_weights="imagenet")
+    with pytest.raises(DependencyError, match="imagenet") as caught:
+        network.build_network(settings, network.read_weights("imagenet"))
+    assert caught.value.exit_code == 6
+
+
+def test_a_missing_package_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "segmentation_models_pytorch", None)
+    with pytest.raises(DependencyError, match=r"sharekit\[train\]"):
+        network.build_network(TINY, network.EncoderWeights("none"))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"architecture": "nothing"}, {"encoder": "nothing"}, {"encoder": "tu-nothing"}],
+    ids=lambda change: next(iter(change.values())),
+)
+def test_an_unknown_network_is_a_usage_error(change: dict[str, str]) -> None:
+    with pytest.raises(UsageError):
+        network.build_network(replace(TINY, **change), network.EncoderWeights("none"))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({"size": 40}, {"size": 0}, {"updates": 0}, {"epochs": 0}, {"batch_size": 0}, {"seed": -1}),
+        *({"learning_rate": 0.0}, {"learning_rate": float("nan")}, {"decay_at": 0}, {"validations": 0}),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(change: dict[str, float]) -> None:
+    with pytest.raises(UsageError):
+        replace(TINY, **change)
+
+
+def test_settings_survive_json() -> None:
+    assert TrainingSettings.from_json(json.loads(json.dumps(TINY.to_json()))) == TINY
+
+
+def test_the_schedule_is_the_papers() -> None:
+    schedule = TrainingSettings(batch_size=8).schedule(80)
+    assert (schedule.updates, schedule.decay_after, schedule.validate_every) == (1500, 500, 75)
+    by_updates = TrainingSettings(updates=300).schedule(5)
+    assert (by_updates.updates, by_updates.decay_after, by_updates.validate_every) == (300, 100, 15)
+
+
+@given(st.integers(1, 30), st.integers(1, 12), st.integers(0, 9))
+def test_every_image_comes_equally_often(images: int, batch_size: int, seed: int) -> None:
+    drawn = [index for update in range(images) for index in batch_indices(images, batch_size, seed, update)]
+    assert sorted(drawn) == sorted(list(range(images)) * batch_size)
+
+
+@given(st.integers(1, 20), st.integers(1, 200), st.integers(1, 500), st.integers(1, 40))
+def test_there_are_no_more_validations_than_asked_and_one_at_the_end(
+    batch_size: int, images: int, updates: int, validations: int
+) -> None:
+    settings = TrainingSettings(batch_size=batch_size, updates=updates, validations=validations)
+    schedule = settings.schedule(images)
+    at = [update for update in range(1, updates + 1) if schedule.validates_after(update)]
+    assert at[-1] == updates
+    assert len(at) <= validations
+
+
+def test_the_command_prints_the_result_as_json(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    out = tmp_path / "new" / "model.onnx"
+    arguments = ["train", str(data / "train"), "--validation", str(data / "held-out"), "--out", str(out)]
+    assert main([*arguments, *TINY_OPTIONS, "--updates", "2", "--threads", "1", "--format", "json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert (result["out"], result["images"], result["updates"]) == (str(out), 10, 2)
+    assert (result["architecture"], result["encoder"]) == ("unet", TINY.encoder)
+    assert result["encoder_weights"] == {"source": "none", "sha256": None}
+    for when in ("best", "last"):
+        assert result[when]["update"] <= 2
+        assert set(result[when]["metrics"]) == {
+            *("dice_loss", "iou", "f_score", "accuracy", "recall", "precision")
+        }
+        assert result[when]["metrics"]["iou"]["count"] == 4
+    assert main([*arguments, *TINY_OPTIONS]) == InputError.exit_code  # never over something
