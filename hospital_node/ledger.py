@@ -1,4 +1,4 @@
-"""Which image is in which state, and why: the node's private SQLite ledger.
+"""Which image is in which state, and why, and which evaluations were spent: the node's private SQLite ledger.
 
 One process writes (the holder of `Node.training_lock`), any number read. File names live here and nowhere
 else.
@@ -19,9 +19,11 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from sharekit.errors import InputError, NodeStateError
+from sharekit.errors import InputError, NodeStateError, PolicyError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+OLDER_VERSIONS = frozenset({1})
+"""Brought up to date when they are opened for writing."""
 BUSY_TIMEOUT = 30.0  # seconds to wait for another process's write
 PAGE = 500  # records held in memory at once by `Ledger.iterate`
 
@@ -33,6 +35,8 @@ class ImageState(StrEnum):
     """Intake did not take it."""
     INGESTED = "ingested"
     """Pixels are in the node; nothing is trained yet."""
+    HELD_OUT = "held-out"
+    """Segmenters are evaluated on it; nothing is ever trained on it."""
     TRAINING = "training"
     TRAINED = "trained"
     FAILED = "failed"
@@ -51,6 +55,8 @@ _S = ImageState
 TRANSITIONS: Mapping[ImageState, frozenset[ImageState]] = {
     # A corrected file comes in as a new record; see `Ledger.add`.
     _S.REFUSED: frozenset(),
+    # For good: what was trained on once says nothing about new images, and the other way round.
+    _S.HELD_OUT: frozenset(),
     _S.INGESTED: frozenset({_S.TRAINING, _S.FAILED, _S.QUARANTINED}),
     # Back to ingested: the driver was stopped and the image waits in the queue again.
     _S.TRAINING: frozenset({_S.INGESTED, _S.TRAINED, _S.FAILED, _S.QUARANTINED}),
@@ -110,7 +116,7 @@ _COLUMNS = (
     " mask_classes, updated, data_dir, content_key"
 )
 
-_SCHEMA = f"""
+_IMAGES = f"""
 CREATE TABLE images (
     sequence INTEGER PRIMARY KEY,
     id TEXT NOT NULL UNIQUE,
@@ -130,6 +136,28 @@ CREATE TABLE images (
 ) STRICT;
 CREATE INDEX images_by_state ON images (state, sequence);
 CREATE INDEX images_by_source ON images (source_image);
+"""
+
+_EVALUATIONS = """
+CREATE TABLE evaluations (
+    sequence INTEGER PRIMARY KEY,
+    time TEXT NOT NULL,
+    submission TEXT NOT NULL,
+    submitter TEXT NOT NULL,
+    report TEXT
+) STRICT;
+CREATE INDEX evaluations_by_submitter ON evaluations (submitter);
+CREATE UNIQUE INDEX evaluations_by_submission ON evaluations (submission) WHERE report IS NOT NULL;
+CREATE TRIGGER evaluations_spent BEFORE DELETE ON evaluations
+    BEGIN SELECT RAISE(ABORT, 'a spent evaluation stays spent'); END;
+CREATE TRIGGER evaluations_reported BEFORE UPDATE ON evaluations
+    WHEN OLD.report IS NOT NULL OR NEW.submission <> OLD.submission OR NEW.submitter <> OLD.submitter
+    BEGIN SELECT RAISE(ABORT, 'a spent evaluation stays spent'); END;
+"""
+
+_SCHEMA = f"""
+{_IMAGES}
+{_EVALUATIONS}
 CREATE TABLE events (
     sequence INTEGER PRIMARY KEY,
     time TEXT NOT NULL,
@@ -148,9 +176,21 @@ INSERT INTO counters VALUES ('release', 0);
 PRAGMA user_version = {SCHEMA_VERSION};
 """
 
+_UPGRADE = f"""
+DROP INDEX images_by_state;
+DROP INDEX images_by_source;
+ALTER TABLE images RENAME TO images_before;
+{_IMAGES}
+INSERT INTO images SELECT * FROM images_before;
+DROP TABLE images_before;
+{_EVALUATIONS}
+PRAGMA user_version = {SCHEMA_VERSION};
+"""
+"""From version 1, which had no hold-out: the states are a constraint of the table."""
+
 
 class Ledger:
-    """The images, the append-only log of their changes, and the release counter.
+    """The images, the append-only log of their changes, spent evaluations, and the release counter.
 
     Every write is one transaction that survives a power cut (write-ahead log, `synchronous=FULL`).
 
@@ -169,17 +209,10 @@ class Ledger:
                 timeout=BUSY_TIMEOUT,
                 isolation_level=None,
             )
-            version = self._one("PRAGMA user_version")[0]
-            if version != SCHEMA_VERSION:
-                self.close()
-                raise NodeStateError(
-                    path,
-                    expected=f"a ledger of schema version {SCHEMA_VERSION}",
-                    found=f"version {version}",
-                    next_step="use the release of hospital-node that wrote it, or ingest into a new node",
-                )
+            self._check_version()
             if not read_only:
                 self._database.execute("PRAGMA synchronous = FULL")
+                self._upgrade()
 
     @staticmethod
     def create(path: Path) -> None:
@@ -269,6 +302,17 @@ class Ledger:
                 return
             last = rows[-1][-1]
 
+    def evaluation_report(self, submission: str) -> str | None:
+        """The report, as JSON, that an evaluation of this submission (its digest) ended with, if any did."""
+        row = self._one(
+            "SELECT report FROM evaluations WHERE submission = ? AND report IS NOT NULL", submission
+        )
+        return None if row is None else row[0]
+
+    def evaluations(self, submitter: str | None = None) -> int:
+        """How many evaluations were spent, those without a report included: of one submitter, or of all."""
+        return self._one("SELECT count(*) FROM evaluations WHERE ?1 IS NULL OR submitter = ?1", submitter)[0]
+
     # -- writing
 
     def add(self, record: ImageRecord) -> None:
@@ -345,7 +389,62 @@ class Ledger:
             database.execute("UPDATE counters SET value = value + 1 WHERE name = 'release'")
             return self._one("SELECT value FROM counters WHERE name = 'release'")[0]
 
+    def spend_evaluation(self, submission: str, submitter: str, *, budget: int, hold_out_budget: int) -> int:
+        """Spend one evaluation, before its result is known; the number by which `keep_report` ends it.
+
+        Args:
+            submission: its digest.
+            submitter: fingerprint of the submitter's key.
+            budget: of this submitter, over all time.
+            hold_out_budget: of all submitters together.
+
+        Raises:
+            PolicyError: one of the two is spent; nothing was written.
+        """
+        with self._transaction() as database:
+            for limit, spent, whose in (
+                (budget, self.evaluations(submitter), "this submitter"),
+                (hold_out_budget, self.evaluations(), "all submitters together"),
+            ):
+                if spent >= limit:
+                    raise PolicyError(
+                        "evaluation",
+                        expected=f"fewer than {limit} evaluations of {whose}",
+                        found=f"{spent} spent",
+                        next_step="ask the hospital: every further answer tells more of its masks",
+                    )
+            cursor = database.execute(
+                "INSERT INTO evaluations (time, submission, submitter) VALUES (?, ?, ?)",
+                (_now(), submission, submitter),
+            )
+            return int(cursor.lastrowid or 0)
+
+    def keep_report(self, number: int, report: str) -> None:
+        """Store the report, as JSON, of a spent evaluation; once."""
+        with self._transaction() as database:
+            database.execute("UPDATE evaluations SET report = ? WHERE sequence = ?", (report, number))
+
     # -- inside
+
+    def _check_version(self) -> None:
+        version = self._one("PRAGMA user_version")[0]
+        if version not in {SCHEMA_VERSION, *OLDER_VERSIONS}:
+            self.close()
+            raise NodeStateError(
+                self.path,
+                expected=f"a ledger of schema version {SCHEMA_VERSION}",
+                found=f"version {version}",
+                next_step="use the release of hospital-node that wrote it, or ingest into a new node",
+            )
+
+    def _upgrade(self) -> None:
+        if self._one("PRAGMA user_version")[0] == SCHEMA_VERSION:
+            return
+        with self._transaction() as database:
+            # Another process may have been quicker.
+            if self._one("PRAGMA user_version")[0] != SCHEMA_VERSION:
+                for statement in _statements(_UPGRADE):
+                    database.execute(statement)
 
     def _refusals_of(self, record: ImageRecord) -> list[str]:
         """Identifiers of refused records that stand for the same source files as `record`."""
@@ -401,6 +500,16 @@ class Ledger:
                 found=f"{type(error).__name__}: {error}",
                 next_step="check free disk space and permissions; run the same command again",
             ) from error
+
+
+def _statements(script: str) -> Iterator[str]:
+    """The statements of a script one by one: `executescript` would end the transaction."""
+    statement = ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
 
 
 def _now() -> str:

@@ -29,6 +29,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--hospital", metavar="NAME", help="name that bundles will carry; fixed when the node is made"
     )
+    parser.add_argument(
+        "--hold-out",
+        action="store_true",
+        help="keep these images for the evaluation of segmenters; nothing is ever trained on them",
+    )
 
 
 def run(args: argparse.Namespace, output: Output) -> int:
@@ -45,13 +50,14 @@ def run(args: argparse.Namespace, output: Output) -> int:
     list_files(args.data)
     node = Node.create_or_open(args.node, args.hospital)
     with reporter("ingest", unit="images") as on_progress:
-        report = ingest(args.data, node, on_progress)
+        report = ingest(args.data, node, on_progress, hold_out=args.hold_out)
+    verb, following = ("held out", "evaluate SUBMISSION") if args.hold_out else ("ingested", "train")
     output.result(
-        {"node": str(args.node), "hospital": node.hospital, **report.to_json()},
-        f"{report.ingested} ingested, {report.known} known already, {len(report.refused)} refused",
+        {"node": str(args.node), "hospital": node.hospital, "hold_out": args.hold_out, **report.to_json()},
+        f"{report.ingested} {verb}, {report.known} known already, {len(report.refused)} refused",
         *([_table(report.refused)] if report.refused else []),
         *(escape(f"skipped: {path}") for path in report.skipped),
-        *([f"next: hospital-node train --node {escape(str(args.node))}"] if report.usable else []),
+        *([f"next: hospital-node {following} --node {escape(str(args.node))}"] if report.usable else []),
     )
     if not report.usable:
         raise InputError(

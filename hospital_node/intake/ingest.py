@@ -12,6 +12,7 @@ from typing import Any
 
 from hospital_node.intake.decode import LIMITS, Limits, check_same_size, decode_image, decode_mask
 from hospital_node.intake.pairing import Mismatch, SourcePair, list_files, pair
+from hospital_node.intake.separation import OtherSide
 from hospital_node.ledger import ImageRecord, ImageState
 from hospital_node.node import Node, Pair
 from sharekit import files
@@ -67,12 +68,19 @@ class IntakeReport:
 
 
 def ingest(
-    data: Path, node: Node, on_progress: ProgressCallback = ignore, *, limits: Limits = LIMITS
+    data: Path,
+    node: Node,
+    on_progress: ProgressCallback = ignore,
+    *,
+    limits: Limits = LIMITS,
+    hold_out: bool = False,
 ) -> IntakeReport:
     """Take every usable pair of `data` into `node`; what is not usable is refused with its reason.
 
     Pairs that the node has already are known by a keyed commitment to their bytes, so that the same call goes
-    on after a kill and takes only what is new.
+    on after a kill and takes only what is new. With `hold_out` the pairs are for evaluation alone; an image
+    that nearly equals one on the other side is refused, and so is every new one once the hold-out has been
+    evaluated on: the difference of two reports would tell about the images that were added.
 
     Raises:
         InputError: `data` has no `images` and `masks` folders.
@@ -83,7 +91,7 @@ def ingest(
     total = len(pairing.pairs)
     with node.training_lock():
         node.remove_orphans()
-        intake = _Intake(data, node, limits)
+        intake = _Intake(data, node, limits, hold_out)
         for mismatch in pairing.mismatches:
             intake.refuse_file(mismatch)
         for number, source in enumerate(pairing.pairs):
@@ -96,10 +104,12 @@ def ingest(
 class _Intake:
     """One run over one folder: what it has counted so far."""
 
-    def __init__(self, data: Path, node: Node, limits: Limits) -> None:
+    def __init__(self, data: Path, node: Node, limits: Limits, hold_out: bool) -> None:
         self.data = data
         self.node = node
         self.limits = limits
+        self.hold_out = hold_out
+        self.other_side = OtherSide(node, hold_out=hold_out)
         self.ingested = 0
         self.known = 0
         self.refusals: list[Refusal] = []
@@ -111,10 +121,14 @@ class _Intake:
             content_key = self._commit(
                 "pair", _digest(image), *(f"{name}:{_digest(mask)}" for name, mask in masks.items())
             )
-            if self.node.ledger.known(content_key):
+            known = self.node.ledger.find(content_key)
+            if known is not None:
+                self.other_side.check_known(known, source.image)
                 self.known += 1
                 return
+            self._check_open(source.image)
             decoded = self._decode(source, image, masks)
+            self.other_side.check_unlike(decoded.image, source.image)
         except InputError as error:
             self._refuse(source.image, tuple(source.masks.values()), error)
         else:
@@ -136,6 +150,15 @@ class _Intake:
             raise InputError(
                 path, expected=error.expected, found=error.found, next_step=error.next_step
             ) from None
+
+    def _check_open(self, path: str) -> None:
+        if self.hold_out and self.node.ledger.evaluations():
+            raise InputError(
+                path,
+                expected="a hold-out that nothing has been evaluated on yet",
+                found=f"{self.node.ledger.evaluations()} evaluations",
+                next_step="make a new node for a larger hold-out",
+            )
 
     def _decode(self, source: SourcePair, image: bytes, masks: Mapping[str, bytes]) -> Pair:
         pixels = decode_image(image, source.image, self.limits)
@@ -162,7 +185,7 @@ class _Intake:
                 image_id,
                 source.image,
                 tuple(source.masks.values()),
-                ImageState.INGESTED,
+                ImageState.HELD_OUT if self.hold_out else ImageState.INGESTED,
                 height=height,
                 width=width,
                 image_channels=channels,

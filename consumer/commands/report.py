@@ -1,0 +1,52 @@
+"""`consumer report`: what a hospital says of a submitted segmenter, verified."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from sharekit.command_line import Output, add_output_options
+
+SUMMARY = "verify a hospital's evaluation report and show what it says"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    verify = actions.add_parser("verify", help="check signature, form, and what it is about")
+    verify.add_argument("report", type=Path, metavar="REPORT", help="the file that the hospital sent")
+    verify.add_argument("--key", type=Path, required=True, metavar="PUB", help="the hospital's public key")
+    verify.add_argument("--submission", type=Path, metavar="SUBMISSION", help="what the report must be about")
+    add_output_options(verify, nested=True)
+
+
+def run(args: argparse.Namespace, output: Output) -> None:
+    from rich.markup import escape
+
+    from sharekit.evaluation_report import check_belongs, read_report
+    from sharekit.keys import PublicKey
+    from sharekit.submission import read_submission
+
+    key = PublicKey.load(args.key)
+    report = read_report(args.report, [key])
+    if args.submission is not None:
+        check_belongs(report, read_submission(args.submission).submission, args.report)
+    about = "the submission" if args.submission else "unknown: give --submission to check"
+    output.result(
+        {
+            "verdict": "authentic",
+            "fingerprint": key.fingerprint,
+            "belongs_to_submission": True if args.submission else None,
+            "model_sha256": report.model_sha256,
+            "submission_sha256": report.submission_sha256,
+            **report.to_statement().to_json()["predicate"],
+        },
+        "[bold]authentic[/bold]",
+        f"hospital     {escape(report.hospital)}, {report.date}",
+        f"about        {about}",
+        f"hold-out     {report.images} real images; means over images with 95 % intervals",
+        *(
+            f"  {escape(name)}: " + ", ".join(f"{metric} {value}" for metric, value in metrics.items())
+            for name, metrics in report.classes.items()
+        ),
+        f"fingerprint  {key.fingerprint}",
+    )

@@ -1,0 +1,86 @@
+"""`hospital-node submitter`: who may have segmenters evaluated on the hold-out, and how often."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sharekit.command_line import Output, add_output_options
+
+if TYPE_CHECKING:
+    from hospital_node.evaluation.policy import EvaluationPolicy
+    from hospital_node.node import Node
+
+SUMMARY = "register who may have segmenters evaluated on the hold-out; show or change budgets and limits"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    add = actions.add_parser("add", help="register a submitter, or change one's name and budget")
+    add.add_argument("--key", type=Path, required=True, metavar="PUB", help="the submitter's public key")
+    add.add_argument("--name", required=True, help="the submitter's name or office")
+    add.add_argument(
+        "--budget", type=int, metavar="N", help="evaluations over all time; otherwise the policy's own"
+    )
+    show = actions.add_parser("list", help="show submitters, what they have spent, budgets and limits")
+    change = actions.add_parser("set", help="change budgets and limits")
+    change.add_argument("settings", nargs="+", metavar="KEY=NUMBER", help="as `list` names them")
+    for action in (add, show, change):
+        action.add_argument("--node", type=Path, required=True, metavar="NODE", help="the node's folder")
+        add_output_options(action, nested=True)
+
+
+def run(args: argparse.Namespace, output: Output) -> None:
+    from hospital_node.evaluation.policy import NAME, load_policy, save_policy
+    from hospital_node.node import Node
+
+    node = Node.open(args.node)
+    path = node.root / NAME
+    policy = load_policy(path)
+    changed = _changed(args, policy)
+    if changed != policy:
+        with node.training_lock():
+            save_policy(path, changed)
+    _tell(node, changed, output)
+
+
+def _changed(args: argparse.Namespace, policy: EvaluationPolicy) -> EvaluationPolicy:
+    from hospital_node.evaluation.policy import Submitter
+    from sharekit.keys import PublicKey
+
+    if args.action == "add":
+        pem = PublicKey.load(args.key).pem().decode()
+        return policy.with_submitter(Submitter(args.name, pem, args.budget))
+    for assignment in args.settings if args.action == "set" else ():
+        policy = policy.with_setting(assignment)
+    return policy
+
+
+def _tell(node: Node, policy: EvaluationPolicy, output: Output) -> None:
+    from rich.markup import escape
+
+    from hospital_node.ledger import ImageState
+
+    held_out, spent = node.ledger.counts()[ImageState.HELD_OUT], node.ledger.evaluations()
+    submitters = [
+        {
+            "name": submitter.name,
+            "fingerprint": submitter.fingerprint,
+            "spent": node.ledger.evaluations(submitter.fingerprint),
+            "budget": policy.budget_of(submitter),
+        }
+        for submitter in policy.submitters
+    ]
+    settings = {name: value for name, value in policy.to_json().items() if name != "submitters"}
+    limits = settings.pop("limits")
+    output.result(
+        {**settings, "limits": limits, "held_out": held_out, "spent": spent, "submitters": submitters},
+        f"{held_out} images held out, {spent} of {policy.hold_out_budget} evaluations spent",
+        *(
+            escape(f"  {one['name']}  {one['fingerprint']}  {one['spent']} of {one['budget']} spent")
+            for one in submitters
+        ),
+        *([] if submitters else ["  no submitter: nothing is evaluated"]),
+        *(f"{name:<17}{value}" for name, value in {**settings, **limits}.items() if name != "schema_version"),
+    )

@@ -1,0 +1,1 @@
+"""Evaluation of strangers' segmenters on the node's hold-out."""

@@ -1,0 +1,151 @@
+"""A process with limits, for what is not trusted: it is killed whole when it is out of time.
+
+It inherits two pipes and the search paths of libraries: no other file or variable, folder or terminal. The
+limits of memory, processor time and files it sets itself, before it reads anything (`restrict`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import selectors
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+CHUNK = 2**20  # bytes at once through a pipe
+_KEPT_VARIABLES = ("LD_LIBRARY_PATH", "PATH", "SYSTEMROOT")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Of one process."""
+
+    memory_mib: int = 8192  # of address space
+    cpu_seconds: int = 3600  # over all its threads
+    wall_seconds: int = 3600
+
+
+class SandboxError(Exception):
+    """The process did not do its part; the text says why, in words that hold nothing of what it was given."""
+
+
+class Sandbox:
+    """A running process; made by `open_sandbox`."""
+
+    def __init__(self, process: subprocess.Popen[bytes], limits: Limits) -> None:
+        self._process = process
+        self._limits = limits
+        self._deadline = time.monotonic() + limits.wall_seconds
+        if process.stdin is None or process.stdout is None:
+            raise ValueError("a process without pipes")
+        self._to, self._from = process.stdin.fileno(), process.stdout.fileno()
+        os.set_blocking(self._to, False)
+        os.set_blocking(self._from, False)
+
+    def send(self, data: bytes) -> None:
+        """Write all of `data`.
+
+        Raises:
+            SandboxError: the process ended, or was out of time.
+        """
+        view = memoryview(data)
+        while view:
+            self._wait(self._to, selectors.EVENT_WRITE)
+            with contextlib.suppress(BlockingIOError):
+                try:
+                    view = view[os.write(self._to, view[:CHUNK]) :]
+                except BrokenPipeError:
+                    raise self._ended() from None
+
+    def receive(self, length: int) -> bytes:
+        """Exactly `length` bytes.
+
+        Raises:
+            SandboxError: the process ended before, or was out of time.
+        """
+        parts, missing = [], length
+        while missing:
+            self._wait(self._from, selectors.EVENT_READ)
+            with contextlib.suppress(BlockingIOError):
+                part = os.read(self._from, min(missing, CHUNK))
+                if not part:
+                    raise self._ended()
+                parts.append(part)
+                missing -= len(part)
+        return b"".join(parts)
+
+    def kill(self) -> None:
+        """End the process and everything that it started."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+    def _wait(self, descriptor: int, event: int) -> None:
+        with selectors.DefaultSelector() as selector:
+            selector.register(descriptor, event)
+            left = self._deadline - time.monotonic()
+            if left <= 0 or not selector.select(left):
+                raise SandboxError(f"not done within {self._limits.wall_seconds} seconds")
+
+    def _ended(self) -> SandboxError:
+        """Why the pipe is closed."""
+        left = max(self._deadline - time.monotonic(), 0)
+        try:
+            code = self._process.wait(left)
+        except subprocess.TimeoutExpired:
+            return SandboxError(f"not done within {self._limits.wall_seconds} seconds")
+        if code in (-signal.SIGXCPU, -signal.SIGKILL):
+            return SandboxError(f"more than {self._limits.cpu_seconds} seconds of processor time, or killed")
+        return SandboxError(f"the process ended by itself (code {code})")
+
+
+@contextlib.contextmanager
+def open_sandbox(program: Sequence[str], limits: Limits, arguments: Sequence[str] = ()) -> Iterator[Sandbox]:
+    """Run a Python program in a process of its own for the length of the block.
+
+    Args:
+        program: what the interpreter runs, such as `-m` and a module; it gives the limits, which are its
+            first two arguments, to `restrict` before it reads anything.
+        limits: of memory and time.
+        arguments: for the program, after the limits; nothing of the hospital.
+    """
+    command = [sys.executable, "-I", "-B", *program, str(limits.memory_mib), str(limits.cpu_seconds)]
+    environment = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
+    # glibc's arena for every thread takes address space, not memory.
+    environment |= {"MALLOC_ARENA_MAX": "2", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    with subprocess.Popen(  # noqa: S603 - this very interpreter, with a program of ours
+        [*command, *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        bufsize=0,
+        cwd="/",
+        env=environment,
+        start_new_session=True,
+    ) as process:
+        sandbox = Sandbox(process, limits)
+        try:
+            yield sandbox
+        finally:
+            sandbox.kill()
+
+
+def restrict(memory_mib: int, cpu_seconds: int) -> None:
+    """Limit this process for good: memory, processor time, no further file or socket, no core dump."""
+    _limit(resource.RLIMIT_AS, memory_mib * 2**20)
+    _limit(resource.RLIMIT_CPU, cpu_seconds)
+    _limit(resource.RLIMIT_FSIZE, 0)
+    _limit(resource.RLIMIT_NOFILE, 0)
+    _limit(resource.RLIMIT_CORE, 0)
+
+
+def _limit(kind: int, value: int) -> None:
+    _, hard = resource.getrlimit(kind)
+    if hard != resource.RLIM_INFINITY:
+        value = min(value, hard)
+    resource.setrlimit(kind, (value, value))

@@ -1,0 +1,38 @@
+"""What the node and the process that runs a stranger's model say to each other, byte by byte.
+
+    node     contract and model: `LENGTHS`, the contract as JSON, the ONNX file
+    process  a verdict on the model: one `Status`; after REFUSED a text of `TEXT_BYTES`, padded with zeros
+    node     one image, float32 `(1, C, h, w)`, little endian          ┐ for every image
+    process  one `Status`; after DONE float32 `(1, K, h, w)`           ┘
+
+The text is written before the process has seen any image; from then on it can say nothing but a `Status` and
+so many floats, which the node never takes for more than predictions.
+"""
+
+from __future__ import annotations
+
+import struct
+from enum import IntEnum
+
+LENGTHS = struct.Struct("<QQ")  # of the contract and of the model, bytes
+TEXT_BYTES = 1000
+SEPARATOR = "\n"
+"""Between what was expected and what was found, in the text of a refusal."""
+
+
+class Status(IntEnum):
+    """How a step went."""
+
+    DONE = 1
+    REFUSED = 2
+    """The policy refuses the model; a text follows."""
+    FAILED = 3
+    """ONNX Runtime could not load or run it."""
+    OUT_OF_MEMORY = 4
+    OTHER_SHAPE = 5
+    """Its output has not the shape or type of the contract."""
+
+
+def encode_text(text: str) -> bytes:
+    """ASCII, cut or padded to `TEXT_BYTES`."""
+    return text.encode("ascii", "replace")[:TEXT_BYTES].ljust(TEXT_BYTES, b"\0")

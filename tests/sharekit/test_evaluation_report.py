@@ -1,0 +1,129 @@
+"""An evaluation report is the hospital's, about one submission, and as coarse as it says."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+from sharekit import dsse, files
+from sharekit.errors import VerificationError
+from sharekit.evaluation_report import EvaluationReport, check_belongs, read_report, sign_report
+from sharekit.intervals import Interval
+from sharekit.keys import generate
+from sharekit.segmentation_metrics import METRICS
+from tests.tiny_segmenter import contract, segmenter, submission_of
+
+HOSPITAL = generate()
+SUBMITTER = generate()
+ASKED = submission_of(SUBMITTER).submission
+REPORT = EvaluationReport(
+    model_sha256=ASKED.model_sha256,
+    submission_sha256=ASKED.sha256,
+    submitter=SUBMITTER.public.fingerprint,
+    hospital="St. Example",
+    date="2026-01-02T03:04:05Z",
+    hold_out="ab" * 32,
+    images=24,
+    decimals=2,
+    classes={"foreground": {metric: Interval(0.71, 0.65, 0.78, 24) for metric in METRICS}},
+)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "report.json"
+    files.write_json(path, sign_report(REPORT, HOSPITAL))
+    return path
+
+
+def with_interval(**changes: float) -> EvaluationReport:
+    interval = dataclasses.replace(REPORT.classes["foreground"]["iou"], **changes)
+    return dataclasses.replace(
+        REPORT, classes={"foreground": {**REPORT.classes["foreground"], "iou": interval}}
+    )
+
+
+def test_a_report_survives_its_statement() -> None:
+    assert EvaluationReport.from_statement(REPORT.to_statement()) == REPORT
+
+
+def test_what_is_signed_is_what_is_read(path: Path) -> None:
+    assert read_report(path, [HOSPITAL.public]) == REPORT
+
+
+def test_a_report_by_another_key_is_refused(path: Path) -> None:
+    with pytest.raises(VerificationError, match="a signature by a pinned key"):
+        read_report(path, [SUBMITTER.public])
+
+
+def test_every_flipped_byte_of_a_report_is_refused(path: Path) -> None:
+    """But for white space and the unused key identifier, around what is signed."""
+    data = path.read_bytes()
+    for position in range(0, len(data), 7):
+        flipped = bytearray(data)
+        flipped[position] ^= 1
+        path.write_bytes(flipped)
+        try:
+            assert read_report(path, [HOSPITAL.public]) == REPORT
+        except VerificationError:
+            continue
+        assert chr(data[position]).isspace()
+
+
+def test_a_better_figure_under_the_old_signature_is_refused(path: Path) -> None:
+    envelope = json.loads(path.read_bytes())
+    payload = base64.b64decode(envelope["payload"]).replace(b"0.71", b"0.91")
+    envelope["payload"] = base64.b64encode(payload).decode()
+    files.write_json(path, envelope)
+    with pytest.raises(VerificationError, match="a signature by a pinned key"):
+        read_report(path, [HOSPITAL.public])
+
+
+def test_another_statement_of_the_same_hospital_is_no_report(tmp_path: Path) -> None:
+    statement = dataclasses.replace(REPORT.to_statement(), predicate_type="urn:sharekit:approval:v1")
+    files.write_json(tmp_path / "r.json", dsse.sign_statement(statement, HOSPITAL))
+    with pytest.raises(VerificationError, match="evaluation allows"):
+        read_report(tmp_path / "r.json", [HOSPITAL.public])
+
+
+def test_a_report_belongs_to_its_submission() -> None:
+    check_belongs(REPORT, ASKED)
+
+
+@pytest.mark.parametrize(
+    ("other", "label"),
+    [
+        (submission_of(SUBMITTER, purpose="another").submission, "submission"),
+        (submission_of(generate()).submission, "submission"),
+        (
+            submission_of(SUBMITTER, segmenter(contract(("x",))), contract(("x",))).submission,
+            "model",
+        ),
+    ],
+    ids=["purpose", "submitter", "model"],
+)
+def test_a_report_replayed_for_another_submission_is_refused(other, label: str) -> None:
+    with pytest.raises(VerificationError, match=f"about the {label}"):
+        check_belongs(REPORT, other)
+
+
+def test_a_report_of_other_classes_than_were_asked_about_is_refused() -> None:
+    other = dataclasses.replace(REPORT, classes={"polyp": REPORT.classes["foreground"]})
+    with pytest.raises(VerificationError, match="about the classes"):
+        check_belongs(other, ASKED)
+
+
+def test_figures_finer_than_the_report_says_are_not_signed() -> None:
+    with pytest.raises(VerificationError, match="figures of 2 decimals"):
+        sign_report(with_interval(mean=0.7123), HOSPITAL)
+    assert with_interval(mean=0.7123).rounded() == REPORT
+
+
+@pytest.mark.parametrize("changes", [{"mean": 1.2}, {"low": -0.1}, {"count": 1}])
+def test_figures_beyond_the_schema_are_not_signed(changes: dict) -> None:
+    with pytest.raises(VerificationError, match="evaluation allows"):
+        sign_report(with_interval(**changes), HOSPITAL)
