@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sharekit import command_line
-from sharekit.commands import demo, inspect, keys, verify
+from sharekit.commands import demo, experiment, inspect, keys, verify
 
 DESCRIPTION = "Keys, verification and inspection of bundles, and a demonstration of both sides."
-COMMANDS = {"keys": keys, "verify": verify, "inspect": inspect, "demo": demo}
+COMMANDS = {"keys": keys, "verify": verify, "inspect": inspect, "demo": demo, "experiment": experiment}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,0 +1,308 @@
+"""`sharekit experiment`: the paper's experiments, from every fold's generators to a page with the answer."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import shlex
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sharekit.command_line import Output, add_output_options, default_of
+from sharekit.errors import PartialFailureError
+from sharekit.experiment.settings import GeneratorSettings, TableSettings
+
+if TYPE_CHECKING:
+    from rich.table import Table as RichTable
+
+    from sharekit.experiment.cells import Machine
+    from sharekit.experiment.document import Table
+    from sharekit.experiment.folds import Split
+    from sharekit.experiment.generators import FoldGenerators
+    from sharekit.experiment.processes import Processes
+    from sharekit.experiment.steps import Step
+
+SUMMARY = "run the paper's experiments: can the synthetic data replace the real, or complement them?"
+GENERATORS = "generators"
+ACTIONS = {
+    GENERATORS: "train, audit and release the generators of every fold: what both tables need",
+    "table1": "real data against FAKE-1, FAKE-2, …, without and with style transfer, fold by fold",
+    "table2": "R real images against the synthetic data of these R, and both together",
+}
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", metavar="EXPERIMENT", required=True)
+    for name, summary in ACTIONS.items():
+        action = actions.add_parser(
+            name, help=summary, description=summary, formatter_class=parser.formatter_class
+        )
+        _add_generator_options(action)
+        if name != GENERATORS:
+            _add_table_options(action)
+        if name == "table1":
+            _add_table1_options(action)
+        if name == "table2":
+            _add_table2_options(action)
+        add_output_options(action, nested=True)
+
+
+def _add_generator_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--data", type=Path, required=True, metavar="DIR", help="folder with images/ and masks/"
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="OUT", help="folder for everything that is made"
+    )
+    parser.add_argument(
+        "--folds", type=Path, metavar="FILE.csv", help="columns name and fold (left out: folds are made)"
+    )
+    parser.add_argument(
+        "--groups",
+        type=Path,
+        metavar="FILE.csv",
+        help="columns name and group (a patient, a sequence): never divided between folds",
+    )
+    _add_number(parser, GeneratorSettings, "--fold-count", "folds to make without --folds")
+    parser.add_argument(
+        "--images-per-fold", type=int, metavar="N", help="of each fold are trained on (left out: all)"
+    )
+    _add_number(parser, GeneratorSettings, "--choice-seed", "of the choice of these images")
+    _add_options_for(parser, "--train-options", "hospital-node train", "--profile quick --iterations 500")
+    parser.add_argument(
+        "--features", type=Path, metavar="FILE", help="feature network of style (left out: looked for)"
+    )
+
+
+def _add_table_options(parser: argparse.ArgumentParser) -> None:
+    _add_number(parser, TableSettings, "--updates", "of every segmenter's weights")
+    _add_numbers(parser, "--seeds", "S", "of segmenters and samples")
+    parser.add_argument(
+        "--held",
+        nargs="+",
+        metavar="FOLD",
+        help="folds that are held out in turn (left out: all for table1, the first for table2)",
+    )
+    parser.add_argument(
+        "--validation-images", type=int, metavar="N", help="of the held-out fold (left out: all)"
+    )
+    parser.add_argument(
+        "--fixed-samples", action="store_true", help="every seed trains on the same samples: less to style"
+    )
+    _add_options_for(parser, "--sample-options", "consumer sample", "--size 128x96")
+    _add_options_for(parser, "--segmenter-options", "consumer train", "--encoder resnet18 --batch-size 4")
+    _add_number(parser, TableSettings, "--threads", "of each command")
+    _add_number(parser, TableSettings, "--workers", "commands side by side")
+    parser.add_argument(
+        "--address",
+        metavar="ADDRESS",
+        help="run the commands on this Ray cluster (`auto` or ip:port; with its token), over a shared folder",
+    )
+    parser.add_argument(
+        "--keep-segmenters", action="store_true", help="keep the trained models; otherwise only their scores"
+    )
+
+
+def _add_table1_options(parser: argparse.ArgumentParser) -> None:
+    _add_numbers(parser, "--samples", "N", "of each generator: the N of FAKE-N")
+    parser.add_argument(
+        "--styles",
+        nargs="*",
+        default=list(default_of(TableSettings, "styles")),
+        metavar="C:S",
+        help="weights of content and style; none for no style transfer",
+    )
+    _add_number(parser, TableSettings, "--style-steps", "for every image")
+    _add_options_for(parser, "--style-options", "consumer style", "--batch-size 4")
+
+
+def _add_table2_options(parser: argparse.ArgumentParser) -> None:
+    _add_numbers(parser, "--real", "R", "real images")
+    _add_number(parser, TableSettings, "--samples-per-image", "synthetic images for each real one")
+
+
+def _add_number(parser: argparse.ArgumentParser, settings: type, option: str, text: str) -> None:
+    default = default_of(settings, option[2:].replace("-", "_"))
+    parser.add_argument(option, type=int, metavar="N", default=default, help=text)
+
+
+def _add_numbers(parser: argparse.ArgumentParser, option: str, metavar: str, text: str) -> None:
+    default = list(default_of(TableSettings, option[2:]))
+    parser.add_argument(option, type=int, nargs="+", metavar=metavar, default=default, help=text)
+
+
+def _add_options_for(parser: argparse.ArgumentParser, option: str, command: str, example: str) -> None:
+    parser.add_argument(
+        option, type=shlex.split, metavar="'OPTIONS'", help=f"for {command}, such as '{example}'"
+    )
+
+
+def run(args: argparse.Namespace, output: Output) -> int:
+    """Exit code 7 when a cell of a table failed."""
+    from sharekit.experiment import plots
+    from sharekit.experiment.processes import Processes, ending_like_an_interrupt
+    from sharekit.experiment.stages import check
+
+    settings = _settings(GeneratorSettings, args)
+    tables = None if args.action == GENERATORS else _settings(TableSettings, args, generators=settings)
+    processes = Processes()
+    with ending_like_an_interrupt():
+        split = _split(settings)
+        if tables is not None:
+            # Before hours of training, not after them.
+            plots.require_matplotlib()
+            check(tables, split, args.action)
+        generators = _make_generators(split, settings, processes)
+        if tables is not None:
+            return _run_table(args, tables, split, generators, output)
+    output.result({"folds": [_described(fold) for fold in generators]}, *_lines(split, generators))
+    return 0
+
+
+def _settings(kind: type, args: argparse.Namespace, **more: Any) -> Any:
+    """Settings from the options of the same names; those that are left out keep their defaults."""
+    given = vars(args)
+    names = [field.name for field in dataclasses.fields(kind) if given.get(field.name) is not None]
+    return kind(**{name: _value(name, given[name]) for name in names}, **more)
+
+
+def _value(name: str, value: Any) -> Any:
+    if not isinstance(value, list):
+        return value
+    # The same arm or seed twice is one cell; the same word twice may well be two options.
+    return tuple(value if name.endswith("_options") else dict.fromkeys(value))
+
+
+def _split(settings: GeneratorSettings) -> Split:
+    from sharekit.experiment.folds import split_data
+    from sharekit.progress import reporter
+
+    with reporter("folds", unit="images") as on_progress:
+        return split_data(
+            settings.data,
+            folds=settings.folds,
+            groups=settings.groups,
+            count=settings.fold_count,
+            seed=settings.choice_seed,
+            on_progress=on_progress,
+        )
+
+
+def _make_generators(
+    split: Split, settings: GeneratorSettings, processes: Processes
+) -> tuple[FoldGenerators, ...]:
+    from rich.console import Console
+
+    from sharekit.experiment.generators import make_generators
+
+    console = Console(stderr=True, highlight=False)
+
+    def announce(label: str, step: Step) -> None:
+        if step.done:
+            return
+        console.rule(f"[bold]fold {label}: {step.name}[/]", align="left")
+        console.print(f"$ {step.command_line}", style="cyan", markup=False, soft_wrap=True)
+
+    return make_generators(split, settings, processes, announce)
+
+
+def _run_table(
+    args: argparse.Namespace,
+    settings: TableSettings,
+    split: Split,
+    generators: Sequence[FoldGenerators],
+    output: Output,
+) -> int:
+    from sharekit.experiment import run as experiment
+    from sharekit.progress import Progress, reporter
+
+    keep = args.keep_segmenters
+    with _machine(args.address, settings) as machine, reporter(args.action, unit="cells") as on_progress:
+        for table in experiment.run_table(
+            args.action, settings, split, generators, machine, keep_segmenters=keep
+        ):
+            done = table.expected - table.waiting
+            on_progress(Progress(done, table.expected, values={"failed": len(table.failures)}))
+    page = settings.generators.out / experiment.PAGE
+    output.result({**table.to_json(), "page": str(page)}, *_table_lines(table, page))
+    return PartialFailureError.exit_code if table.failures else 0
+
+
+@contextlib.contextmanager
+def _machine(address: str | None, settings: TableSettings) -> Iterator[Machine]:
+    """This machine, or a cluster, for the length of the block."""
+    from sharekit.experiment.cells import ThisMachine
+    from sharekit.experiment.processes import Processes, threads_environment
+
+    if address is None:
+        yield ThisMachine(Processes(threads_environment(settings.threads)))
+        return
+    from sharekit.experiment.cluster import joined
+
+    with joined(address, settings.threads) as machine:
+        yield machine
+
+
+def _table_lines(table: Table, page: Path) -> list[Any]:
+    from rich.markup import escape
+
+    from sharekit.experiment.answer import answer
+
+    found = answer(table.name, table.rows)
+    failed = [
+        f"failed: {failure.arm}, fold {failure.held} held out, seed {failure.seed}: {failure.reason}"
+        for failure in table.failures
+    ]
+    lines = [*found.reasons, *failed, f"page: {page}"]
+    return [_rows(table), f"[bold]{escape(found.verdict)}[/bold]", *map(escape, lines)]
+
+
+def _rows(table: Table) -> RichTable:
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    from sharekit.experiment.answer import percent, score
+    from sharekit.experiment.tables import IOU
+
+    shown = RichTable(
+        "R", "trained on", "cells", "IoU", "IoU, last weights", "against real", "paper", box=None
+    )
+    for row in table.rows:
+        cells = (
+            row.images or "",
+            row.arm,
+            row.cells,
+            score(row.best[IOU]),
+            f"{row.last[IOU].mean:.3f}",
+            "" if row.ratio is None else percent(row.ratio),
+            "" if row.paper is None else row.paper,
+        )
+        shown.add_row(*(Text(str(cell)) for cell in cells))
+    return shown
+
+
+def _described(fold: FoldGenerators) -> dict[str, Any]:
+    return {
+        "fold": fold.label,
+        "bundle": str(fold.bundle),
+        "key": str(fold.key),
+        "manifest_sha256": fold.manifest_sha256,
+        "images": len(fold.pictures),
+        "generators": dict(fold.generators),
+        "without_generator": dict(fold.reasons),
+    }
+
+
+def _lines(split: Split, generators: Sequence[FoldGenerators]) -> list[str]:
+    from rich.markup import escape
+
+    lines = []
+    for fold in generators:
+        lines.append(
+            f"fold {fold.label}: {len(split.folds[fold.label])} images, {len(fold.pictures)} trained on, "
+            f"{len(fold.generators)} generators released: {escape(str(fold.bundle))}"
+        )
+        lines += [f"  {escape(name)} {escape(reason)}" for name, reason in fold.reasons.items()]
+    return lines

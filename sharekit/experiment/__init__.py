@@ -1,0 +1,1 @@
+"""The paper's experiments as compositions of the two sides' public commands."""

@@ -1,0 +1,137 @@
+"""A table as it is written: its cells, rows and histograms as JSON and CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sharekit.errors import InputError
+from sharekit.experiment.histograms import Histogram
+from sharekit.experiment.tables import Observation, Row, summarise
+from sharekit.segmentation_metrics import METRICS
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A cell without a result, and why. Law: `from_json(to_json(x)) == x`."""
+
+    arm: str
+    images: int | None
+    held: str
+    seed: int
+    reason: str
+
+    def to_json(self) -> dict[str, Any]:
+        return dict(vars(self))
+
+    @staticmethod
+    def from_json(value: Mapping[str, Any]) -> Failure:
+        return Failure(**value)
+
+
+@dataclass(frozen=True)
+class Table:
+    """Everything that is known of a table so far. Law: `from_json(to_json(x)) == x`."""
+
+    name: str
+    settings: Mapping[str, Any]
+    folds: Mapping[str, Any]
+    """Label of a fold to its numbers of images: all, trained on, with a released generator."""
+    expected: int
+    """Cells that the table will have."""
+    cells: tuple[Observation, ...]
+    failures: tuple[Failure, ...]
+    histograms: tuple[Histogram, ...]
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        return summarise(self.name, self.cells)
+
+    @property
+    def waiting(self) -> int:
+        return self.expected - len(self.cells) - len(self.failures)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "name": self.name,
+            "settings": dict(self.settings),
+            "folds": dict(self.folds),
+            "expected": self.expected,
+            "rows": [row.to_json() for row in self.rows],
+            "cells": [cell.to_json() for cell in self.cells],
+            "failures": [failure.to_json() for failure in self.failures],
+            "histograms": [each.to_json() for each in self.histograms],
+        }
+
+    @staticmethod
+    def from_json(value: Mapping[str, Any]) -> Table:
+        """Read what `to_json` gave; rows follow from the cells.
+
+        Raises:
+            InputError: another form.
+        """
+        try:
+            if value["schema_version"] != SCHEMA_VERSION:
+                raise ValueError(f"schema version {value['schema_version']}")
+            return Table(
+                value["name"],
+                value["settings"],
+                value["folds"],
+                value["expected"],
+                tuple(Observation.from_json(each) for each in value["cells"]),
+                tuple(Failure.from_json(each) for each in value["failures"]),
+                tuple(Histogram.from_json(each) for each in value["histograms"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(
+                "the table of an experiment",
+                expected="what this version of the program writes",
+                found=f"{type(error).__name__}: {error}",
+                next_step="remove the file and run the experiment again: its cells are kept",
+            ) from None
+
+
+def rows_csv(rows: Sequence[Row]) -> str:
+    """A line a row: every metric of the best weights with its interval, the last IoU, the comparison."""
+    intervals = [("best", name) for name in METRICS] + [("last", name) for name in METRICS]
+    compared = ("ratio", "difference", "last_difference")
+
+    def line(row: Row) -> list[object]:
+        scores = [getattr(row, which)[name] for which, name in intervals]
+        values = [*scores, *(getattr(row, name) for name in compared)]
+        bounds = [(one.mean, one.low, one.high) if one else ("", "", "") for one in values]
+        start = [row.arm, row.images or "", row.cells, row.real_images, row.synthetic_images]
+        return [*start, *(number for bound in bounds for number in bound), row.pairs, row.paper or ""]
+
+    names = [f"{which}_{name}" for which, name in intervals] + list(compared)
+    header = ["arm", "R", "cells", "real_images", "synthetic_images"]
+    header += [f"{name}{suffix}" for name in names for suffix in ("", "_low", "_high")]
+    return _csv([*header, "pairs", "paper_iou"], map(line, rows))
+
+
+def cells_csv(cells: Sequence[Observation]) -> str:
+    """A line a cell, so that anybody can compute other intervals."""
+    start = ("arm", "images", "held", "seed", "real_images", "synthetic_images", "key")
+    header = [*start, *(f"{which}_{name}" for which in ("best", "last") for name in METRICS)]
+    lines = (
+        [
+            *("" if getattr(cell, name) is None else getattr(cell, name) for name in start),
+            *(scores[name] for scores in (cell.best, cell.last) for name in METRICS),
+        ]
+        for cell in cells
+    )
+    return _csv(header, lines)
+
+
+def _csv(header: Sequence[str], lines: Iterable[Sequence[object]]) -> str:
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows([round(item, 6) if isinstance(item, float) else item for item in line] for line in lines)
+    return buffer.getvalue()

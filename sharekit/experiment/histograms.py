@@ -1,0 +1,85 @@
+"""True-pixel histograms of the masks that were trained on, real against synthetic (the paper's Figure 10)."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from sharekit import files
+from sharekit.errors import InputError
+from sharekit.experiment.cells import Store
+from sharekit.experiment.pictures import MASKS, MAX_FILE_BYTES
+from sharekit.experiment.stages import Cell
+from sharekit.experiment.tasks import RealImages, Task
+from sharekit.mask_statistics import coverage, coverage_histogram
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """Masks by the share of true pixels, in 5 % bins. Law: `from_json(to_json(x)) == x`."""
+
+    images: int | None
+    """R, as in an arm."""
+    real: tuple[int, ...]
+    synthetic: tuple[int, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    @staticmethod
+    def from_json(value: Mapping[str, Any]) -> Histogram:
+        return Histogram(value["images"], tuple(value["real"]), tuple(value["synthetic"]))
+
+
+def histograms(cells: Sequence[Cell], store: Store) -> tuple[Histogram, ...]:
+    """For every R the masks of all data sets, each counted once, that finished cells were trained on."""
+    folders: dict[int | None, tuple[dict[str, Path], dict[str, Path]]] = {}
+    for cell in cells:
+        real, synthetic = folders.setdefault(cell.arm.images, ({}, {}))
+        for each in _training_sets(cell.task):
+            if isinstance(each, RealImages):
+                real[each.digest] = store.path(each)
+            else:
+                # Style leaves masks as they are.
+                source = next((one for one in each.inputs if isinstance(one, Task)), each)
+                synthetic[source.key] = store.path(source)
+    return tuple(
+        Histogram(images, _counted(real.values()), _counted(synthetic.values()))
+        for images, (real, synthetic) in folders.items()
+        if real and synthetic
+    )
+
+
+def _training_sets(task: Task) -> list[Task | RealImages]:
+    until = task.arguments.index("--validation")
+    return [each for each in task.arguments[:until] if isinstance(each, Task | RealImages)]
+
+
+def _counted(folders: Any) -> tuple[int, ...]:
+    values = [value for folder in folders for value in _coverages(folder)]
+    return tuple(coverage_histogram(values).tolist())
+
+
+@cache
+def _coverages(folder: Path) -> tuple[float, ...]:
+    """Of every mask of a data-set folder; its path holds its content's digest, so that it is read once."""
+    return tuple(_coverage(path) for path in sorted((folder / MASKS).rglob("*")) if path.is_file())
+
+
+def _coverage(path: Path) -> float:
+    data = files.read_bytes(path, max_bytes=MAX_FILE_BYTES)
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            return coverage(np.asarray(image.convert("L")))
+    except OSError as error:
+        raise InputError(
+            path, expected="a mask", found=type(error).__name__, next_step="replace the file"
+        ) from None

@@ -1,0 +1,140 @@
+"""Public commands as child processes, which end with the experiment."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from sharekit.errors import DependencyError
+
+GRACE = 20.0
+"""Seconds that an interrupted command has to put its work away."""
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended."""
+
+    code: int
+    stdout: bytes
+
+
+def find_program(name: str) -> Path:
+    """The program beside this interpreter.
+
+    Raises:
+        DependencyError: it is not installed there.
+    """
+    program = Path(sys.executable).with_name(name)
+    if not program.exists():
+        raise DependencyError(
+            name,
+            expected=f"the program {name} beside {sys.executable}",
+            found="it is not there",
+            next_step="install sharekit into this environment with the extras that the experiment needs",
+        )
+    return program
+
+
+class Processes:
+    """Starts commands, from any thread; `stop` interrupts those that run and lets no other start."""
+
+    def __init__(self, environment: Mapping[str, str] | None = None) -> None:
+        self._environment = {**os.environ, **(environment or {})}
+        self._lock = threading.Lock()
+        self._running: set[subprocess.Popen[bytes]] = set()
+        self._stopped = False
+
+    def run(self, command: Sequence[str], stderr: IO[bytes] | None = None) -> Ended:
+        """Run a command to its end; its stderr goes to `stderr`, or where ours goes.
+
+        Raises:
+            DependencyError: its program is not installed.
+            KeyboardInterrupt: `stop` was called.
+        """
+        name, *arguments = command
+        program = find_program(name)
+        with self._lock:
+            if self._stopped:
+                raise KeyboardInterrupt
+            # A session of its own: a terminal's Ctrl-C reaches the command once, from `stop`.
+            process = subprocess.Popen(  # noqa: S603
+                [program, *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                env=self._environment,
+                start_new_session=True,
+            )
+            self._running.add(process)
+        try:
+            stdout = _stdout(process)
+        except BaseException:
+            _end(process)
+            raise
+        finally:
+            with self._lock:
+                self._running.discard(process)
+        if self._stopped:
+            raise KeyboardInterrupt
+        return Ended(process.returncode, stdout)
+
+    def stop(self) -> None:
+        """Interrupt every running command, then end what does not go within `GRACE` seconds."""
+        with self._lock:
+            self._stopped = True
+            running = tuple(self._running)
+        for process in running:
+            _signal(process, signal.SIGINT)
+        for process in running:
+            _end(process)
+
+
+def threads_environment(threads: int) -> dict[str, str]:
+    """Environment that keeps a command's number libraries to `threads` threads."""
+    return dict.fromkeys(THREAD_VARIABLES, str(threads))
+
+
+@contextlib.contextmanager
+def ending_like_an_interrupt() -> Iterator[None]:
+    """Inside, a polite end (SIGTERM, SIGHUP) is an interruption, so that no command is left behind."""
+    signals = (signal.SIGTERM, signal.SIGHUP)
+    before = [signal.signal(number, signal.default_int_handler) for number in signals]
+    try:
+        yield
+    finally:
+        for number, handler in zip(signals, before, strict=True):
+            signal.signal(number, handler)
+
+
+def _stdout(process: subprocess.Popen[bytes]) -> bytes:
+    """What a process prints until it ends."""
+    while True:
+        # A Ray worker is interrupted by a flag, which a thread that only waits would not see.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return process.communicate(timeout=1.0)[0]
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    _signal(process, signal.SIGINT)
+    try:
+        process.wait(GRACE)
+    except subprocess.TimeoutExpired:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _signal(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    if process.poll() is None:
+        with contextlib.suppress(ProcessLookupError):
+            process.send_signal(number)

@@ -1,0 +1,259 @@
+"""The plan: every cell of a table, with the commands that it takes; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sharekit.errors import UsageError
+from sharekit.experiment.folds import Split
+from sharekit.experiment.generators import FoldGenerators
+from sharekit.experiment.pictures import Picture, shuffled
+from sharekit.experiment.settings import MAX_ROUNDS, NO_STYLE, TableSettings, parse_style
+from sharekit.experiment.tasks import Argument, Given, Kind, Place, RealImages, Task, option
+
+
+@dataclass(frozen=True)
+class Arm:
+    """What a segmenter is trained on: real images, synthetic ones, or both."""
+
+    name: str
+    real: bool
+    samples: int = 0
+    """Synthetic images of each generator."""
+    style: str = NO_STYLE
+    images: int | None = None
+    """R, the real images that are chosen; None is all that there are."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training of a segmenter: an arm, the fold that is held out, and a seed."""
+
+    table: str
+    arm: Arm
+    held: str
+    seed: int
+    real_images: int
+    synthetic_images: int
+    task: Task
+
+
+@dataclass(frozen=True)
+class Impossible:
+    """A cell that has nothing to be trained on."""
+
+    arm: Arm
+    held: str
+    seed: int
+    reason: str
+
+
+def table1_arms(settings: TableSettings) -> tuple[Arm, ...]:
+    """Real, then FAKE-1, FAKE-2, … without and with each style (Table 1 and Figure 9 of the paper)."""
+    arms = [Arm("real", real=True)]
+    for style in (NO_STYLE, *settings.styles):
+        suffix = "" if style == NO_STYLE else f" {style}"
+        arms += [
+            Arm(f"FAKE-{number}{suffix}", real=False, samples=number, style=style)
+            for number in settings.samples
+        ]
+    return tuple(arms)
+
+
+def table2_arms(settings: TableSettings) -> tuple[Arm, ...]:
+    """For every R real, synthetic, and both together (Table 2 and Figure 11; the paper lacks the last)."""
+    number = settings.samples_per_image
+    return tuple(
+        arm
+        for images in settings.real
+        for arm in (
+            Arm("real", real=True, images=images),
+            Arm("synthetic", real=False, samples=number, images=images),
+            Arm("both", real=True, samples=number, images=images),
+        )
+    )
+
+
+def check(settings: TableSettings, split: Split, table: str) -> None:
+    """Refuse what cannot be planned, before the generators are trained for hours.
+
+    Raises:
+        UsageError: a fold that is not there, or more real images than there are.
+    """
+    for label in settings.held:
+        if label not in split.folds:
+            raise UsageError(
+                "--held",
+                expected=f"some of the folds {', '.join(split.labels)}",
+                found=repr(label),
+                next_step="name folds of the data",
+            )
+    if table == "table1":
+        return
+    for label in settings.held or split.labels[:1]:
+        trained = (split.folds[other][: settings.generators.images_per_fold] for other in split.others(label))
+        most = sum(map(len, trained))
+        if max(settings.real) > most:
+            raise UsageError(
+                "--real",
+                expected=f"at most {most}, the images that are trained on when fold {label} is held out",
+                found=str(max(settings.real)),
+                next_step="choose smaller numbers, or more --images-per-fold",
+            )
+
+
+class Plan:
+    """Makes cells of arms, with a split and the generators of its folds."""
+
+    def __init__(self, settings: TableSettings, split: Split, generators: Sequence[FoldGenerators]) -> None:
+        self.settings = settings
+        self.split = split
+        self.generators = {fold.label: fold for fold in generators}
+        self._options = {
+            name: tuple(map(option, getattr(settings, name)))
+            for name in ("sample_options", "style_options", "segmenter_options")
+        }
+
+    def table1(self) -> tuple[Cell | Impossible, ...]:
+        """Every fold is held out once unless settings say which."""
+        held = self.settings.held or self.split.labels
+        return self._cells("table1", table1_arms(self.settings), held)
+
+    def table2(self) -> tuple[Cell | Impossible, ...]:
+        """The first fold is held out unless settings say which."""
+        held = self.settings.held or self.split.labels[:1]
+        return self._cells("table2", table2_arms(self.settings), held)
+
+    def _cells(self, table: str, arms: Sequence[Arm], held: Sequence[str]) -> tuple[Cell | Impossible, ...]:
+        # Seeds outermost: a table that is half done has every arm.
+        return tuple(
+            self._cell(table, arm, label, seed)
+            for seed in self.settings.seeds
+            for label in held
+            for arm in arms
+        )
+
+    def _cell(self, table: str, arm: Arm, held: str, seed: int) -> Cell | Impossible:
+        chosen = self._chosen(arm, held, seed)
+        synthetic, count = self._synthetic(arm, held, seed, chosen)
+        if arm.samples and not count:
+            return Impossible(arm, held, seed, "no generator of these images was released")
+        sets: list[Argument] = []
+        if arm.real and arm.images is None:
+            # A folder for each fold, shared by the folds that are held out.
+            sets += [RealImages(self.generators[label].pictures) for label in self.split.others(held)]
+        elif arm.real:
+            sets.append(RealImages(chosen))
+        validation = self.split.folds[held][: self.settings.validation_images]
+        task = Task(
+            Kind.SEGMENTER,
+            (
+                "consumer",
+                "train",
+                *sets,
+                *synthetic,
+                "--validation",
+                RealImages(validation),
+                "--out",
+                Place.OUTPUT,
+                "--updates",
+                str(self.settings.updates),
+                "--seed",
+                str(seed),
+                *self._options["segmenter_options"],
+            ),
+            self._threads,
+        )
+        return Cell(table, arm, held, seed, len(chosen) if arm.real else 0, count, task)
+
+    def _trained(self, held: str) -> tuple[Picture, ...]:
+        """The pictures of the other folds that are trained on."""
+        return tuple(
+            picture for label in self.split.others(held) for picture in self.generators[label].pictures
+        )
+
+    def _chosen(self, arm: Arm, held: str, seed: int) -> tuple[Picture, ...]:
+        """The real pictures of a cell: a seed's R are among its larger R, other seeds choose others."""
+        pictures = self._trained(held)
+        if arm.images is None:
+            return pictures
+        return tuple(sorted(pictures, key=lambda picture: shuffled(picture.name, seed))[: arm.images])
+
+    def _synthetic(
+        self, arm: Arm, held: str, seed: int, chosen: Sequence[Picture]
+    ) -> tuple[list[Argument], int]:
+        """The synthetic data sets of a cell, and how many images they hold together."""
+        first = 0 if self.settings.fixed_samples else seed * MAX_ROUNDS
+        sets: list[Argument] = []
+        count = 0
+        if not arm.samples:
+            return sets, count
+        names = {picture.name for picture in chosen}
+        for label in self.split.others(held):
+            fold = self.generators[label]
+            released = {name: fold.generators[name] for name in sorted(names & fold.generators.keys())}
+            if arm.images is None and released:
+                # Round after round, so that FAKE-2 is FAKE-1 and one more of each, and is styled only once.
+                sets += [
+                    self._styled(fold, arm.style, self._sample(fold, len(released), first + number))
+                    for number in range(arm.samples)
+                ]
+            elif arm.images is not None:
+                sets += [
+                    self._sample(fold, arm.samples, first, identifier) for identifier in released.values()
+                ]
+            count += arm.samples * len(released)
+        return sets, count
+
+    def _sample(self, fold: FoldGenerators, count: int, seed: int, generator: str | None = None) -> Task:
+        one = () if generator is None else ("--generator", generator)
+        return Task(
+            Kind.DATA_SET,
+            (
+                "consumer",
+                "sample",
+                Given(fold.bundle, fold.manifest_sha256),
+                "--count",
+                str(count),
+                "--seed",
+                str(seed),
+                "--out",
+                Place.OUTPUT,
+                *one,
+                *self._options["sample_options"],
+            ),
+            ("--key", str(fold.key), *self._threads),
+        )
+
+    def _styled(self, fold: FoldGenerators, style: str, samples: Task) -> Task:
+        if style == NO_STYLE:
+            return samples
+        content, look = parse_style(style)
+        features = self.settings.generators.features
+        network: tuple[Argument, ...] = () if features is None else ("--features", option(str(features)))
+        return Task(
+            Kind.DATA_SET,
+            (
+                "consumer",
+                "style",
+                samples,
+                "--bundle",
+                Given(fold.bundle, fold.manifest_sha256),
+                "--content-weight",
+                content,
+                "--style-weight",
+                look,
+                "--steps",
+                str(self.settings.style_steps),
+                "--out",
+                Place.OUTPUT,
+                *network,
+                *self._options["style_options"],
+            ),
+            ("--key", str(fold.key), *self._threads),
+        )
+
+    @property
+    def _threads(self) -> tuple[str, str]:
+        return "--threads", str(self.settings.threads)

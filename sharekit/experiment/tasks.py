@@ -1,0 +1,94 @@
+"""A task: one public command, addressed by the content of what it reads.
+
+Its key is the SHA-256 of its arguments, with the digest of what it reads in place of a path and nothing in
+place of what it writes. Equal keys are the same work, so that tables share it, an interrupted experiment
+goes on, and a changed option redoes what depends on it and no more.
+"""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TypeAlias
+
+from sharekit.experiment.pictures import Picture, digest_of
+
+
+class Kind(enum.StrEnum):
+    """What a command makes."""
+
+    DATA_SET = "sets"
+    SEGMENTER = "segmenters"
+
+
+class Place(enum.Enum):
+    """Stands for a path that the runner chooses."""
+
+    OUTPUT = "output"
+
+
+@dataclass(frozen=True)
+class Given:
+    """A file or folder that is there before, with the digest of what matters of it."""
+
+    path: Path
+    digest: str
+
+
+@dataclass(frozen=True)
+class RealImages:
+    """A data-set folder of these pictures."""
+
+    pictures: tuple[Picture, ...]
+
+    @cached_property
+    def digest(self) -> str:
+        return digest_of(self.pictures)
+
+
+@dataclass(frozen=True)
+class Task:
+    """One public command that makes one thing."""
+
+    kind: Kind
+    arguments: tuple[Argument, ...]
+    resources: tuple[str, ...] = ()
+    """Further arguments that do not change what is made: keys, threads."""
+
+    @cached_property
+    def key(self) -> str:
+        """SHA-256 of the command with the digests of its inputs, hexadecimal."""
+        return hashlib.sha256(json.dumps([_identity(each) for each in self.arguments]).encode()).hexdigest()
+
+    @property
+    def inputs(self) -> Iterator[Task | RealImages]:
+        """What has to be made before."""
+        return (each for each in self.arguments if isinstance(each, Task | RealImages))
+
+
+Argument: TypeAlias = str | Place | Given | RealImages | Task
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def option(text: str) -> Argument:
+    """An option's argument as it is; a file is known by its content."""
+    path = Path(text)
+    return Given(path, file_digest(path)) if path.is_file() else text
+
+
+def _identity(argument: Argument) -> object:
+    if isinstance(argument, str):
+        return argument
+    if isinstance(argument, Place):
+        return [argument.value]
+    return [argument.key if isinstance(argument, Task) else argument.digest]

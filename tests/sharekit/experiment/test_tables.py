@@ -1,0 +1,253 @@
+"""Means, intervals and comparisons are right where the answer is known, and words follow from them."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import html.parser
+import io
+import json
+from collections.abc import Sequence
+from itertools import chain
+
+import numpy as np
+import pytest
+
+from sharekit.errors import InputError
+from sharekit.experiment import published
+from sharekit.experiment.answer import Mood, answer
+from sharekit.experiment.document import Failure, Table, cells_csv, rows_csv
+from sharekit.experiment.histograms import Histogram
+from sharekit.experiment.page import CONTENT_SECURITY_POLICY, render
+from sharekit.experiment.tables import Observation, Row, nested_weights, summarise
+from sharekit.intervals import Interval
+from sharekit.segmentation_metrics import METRICS
+
+SETTINGS = {"updates": 4}
+
+
+def cell(arm: str, iou: float, held: str = "0", seed: int = 0, images: int | None = None) -> Observation:
+    best = dict.fromkeys(METRICS, iou)
+    last = dict.fromkeys(METRICS, iou / 2)
+    return Observation("table1", arm, images, held, seed, 3, 6, f"{arm}{held}{seed}", best, last)
+
+
+def arm(
+    name: str, values: Sequence[float], images: int | None = None, *, folds: int = 1
+) -> list[Observation]:
+    """A cell a value: seeds innermost."""
+    seeds = len(values) // folds
+    return [cell(name, value, str(n // seeds), n % seeds, images) for n, value in enumerate(values)]
+
+
+def rows(*cells: list[Observation]) -> dict[str, Row]:
+    return {row.arm: row for row in summarise("table1", chain(*cells))}
+
+
+def table(*cells: list[Observation], name: str = "table1", expected: int | None = None) -> Table:
+    every = tuple(dataclasses.replace(each, table=name) for each in chain(*cells))
+    histogram = Histogram(None, (1, 2, *[0] * 18), (0, 3, *[0] * 18))
+    folds = {"0": {"images": 9, "trained": 3, "generators": 2}}
+    return Table(name, SETTINGS, folds, expected or len(every), every, (), (histogram,))
+
+
+def test_a_row_is_the_mean_over_its_cells() -> None:
+    row = rows(arm("real", [0.5, 0.7, 0.6, 0.8], folds=2))["real"]
+    assert row.cells == row.best["iou"].count == 4
+    assert row.best["iou"].mean == pytest.approx(0.65)
+    assert row.last["iou"].mean == pytest.approx(0.325)
+    assert row.best["iou"].low < 0.65 < row.best["iou"].high
+    assert (row.ratio, row.difference, row.pairs) == (None, None, 0)
+
+
+def test_a_single_cell_has_no_spread() -> None:
+    assert rows([cell("real", 0.5)])["real"].best["iou"] == Interval(0.5, 0.5, 0.5, 1)
+
+
+def test_an_interval_of_one_fold_is_the_bootstrap_over_its_seeds() -> None:
+    values = np.random.default_rng(0).random(9)
+    weights = nested_weights(["0"] * 9)
+    rng = np.random.default_rng(1)
+    plain = [values[rng.integers(0, 9, 9)].mean() for _ in range(4000)]
+    assert np.quantile(weights @ values, [0.025, 0.5, 0.975]) == pytest.approx(
+        np.quantile(plain, [0.025, 0.5, 0.975]), abs=0.02
+    )
+
+
+def test_folds_are_drawn_first_and_then_seeds_within_them() -> None:
+    """Against the definition, draw by draw, with folds of different sizes."""
+    groups = {"a": [0.1, 0.2, 0.15], "b": [0.8, 0.9], "c": [0.4]}
+    folds = [label for label, values in groups.items() for _ in values]
+    values = np.array([*chain(*groups.values())])
+    rng = np.random.default_rng(2)
+    slow = []
+    for _ in range(4000):
+        drawn = [groups[label] for label in rng.choice(list(groups), 3)]
+        slow.append(np.mean(np.concatenate([rng.choice(each, len(each)) for each in drawn])))
+    fast = nested_weights(folds, draws=4000) @ values
+    levels = [0.025, 0.25, 0.5, 0.75, 0.975]
+    assert np.quantile(fast, levels) == pytest.approx(np.quantile(slow, levels), abs=0.03)
+    # As if they were independent, cells would seem to say more.
+    naive = nested_weights(["one"] * 6, draws=4000) @ values
+    assert np.std(fast) > 1.2 * np.std(naive)
+
+
+def test_weights_are_shares() -> None:
+    weights = nested_weights(["a", "b", "a", "c"])
+    assert weights.sum(axis=1) == pytest.approx(1)
+    assert weights.min() >= 0
+
+
+def test_a_comparison_is_of_pairs_so_that_what_both_share_is_no_uncertainty() -> None:
+    real = [0.5, 0.7, 0.3, 0.9]
+    row = rows(arm("real", real, folds=2), arm("FAKE-1", [value - 0.1 for value in real], folds=2))["FAKE-1"]
+    assert row.difference is not None
+    assert row.difference.low == pytest.approx(-0.1)
+    assert row.difference.high == pytest.approx(-0.1)
+    assert row.ratio is not None
+    assert row.ratio.mean == pytest.approx(0.5 / 0.6)
+    assert row.last_difference is not None
+    assert row.last_difference.mean == pytest.approx(-0.05)
+    assert row.pairs == 4
+
+
+def test_cells_without_a_real_one_beside_them_are_not_compared() -> None:
+    found = rows(arm("real", [0.5]), [cell("FAKE-1", 0.4), cell("FAKE-1", 0.9, seed=1)])["FAKE-1"]
+    assert (found.cells, found.pairs) == (2, 1)
+    assert found.difference is not None
+    assert found.difference.mean == pytest.approx(-0.1)
+    assert rows([cell("FAKE-1", 0.4)])["FAKE-1"].difference is None
+
+
+def test_a_segmenter_that_finds_nothing_does_not_break_the_table() -> None:
+    found = table(arm("real", [0.0, 0.0, 0.0]), arm("FAKE-1", [0.0, 0.1, 0.0]))
+    assert all(np.isfinite(row.best["iou"].mean) for row in found.rows)
+    assert render([found])
+
+
+def test_published_values_stand_beside_their_arms_and_nowhere_else() -> None:
+    found = rows(arm("real", [0.5]), arm("FAKE-1", [0.4]))
+    assert found["real"].paper == 0.8266
+    assert found["FAKE-1"].paper is None
+    assert round(100 * published.BEST_RATIO, 1) == 96.6
+
+
+def test_tables_rows_and_cells_survive_the_round_trip() -> None:
+    before = dataclasses.replace(
+        table(arm("real", [0.5, 0.6]), arm("FAKE-1", [0.4, 0.5])),
+        failures=(Failure("FAKE-2", None, "0", 1, "broken"),),
+    )
+    value = json.loads(json.dumps(before.to_json()))
+    assert Table.from_json(value) == before
+    assert tuple(Row.from_json(row) for row in value["rows"]) == before.rows
+    with pytest.raises(InputError):
+        Table.from_json({**value, "schema_version": 2})
+    with pytest.raises(InputError):
+        Table.from_json({"schema_version": 1})
+
+
+def test_anybody_can_read_the_csv() -> None:
+    found = table(arm("real", [0.5, 0.6], 5), arm("synthetic", [0.4, 0.5], 5))
+    lines = list(csv.DictReader(io.StringIO(rows_csv(found.rows))))
+    assert [(line["arm"], line["R"], line["cells"]) for line in lines] == [
+        ("real", "5", "2"),
+        ("synthetic", "5", "2"),
+    ]
+    assert float(lines[1]["best_iou"]) == pytest.approx(0.45)
+    assert float(lines[1]["difference"]) == pytest.approx(-0.1)
+    assert lines[0]["ratio"] == ""
+    cells = list(csv.DictReader(io.StringIO(cells_csv(found.cells))))
+    assert np.mean([float(line["best_iou"]) for line in cells if line["arm"] == "real"]) == pytest.approx(
+        0.55
+    )
+
+
+REAL = [0.60, 0.62, 0.61]
+
+
+@pytest.mark.parametrize(
+    ("synthetic", "mood", "words"),
+    [
+        ([0.70, 0.73, 0.71], Mood.GOOD, "can replace the real here: they reach 117 %"),
+        ([0.61, 0.60, 0.62], Mood.WARN, "no difference was shown"),
+        ([0.40, 0.41, 0.43], Mood.BAD, "cannot replace the real here: they reach 68 %"),
+        ([0.40], Mood.WARN, "this rests on a single pair of cells. So far"),
+    ],
+)
+def test_table_1_says_whether_synthetic_data_replace_the_real(
+    synthetic: list[float], mood: Mood, words: str
+) -> None:
+    found = answer("table1", table(arm("real", REAL), arm("FAKE-1", synthetic)).rows)
+    assert found.mood is mood
+    assert words in found.verdict
+
+
+@pytest.mark.parametrize(
+    ("both", "mood", "words"),
+    [
+        ([0.70, 0.73, 0.71], Mood.GOOD, "together they are better at R = 5"),
+        ([0.61, 0.60, 0.62], Mood.WARN, "no difference that could be shown"),
+        ([0.40, 0.41, 0.43], Mood.BAD, "did harm at R = 5"),
+    ],
+)
+def test_table_2_says_where_synthetic_data_complement_the_real(
+    both: list[float], mood: Mood, words: str
+) -> None:
+    cells = [arm("real", REAL, 5), arm("synthetic", [0.50, 0.53, 0.51], 5), arm("both", both, 5)]
+    found = answer("table2", table(*cells, name="table2").rows)
+    assert found.mood is mood
+    assert words in found.verdict
+    assert "worse than the R real images at R = 5" in found.verdict
+
+
+def test_without_a_comparison_there_is_no_verdict() -> None:
+    for cells in ([], arm("real", REAL), arm("FAKE-1", REAL)):
+        assert "Too early" in answer("table1", summarise("table1", cells)).verdict
+
+
+class Reader(html.parser.HTMLParser):
+    """The tags of a page, and what they would load."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.sources: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.sources += [value or "" for name, value in attrs if name in ("src", "href")]
+
+
+def test_the_page_holds_no_script_and_loads_nothing_whatever_is_in_it() -> None:
+    attack = "<script>alert(1)</script>"
+    found = dataclasses.replace(
+        table(arm("real", REAL), arm(attack, REAL)),
+        settings={"options": attack},
+        failures=(Failure(attack, None, attack, 0, attack),),
+        folds={attack: {"images": 1, "trained": 1, "generators": 1}},
+    )
+    page = Reader(text := render([found]))
+    assert "script" not in page.tags
+    assert all(source.startswith("data:image/svg+xml;base64,") for source in page.sources)
+    assert page.tags.count("img") == 2
+    assert CONTENT_SECURITY_POLICY.replace("'", "&#x27;") in text
+
+
+def test_a_page_of_a_part_says_so_and_equal_tables_give_equal_pages() -> None:
+    cells = [
+        each
+        for images in (5, 10)
+        for name in ("real", "synthetic", "both")
+        for each in arm(name, REAL, images)
+    ]
+    whole = table(cells, name="table2")
+    part = table(cells, name="table2", expected=30)
+    assert "18 of 30 cells are done: what is said here is of a part" in render([part])
+    assert "of a part" not in render([whole])
+    assert render([whole, part]) == render([whole, part])
+
+
+def test_a_page_of_nothing_yet_is_a_page() -> None:
+    empty = Table("table1", SETTINGS, {}, 5, (), (), ())
+    assert "Too early to say" in render([empty])
