@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from consumer.refinement import UNREFINED, Refinement
 from consumer.request import Request, refusal
 from consumer.sampling import Bundle, Sample, common_layout
 from sharekit import __version__, files
@@ -56,8 +57,10 @@ class DatasetDescription:
     provider: str  # cuda or cpu
     noise_scheme: str = NOISE_SCHEME
     program_version: str = __version__
+    refinement: Refinement = UNREFINED
 
     def to_json(self) -> dict[str, Any]:
+        refined = {} if self.refinement == UNREFINED else {"refinement": self.refinement.to_json()}
         return {
             "schema_version": SCHEMA_VERSION,
             "bundle": {
@@ -74,6 +77,7 @@ class DatasetDescription:
             "provider": self.provider,
             "noise_scheme": self.noise_scheme,
             "program_version": self.program_version,
+            **refined,
         }
 
     @staticmethod
@@ -93,6 +97,7 @@ class DatasetDescription:
             value["provider"],
             value["noise_scheme"],
             value["program_version"],
+            Refinement.from_json(value.get("refinement", {})),
         )
 
 
@@ -142,6 +147,7 @@ def _describe(
         request.size,
         common_layout(entries),
         bundle.provider.name,
+        refinement=request.refinement,
     )
 
 

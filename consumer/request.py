@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from consumer.refinement import UNREFINED, Refinement
 from sharekit.errors import UsageError
 from sharekit.noise import MAX_SEED
 
@@ -28,6 +29,7 @@ class Request:
     """Samples that go through a generator at once; it changes the speed alone."""
     probabilities: bool = False
     """Keep the mask probabilities, too."""
+    refinement: Refinement = UNREFINED
 
     def check(self, limits: Limits) -> None:
         """Refuse what the noise or the bundle's limits do not allow.
@@ -39,6 +41,10 @@ class Request:
             raise refusal("seed", f"0 to {MAX_SEED}", str(self.seed))
         if not 1 <= self.batch_size <= limits.max_batch:
             raise refusal("batch size", f"1 to {limits.max_batch}, the bundle's limit", str(self.batch_size))
+        if not 0 < self.refinement.temperature <= 2:
+            raise refusal("temperature", "above 0, at most 2", str(self.refinement.temperature))
+        if not 0 < self.refinement.mask_threshold < 1:
+            raise refusal("mask threshold", "between 0 and 1", str(self.refinement.mask_threshold))
         if self.size is not None and not all(1 <= side <= limits.max_side for side in self.size):
             height, width = self.size
             raise refusal(

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,13 +21,14 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from consumer import runtime
+from consumer.refinement import MAX_DRAWS, REDRAW_STRIDE, UNREFINED, Refinement
 from consumer.request import BATCH_SIZE, Request, refusal
 from sharekit.bundle import VerifiedBundle, verify_bundle
 from sharekit.generator import GeneratorSpec
 from sharekit.keys import PublicKey
 from sharekit.manifest import GeneratorEntry
 from sharekit.noise import MAX_SEED
-from sharekit.tensors import ChannelLayout, mask_probability, probability_to_mask, tensor_to_pixels
+from sharekit.tensors import ChannelLayout, mask_probability, tensor_to_pixels
 
 if TYPE_CHECKING:
     from consumer.torch_dataset import SyntheticDataset
@@ -44,7 +45,7 @@ class Sample:
     image: NDArray[np.uint8]
     """`(H, W, 3)` RGB or `(H, W, 1)` grey, 0 to 255."""
     masks: Mapping[str, NDArray[np.uint8]]
-    """Class name to `(H, W)`, 0 and 255: foreground where the probability is above 0.5."""
+    """Class name to `(H, W)`, 0 and 255: foreground where the probability is above the threshold of 0.5."""
     probabilities: Mapping[str, NDArray[np.float32]] | None
     """Class name to `(H, W)` foreground probability in [0, 1], when asked for."""
     generator: str  # identifier
@@ -103,13 +104,14 @@ class Bundle:
         batch_size: int = BATCH_SIZE,
         start: int = 0,
         probabilities: bool = False,
+        refinement: Refinement = UNREFINED,
     ) -> Iterator[Sample]:
         """Samples number `start` to `start + n - 1` of `seed`, in that order; `Request` says the rest.
 
         Raises:
             UsageError: at once, for an argument outside the bundle's limits.
         """
-        request = Request(seed, generator, size, batch_size, probabilities)
+        request = Request(seed, generator, size, batch_size, probabilities, refinement)
         entries = self.accept(request)
         if n < 0:
             raise refusal("n", "a count from 0", str(n))
@@ -151,12 +153,29 @@ class Bundle:
 
     def draw(self, entry: GeneratorEntry, request: Request, indices: Sequence[int]) -> Iterator[Sample]:
         """Samples `indices` of one generator, in that order."""
-        spec = entry.spec if request.size is None else entry.spec.resized(*request.size)
         for begin in range(0, len(indices), request.batch_size):
             batch = indices[begin : begin + request.batch_size]
-            noise = spec.noise(request.seed, batch)
-            image, mask = runtime.run_session(self._session(entry), noise)
-            yield from _clean(image, mask, spec, request, batch)
+            samples = self._draw_batch(entry, request, batch)
+            for draw in range(1, MAX_DRAWS):
+                broken = [
+                    place
+                    for place, sample in enumerate(samples)
+                    if request.refinement.is_broken(np.stack(list(sample.masks.values())))
+                ]
+                if not broken:
+                    break
+                again = [batch[place] + draw * REDRAW_STRIDE for place in broken]
+                for place, sample in zip(broken, self._draw_batch(entry, request, again), strict=True):
+                    samples[place] = replace(sample, index=batch[place])
+            yield from samples
+
+    def _draw_batch(self, entry: GeneratorEntry, request: Request, indices: Sequence[int]) -> list[Sample]:
+        spec = entry.spec if request.size is None else entry.spec.resized(*request.size)
+        noise = spec.noise(request.seed, indices)
+        if request.refinement.temperature != 1:
+            noise = [np.float32(request.refinement.temperature) * z for z in noise]
+        image, mask = runtime.run_session(self._session(entry), noise)
+        return list(_samples(image, mask, spec, request, indices))
 
     def torch_dataset(
         self,
@@ -206,7 +225,7 @@ def common_layout(entries: Sequence[GeneratorEntry]) -> ChannelLayout:
     return layouts.pop()
 
 
-def _clean(
+def _samples(
     image: NDArray[np.float32],
     mask: NDArray[np.float32],
     spec: GeneratorSpec,
@@ -217,11 +236,10 @@ def _clean(
     classes = spec.layout.mask_classes
     pixels = tensor_to_pixels(image)
     probability = mask_probability(mask)
-    binary = probability_to_mask(probability)
     for place, index in enumerate(indices):
         yield Sample(
             pixels[place],
-            dict(zip(classes, binary[place], strict=True)),
+            dict(zip(classes, request.refinement.masks(probability[place]), strict=True)),
             dict(zip(classes, probability[place], strict=True)) if request.probabilities else None,
             spec.id,
             request.seed,

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 from consumer import open_bundle
+from consumer.refinement import Refinement
 from consumer.request import Request
 from sharekit.command_line import Output, default_of
 from sharekit.progress import reporter
@@ -45,6 +46,25 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--probabilities", action="store_true", help="store the masks' raw probabilities, too"
     )
+    refined = parser.add_argument_group("departures from the published sampling")
+    refined.add_argument(
+        "--temperature",
+        type=float,
+        default=Refinement.temperature,
+        metavar="T",
+        help="factor of all noise; below 1 samples vary less",
+    )
+    refined.add_argument(
+        "--mask-threshold",
+        type=float,
+        default=Refinement.mask_threshold,
+        metavar="P",
+        help="a mask probability above this is foreground",
+    )
+    refined.add_argument("--clean-masks", action="store_true", help="drop specks from masks, fill pinholes")
+    refined.add_argument(
+        "--redraw-broken", action="store_true", help="draw again what marks next to nothing or nearly all"
+    )
     parser.add_argument(
         "--threads", type=int, metavar="T", help="on the CPU; otherwise every core of this process"
     )
@@ -53,7 +73,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, output: Output) -> int:
     from consumer.dataset import write_dataset
 
-    request = Request(args.seed, args.generator, args.size, args.batch_size, args.probabilities)
+    refinement = Refinement(args.temperature, args.mask_threshold, args.clean_masks, args.redraw_broken)
+    request = Request(args.seed, args.generator, args.size, args.batch_size, args.probabilities, refinement)
     bundle = open_bundle(args.bundle, args.key, provider=args.provider, threads=args.threads)
     started = time.monotonic()
     with reporter("sample", unit="samples") as on_progress:
