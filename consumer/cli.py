@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from consumer.commands import sample, style, validate
+from consumer.commands import report, sample, style, submit, train, validate
 from sharekit import command_line
 
 DESCRIPTION = "Draw, style and validate synthetic data sets from a bundle and a pinned key."
-COMMANDS = {"sample": sample, "style": style, "validate": validate}
+COMMANDS = {
+    "sample": sample,
+    "style": style,
+    "validate": validate,
+    "train": train,
+    "submit": submit,
+    "report": report,
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

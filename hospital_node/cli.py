@@ -4,7 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hospital_node.commands import approve, audit, doctor, export, ingest, policy, report, status, train
+from hospital_node.commands import (
+    approve,
+    audit,
+    doctor,
+    evaluate,
+    export,
+    fidelity,
+    ingest,
+    policy,
+    report,
+    status,
+    submitter,
+    train,
+)
 from sharekit import command_line
 
 DESCRIPTION = "Train, audit, approve and export generators inside the hospital; no image leaves."
@@ -13,9 +26,12 @@ COMMANDS = {
     "ingest": ingest,
     "train": train,
     "audit": audit,
+    "fidelity": fidelity,
     "policy": policy,
     "approve": approve,
     "export": export,
+    "submitter": submitter,
+    "evaluate": evaluate,
     "report": report,
     "status": status,
 }

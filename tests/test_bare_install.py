@@ -14,7 +14,10 @@ from sharekit.errors import DependencyError
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = ("sharekit", "hospital_node", "consumer", "schemas")
-OPTIONAL = ("torch", "ray", "safetensors", "opendp", "psutil", "scipy", "matplotlib")
+OPTIONAL = (
+    *("torch", "ray", "safetensors", "opendp", "psutil", "scipy", "matplotlib"),
+    *("skimage", "lpips", "torchvision", "segmentation_models_pytorch"),
+)
 
 
 # One environment for all of them: without this, each of pytest's workers would install its own.
@@ -78,7 +81,7 @@ def test_help_works(bare: Path, program: str) -> None:
     assert result.stdout.startswith(f"usage: {program}")
 
 
-@pytest.mark.parametrize("command", ["sample", "style", "validate"])
+@pytest.mark.parametrize("command", ["sample", "style", "validate", "train", "submit", "report"])
 def test_help_of_the_consumers_commands_works(bare: Path, command: str) -> None:
     result = _run(bare / "consumer", command, "--help")
     assert result.returncode == 0, result.stderr
@@ -90,6 +93,10 @@ def test_help_of_the_consumers_commands_works(bare: Path, command: str) -> None:
         (("hospital-node", "train", "--node", "{node}"), "hospital"),
         (("hospital-node", "audit", "--node", "{node}"), "hospital"),
         (("consumer", "validate", "{data}"), "validate"),
+        (
+            ("consumer", "train", "{data}", "--validation", "{data}", "--out", "{data}/segmenter.onnx"),
+            "train",
+        ),
     ],
     ids=lambda value: value if isinstance(value, str) else value[1],
 )
