@@ -4,20 +4,20 @@ For every image and variant: seconds of CPU time, SIFID (64-d), reconstruction R
 mask, and diversity; then the mean over the images with a bootstrap interval, and the difference to the first
 variant on the same images.
 
-    python benchmarks/quality.py --data DIR --features fid_inception_pool0_64.safetensors --images 6 \
-        --side 64 --iterations 300 --variants float32 bfloat16
+    python benchmarks/quality.py --data DIR --features fid_inception_pool0_64.safetensors --out RUNS \
+        --variants paper 400 one-step-1200
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import multiprocessing
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,17 +31,32 @@ from torch.nn import functional as F
 
 from hospital_node.singan.config import PROFILES, TrainingConfig
 from hospital_node.singan.networks import sample
-from hospital_node.singan.trained import TrainedGenerator
 from hospital_node.singan.training import DivergedError, Lane, LaneJob, train_lanes
 from sharekit.tensors import ChannelLayout, binarise, pixels_to_tensor
 
 SAMPLES = 16
-VARIANTS: Mapping[str, Callable[[TrainingConfig], TrainingConfig]] = {
-    "paper": lambda config: config,
-    "bfloat16": lambda config: dataclasses.replace(config, precision="bfloat16"),
-    "one-step": lambda config: dataclasses.replace(config, discriminator_steps=1, generator_steps=1),
-    "third": lambda config: dataclasses.replace(config, iterations=config.iterations // 3),
+
+
+def changed(**settings: Any) -> TrainingConfig:
+    """The `private` profile, which is `paper` with one z* for good, with these settings instead."""
+    return dataclasses.replace(PROFILES["private"], **settings)
+
+
+ONE_STEP: Mapping[str, int] = {"discriminator_steps": 1, "generator_steps": 1}
+VARIANTS: Mapping[str, TrainingConfig] = {
+    "paper": PROFILES["paper"],
+    "bfloat16": changed(precision="bfloat16"),
+    "400": changed(iterations=400),
+    "100": changed(iterations=100),
+    "one-step-1200": changed(iterations=1200, **ONE_STEP),
+    "one-step-1200-2x": changed(iterations=1200, learning_rate=1e-3, **ONE_STEP),
+    "one-step-600-2x": changed(iterations=600, learning_rate=1e-3, **ONE_STEP),
+    "one-step-300-4x": changed(iterations=300, learning_rate=2e-3, **ONE_STEP),
+    "lazy-1500": changed(iterations=1500, penalty_interval=4, **ONE_STEP),
+    "fewer-scales-500": changed(iterations=500, scale_factor=0.5),
+    "quick": dataclasses.replace(PROFILES["quick"], iterations=200),
 }
+"""Everything but `paper` holds one z*, as what is released does."""
 
 
 def load_pair(data: Path, stem: str) -> NDArray[np.float32]:
@@ -70,40 +85,43 @@ def frechet_distance(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
     return float(mean + np.trace(first + second - 2 * np.real(sqrtm(first @ second))))
 
 
-def figures(lane: Lane, generator: TrainedGenerator, weights: Mapping[str, torch.Tensor]) -> dict[str, float]:
-    """What the trained generator is worth, against the real image at its finest scale."""
-    real = lane.reals[-1][0]
-    rebuilt = lane.reconstructions[0]
-    samples = torch.from_numpy(sample(generator, generator.spec.noise(0, range(SAMPLES)))).clamp(-1, 1)
-    target = inception_features(real[:, :3], weights)[0]
-    found = inception_features(samples[:, :3], weights)
-    truth, mask = real[0, 3] > 0, rebuilt[0, 3] > 0
-    return {
-        "SIFID": float(np.mean([frechet_distance(target, one) for one in found])),
-        "reconstruction RMSE": float(F.mse_loss(rebuilt[:, :3], real[:, :3]).sqrt()),
-        "mask IoU": float((truth & mask).sum() / (truth | mask).sum()),
-        "diversity": float(samples[:, :3].std(dim=0).mean() / real[:, :3].std()),
-    }
-
-
-def measure(job: tuple[Path, str, str, TrainingConfig, Path]) -> dict[str, float | str]:
-    """Train one image under one variant, in a process of its own with one thread."""
-    data, stem, variant, config, features = job
+def train_once(job: tuple[Path, str, TrainingConfig, Path]) -> None:
+    """Train one image under one variant, in a process of its own with one thread; keep what it gives."""
+    data, stem, config, result = job
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as directory:
-        job = LaneJob([load_pair(data, stem)], ChannelLayout(3, ("mask",)), "0" * 32, Path(directory), seed=7)
+        lane_job = LaneJob(
+            [load_pair(data, stem)], ChannelLayout(3, ("mask",)), "0" * 32, Path(directory), seed=7
+        )
         started = time.process_time()
-        (generator,) = train_lanes([job], config, profile=variant)
+        (generator,) = train_lanes([lane_job], config, profile="benchmark")
         seconds = time.process_time() - started
         if isinstance(generator, DivergedError):
             raise generator
         # What z* gives is only in the checkpoint, where the finished lane is found again.
-        lane = Lane(job, config, torch.device("cpu"))
+        lane = Lane(lane_job, config, torch.device("cpu"))
+    drawn = sample(generator, generator.spec.noise(0, range(SAMPLES))).clip(-1, 1)
+    partial = result.with_suffix(".partial.npz")
+    np.savez(
+        partial, seconds=seconds, real=lane.reals[-1][0][0], rebuilt=lane.reconstructions[0][0], samples=drawn
+    )
+    partial.rename(result)
+
+
+def figures(path: Path, weights: Mapping[str, torch.Tensor]) -> dict[str, float]:
+    """What a trained generator is worth, against the real image at its finest scale."""
+    with np.load(path) as stored:
+        seconds = float(stored["seconds"])
+        real, rebuilt, samples = (torch.from_numpy(stored[name]) for name in ("real", "rebuilt", "samples"))
+    target = inception_features(real[None, :3], weights)[0]
+    found = inception_features(samples[:, :3], weights)
+    truth, mask = real[3] > 0, rebuilt[3] > 0
     return {
-        "image": stem,
-        "variant": variant,
         "CPU s": seconds,
-        **figures(lane, generator, load_file(features)),
+        "SIFID": float(np.mean([frechet_distance(target, one) for one in found])),
+        "reconstruction RMSE": float(F.mse_loss(rebuilt[:3], real[:3]).sqrt()),
+        "mask IoU": float((truth & mask).sum() / (truth | mask).sum()),
+        "diversity": float(samples[:, :3].std(dim=0).mean() / real[:3].std()),
     }
 
 
@@ -143,24 +161,34 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="folder with images/ and masks/")
     parser.add_argument("--features", type=Path, required=True, help="Inception's first layers, safetensors")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="folder of what was trained; nothing in it is done again"
+    )
     parser.add_argument("--images", type=int, default=6)
-    parser.add_argument("--side", type=int, default=64)
-    parser.add_argument("--iterations", type=int, default=300)
-    parser.add_argument("--variants", nargs="+", choices=sorted(VARIANTS), default=["paper", "bfloat16"])
-    parser.add_argument("--json", type=Path, help="where the rows go")
+    parser.add_argument("--side", type=int, default=48)
+    parser.add_argument("--variants", nargs="+", choices=sorted(VARIANTS), default=["paper", "400"])
     args = parser.parse_args()
-    base = dataclasses.replace(PROFILES["private"], max_side=args.side, iterations=args.iterations)
     stems = sorted(path.stem for path in (args.data / "images").iterdir())
     chosen = stems[:: max(1, len(stems) // args.images)][: args.images]
-    jobs = [
-        (args.data, stem, variant, VARIANTS[variant](base), args.features)
-        for stem in chosen
+    args.out.mkdir(parents=True, exist_ok=True)
+    results = {
+        (variant, stem): args.out / f"{variant}-{args.side}-{stem}.npz"
         for variant in args.variants
+        for stem in chosen
+    }
+    jobs = [
+        (args.data, stem, dataclasses.replace(VARIANTS[variant], max_side=args.side), path)
+        for (variant, stem), path in results.items()
+        if not path.exists()
     ]
     with multiprocessing.get_context("spawn").Pool(2) as pool:
-        rows = list(pool.imap(measure, jobs))
-    if args.json:
-        args.json.write_text(json.dumps(rows, indent=1))
+        for _ in pool.imap_unordered(train_once, jobs, chunksize=1):
+            pass
+    weights = load_file(args.features)
+    rows = [
+        {"image": stem, "variant": variant, **figures(path, weights)}
+        for (variant, stem), path in results.items()
+    ]
     Console(width=150).print(table(rows, args.variants))
 
 
