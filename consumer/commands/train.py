@@ -95,6 +95,20 @@ def _configure_schedule(parser: argparse.ArgumentParser) -> None:
         "--batch-size", type=int, default=defaults.batch_size, metavar="B", help="images of an update"
     )
     parser.add_argument(
+        "--real-share",
+        type=float,
+        metavar="S",
+        help="of every batch are real, where some data sets are synthetic and some are not (left out: every "
+        "image comes equally often)",
+    )
+    parser.add_argument(
+        "--real-finish",
+        type=float,
+        default=defaults.real_finish,
+        metavar="S",
+        help="share of the updates, at the end, that show real images alone, where there are any",
+    )
+    parser.add_argument(
         "--learning-rate", type=float, default=defaults.learning_rate, metavar="R", help="of Adam"
     )
     parser.add_argument(
@@ -129,6 +143,8 @@ def run(args: argparse.Namespace, output: Output) -> int:
         updates=args.updates,
         decay_at=args.decay_at,
         batch_size=args.batch_size,
+        real_share=args.real_share,
+        real_finish=args.real_finish,
         learning_rate=args.learning_rate,
         seed=args.seed,
         augment=args.augment,

@@ -27,6 +27,8 @@ class Pairs:
     """`(N, h, w)`."""
     files: tuple[Path, ...]
     """The images' files, for messages."""
+    synthetic: NDArray[np.bool_]
+    """`(N,)`: drawn by a generator, which their folder's description says."""
 
     def __len__(self) -> int:
         return len(self.images)
@@ -37,6 +39,7 @@ class Pairs:
         digest = hashlib.sha256(repr(self.images.shape).encode())
         digest.update(self.images.tobytes())
         digest.update(np.packbits(self.masks).tobytes())
+        digest.update(np.packbits(self.synthetic).tobytes())
         return digest.hexdigest()
 
     @property
@@ -93,7 +96,10 @@ def read_pairs(
             images[number], masks[number] = _read_pair(folder, entry, class_name, contract)
             done += 1
             on_progress(Progress(done, total))
-        read.append(Pairs(images, masks, tuple(folder.root / entry.image for folder, entry in found)))
+        synthetic = np.array([bool(folder.description) for folder, _ in found], np.bool_)
+        read.append(
+            Pairs(images, masks, tuple(folder.root / entry.image for folder, entry in found), synthetic)
+        )
     return read
 
 

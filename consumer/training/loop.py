@@ -15,7 +15,8 @@ import numpy as np
 import torch
 
 from consumer.training.augmentation import Augmentation
-from consumer.training.settings import DECAY, batch_indices, update_seed
+from consumer.training.batches import Batches
+from consumer.training.settings import DECAY, update_seed
 from sharekit.errors import InputError
 from sharekit.segmentation_metrics import ImageScores, mean_scores, score_image
 
@@ -82,6 +83,7 @@ class Loop:
         self.best = self.last = Validation(0, ())
         self._best_weights: State = {}
         self._loss, self._augment = loss, augment
+        self._batches = Batches(task.training.synthetic, self.settings, self.schedule.updates)
         self._images = torch.from_numpy(task.training.images).permute(0, 3, 1, 2)
         self._masks = torch.from_numpy(task.training.masks)
         shape = (1, self.contract.image_channels, 1, 1)
@@ -142,7 +144,7 @@ class Loop:
     def _batch(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Normalised images `(B, C, h, w)` float32 and truth `(B, 1, h, w)` float32 of the next update."""
         torch.manual_seed(update_seed(self.settings.seed, self.update))
-        chosen = batch_indices(len(self._images), self.settings.batch_size, self.settings.seed, self.update)
+        chosen = self._batches.indices(self.update)
         images, masks = self._augment(self._images[chosen], self._masks[chosen])
         values = (images.to(self.device).float() - self._mean) / self._std
         truth = masks.to(self.device).float().unsqueeze(1)

@@ -65,6 +65,10 @@ class TrainingSettings:
     augment: bool = True
     validations: int = 20
     """At most so many over the training, and no more than one an epoch."""
+    real_share: float | None = None
+    """Of every batch, where both real and synthetic images are there; None: every image equally often."""
+    real_finish: float = 0.0
+    """Share of the updates, at the end, that show real images alone, where there are any."""
 
     def __post_init__(self) -> None:
         sized = STRIDE <= self.size <= MAX_SIZE and self.size % STRIDE == 0
@@ -74,6 +78,9 @@ class TrainingSettings:
             _require(value is None or value >= 1, f"--{name.replace('_', '-')}", "at least 1", value)
         rate = math.isfinite(self.learning_rate) and self.learning_rate > 0
         _require(rate, "--learning-rate", "a positive number", self.learning_rate)
+        share = self.real_share is None or 0 < self.real_share < 1
+        _require(share, "--real-share", "between 0 and 1", self.real_share)
+        _require(0 <= self.real_finish < 1, "--real-finish", "from 0 to below 1", self.real_finish)
         _require(0 <= self.seed <= MAX_SEED, "--seed", f"0 to {MAX_SEED}", self.seed)
 
     def to_json(self) -> dict[str, Any]:
@@ -105,18 +112,6 @@ _PAPER_DECAY_AT = 50
 def _require(holds: bool, option: str, expected: str, found: object) -> None:
     if not holds:
         raise UsageError(option, expected=expected, found=str(found), next_step="choose another value")
-
-
-def batch_indices(images: int, batch_size: int, seed: int, update: int) -> list[int]:
-    """Which images the batch of an update (from 0) holds: a function of these numbers alone.
-
-    Batches are cut from an endless row of permutations, so that every batch is full and no image comes an
-    `n + 1`-th time before all others have come `n` times.
-    """
-    positions = range(update * batch_size, (update + 1) * batch_size)
-    epochs = range(positions[0] // images, positions[-1] // images + 1)
-    orders = {epoch: np.random.default_rng((seed, epoch)).permutation(images) for epoch in epochs}
-    return [int(orders[position // images][position % images]) for position in positions]
 
 
 def update_seed(seed: int, update: int) -> int:

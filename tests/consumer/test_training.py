@@ -31,7 +31,7 @@ from consumer.training import (
     read_task,
     train_segmenter,
 )
-from consumer.training.settings import batch_indices
+from consumer.training.batches import Batches
 from sharekit.errors import DependencyError, InputError, UsageError
 from sharekit.progress import Progress, ProgressCallback, ignore
 from sharekit.segmenter import contract_of
@@ -325,8 +325,41 @@ def test_the_schedule_is_the_papers() -> None:
 
 @given(st.integers(1, 30), st.integers(1, 12), st.integers(0, 9))
 def test_every_image_comes_equally_often(images: int, batch_size: int, seed: int) -> None:
-    drawn = [index for update in range(images) for index in batch_indices(images, batch_size, seed, update)]
+    settings = TrainingSettings(batch_size=batch_size, seed=seed)
+    batches = Batches(np.zeros(images, np.bool_), settings, images)
+    drawn = [index for update in range(images) for index in batches.indices(update)]
     assert sorted(drawn) == sorted(list(range(images)) * batch_size)
+
+
+@given(st.integers(1, 9), st.integers(1, 30), st.integers(2, 12), st.floats(0.05, 0.95), st.floats(0, 0.95))
+def test_batches_hold_the_share_of_real_images_and_end_with_them_alone(
+    real: int, synthetic: int, batch_size: int, share: float, finish: float
+) -> None:
+    settings = TrainingSettings(batch_size=batch_size, real_share=share, real_finish=finish)
+    updates, kinds = 20, np.array([True] * synthetic + [False] * real)
+    batches = [Batches(kinds, settings, updates).indices(update) for update in range(updates)]
+    counts = [int((~kinds[batch]).sum()) for batch in batches]
+    last = round(finish * updates)
+    assert all(len(batch) == batch_size for batch in batches)
+    assert set(counts[: updates - last]) <= {max(1, round(share * batch_size))}
+    assert all(count == batch_size for count in counts[updates - last :])
+    for kind in (True, False):
+        times = np.bincount([i for batch in batches for i in batch if kinds[i] == kind], minlength=len(kinds))
+        assert np.ptp(times[kinds == kind]) <= 1
+
+
+@pytest.mark.parametrize("synthetic", [True, False])
+def test_images_of_one_kind_are_drawn_as_if_no_share_were_asked_for(synthetic: bool) -> None:
+    kinds = np.full(7, synthetic)
+    asked = Batches(kinds, TrainingSettings(real_share=0.5, real_finish=0.5), 9)
+    plain = Batches(kinds, TrainingSettings(), 9)
+    assert [asked.indices(update) for update in range(9)] == [plain.indices(update) for update in range(9)]
+
+
+@pytest.mark.parametrize("settings", [{"real_share": 0.0}, {"real_share": 1.0}, {"real_finish": 1.0}])
+def test_a_share_that_is_none_is_refused(settings: dict[str, float]) -> None:
+    with pytest.raises(UsageError, match="--real-"):
+        TrainingSettings(**settings)
 
 
 @given(st.integers(1, 20), st.integers(1, 200), st.integers(1, 500), st.integers(1, 40))
