@@ -25,13 +25,15 @@ from numpy.typing import NDArray
 from PIL import Image
 from rich.console import Console
 from rich.table import Table
-from safetensors.torch import load_file
-from scipy.linalg import sqrtm
-from torch.nn import functional as F
 
+from hospital_node.fidelity import inception
+from hospital_node.fidelity.inception import Inception
+from hospital_node.fidelity.sifid import sifid
 from hospital_node.singan.config import PROFILES, TrainingConfig
 from hospital_node.singan.networks import sample
 from hospital_node.singan.training import DivergedError, Lane, LaneJob, train_lanes
+from sharekit import phantom
+from sharekit.intervals import bootstrap_mean
 from sharekit.tensors import ChannelLayout, binarise, pixels_to_tensor
 
 SAMPLES = 16
@@ -66,25 +68,6 @@ def load_pair(data: Path, stem: str) -> NDArray[np.float32]:
     return np.concatenate([pixels_to_tensor(image), pixels_to_tensor(binarise(mask))])
 
 
-def inception_features(images: torch.Tensor, weights: Mapping[str, torch.Tensor]) -> NDArray[np.float64]:
-    """`(N, 3, H, W)` in [-1, 1] to `(N, pixels, 64)`: Inception v3 up to its first max pool, at native size.
-
-    Three convolutions with ReLU, batch norm folded into them: stride 2, then 1, then 1 with padding.
-    """
-    x = images
-    for name, stride, padding in (("conv", 2, 0), ("conv_1", 1, 0), ("conv_2", 1, 1)):
-        x = F.relu(F.conv2d(x, weights[f"{name}.weight"], weights[f"{name}.bias"], stride, padding))
-    x = F.max_pool2d(x, 3, 2)
-    return x.flatten(2).transpose(1, 2).double().numpy()
-
-
-def frechet_distance(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
-    """Fréchet distance between Gaussians fitted to two sets `(pixels, features)` (Heusel et al., 2017)."""
-    mean = ((a.mean(axis=0) - b.mean(axis=0)) ** 2).sum()
-    first, second = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
-    return float(mean + np.trace(first + second - 2 * np.real(sqrtm(first @ second))))
-
-
 def train_once(job: tuple[Path, str, TrainingConfig, Path]) -> None:
     """Train one image under one variant, in a process of its own with one thread; keep what it gives."""
     data, stem, config, result = job
@@ -108,28 +91,19 @@ def train_once(job: tuple[Path, str, TrainingConfig, Path]) -> None:
     partial.rename(result)
 
 
-def figures(path: Path, weights: Mapping[str, torch.Tensor]) -> dict[str, float]:
+def figures(path: Path, network: Inception | None) -> dict[str, float]:
     """What a trained generator is worth, against the real image at its finest scale."""
     with np.load(path) as stored:
         seconds = float(stored["seconds"])
-        real, rebuilt, samples = (torch.from_numpy(stored[name]) for name in ("real", "rebuilt", "samples"))
-    target = inception_features(real[None, :3], weights)[0]
-    found = inception_features(samples[:, :3], weights)
+        real, rebuilt, samples = stored["real"], stored["rebuilt"], stored["samples"]
     truth, mask = real[3] > 0, rebuilt[3] > 0
     return {
         "CPU s": seconds,
-        "SIFID": float(np.mean([frechet_distance(target, one) for one in found])),
-        "reconstruction RMSE": float(F.mse_loss(rebuilt[:3], real[:3]).sqrt()),
+        **({} if network is None else {"SIFID": float(sifid(real[:3], samples[:, :3], network).mean())}),
+        "reconstruction RMSE": float(np.sqrt(np.mean((rebuilt[:3] - real[:3]) ** 2))),
         "mask IoU": float((truth & mask).sum() / (truth | mask).sum()),
-        "diversity": float(samples[:, :3].std(dim=0).mean() / real[:3].std()),
+        "diversity": float(samples[:, :3].std(axis=0).mean() / real[:3].std()),
     }
-
-
-def interval(values: NDArray[np.float64]) -> tuple[float, float]:
-    """95 % percentile bootstrap interval of the mean over images (Efron 1979), 2,000 draws."""
-    draws = np.random.default_rng(0).choice(values, (2000, len(values))).mean(axis=1)
-    low, high = np.percentile(draws, [2.5, 97.5])
-    return float(low), float(high)
 
 
 def table(rows: list[dict[str, float | str]], variants: list[str]) -> Table:
@@ -146,11 +120,9 @@ def table(rows: list[dict[str, float | str]], variants: list[str]) -> Table:
         cells, differences = [], []
         for name in names:
             values = by_variant[variant][name]
-            low, high = interval(values)
-            cells.append(f"{values.mean():.3g} [{low:.3g}, {high:.3g}]")
-            change = values - by_variant[variants[0]][name]
-            low, high = interval(change)
-            differences.append(f"{change.mean():+.2g} [{low:+.2g}, {high:+.2g}]")
+            cells.append(str(bootstrap_mean(values)))
+            change = bootstrap_mean(values - by_variant[variants[0]][name])
+            differences.append(f"{change.mean:+.2g} [{change.low:+.2g}, {change.high:+.2g}]")
         result.add_row(variant, *cells)
         if variant != variants[0]:
             result.add_row("", *differences, style="dim")
@@ -159,15 +131,23 @@ def table(rows: list[dict[str, float | str]], variants: list[str]) -> Table:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, required=True, help="folder with images/ and masks/")
-    parser.add_argument("--features", type=Path, required=True, help="Inception's first layers, safetensors")
-    parser.add_argument(
-        "--out", type=Path, required=True, help="folder of what was trained; nothing in it is done again"
-    )
+    parser.add_argument("--data", type=Path, help="folder with images/ and masks/ (left out: drawn pictures)")
+    parser.add_argument("--features", type=Path, help="Inception weights (left out: no SIFID)")
+    parser.add_argument("--out", type=Path, help="folder of what was trained; nothing in it is done again")
     parser.add_argument("--images", type=int, default=6)
     parser.add_argument("--side", type=int, default=48)
-    parser.add_argument("--variants", nargs="+", choices=sorted(VARIANTS), default=["paper", "400"])
+    parser.add_argument("--variants", nargs="+", choices=sorted(VARIANTS), default=["quick", "one-step-1200"])
     args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        if args.data is None:
+            args.data = Path(scratch) / "data"
+            phantom.write_data_set(args.data, args.images, height=96, width=112)
+        args.out = args.out or Path(scratch) / "runs"
+        compare(args)
+
+
+def compare(args: argparse.Namespace) -> None:
+    """Train what is not there yet, and print the table."""
     stems = sorted(path.stem for path in (args.data / "images").iterdir())
     chosen = stems[:: max(1, len(stems) // args.images)][: args.images]
     args.out.mkdir(parents=True, exist_ok=True)
@@ -184,9 +164,9 @@ def main() -> None:
     with multiprocessing.get_context("spawn").Pool(2) as pool:
         for _ in pool.imap_unordered(train_once, jobs, chunksize=1):
             pass
-    weights = load_file(args.features)
+    network = None if args.features is None else inception.load(args.features, inception.STEM_DIMENSION)
     rows = [
-        {"image": stem, "variant": variant, **figures(path, weights)}
+        {"image": stem, "variant": variant, **figures(path, network)}
         for (variant, stem), path in results.items()
     ]
     Console(width=150).print(table(rows, args.variants))
