@@ -14,10 +14,8 @@ from sharekit.tensors import PROBABILITY_THRESHOLD
 
 SPECK_SHARE = 0.05
 """A region, or a hole, with a smaller share of the mask's largest region is taken for an error."""
-MIN_COVERAGE, MAX_COVERAGE = 0.002, 0.95
-"""A sample whose masks together cover less or more of it marks nothing worth learning."""
 MAX_DRAWS = 5
-"""The last of so many draws is kept even when it is broken."""
+"""The last of so many draws is kept, whatever it is."""
 REDRAW_STRIDE = 2**40
 """From a sample's index to that of its next draw: far beyond the samples that anybody asks for."""
 
@@ -32,8 +30,8 @@ class Refinement:
     """A mask probability above this is foreground; between 0 and 1."""
     clean_masks: bool = False
     """Drop specks from masks and fill pinholes."""
-    redraw_broken: bool = False
-    """Draw again what marks next to nothing, or nearly everything."""
+    redraw_below: float = 0.0
+    """Draw again what marks a smaller share of the image, from 0 to below 1."""
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -42,10 +40,9 @@ class Refinement:
     def from_json(value: Mapping[str, Any]) -> Refinement:
         return Refinement(**value)
 
-    def is_broken(self, masks: NDArray[np.uint8]) -> bool:
-        """Whether a sample's masks `(K, H, W)` of 0 and 255 are to be drawn again."""
-        covered = float((masks > 0).any(axis=0).mean())
-        return self.redraw_broken and not MIN_COVERAGE <= covered <= MAX_COVERAGE
+    def wants_another(self, masks: NDArray[np.uint8]) -> bool:
+        """Whether a sample with these masks `(K, H, W)` of 0 and 255 is to be drawn again."""
+        return float((masks > 0).any(axis=0).mean()) < self.redraw_below
 
     def masks(self, probabilities: NDArray[np.float32]) -> NDArray[np.uint8]:
         """A sample's foreground probabilities `(K, H, W)` in [0, 1] to masks of 0 and 255.

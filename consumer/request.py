@@ -45,6 +45,8 @@ class Request:
             raise refusal("temperature", "above 0, at most 2", str(self.refinement.temperature))
         if not 0 < self.refinement.mask_threshold < 1:
             raise refusal("mask threshold", "between 0 and 1", str(self.refinement.mask_threshold))
+        if not 0 <= self.refinement.redraw_below < 1:
+            raise refusal("redraw below", "a share from 0 to below 1", str(self.refinement.redraw_below))
         if self.size is not None and not all(1 <= side <= limits.max_side for side in self.size):
             height, width = self.size
             raise refusal(

@@ -157,15 +157,15 @@ class Bundle:
             batch = indices[begin : begin + request.batch_size]
             samples = self._draw_batch(entry, request, batch)
             for draw in range(1, MAX_DRAWS):
-                broken = [
+                small = [
                     place
                     for place, sample in enumerate(samples)
-                    if request.refinement.is_broken(np.stack(list(sample.masks.values())))
+                    if request.refinement.wants_another(np.stack(list(sample.masks.values())))
                 ]
-                if not broken:
+                if not small:
                     break
-                again = [batch[place] + draw * REDRAW_STRIDE for place in broken]
-                for place, sample in zip(broken, self._draw_batch(entry, request, again), strict=True):
+                again = [batch[place] + draw * REDRAW_STRIDE for place in small]
+                for place, sample in zip(small, self._draw_batch(entry, request, again), strict=True):
                     samples[place] = replace(sample, index=batch[place])
             yield from samples
 

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from consumer import open_bundle
-from consumer.refinement import Refinement
+from consumer.refinement import UNREFINED, Refinement
 from consumer.request import Request
 from sharekit.command_line import Output, default_of
 from sharekit.progress import reporter
@@ -63,7 +63,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     refined.add_argument("--clean-masks", action="store_true", help="drop specks from masks, fill pinholes")
     refined.add_argument(
-        "--redraw-broken", action="store_true", help="draw again what marks next to nothing or nearly all"
+        "--redraw-below",
+        type=float,
+        default=UNREFINED.redraw_below,
+        metavar="SHARE",
+        help="draw samples again, a few times, whose masks mark less of the image than this",
     )
     parser.add_argument(
         "--threads", type=int, metavar="T", help="on the CPU; otherwise every core of this process"
@@ -73,7 +77,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, output: Output) -> int:
     from consumer.dataset import write_dataset
 
-    refinement = Refinement(args.temperature, args.mask_threshold, args.clean_masks, args.redraw_broken)
+    refinement = Refinement(args.temperature, args.mask_threshold, args.clean_masks, args.redraw_below)
     request = Request(args.seed, args.generator, args.size, args.batch_size, args.probabilities, refinement)
     bundle = open_bundle(args.bundle, args.key, provider=args.provider, threads=args.threads)
     started = time.monotonic()

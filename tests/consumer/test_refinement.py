@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import consumer.refinement
 from consumer.cli import main
 from consumer.refinement import UNREFINED, Refinement, cleaned
 from consumer.sampling import Bundle
@@ -64,21 +63,17 @@ def test_calmer_noise_varies_less(bundle: Bundle) -> None:
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 8])
-def test_what_is_drawn_again_does_not_depend_on_the_batch(
-    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, batch_size: int
-) -> None:
+def test_what_is_drawn_again_does_not_depend_on_the_batch(bundle: Bundle, batch_size: int) -> None:
     published = [float((s.mask > 0).mean()) for s in bundle.sample(16, 7)]
-    # Half of the samples count as broken, so that many are drawn several times.
-    monkeypatch.setattr(consumer.refinement, "MIN_COVERAGE", float(np.median(published)))
-    monkeypatch.setattr(consumer.refinement, "MAX_COVERAGE", 1.0)
-    refinement = Refinement(redraw_broken=True)
+    # Half of the samples mark less, so that many are drawn several times.
+    refinement = Refinement(redraw_below=float(np.median(published)))
     expected = [next(bundle.sample(1, 7, start=index, refinement=refinement)) for index in range(16)]
     drawn = list(bundle.sample(16, 7, batch_size=batch_size, refinement=refinement))
     assert [s.image.tobytes() for s in drawn] == [s.image.tobytes() for s in expected]
     assert [s.index for s in drawn] == [s.index for s in bundle.sample(16, 7)]
     covered = [float((s.mask > 0).mean()) for s in drawn]
     assert np.mean(covered) > np.mean(published)
-    kept = [coverage >= consumer.refinement.MIN_COVERAGE for coverage in published]
+    kept = [coverage >= refinement.redraw_below for coverage in published]
     assert [covered[i] for i, keep in enumerate(kept) if keep] == [
         published[i] for i, keep in enumerate(kept) if keep
     ]
@@ -92,6 +87,8 @@ def test_what_is_drawn_again_does_not_depend_on_the_batch(
         Refinement(mask_threshold=0),
         Refinement(mask_threshold=1),
         Refinement(temperature=float("nan")),
+        Refinement(redraw_below=1),
+        Refinement(redraw_below=-0.1),
     ],
 )
 def test_what_makes_no_sense_is_refused_at_once(bundle: Bundle, refinement: Refinement) -> None:
@@ -100,7 +97,7 @@ def test_what_makes_no_sense_is_refused_at_once(bundle: Bundle, refinement: Refi
 
 
 def test_a_refinement_comes_back_from_its_json() -> None:
-    refinement = Refinement(0.8, 0.4, clean_masks=True, redraw_broken=True)
+    refinement = Refinement(0.8, 0.4, clean_masks=True, redraw_below=0.05)
     assert Refinement.from_json(refinement.to_json()) == refinement
 
 
@@ -116,7 +113,14 @@ def test_the_data_set_says_how_it_was_refined_and_nothing_where_it_was_not(
 
     assert "refinement" not in described("plain")
     refined = described(
-        "refined", "--temperature", "0.8", "--mask-threshold", "0.4", "--clean-masks", "--redraw-broken"
+        "refined",
+        "--temperature",
+        "0.8",
+        "--mask-threshold",
+        "0.4",
+        "--clean-masks",
+        "--redraw-below",
+        "0.05",
     )
-    assert refined["refinement"] == Refinement(0.8, 0.4, True, True).to_json()
+    assert refined["refinement"] == Refinement(0.8, 0.4, True, 0.05).to_json()
     assert UNREFINED.to_json() != refined["refinement"]
