@@ -59,6 +59,11 @@ class Refinement:
 UNREFINED = Refinement()
 
 
+def index_of_draw(index: int, draw: int) -> int:
+    """The index that draw number `draw`, from 0, of a sample takes its noise from."""
+    return (index + draw * REDRAW_STRIDE) % 2**63
+
+
 def cleaned(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """A mask `(H, W)` without the regions and holes that are small beside its largest region.
 

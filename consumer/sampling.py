@@ -21,7 +21,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from consumer import runtime
-from consumer.refinement import MAX_DRAWS, REDRAW_STRIDE, UNREFINED, Refinement
+from consumer.refinement import MAX_DRAWS, UNREFINED, Refinement, index_of_draw
 from consumer.request import BATCH_SIZE, Request, refusal
 from sharekit.bundle import VerifiedBundle, verify_bundle
 from sharekit.generator import GeneratorSpec
@@ -164,7 +164,7 @@ class Bundle:
                 ]
                 if not small:
                     break
-                again = [batch[place] + draw * REDRAW_STRIDE for place in small]
+                again = [index_of_draw(batch[place], draw) for place in small]
                 for place, sample in zip(small, self._draw_batch(entry, request, again), strict=True):
                     samples[place] = replace(sample, index=batch[place])
             yield from samples

@@ -178,7 +178,8 @@ def _describe(result: TrainingResult) -> list[str]:
     )
     return [
         f"{task.settings.architecture} with {task.settings.encoder} ({_weights(task.weights.source)}): "
-        f"{len(task.training)} images, {facts['updates']} updates, {result.seconds:.0f} s on {result.device}",
+        f"{facts['images']} images ({facts['synthetic_images']} synthetic), {facts['updates']} updates, "
+        f"{result.seconds:.0f} s on {result.device}",
         f"best of {len(task.validation)} validation images after update {result.best.update}: {scores}",
         f"model: {escape(str(result.out))}",
     ]

@@ -27,8 +27,7 @@ class Batches:
             return endless(np.arange(len(self.synthetic)), update * size, size, (seed,))
         share, last = self.settings.real_share, round(self.settings.real_finish * self.updates)
         mixed = min(update, self.updates - last)
-
-        reals = 0 if share is None else max(1, round(share * size))
+        reals = 0 if share is None else min(size - 1, max(1, round(share * size)))
         if update >= self.updates - last:
             return endless(real, mixed * reals + (update - mixed) * size, size, (seed, 1))
         if share is None:

@@ -28,7 +28,7 @@ class Pairs:
     files: tuple[Path, ...]
     """The images' files, for messages."""
     synthetic: NDArray[np.bool_]
-    """`(N,)`: drawn by a generator, which their folder's description says."""
+    """`(N,)`: drawn by a generator, which their folder's metadata name."""
 
     def __len__(self) -> int:
         return len(self.images)
@@ -96,7 +96,7 @@ def read_pairs(
             images[number], masks[number] = _read_pair(folder, entry, class_name, contract)
             done += 1
             on_progress(Progress(done, total))
-        synthetic = np.array([bool(folder.description) for folder, _ in found], np.bool_)
+        synthetic = np.array([entry.generator is not None for _, entry in found], np.bool_)
         read.append(
             Pairs(images, masks, tuple(folder.root / entry.image for folder, entry in found), synthetic)
         )

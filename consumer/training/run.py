@@ -53,6 +53,7 @@ class TrainingResult:
             "encoder_weights": task.weights.to_json(),
             "contract": task.contract.to_json(),
             "images": len(task.training),
+            "synthetic_images": int(task.training.synthetic.sum()),
             "validation_images": len(task.validation),
             "updates": schedule.updates,
             "decay_after": schedule.decay_after,

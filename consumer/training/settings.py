@@ -80,6 +80,8 @@ class TrainingSettings:
         _require(rate, "--learning-rate", "a positive number", self.learning_rate)
         share = self.real_share is None or 0 < self.real_share < 1
         _require(share, "--real-share", "between 0 and 1", self.real_share)
+        alone = self.real_share is not None and self.batch_size == 1
+        _require(not alone, "--batch-size", "at least 2 with --real-share", self.batch_size)
         _require(0 <= self.real_finish < 1, "--real-finish", "from 0 to below 1", self.real_finish)
         _require(0 <= self.seed <= MAX_SEED, "--seed", f"0 to {MAX_SEED}", self.seed)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -341,11 +342,28 @@ def test_batches_hold_the_share_of_real_images_and_end_with_them_alone(
     counts = [int((~kinds[batch]).sum()) for batch in batches]
     last = round(finish * updates)
     assert all(len(batch) == batch_size for batch in batches)
-    assert set(counts[: updates - last]) <= {max(1, round(share * batch_size))}
+    assert set(counts[: updates - last]) <= {min(batch_size - 1, max(1, round(share * batch_size)))}
     assert all(count == batch_size for count in counts[updates - last :])
     for kind in (True, False):
         times = np.bincount([i for batch in batches for i in batch if kinds[i] == kind], minlength=len(kinds))
         assert np.ptp(times[kinds == kind]) <= 1
+
+
+def test_synthetic_is_what_names_its_generator_and_not_what_has_a_description(
+    data: Path, tmp_path: Path
+) -> None:
+    real, drawn = tmp_path / "real", tmp_path / "drawn"
+    for folder in (real, drawn):
+        shutil.copytree(data / "train", folder)
+    # nnU-Net keeps a file of this name beside real images, too.
+    (real / "dataset.json").write_text('{"channel_names": {"0": "R"}}')
+    records = [
+        {"file_name": f"images/{path.name}", "mask_file_name": f"masks/{path.name}", "generator": "0" * 32}
+        for path in sorted((drawn / "images").iterdir())
+    ]
+    (drawn / "metadata.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    task = read_task([real, drawn], data / "held-out", TINY)
+    assert task.training.synthetic.tolist() == [False] * 10 + [True] * 10
 
 
 @pytest.mark.parametrize("synthetic", [True, False])
@@ -356,7 +374,15 @@ def test_images_of_one_kind_are_drawn_as_if_no_share_were_asked_for(synthetic: b
     assert [asked.indices(update) for update in range(9)] == [plain.indices(update) for update in range(9)]
 
 
-@pytest.mark.parametrize("settings", [{"real_share": 0.0}, {"real_share": 1.0}, {"real_finish": 1.0}])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"real_share": 0.0},
+        {"real_share": 1.0},
+        {"real_finish": 1.0},
+        {"real_share": 0.5, "batch_size": 1},
+    ],
+)
 def test_a_share_that_is_none_is_refused(settings: dict[str, float]) -> None:
     with pytest.raises(UsageError, match="--real-"):
         TrainingSettings(**settings)
@@ -381,6 +407,7 @@ def test_the_command_prints_the_result_as_json(
     assert main([*arguments, *TINY_OPTIONS, "--updates", "2", "--threads", "1", "--format", "json"]) == 0
     result = json.loads(capsys.readouterr().out)
     assert (result["out"], result["images"], result["updates"]) == (str(out), 10, 2)
+    assert result["synthetic_images"] == 0
     assert (result["architecture"], result["encoder"]) == ("unet", TINY.encoder)
     assert result["encoder_weights"] == {"source": "none", "sha256": None}
     for when in ("best", "last"):
