@@ -64,7 +64,7 @@ class TrainingSettings:
     seed: int = 0
     augment: bool = True
     validations: int = 20
-    """At most so many over the training, and no more than one an epoch."""
+    """At most so many over the training; where epochs are given, no more than one an epoch."""
     real_share: float | None = None
     """Of every batch, where both real and synthetic images are there; None: every image equally often."""
     real_finish: float = 0.0
@@ -103,7 +103,9 @@ class TrainingSettings:
             decay_after = updates_of(_PAPER_DECAY_AT if self.decay_at is None else self.decay_at)
         else:
             decay_after = math.ceil(updates * _PAPER_DECAY_AT / _PAPER_EPOCHS)
-        validate_every = max(math.ceil(updates / self.validations), updates_of(1))
+        validate_every = math.ceil(updates / self.validations)
+        if self.updates is None:
+            validate_every = max(validate_every, updates_of(1))
         return Schedule(updates, decay_after, validate_every)
 
 

@@ -63,7 +63,7 @@ def _add_generator_options(parser: argparse.ArgumentParser) -> None:
         "--groups",
         type=Path,
         metavar="FILE.csv",
-        help="columns name and group (a patient, a sequence): never divided between folds",
+        help="columns name and group (a patient, a sequence) of every image: never divided between folds",
     )
     _add_number(parser, GeneratorSettings, "--fold-count", "folds to make without --folds")
     parser.add_argument(
@@ -143,9 +143,10 @@ def run(args: argparse.Namespace, output: Output) -> int:
     """Exit code 7 when a cell of a table failed."""
     from sharekit.experiment import plots
     from sharekit.experiment.processes import Processes, ending_like_an_interrupt
+    from sharekit.experiment.settings import with_features
     from sharekit.experiment.stages import check
 
-    settings = _settings(GeneratorSettings, args)
+    settings = with_features(_settings(GeneratorSettings, args))
     tables = None if args.action == GENERATORS else _settings(TableSettings, args, generators=settings)
     processes = Processes()
     with ending_like_an_interrupt():
@@ -250,7 +251,7 @@ def _table_lines(table: Table, page: Path) -> list[Any]:
 
     from sharekit.experiment.answer import answer
 
-    found = answer(table.name, table.rows)
+    found = answer(table.name, table.cells)
     failed = [
         f"failed: {failure.arm}, fold {failure.held} held out, seed {failure.seed}: {failure.reason}"
         for failure in table.failures
@@ -263,11 +264,11 @@ def _rows(table: Table) -> RichTable:
     from rich.table import Table as RichTable
     from rich.text import Text
 
-    from sharekit.experiment.answer import percent, score
+    from sharekit.experiment.answer import percent, score, signed
     from sharekit.experiment.tables import IOU
 
     shown = RichTable(
-        "R", "trained on", "cells", "IoU", "IoU, last weights", "against real", "paper", box=None
+        "R", "trained on", "cells", "IoU", "IoU, last weights", "against real", "of real", "paper", box=None
     )
     for row in table.rows:
         cells = (
@@ -276,6 +277,7 @@ def _rows(table: Table) -> RichTable:
             row.cells,
             score(row.best[IOU]),
             f"{row.last[IOU].mean:.3f}",
+            "" if row.difference is None else signed(row.difference),
             "" if row.ratio is None else percent(row.ratio),
             "" if row.paper is None else row.paper,
         )

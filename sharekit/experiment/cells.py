@@ -110,9 +110,11 @@ class Runner:
             if wanted.kind is Kind.DATA_SET and not self._store.path(wanted).exists():
                 # Somebody made room: the record alone is of no use to what reads the data set.
                 remove(step.record)
-            if not step.done:
-                for each in wanted.inputs:
-                    self.make(each)
+            if step.done:
+                # A segmenter that is still there was kept on purpose.
+                return self.machine.run(step)
+            for each in wanted.inputs:
+                self.make(each)
             result = self.machine.run(step)
             if wanted.kind is Kind.SEGMENTER and not self._keep_segmenters:
                 remove(self._store.path(wanted).parent)

@@ -55,18 +55,20 @@ def split_data(
     Args:
         root: folder with `images/NAME.*` and `masks/NAME.*` or `masks/CLASS/NAME.*`.
         folds: CSV with the columns `name` and `fold`; images that it does not name are left out.
-        groups: CSV with the columns `name` and `group` (a patient, a sequence); a group stays in one fold.
+        groups: CSV with the columns `name` and `group` (a patient, a sequence) of every image; a group stays
+            in one fold.
         count: folds that are made without a file.
         seed: of the order of a fold's pictures.
         on_progress: called for every image.
 
     Raises:
-        InputError: a broken file or table, or one image, or two that look alike, or a group, in two folds.
+        InputError: a broken file or table, an image that the groups do not name, or one image, or two that
+            look alike, or a group, in two folds.
         UsageError: folds that cannot be made.
     """
     wanted = None if folds is None else read_table(folds, "fold")
     pictures = read_pictures(root, None if wanted is None else wanted.keys(), on_progress)
-    grouped = {} if groups is None else read_table(groups, "group")
+    grouped = {} if groups is None else read_groups(groups, [picture.name for picture in pictures])
     alike = list(_alike(pictures))
     if wanted is None:
         wanted = make_folds([picture.name for picture in pictures], _joined(pictures, alike, grouped), count)
@@ -109,6 +111,24 @@ def read_table(path: Path, column: str) -> dict[str, str]:
         if name in table:
             raise refuse(f"{name!r} twice")
         table[name] = value
+    return table
+
+
+def read_groups(path: Path, names: Sequence[str]) -> dict[str, str]:
+    """The group of every image; a table of other names would keep nobody's images together.
+
+    Raises:
+        InputError: as `read_table`, or images without a group.
+    """
+    table = read_table(path, "group")
+    without = [name for name in names if name not in table]
+    if without:
+        raise InputError(
+            path,
+            expected="a group for every image, named without its folder and suffix",
+            found=f"none for {len(without)} of {len(names)} images, the first of them {without[0]!r}",
+            next_step="correct the table; an image that belongs to no other is a group of its own",
+        )
     return table
 
 

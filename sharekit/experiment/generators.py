@@ -6,7 +6,7 @@
     OUT/folds/FOLD-KEY/RELEASE/bundle its generators, signed
     …/results/                        what every command printed; a command that has a result is not run again
 
-KEY is of the images and the training options, RELEASE of what is released how.
+KEY is of the images and the training options, RELEASE of what is released how, and both of the version.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from sharekit import files
+from sharekit import __version__, files
 from sharekit.experiment.folds import Split
 from sharekit.experiment.pictures import Picture, digest_of, write_pictures
 from sharekit.experiment.processes import Processes
@@ -75,7 +75,11 @@ class FoldGenerators:
 
 
 def plan_folds(split: Split, settings: GeneratorSettings) -> tuple[FoldPlan, ...]:
-    """Where everything of each fold goes; pure but for the digest of the feature file."""
+    """Where everything of each fold goes; pure but for the digest of the feature file.
+
+    Raises:
+        InputError: there is no such file.
+    """
     features = "" if settings.features is None else file_digest(settings.features)
     plans = []
     for label, members in split.folds.items():
@@ -189,4 +193,4 @@ def read_generators(plan: FoldPlan) -> FoldGenerators:
 
 
 def _key(*parts: str) -> str:
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]
+    return hashlib.sha256("\0".join((__version__, *parts)).encode()).hexdigest()[:12]

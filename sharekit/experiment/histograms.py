@@ -40,7 +40,10 @@ class Histogram:
 
 
 def histograms(cells: Sequence[Cell], store: Store) -> tuple[Histogram, ...]:
-    """For every R the masks of all data sets, each counted once, that finished cells were trained on."""
+    """For every R the masks of all data sets, each counted once, that finished cells were trained on.
+
+    An R of which somebody removed a data set to make room is left out.
+    """
     folders: dict[int | None, tuple[dict[str, Path], dict[str, Path]]] = {}
     for cell in cells:
         real, synthetic = folders.setdefault(cell.arm.images, ({}, {}))
@@ -54,7 +57,7 @@ def histograms(cells: Sequence[Cell], store: Store) -> tuple[Histogram, ...]:
     return tuple(
         Histogram(images, _counted(real.values()), _counted(synthetic.values()))
         for images, (real, synthetic) in folders.items()
-        if real and synthetic
+        if real and synthetic and all(path.is_dir() for path in (*real.values(), *synthetic.values()))
     )
 
 

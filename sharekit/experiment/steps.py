@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sharekit import files
+from sharekit import __version__, files
 from sharekit.errors import InputError, PartialFailureError, SharekitError
 from sharekit.experiment.processes import Processes
 
@@ -27,7 +27,7 @@ class Step:
     name: str
     command: tuple[str, ...]
     record: Path
-    """JSON: the command, its seconds, and its result. The step is done when this is there."""
+    """JSON: the command, its version, its seconds, and its result. The step is done when this is there."""
     makes: tuple[Path, ...] = ()
     """What an interrupted run may leave and must not: removed before the command is run again."""
     accepted: tuple[int, ...] = (0,)
@@ -67,6 +67,7 @@ def run_step(step: Step, processes: Processes) -> Any:
         raise _failure(step, ended.code)
     record = {
         "command": step.command,
+        "version": __version__,
         "exit_code": ended.code,
         "seconds": round(time.monotonic() - started, 1),
         "result": files.parse_json(ended.stdout, step.command_line),

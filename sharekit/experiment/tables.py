@@ -1,9 +1,12 @@
 """From finished cells to rows: means with intervals over folds and seeds, and paired comparisons.
 
-Cells of one fold share their images, so that a bootstrap over all cells as if they were independent would be
-too sure of itself: folds are drawn first, then seeds within each drawn fold (the nested bootstrap of Davison
-and Hinkley, Bootstrap Methods and their Application, 1997, section 3.8). With one fold the interval is over
-seeds alone. With three of each it is a rough one, and the number of cells stands beside it.
+Cells of one fold share their images, so that intervals over all cells as if they were independent would be
+too sure of themselves. Those of scores and ratios are nested bootstraps: folds are drawn first, then seeds
+within each drawn fold (Davison and Hinkley, Bootstrap Methods and their Application, 1997, section 3.8). They
+are rough with three of each, and the number of cells stands beside them.
+
+Verdicts rest on paired differences, whose intervals must not be too narrow: they are Student's t over what
+is independent, which is the folds that are held out where there are at least two, and otherwise the seeds.
 """
 
 from __future__ import annotations
@@ -19,12 +22,15 @@ from numpy.typing import NDArray
 
 from sharekit.experiment import published
 from sharekit.experiment.stages import Cell
-from sharekit.intervals import DRAWS, LEVEL, Interval
+from sharekit.intervals import DRAWS, LEVEL, Interval, student_mean
 from sharekit.segmentation_metrics import METRICS
 
 REAL = "real"
 """The arm that the others are compared with, of the same R, fold and seed."""
 IOU = "iou"
+
+Where = tuple[str, int]
+"""The fold that is held out, and the seed."""
 
 
 @dataclass(frozen=True)
@@ -87,9 +93,10 @@ class Row:
     pairs: int
     """Cells whose fold and seed the real arm has, too."""
     ratio: Interval | None
-    """Mean best IoU / that of the real arm, over the pairs; None for the real arm and without a pair."""
+    """Mean best IoU / that of the real arm, over the pairs; None for the real arm, without a pair, and where
+    the real arm found too little to divide by."""
     difference: Interval | None
-    """Mean of best IoU - that of the real arm, over the pairs."""
+    """Mean of best IoU - that of the real arm, over `count` folds or, with one fold, seeds."""
     last_difference: Interval | None
     """The same of the last weights."""
     paper: float | None
@@ -113,13 +120,49 @@ class Row:
 
 def summarise(table: str, observations: Iterable[Observation]) -> tuple[Row, ...]:
     """A row for every arm and R that has a cell, in the order of their first cells."""
-    groups: dict[tuple[str, int | None], list[Observation]] = defaultdict(list)
-    for each in observations:
-        groups[each.arm, each.images].append(each)
+    groups = _grouped(observations)
     return tuple(
         _row(table, arm, images, cells, groups.get((REAL, images), ()))
         for (arm, images), cells in groups.items()
     )
+
+
+@dataclass(frozen=True)
+class Overall:
+    """An arm against the real one in a single figure, however many R there are."""
+
+    images: tuple[int | None, ...]
+    """The R that have the most pairs: their mean is taken."""
+    pairs: int
+    """Of each of these R."""
+    difference: Interval
+    """Mean of best IoU - that of the real arm."""
+
+
+def overall(arm: str, observations: Iterable[Observation]) -> Overall | None:
+    """Differences from the real arm, averaged over R before they are compared; None without a pair."""
+    groups = _grouped(observations)
+    found = {
+        images: _differences(_pairs(cells, groups.get((REAL, images), ())), "best")
+        for (name, images), cells in groups.items()
+        if name == arm
+    }
+    most = max(map(len, found.values()), default=0)
+    whole = {images: differences for images, differences in found.items() if len(differences) == most}
+    # Folds and seeds that all of these R have: a mean over other R would be another figure.
+    shared = [where for where in next(iter(whole.values()), ()) if all(where in of for of in whole.values())]
+    if not shared:
+        return None
+    means = {where: float(np.mean([of[where] for of in whole.values()])) for where in shared}
+    return Overall(tuple(whole), len(shared), _difference(means))
+
+
+def _grouped(observations: Iterable[Observation]) -> dict[tuple[str, int | None], list[Observation]]:
+    """The cells of every arm and R."""
+    groups: dict[tuple[str, int | None], list[Observation]] = defaultdict(list)
+    for each in observations:
+        groups[each.arm, each.images].append(each)
+    return groups
 
 
 def _row(
@@ -134,11 +177,7 @@ def _row(
         which: _means(weights, [[getattr(cell, which)[name] for name in METRICS] for cell in cells])
         for which in ("best", "last")
     }
-    beside = {(cell.held, cell.seed): cell for cell in real}
-    pairs = [(cell, beside[cell.held, cell.seed]) for cell in cells if (cell.held, cell.seed) in beside]
-    ratio = difference = last_difference = None
-    if arm != REAL and pairs:
-        ratio, difference, last_difference = _compared(pairs)
+    pairs = [] if arm == REAL else _pairs(cells, real)
     return Row(
         arm,
         images,
@@ -147,10 +186,10 @@ def _row(
         float(np.mean([cell.synthetic_images for cell in cells])),
         scores["best"],
         scores["last"],
-        0 if arm == REAL else len(pairs),
-        ratio,
-        difference,
-        last_difference,
+        len(pairs),
+        _ratio(pairs) if pairs else None,
+        _difference(_differences(pairs, "best")) if pairs else None,
+        _difference(_differences(pairs, "last")) if pairs else None,
         published.IOU.get((table, arm, images)),
     )
 
@@ -165,21 +204,44 @@ def _means(weights: NDArray[np.float64], values: Sequence[Sequence[float]]) -> d
     }
 
 
-def _compared(
-    pairs: Sequence[tuple[Observation, Observation]],
-) -> tuple[Interval, Interval, Interval]:
-    """Ratio and difference of best IoU, and difference of last IoU."""
-    weights = nested_weights([cell.held for cell, _ in pairs])
+def _pairs(
+    cells: Iterable[Observation], real: Iterable[Observation]
+) -> list[tuple[Observation, Observation]]:
+    """Cells with the real one of the same fold and seed, where there is one."""
+    beside = {(cell.held, cell.seed): cell for cell in real}
+    return [(cell, beside[cell.held, cell.seed]) for cell in cells if (cell.held, cell.seed) in beside]
+
+
+def _differences(pairs: Iterable[tuple[Observation, Observation]], which: str) -> dict[Where, float]:
+    """IoU - that of the real cell, of the `best` or the `last` weights."""
+    return {
+        (cell.held, cell.seed): getattr(cell, which)[IOU] - getattr(real, which)[IOU] for cell, real in pairs
+    }
+
+
+def _difference(differences: Mapping[Where, float]) -> Interval:
+    """Student's interval over the means of the folds, or over the seeds of a single fold."""
+    folds: dict[str, list[float]] = defaultdict(list)
+    for (held, _), difference in differences.items():
+        folds[held].append(difference)
+    if len(folds) == 1:
+        return student_mean(list(differences.values()))
+    return student_mean([float(np.mean(of)) for of in folds.values()])
+
+
+def _ratio(pairs: Sequence[tuple[Observation, Observation]]) -> Interval | None:
+    """Mean best IoU / that of the real cells.
+
+    A segmenter that found nothing at all has IoU 0, of which there is no ratio: None where the real cells'
+    mean is 0 in more resamples than the interval leaves out at one end.
+    """
     best = np.array([[cell.best[IOU], real.best[IOU]] for cell, real in pairs])
-    last = np.array([cell.last[IOU] - real.last[IOU] for cell, real in pairs])
-    # A segmenter that found nothing at all has IoU 0, of which there is no ratio.
-    least = np.finfo(np.float64).tiny
-    mean, drawn = best.mean(axis=0), weights @ best
-    ratio = _interval(
-        float(mean[0] / max(mean[1], least)), drawn[:, 0] / np.maximum(drawn[:, 1], least), len(pairs)
-    )
-    difference = _interval(float(mean[0] - mean[1]), drawn[:, 0] - drawn[:, 1], len(pairs))
-    return ratio, difference, _interval(float(last.mean()), weights @ last, len(pairs))
+    drawn = nested_weights([cell.held for cell, _ in pairs]) @ best
+    some = drawn[:, 1] > 0
+    if np.mean(~some) > (1 - LEVEL) / 2:
+        return None
+    ours, reals = best.mean(axis=0)
+    return _interval(float(ours / reals), drawn[some, 0] / drawn[some, 1], len(pairs))
 
 
 def nested_weights(folds: Sequence[str], *, seed: int = 0, draws: int = DRAWS) -> NDArray[np.float64]:

@@ -1,8 +1,8 @@
 """A task: one public command, addressed by the content of what it reads.
 
-Its key is the SHA-256 of its arguments, with the digest of what it reads in place of a path and nothing in
-place of what it writes. Equal keys are the same work, so that tables share it, an interrupted experiment
-goes on, and a changed option redoes what depends on it and no more.
+Its key is the SHA-256 of the program's version and its arguments, with the digest of what it reads in place
+of a path and nothing in place of what it writes. Equal keys are the same work, so that tables share it, an
+interrupted experiment goes on, and a changed option redoes what depends on it and no more.
 """
 
 from __future__ import annotations
@@ -10,12 +10,14 @@ from __future__ import annotations
 import enum
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TypeAlias
 
+from sharekit import __version__
+from sharekit.errors import InputError
 from sharekit.experiment.pictures import Picture, digest_of
 
 
@@ -62,8 +64,9 @@ class Task:
 
     @cached_property
     def key(self) -> str:
-        """SHA-256 of the command with the digests of its inputs, hexadecimal."""
-        return hashlib.sha256(json.dumps([_identity(each) for each in self.arguments]).encode()).hexdigest()
+        """SHA-256 of the version and the command with the digests of its inputs, hexadecimal."""
+        identity = [__version__, *map(_identity, self.arguments)]
+        return hashlib.sha256(json.dumps(identity).encode()).hexdigest()
 
     @property
     def inputs(self) -> Iterator[Task | RealImages]:
@@ -75,15 +78,41 @@ Argument: TypeAlias = str | Place | Given | RealImages | Task
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 of a file, hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """SHA-256 of a file, hexadecimal.
+
+    Raises:
+        InputError: it is missing or cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(
+            path, expected="a readable file", found=type(error).__name__, next_step="name another file"
+        ) from None
 
 
-def option(text: str) -> Argument:
-    """An option's argument as it is; a file is known by its content."""
-    path = Path(text)
-    return Given(path, file_digest(path)) if path.is_file() else text
+def given_file(path: Path) -> Given:
+    """A file, known by its content.
+
+    Raises:
+        InputError: as `file_digest`.
+    """
+    return Given(path, file_digest(path))
+
+
+def options(words: Iterable[str]) -> tuple[Argument, ...]:
+    """A command's options as they are; files are known by their content, those of `--option=FILE`, too."""
+    return tuple(part for word in words for part in _parts(word))
+
+
+def _parts(word: str) -> tuple[Argument, ...]:
+    if Path(word).is_file():
+        return (given_file(Path(word)),)
+    name, _, value = word.partition("=")
+    if name.startswith("--") and Path(value).is_file():
+        return name, given_file(Path(value))
+    return (word,)
 
 
 def _identity(argument: Argument) -> object:

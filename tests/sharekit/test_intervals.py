@@ -1,4 +1,4 @@
-"""The one bootstrap of the repository, against theory and its own definition."""
+"""The intervals of the repository, against theory and their own definitions."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from sharekit.errors import InputError
-from sharekit.intervals import Interval, bootstrap, bootstrap_mean
+from sharekit.intervals import Interval, bootstrap, bootstrap_mean, student_mean
 
 FINITE = st.floats(-1e6, 1e6)
 
@@ -43,13 +44,35 @@ def test_interval_of_a_mean_stays_within_the_values(values: list[float]) -> None
 
 
 def test_one_value_is_its_own_interval() -> None:
-    assert bootstrap_mean([0.7]) == Interval(0.7, 0.7, 0.7, 1)
+    assert bootstrap_mean([0.7]) == student_mean([0.7]) == Interval(0.7, 0.7, 0.7, 1)
+
+
+@pytest.mark.parametrize("count", [*range(2, 33), 100])
+def test_a_few_values_have_students_interval(count: int) -> None:
+    values = np.random.default_rng(count).normal(3, 2, count)
+    found = student_mean(values)
+    low, high = stats.t.interval(0.95, count - 1, loc=values.mean(), scale=stats.sem(values))
+    assert (found.mean, found.count) == (pytest.approx(values.mean()), count)
+    # Beyond the table the normal distribution stands in, which is narrower by 4 % at most.
+    width = pytest.approx(high - low, rel=3e-4 if count <= 31 else 0.041)
+    assert found.high - found.low == width
+    assert found.low + found.high == pytest.approx(low + high)
+
+
+def test_three_values_of_mean_0_seldom_have_an_interval_that_excludes_it() -> None:
+    """A percentile bootstrap's does one time in four, when all three have one sign."""
+    drawn = np.random.default_rng(2).normal(0, 1, (500, 3))
+    students = [student_mean(values) for values in drawn]
+    bootstraps = [bootstrap_mean(values, draws=400) for values in drawn]
+    assert 0.03 < np.mean([one.low > 0 or one.high < 0 for one in students]) < 0.08
+    assert np.mean([one.low > 0 or one.high < 0 for one in bootstraps]) > 0.2
 
 
 @pytest.mark.parametrize("values", [[], [1.0, float("nan")], [float("inf")], [[1.0, 2.0]]])
 def test_values_without_a_mean_are_refused(values: list[float]) -> None:
-    with pytest.raises(ValueError, match="finite"):
-        bootstrap_mean(values)
+    for mean in (bootstrap_mean, student_mean):
+        with pytest.raises(ValueError, match="finite"):
+            mean(values)
 
 
 def test_interval_is_moved_to_the_estimate_with_its_width_unchanged() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -14,10 +15,11 @@ from typing import Any
 
 import pytest
 
-from sharekit import files
+from sharekit import __version__, files
 from sharekit.errors import DependencyError, InputError, SharekitError, UsageError
 from sharekit.experiment.cells import Runner, Store, ThisMachine, run_cells
 from sharekit.experiment.document import Table
+from sharekit.experiment.histograms import histograms
 from sharekit.experiment.processes import Processes, ending_like_an_interrupt
 from sharekit.experiment.run import PAGE, run_table
 from sharekit.experiment.settings import GeneratorSettings
@@ -125,6 +127,26 @@ def test_segmenters_are_not_kept_unless_they_are_wanted(tmp_path: Path) -> None:
     assert path.exists()
 
 
+def test_a_segmenter_that_an_earlier_run_kept_is_kept_by_one_that_keeps_none(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    kept, other = (each.task for each in bench.cells[:2])
+    Runner(bench.store, bench, keep_segmenters=True).make(kept)
+    runner = Runner(bench.store, bench)
+    for task in (kept, other):
+        assert runner.make(task) == RESULT
+    assert bench.store.path(kept).read_bytes() == b"a segmenter"
+    assert not bench.store.path(other).exists()
+
+
+def test_masks_are_not_counted_where_a_data_set_was_removed(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    bench.outcomes()
+    assert len(histograms(bench.cells, bench.store)) == 1
+    lost = next(each for cell in bench.cells for each in cell.task.inputs if isinstance(each, Task))
+    bench.store.path(lost).rmdir()
+    assert histograms(bench.cells, bench.store) == ()
+
+
 def test_a_table_is_on_disk_after_every_cell(tmp_path: Path) -> None:
     bench = Bench(tmp_path, fails=lambda step: step.name == "consumer style")
     generators = GeneratorSettings(bench.split.root, bench.out)
@@ -160,6 +182,7 @@ def test_a_finished_command_is_not_run_again(tmp_path: Path) -> None:
     made = run_step(first, Processes())
     assert (tmp_path / "key.pub").exists()
     assert run_step(first, Processes()) == made
+    assert json.loads((tmp_path / "record.json").read_text())["version"] == __version__
     (tmp_path / "record.json").write_text("[]")
     with pytest.raises(InputError, match="remove this file"):
         run_step(first, Processes())

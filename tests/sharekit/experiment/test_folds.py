@@ -70,16 +70,29 @@ def test_a_copy_in_the_same_fold_is_no_leak(data: Path) -> None:
 
 def test_a_group_in_two_folds_is_refused(data: Path) -> None:
     folds = write_folds(data.parent / "folds.csv", big_data(data))
-    groups = write_folds(data.parent / "g.csv", {"scene-1": "Mary", "scene-2": "Mary"}, "group")
+    table = {"scene-1": "Mary", "scene-2": "Mary", "scene-3": "Ann"}
+    groups = write_folds(data.parent / "g.csv", table, "group")
     with pytest.raises(InputError, match=r"scene-1 and scene-2.*Mary"):
         split_data(data, folds=folds, groups=groups)
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_groups_of_other_names_are_refused_and_not_ignored(data: Path, given: bool) -> None:
+    folds = write_folds(data.parent / "folds.csv", big_data(data)) if given else None
+    table = {"scene-1": "Mary", "scene-2.jpg": "Mary", "scene-3.jpg": "Ann"}
+    groups = write_folds(data.parent / "g.csv", table, "group")
+    if not given:
+        big_data(data)
+    with pytest.raises(InputError, match=r"g\.csv.*none for 2 of 3 images.*'scene-2'"):
+        split_data(data, folds=folds, groups=groups, count=2)
 
 
 def test_folds_that_are_made_keep_groups_and_near_duplicates_together(tmp_path: Path) -> None:
     data = write_data(tmp_path / "data", 8)
     shutil.copy(data / "images/case-02.png", data / "images/twin.png")
     shutil.copy(data / "masks/case-02.png", data / "masks/twin.png")
-    groups = write_folds(tmp_path / "g.csv", {"twin": "a", "case-05": "a"}, "group")
+    table = {f"case-{number:02d}": f"patient {number}" for number in range(8)}
+    groups = write_folds(tmp_path / "g.csv", table | {"twin": "a", "case-05": "a"}, "group")
     split = split_data(data, groups=groups, count=3)
     fold_of = {each.name: label for label, fold in split.folds.items() for each in fold}
     assert len(fold_of) == 9

@@ -11,14 +11,16 @@ import pytest
 import consumer.cli
 import hospital_node.cli
 import sharekit.cli
+from sharekit import features
 from sharekit.command_line import build_parser
-from sharekit.errors import UsageError
+from sharekit.errors import DependencyError, InputError, UsageError
+from sharekit.experiment import generators, tasks
 from sharekit.experiment.cells import Store
 from sharekit.experiment.folds import Split
 from sharekit.experiment.generators import fold_steps, key_steps, plan_folds
-from sharekit.experiment.settings import GeneratorSettings
+from sharekit.experiment.settings import GeneratorSettings, with_features
 from sharekit.experiment.stages import Cell, Impossible, Plan, check
-from sharekit.experiment.tasks import Given, RealImages, Task
+from sharekit.experiment.tasks import Given, RealImages, Task, file_digest, options
 from tests.sharekit.experiment.data import small_settings, small_split, untrained
 
 PROGRAMS = {"hospital-node": hospital_node.cli, "consumer": consumer.cli, "sharekit": sharekit.cli}
@@ -150,6 +152,95 @@ def test_a_weights_file_is_known_by_its_content(split: Split, tmp_path: Path) ->
         found.append(keys(cells(split, "table1", segmenter_options=options)))
     assert found[0] == found[1]
     assert set(found[0].values()).isdisjoint(found[2].values())
+
+
+def test_a_file_given_in_one_word_is_known_by_its_content_too(split: Split, tmp_path: Path) -> None:
+    weights = tmp_path / "weights"
+    weights.write_bytes(b"1")
+    one_word, two_words = (f"--encoder-weights={weights}",), ("--encoder-weights", str(weights))
+    before = keys(cells(split, "table1", segmenter_options=one_word))
+    assert before == keys(cells(split, "table1", segmenter_options=two_words))
+    (first, *_) = cells(split, "table1", segmenter_options=one_word)
+    assert Store(tmp_path, split.root).step(first.task).command[-4:-2] == two_words
+    weights.write_bytes(b"2")
+    assert set(before.values()).isdisjoint(keys(cells(split, "table1", segmenter_options=one_word)).values())
+
+
+def test_words_that_name_no_file_stay_as_they_are() -> None:
+    words = ("--size=32", "--encoder-weights=/no/such/file", "--clean-masks", "a=b", "")
+    assert options(words) == words
+
+
+def test_another_version_of_the_program_does_everything_again(
+    split: Split, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def folders() -> set[Path]:
+        plans = plan_folds(split, GeneratorSettings(split.root, Path("out")))
+        return {path for plan in plans for path in (plan.folder, plan.release)}
+
+    before, folders_before = keys(cells(split, "table1")), folders()
+    for module in (tasks, generators):
+        monkeypatch.setattr(module, "__version__", "9.9.9")
+    assert set(before.values()).isdisjoint(keys(cells(split, "table1")).values())
+    assert folders_before.isdisjoint(folders())
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A machine that has no feature file but the one in this folder's `vgg`, when it is written."""
+    monkeypatch.setattr(features, "_candidates", lambda: [(features.VGG19, tmp_path / "vgg")])
+    monkeypatch.delenv(features.ENVIRONMENT_VARIABLE, raising=False)
+    return tmp_path / "vgg"
+
+
+def test_a_feature_file_that_was_found_makes_another_release_and_is_named_to_every_command(
+    split: Split, machine: Path
+) -> None:
+    plain = GeneratorSettings(split.root, Path("out"))
+    without = with_features(plain)
+    assert without.features is None
+    machine.write_bytes(b"1")
+    found = with_features(plain)
+    assert found.features == machine
+    for before, after in zip(plan_folds(split, without), plan_folds(split, found), strict=True):
+        assert before.folder == after.folder
+        assert before.release != after.release
+        export = next(step for step in fold_steps(after, found) if step.name == "export")
+        assert export.command[-2:] == ("--features", str(machine))
+    styled = [
+        each
+        for cell in cells(split, "table1", generators=found)
+        for each in training_sets(cell)
+        if isinstance(each, Task) and each.arguments[1] == "style"
+    ]
+    assert styled
+    assert all(Given(machine, file_digest(machine)) in each.arguments for each in styled)
+
+
+def test_a_named_feature_file_goes_before_one_that_is_found(split: Split, machine: Path) -> None:
+    machine.write_bytes(b"1")
+    named = GeneratorSettings(split.root, Path("out"), features=Path("mine"))
+    assert with_features(named) == named
+
+
+def test_styles_without_a_feature_file_are_refused_before_anything_is_trained(
+    split: Split, machine: Path
+) -> None:
+    settings = small_settings(generators=with_features(GeneratorSettings(split.root, Path("out"))))
+    with pytest.raises(DependencyError, match="--styles") as refused:
+        check(settings, split, "table1")
+    assert refused.value.exit_code == 6
+    check(dataclasses.replace(settings, styles=()), split, "table1")
+    check(settings, split, "table2")
+
+
+def test_a_feature_file_that_is_not_there_is_an_input_error(split: Split, tmp_path: Path) -> None:
+    absent = GeneratorSettings(split.root, Path("out"), features=tmp_path / "missing.pth")
+    with pytest.raises(InputError, match=r"missing\.pth") as refused:
+        plan_folds(split, absent)
+    assert refused.value.exit_code == 3
+    with pytest.raises(InputError, match=r"missing\.pth"):
+        cells(split, "table1", generators=absent)
 
 
 def test_the_samples_of_fake_1_are_among_those_of_fake_2(split: Split) -> None:
