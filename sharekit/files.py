@@ -169,6 +169,26 @@ def refuse_existing(path: Path) -> None:
         )
 
 
+def check_writable(path: Path) -> None:
+    """Refuse a place where no file can be written, for before long work; an older file may be there.
+
+    Raises:
+        InputError: `path` is a folder, or lies in no folder that may be written to.
+    """
+    folder = path.parent
+    if path.is_dir():
+        found, next_step = "a folder", "name a file in it, or choose another path"
+    elif not folder.is_dir():
+        found, next_step = f"no folder {folder}", "make the folder, or choose another path"
+    elif not os.access(folder, os.W_OK | os.X_OK):
+        found, next_step = "a folder that may not be written to", "choose another path"
+    else:
+        return
+    raise InputError(
+        path, expected="a file in a folder that can be written to", found=found, next_step=next_step
+    )
+
+
 @contextlib.contextmanager
 def new_directory(path: Path, *, mode: int = 0o755) -> Iterator[Path]:
     """Fill a temporary folder beside `path`; it gets the name `path` only when the block ends without error.

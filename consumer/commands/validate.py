@@ -53,7 +53,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--out",
         type=Path,
         metavar="REPORT.html",
-        help="the report, with pictures of the data set; by default beside it, DATASET-report.html",
+        help="the report, with pictures of the data set; by default beside it, DATASET-report.html; "
+        "an older report there is replaced",
     )
 
 
@@ -69,6 +70,10 @@ def run(args: argparse.Namespace, output: Output) -> int:
 
     lpips = LpipsOptions(args.lpips, args.lpips_images, args.threads, args.seed)
     folder = read_folder(args.dataset)
+    root = args.dataset.resolve()
+    page = args.out or root.with_name(f"{root.name}-report.html")
+    # Images are read and LPIPS runs for minutes before the page is written.
+    files.check_writable(page)
     statistics, origin = None, None
     if args.bundle is not None:
         bundle = verify_for(folder, args.bundle, args.key)
@@ -81,8 +86,6 @@ def run(args: argparse.Namespace, output: Output) -> int:
     with reporter("LPIPS", unit="generators") as on_progress:
         perceived = perceive(folder, measured, lpips, on_progress)
     report = summarise(folder, measured, statistics, perceived)
-    root = args.dataset.resolve()
-    page = args.out or root.with_name(f"{root.name}-report.html")
     files.write_text(page, render(report, measured, folder, origin))
     output.result({**report.to_json(), "page": str(page)}, *_lines(report, page))
     return report.exit_code

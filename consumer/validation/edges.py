@@ -47,7 +47,8 @@ def edge_agreement(pixels: NDArray[np.uint8], masks: Sequence[NDArray[np.bool_]]
     from skimage.filters import sobel
     from skimage.segmentation import find_boundaries
 
-    gradient = sobel(_reduced(Image.fromarray(pixels).convert("L")) / 255.0)
+    # Whole grey levels: Sobel's weights are powers of two, so that a flat image is 0 without rounding noise.
+    gradient = sobel(_reduced(Image.fromarray(pixels).convert("L")).astype(np.float64))
     outline = np.zeros(gradient.shape, bool)
     for mask in masks:
         grey = Image.fromarray(np.where(mask, np.uint8(255), np.uint8(0)))

@@ -49,7 +49,7 @@ class ImageFacts:
     masks: Mapping[str, MaskFacts]
     coverage: float  # of all classes together, 0 to 1
     edges: float | None  # agreement of the masks' outlines with the image's edges, where it can be measured
-    flat: bool  # every pixel has the same value
+    flat: bool  # every pixel has the same colour
     digest: bytes
     hash: NDArray[np.bool_]
     thumbnail: NDArray[np.uint8]
@@ -124,7 +124,7 @@ def _measure_pair(
         masks,
         float(foreground.mean()),
         edges.edge_agreement(pixels, marked) if with_edges else None,
-        bool(pixels.min() == pixels.max()),
+        bool((pixels == pixels[0, 0]).all()),
         pixel_digest(pixels),
         difference_hash(pixels),
         thumbnail(pixels),

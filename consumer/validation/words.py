@@ -81,24 +81,31 @@ def _diversity(report: ValidationReport) -> Answer | None:
     """By LPIPS where it was measured, otherwise by pixels."""
     if report.lpips is not None:
         whole, unit, digits = report.lpips, "LPIPS", 2
-        groups = [entry.lpips for entry in report.generators]
+        groups = {entry: entry.lpips for entry in report.generators}
     elif report.mean_distance is not None:
         whole, unit, digits = report.mean_distance, "root mean square of 255", 0
-        groups = [entry.mean_distance for entry in report.generators]
+        groups = {entry: entry.mean_distance for entry in report.generators}
     else:
         return None
     of_two = f"Two images of the whole data set differ by {given(whole, digits)} ({unit})"
-    within = [interval.mean for interval in groups if interval is not None]
+    within = {entry: interval.mean for entry, interval in groups.items() if interval is not None}
     if len(report.generators) == 1 or not within:
         return Answer("How varied is it?", f"{of_two}; {whole.count:,} were compared.", good=None)
-    mean = bootstrap_mean(within)
-    verdict = (
-        "Each generator varies widely."
-        if mean.mean > WIDE * whole.mean
-        else "Most variety is between generators: many samples of one add little."
-    )
-    text = f"{verdict} {of_two}, two of one generator by {given(mean, digits)} ({mean.count:,} generators)."
+    mean = bootstrap_mean(list(within.values()))
+    narrow = [entry for entry, variety in within.items() if variety <= WIDE * whole.mean]
+    of_one = f"two of one generator by {given(mean, digits)} ({mean.count:,} generators)"
+    text = f"{_breadth(narrow, len(within))} {of_two}, {of_one}."
     return Answer("How varied is it?", text, good=None)
+
+
+def _breadth(narrow: Sequence[GeneratorSummary], count: int) -> str:
+    """How many of `count` generators vary widely, and which do not."""
+    if not narrow:
+        return "Each generator varies widely."
+    if len(narrow) == count:
+        return "Most variety is between generators: many samples of one add little."
+    wide = count - len(narrow)
+    return f"{wide:,} of {count:,} generators vary widely; many samples of {_these(narrow)} add little."
 
 
 def _reference(reference: ReferenceSummary) -> Answer:

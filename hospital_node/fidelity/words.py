@@ -10,26 +10,32 @@ BIAS = (
 )
 HALVES = (
     "Real against real is one half of the real images against the other; for samples against real, the first"
-    " half is replaced by samples of its generators, so that no sample meets its own source."
+    " half is replaced by samples of its generators, so that no sample meets its own source. The middle 95 %"
+    " over the halves errs on the cautious side: a small difference does not show."
 )
+SMALL_P = 0.05
+"""A test's p below which it finds a difference, also where the interval does not."""
 
 
 def in_words(found: Comparison) -> str:
     """`real against real: x; samples against real: y`, and what the difference means."""
-    test = "" if found.p is None else f" (p = {found.p:.2g})"
     return (
         f"{found.name}, {found.better} is better: real against real {found.floor};"
-        f" samples against real {found.samples}{test}: {verdict(found)}"
+        f" samples against real {found.samples}: {verdict(found)}"
     )
 
 
 def verdict(found: Comparison) -> str:
-    """What the interval of the difference allows to say."""
+    """What the interval of the difference allows to say, and the test's p where there is one."""
+    test = "" if found.p is None else f" (p = {found.p:.2g})"
+    halves = f"halves of {found.floor.count} images"
     if found.worse:
-        return "worse than real images"
+        return f"worse than real images{test}"
     if found.beats_real:
-        return "better than real images do: look for copies and for lack of variety"
-    return "no difference that so many images can show"
+        return f"better than real images do{test}: look for copies and for lack of variety"
+    if found.p is not None and found.p < SMALL_P:
+        return f"a difference{test} too small for {halves} to show"
+    return f"no difference that {halves} show{test}"
 
 
 def figure_in_words(found: Figure) -> str:
@@ -44,4 +50,4 @@ def basis(report: FidelityReport) -> str:
     if report.comparisons:
         half = report.comparisons[0].floor.count
         lines += f"; {report.settings.halves} random halves of {half} images, one sample each"
-    return f"{lines}; [low, high] hold 95 %"
+    return f"{lines}; [low, high] is the middle 95 % over the halves, or a 95 % bootstrap interval of a mean"

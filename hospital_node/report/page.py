@@ -49,6 +49,7 @@ def render(
     sections: Sequence[ImageSection],
     plots: Mapping[str, str],
     fidelity: str = "",
+    unpictured: str = "",
 ) -> str:
     """The page.
 
@@ -58,6 +59,7 @@ def render(
         sections: one an image.
         plots: title to SVG.
         fidelity: HTML of that section.
+        unpictured: which images are shown without pictures; empty when none is.
     """
     states = "".join(
         f'<tr><td>{escape(state)}</td><td class="number">{count}</td></tr>'
@@ -71,6 +73,7 @@ def render(
         *(f"<h2>{escape(title)}</h2>{svg}" for title, svg in plots.items()),
         fidelity,
         "<h2>Sources beside samples</h2>",
+        f"<p><b>{escape(unpictured)}</b></p>" if unpictured else "",
         *(_section(section) for section in sections),
     ]
     return (

@@ -23,7 +23,7 @@ from sharekit import files
 from sharekit.errors import PolicyError, UsageError
 from sharekit.tensors import mask_probability, probability_to_mask, tensor_to_pixels
 
-MAX_IMAGES = 200  # sections with pictures; a page must still open
+MAX_PICTURED = 200  # sections with pictures; a page must still open
 SAMPLES = 4  # beside every source
 THUMBNAIL = 220  # pixels, long side
 
@@ -45,8 +45,11 @@ def write_report(node: Node, name: str = "report.html", *, seed: int = 0) -> Pat
     path = _inside(node, name)
     asking, _ = read_asking(node)
     by_image = {item.record.id: item for item in asking}
-    records = node.ledger.records(*ASKING)[:MAX_IMAGES]
-    sections = [_section(node, record, by_image.get(record.id), seed) for record in records]
+    records = node.ledger.records(*ASKING)
+    sections = [
+        _section(node, record, by_image.get(record.id), seed, pictured=number < MAX_PICTURED)
+        for number, record in enumerate(records)
+    ]
     others = [record for record in node.ledger.iterate() if record.state not in ASKING]
     sections += [ImageSection(_title(record), record.state, record.reason, (), None) for record in others]
     audits = [section.audit for section in sections if section.audit is not None]
@@ -60,7 +63,8 @@ def write_report(node: Node, name: str = "report.html", *, seed: int = 0) -> Pat
     )
     fidelity = fidelity_section(node, {item.record.id: item.candidate.sha256 for item in asking})
     counts = {str(state): count for state, count in node.ledger.counts().items()}
-    files.write_text(path, render(node.hospital, counts, sections, plots, fidelity), mode=0o600)
+    page = render(node.hospital, counts, sections, plots, fidelity, _unpictured(len(records)))
+    files.write_text(path, page, mode=0o600)
     return path
 
 
@@ -87,13 +91,25 @@ def _title(record: ImageRecord) -> str:
     return f"{record.id[:8]}  {record.source_image or ', '.join(record.source_masks)}"
 
 
-def _section(node: Node, record: ImageRecord, asking: Asking | None, seed: int) -> ImageSection:
-    try:
-        pictures = _pictures(node, record, asking, seed)
-    except Exception as error:
-        return ImageSection(_title(record), record.state, f"{record.reason}; no pictures: {error}", (), None)
+def _unpictured(count: int) -> str:
+    """What the page says where not every trained image has its pictures."""
+    if count <= MAX_PICTURED:
+        return ""
+    return f"Pictures of the first {MAX_PICTURED:,} of {count:,} images only; audits and plots are of all."
+
+
+def _section(
+    node: Node, record: ImageRecord, asking: Asking | None, seed: int, *, pictured: bool
+) -> ImageSection:
+    """The audit is there whether or not there are pictures: the approver reads it here."""
+    reason, pictures = record.reason, list[Picture]()
+    if pictured:
+        try:
+            pictures = _pictures(node, record, asking, seed)
+        except Exception as error:
+            reason = f"{record.reason}; no pictures: {error}"
     audit = asking.candidate.audit if asking else None
-    return ImageSection(_title(record), record.state, record.reason, tuple(pictures), audit)
+    return ImageSection(_title(record), record.state, reason, tuple(pictures), audit)
 
 
 def _pictures(node: Node, record: ImageRecord, asking: Asking | None, seed: int) -> list[Picture]:

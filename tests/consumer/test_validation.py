@@ -20,6 +20,7 @@ from consumer.validation.page import CONTENT_SECURITY_POLICY, render
 from consumer.validation.report import MAX_ITEMS
 from consumer.validation.words import answers
 from sharekit import files, keys, schema
+from sharekit.errors import InputError
 from sharekit.intervals import Interval
 from sharekit.mask_statistics import BINS, coverage, coverage_histogram
 from tests.consumer.pairs import disc, picture, read_records, save, write_pairs, write_records
@@ -168,6 +169,19 @@ def test_each_fault_is_found_with_its_severity(tmp_path: Path, kind: str) -> Non
     assert report(root).exit_code == (3 if severity is Severity.ERROR else 0)
 
 
+@pytest.mark.parametrize("colour", [(0, 0, 0), (200, 80, 60), (7, 7, 7)])
+def test_an_image_of_any_single_colour_is_flat_until_a_pixel_differs(
+    tmp_path: Path, colour: tuple[int, int, int]
+) -> None:
+    root = sound_pairs(tmp_path / "set")
+    pixels = np.full((20, 24, 3), colour, np.uint8)
+    save(root / "images/000002.png", pixels)
+    assert kinds(root).get("flat-image") == (Severity.WARNING, 1)
+    pixels[-1, -1, 1] += 1
+    save(root / "images/000002.png", pixels)
+    assert "flat-image" not in kinds(root)
+
+
 def test_one_broken_image_does_not_hide_the_others(tmp_path: Path) -> None:
     root = sound_pairs(tmp_path / "set")
     break_image(root)
@@ -201,6 +215,31 @@ def test_a_repeating_generator_is_less_diverse(tmp_path: Path) -> None:
     assert 20 < varied.mean_distance.low < varied.mean_distance.high
     assert found.mean_distance is not None
     assert found.mean_distance.count == 8
+
+
+@pytest.mark.parametrize(
+    ("collapsed", "expected"),
+    [
+        ("", "Each generator varies widely."),
+        ("f", "5 of 6 generators vary widely; many samples of ffffffff add little."),
+        (
+            "bcdef",
+            "1 of 6 generators vary widely; many samples of 5 generators (bbbbbbbb, cccccccc, dddddddd and 2"
+            " more) add little.",
+        ),
+        ("abcdef", "Most variety is between generators: many samples of one add little."),
+    ],
+)
+def test_a_collapsed_generator_is_named_however_varied_the_others_are(
+    tmp_path: Path, collapsed: str, expected: str
+) -> None:
+    names = "abcdef"
+    root = sound_pairs(tmp_path / "set", 18, generators=[letter * 32 for letter in names])
+    for number in range(18):
+        if names[number % 6] in collapsed:
+            save(root / f"images/{number:06d}.png", picture(100 + number % 6))
+    (told,) = (answer.text for answer in answers(report(root)) if answer.question == "How varied is it?")
+    assert told.startswith(expected)
 
 
 def test_the_only_class_of_each_side_is_compared(tmp_path: Path) -> None:
@@ -323,6 +362,26 @@ def test_the_command_writes_both_forms_and_fails_on_errors(
     code, result = run(capsys, str(root), "--out", str(tmp_path / "other.html"))
     assert code == 3
     assert result["findings"][0]["items"][0].startswith("images/000002.png: ")
+
+
+def test_the_command_refuses_a_page_that_cannot_be_written_before_it_measures(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("measured")
+
+    monkeypatch.setattr("consumer.validation.measure.measure", refuse)
+    root = sound_pairs(tmp_path / "set")
+    for page in ("missing/a.html", "set"):
+        assert run(capsys, str(root), "--out", str(tmp_path / page))[0] == InputError.exit_code
+    assert not (tmp_path / "missing").exists()
+
+
+def test_the_command_replaces_an_older_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = sound_pairs(tmp_path / "set")
+    (tmp_path / "page.html").write_text("older")
+    assert run(capsys, str(root), "--out", str(tmp_path / "page.html"))[0] == 0
+    assert (tmp_path / "page.html").read_text().startswith("<!DOCTYPE html>")
 
 
 def test_the_command_compares_with_a_verified_bundle_alone(

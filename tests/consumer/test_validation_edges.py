@@ -75,8 +75,17 @@ def test_without_an_outline_nothing_is_measured(fill: bool) -> None:
     assert edge_agreement(scene(0)[0], [np.full((90, 120), fill)]) is None
 
 
-def test_a_flat_picture_has_no_edges() -> None:
-    assert edge_agreement(np.full((90, 120, 3), 9, np.uint8), [scene(0)[1]]) is None
+@pytest.mark.parametrize("level", [0, 9, 50, 77, 100, 200, 255])
+def test_a_flat_picture_has_no_edges(level: int) -> None:
+    assert edge_agreement(np.full((90, 120, 3), level, np.uint8), [scene(0)[1]]) is None
+
+
+def test_the_faintest_edge_is_an_edge() -> None:
+    pixels = np.full((256, 256), 100, np.uint8)
+    pixels[100, 100] += 1
+    mask = np.zeros((256, 256), bool)
+    mask[95:101, 95:101] = True
+    assert (edge_agreement(pixels, [mask]) or 0.0) > FOLLOWS
 
 
 def test_grey_pictures_are_measured_too() -> None:

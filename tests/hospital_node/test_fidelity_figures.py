@@ -217,6 +217,18 @@ def test_halves_spread_like_the_bootstrap_of_all_images() -> None:
     assert found.floor.high - found.floor.low == pytest.approx(of_all.high - of_all.low, rel=0.1)
 
 
+def test_intervals_of_differences_err_on_the_cautious_side() -> None:
+    widths, differences = [], []
+    for seed in range(40):
+        (found,) = compare(
+            normal(2 * seed, 24, 4), normal(2 * seed + 1, 24, 3, 4), fid, Better.LOWER, SETTINGS
+        )
+        widths.append(found.difference.high - found.difference.low)
+        differences.append(found.difference.mean)
+    implied = np.mean(widths) / (2 * 1.96)
+    assert 1.3 < implied / np.std(differences) < 4
+
+
 def test_what_is_better_decides_what_is_worse() -> None:
     def share(real: Array, other: Array) -> dict[str, float]:
         return {"share below 0.5": float((other < 0.5).mean())}

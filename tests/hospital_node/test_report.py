@@ -11,7 +11,7 @@ from hospital_node.audit.attack import AuditLimits
 from hospital_node.audit.run import audit_node
 from hospital_node.audit.settings import AuditSettings
 from hospital_node.node import Node
-from hospital_node.report import write_report
+from hospital_node.report import report, write_report
 from sharekit.errors import PolicyError, UsageError
 from tests.hospital_node.trained_node import add_image, trained_node
 
@@ -31,6 +31,31 @@ def test_report_shows_sources_beside_samples_and_says_that_it_must_not_leave(nod
     assert page.count("<svg") == 2
     assert "patient-mueller-001.png" in page
     assert "linkable: controlled access" in page
+
+
+def test_images_beyond_the_pictured_keep_their_audit_and_the_page_says_how_many_have_pictures(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "Pictures of the first" not in write_report(node).read_text()
+    monkeypatch.setattr(report, "MAX_PICTURED", 1)
+    page = write_report(node).read_text()
+    assert page.count("<figcaption>source (real)") == 1
+    assert "Pictures of the first 1 of 3 images only; audits and plots are of all." in page
+    assert page.count("16 samples, verdict:") == 3
+    for record in node.ledger.iterate():
+        assert record.generator_id is not None
+        # matplotlib writes a label's text as a comment beside its glyphs: a row in each of the two plots.
+        assert page.count(f"<!-- {record.generator_id[:8]} -->") == 2
+
+
+def test_an_image_whose_pictures_are_lost_keeps_its_audit(tmp_path: Path) -> None:
+    node = trained_node(tmp_path / "node", 2)
+    audit_node(node, AuditLimits(), AuditSettings(samples=16))
+    for path in node.image_dir(f"{1:032x}").iterdir():
+        path.unlink()
+    page = write_report(node).read_text()
+    assert page.count("no pictures:") == 1
+    assert page.count("16 samples, verdict:") == 2
 
 
 def test_report_is_one_file_without_scripts_or_links(node: Node) -> None:

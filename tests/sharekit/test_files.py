@@ -89,6 +89,16 @@ def test_only_regular_files_are_read(tmp_path: Path) -> None:
             files.read_bytes(tmp_path / name, max_bytes=10)
 
 
+def test_a_place_where_a_file_can_be_written_is_one_in_a_folder_and_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"older")
+    files.check_writable(tmp_path / "new")
+    files.check_writable(tmp_path / "file")
+    for name in (".", "missing/new", "file/new"):
+        with pytest.raises(InputError):
+            files.check_writable(tmp_path / name)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
 def test_folder_gets_its_name_only_when_it_is_finished(tmp_path: Path) -> None:
     with files.new_directory(tmp_path / "new") as folder:
         files.write_json(folder / "a.json", {"a": 1})
