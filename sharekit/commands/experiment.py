@@ -144,7 +144,7 @@ def run(args: argparse.Namespace, output: Output) -> int:
     from sharekit.experiment import plots
     from sharekit.experiment.processes import Processes, ending_like_an_interrupt
     from sharekit.experiment.settings import with_features
-    from sharekit.experiment.stages import check
+    from sharekit.experiment.stages import check, trained_on
 
     settings = with_features(_settings(GeneratorSettings, args))
     tables = None if args.action == GENERATORS else _settings(TableSettings, args, generators=settings)
@@ -155,7 +155,8 @@ def run(args: argparse.Namespace, output: Output) -> int:
             # Before hours of training, not after them.
             plots.require_matplotlib()
             check(tables, split, args.action)
-        generators = _make_generators(split, settings, processes)
+        labels = None if tables is None else trained_on(tables, split, args.action)
+        generators = _make_generators(split, settings, processes, labels)
         if tables is not None:
             return _run_table(args, tables, split, generators, output)
     output.result({"folds": [_described(fold) for fold in generators]}, *_lines(split, generators))
@@ -192,7 +193,7 @@ def _split(settings: GeneratorSettings) -> Split:
 
 
 def _make_generators(
-    split: Split, settings: GeneratorSettings, processes: Processes
+    split: Split, settings: GeneratorSettings, processes: Processes, labels: tuple[str, ...] | None
 ) -> tuple[FoldGenerators, ...]:
     from rich.console import Console
 
@@ -206,7 +207,7 @@ def _make_generators(
         console.rule(f"[bold]fold {label}: {step.name}[/]", align="left")
         console.print(f"$ {step.command_line}", style="cyan", markup=False, soft_wrap=True)
 
-    return make_generators(split, settings, processes, announce)
+    return make_generators(split, settings, processes, announce, labels)
 
 
 def _run_table(

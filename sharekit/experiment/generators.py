@@ -12,7 +12,7 @@ KEY is of the images and the training options, RELEASE of what is released how, 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -147,10 +147,12 @@ def make_generators(
     settings: GeneratorSettings,
     processes: Processes,
     on_step: Callable[[str, Step], None],
+    labels: Collection[str] | None = None,
 ) -> tuple[FoldGenerators, ...]:
-    """Train, audit and release the generators of every fold; what is done already is not done again.
+    """Train, audit and release the generators of folds; what is done already is not done again.
 
     Args:
+        labels: of the folds; by default all.
         on_step: called with the fold's label and every step before it is run.
 
     Raises:
@@ -162,6 +164,8 @@ def make_generators(
         run_step(step, processes)
     made = []
     for plan in plans:
+        if labels is not None and plan.label not in labels:
+            continue
         write_pictures(split.root, plan.pictures, plan.data)
         for step in fold_steps(plan, settings):
             on_step(plan.label, step)

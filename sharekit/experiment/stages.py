@@ -75,6 +75,17 @@ def table2_arms(settings: TableSettings) -> tuple[Arm, ...]:
     )
 
 
+def held_out(settings: TableSettings, split: Split, table: str) -> tuple[str, ...]:
+    """Folds that are held out in turn; left out, all of them for table1 and the first for table2."""
+    return settings.held or (split.labels if table == "table1" else split.labels[:1])
+
+
+def trained_on(settings: TableSettings, split: Split, table: str) -> tuple[str, ...]:
+    """Folds whose generators the table needs: every one that is there while another is held out."""
+    held = held_out(settings, split, table)
+    return tuple(label for label in split.labels if any(label in split.others(other) for other in held))
+
+
 def check(settings: TableSettings, split: Split, table: str) -> None:
     """Refuse what cannot be planned, before the generators are trained for hours.
 
@@ -100,7 +111,7 @@ def check(settings: TableSettings, split: Split, table: str) -> None:
                 "style transfer out: --styles without a value",
             )
         return
-    for label in settings.held or split.labels[:1]:
+    for label in held_out(settings, split, table):
         trained = (split.folds[other][: settings.generators.images_per_fold] for other in split.others(label))
         most = sum(map(len, trained))
         if max(settings.real) > most:
@@ -129,21 +140,17 @@ class Plan:
         )
 
     def table1(self) -> tuple[Cell | Impossible, ...]:
-        """Every fold is held out once unless settings say which."""
-        held = self.settings.held or self.split.labels
-        return self._cells("table1", table1_arms(self.settings), held)
+        return self._cells("table1", table1_arms(self.settings))
 
     def table2(self) -> tuple[Cell | Impossible, ...]:
-        """The first fold is held out unless settings say which."""
-        held = self.settings.held or self.split.labels[:1]
-        return self._cells("table2", table2_arms(self.settings), held)
+        return self._cells("table2", table2_arms(self.settings))
 
-    def _cells(self, table: str, arms: Sequence[Arm], held: Sequence[str]) -> tuple[Cell | Impossible, ...]:
+    def _cells(self, table: str, arms: Sequence[Arm]) -> tuple[Cell | Impossible, ...]:
         # Seeds outermost: a table that is half done has every arm.
         return tuple(
             self._cell(table, arm, label, seed)
             for seed in self.settings.seeds
-            for label in held
+            for label in held_out(self.settings, self.split, table)
             for arm in arms
         )
 

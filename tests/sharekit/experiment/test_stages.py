@@ -19,7 +19,7 @@ from sharekit.experiment.cells import Store
 from sharekit.experiment.folds import Split
 from sharekit.experiment.generators import fold_steps, key_steps, plan_folds
 from sharekit.experiment.settings import GeneratorSettings, with_features
-from sharekit.experiment.stages import Cell, Impossible, Plan, check
+from sharekit.experiment.stages import Cell, Impossible, Plan, check, trained_on
 from sharekit.experiment.tasks import Given, RealImages, Task, file_digest, options
 from tests.sharekit.experiment.data import small_settings, small_split, untrained
 
@@ -64,6 +64,15 @@ def test_nothing_of_the_held_out_fold_is_trained_on(split: Split, table: str) ->
         validation = cell.task.arguments[cell.task.arguments.index("--validation") + 1]
         assert isinstance(validation, RealImages)
         assert {each.name for each in validation.pictures} == held
+
+
+@pytest.mark.parametrize("table", ["table1", "table2"])
+@pytest.mark.parametrize("held", [(), ("1",), ("0", "2")])
+def test_generators_are_trained_of_the_folds_that_a_table_needs_and_of_no_other(
+    split: Split, table: str, held: tuple[str, ...]
+) -> None:
+    needed = trained_on(small_settings(held=held), split, table)
+    assert set(needed) == set().union(*(bundles(cell.task) for cell in cells(split, table, held=held)))
 
 
 @pytest.mark.parametrize("table", ["table1", "table2"])
