@@ -7,12 +7,13 @@ give equal bytes, so the same model is the same submission.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import onnx
-from google.protobuf.message import DecodeError
-from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, inliner, numpy_helper
+from google.protobuf.message import DecodeError, Message
+from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, helper, inliner, numpy_helper
 
 from sharekit import files
 from sharekit.errors import InputError
@@ -20,10 +21,10 @@ from sharekit.segmenter import INPUT_NAME, METADATA_KEY, OUTPUT_NAME, SegmenterC
 from sharekit.segmenter_policy import GRAPH_NAME, MAX_BYTES, graph_input, graph_output, metadata_value
 
 _CONSTANT_TYPES = {
-    "value_float": np.float32,
-    "value_floats": np.float32,
-    "value_int": np.int64,
-    "value_ints": np.int64,
+    ("value_float", AttributeProto.FLOAT): np.float32,
+    ("value_floats", AttributeProto.FLOATS): np.float32,
+    ("value_int", AttributeProto.INT): np.int64,
+    ("value_ints", AttributeProto.INTS): np.int64,
 }
 
 
@@ -42,7 +43,8 @@ def load_model(path: Path) -> ModelProto:
     if not (len(model.graph.input) == len(model.graph.output) == 1):
         found = f"{len(model.graph.input)} inputs and {len(model.graph.output)} outputs"
         raise _refusal(path, "a model of one input (images) and one output (masks)", found)
-    if any(tensor.data_location == TensorProto.EXTERNAL for tensor in model.graph.initializer):
+    # Of every tensor, wherever it is: to read one would read a file, and pack it into the submission.
+    if any(tensor.data_location == TensorProto.EXTERNAL for tensor in _tensors(model)):
         raise _refusal(path, "one self-contained file", "weights in another file")
     return model
 
@@ -54,17 +56,18 @@ def canonical_bytes(model: ModelProto, contract: SegmenterContract) -> bytes:
         InputError: it cannot be brought into that form.
     """
     if model.functions:
-        model = inliner.inline_local_functions(model)
+        model = _inlined(model)
     opsets = [entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")]
     if len(opsets) != 1:
         raise _refusal("model", "one operator set of ONNX's default domain", f"{len(opsets)}")
     graph = GraphProto(name=GRAPH_NAME)
     names = {model.graph.input[0].name: INPUT_NAME, model.graph.output[0].name: OUTPUT_NAME}
     for tensor in model.graph.initializer:
-        _add_initializer(graph, _name(names, tensor.name), numpy_helper.to_array(tensor))
+        _add_initializer(graph, _name(names, tensor.name), _array(tensor))
     for node in model.graph.node:
         if node.op_type == "Constant" and node.domain in ("", "ai.onnx"):
-            _add_initializer(graph, _name(names, node.output[0]), _constant(node))
+            array = _constant(node)
+            _add_initializer(graph, _name(names, node.output[0]), array)
         else:
             graph.node.append(_plain(node, names))
     graph.input.append(graph_input(contract))
@@ -73,6 +76,23 @@ def canonical_bytes(model: ModelProto, contract: SegmenterContract) -> bytes:
     plain.opset_import.append(helper.make_opsetid("", opsets[0]))
     plain.metadata_props.add(key=METADATA_KEY, value=metadata_value(contract))
     return plain.SerializeToString(deterministic=True)
+
+
+def _tensors(message: Message) -> Iterator[TensorProto]:
+    """Every tensor in a message, at any depth: initializers, attributes, those of subgraphs and functions."""
+    for field, value in message.ListFields():
+        if field.message_type is not None:
+            for child in [value] if isinstance(value, Message) else value:
+                if isinstance(child, TensorProto):
+                    yield child
+                yield from _tensors(child)
+
+
+def _inlined(model: ModelProto) -> ModelProto:
+    try:
+        return inliner.inline_local_functions(model)
+    except Exception as error:  # C++'s, of several kinds
+        raise _refusal("model", "functions that can be inlined", str(error)[:200]) from None
 
 
 def _name(names: dict[str, str], name: str) -> str:
@@ -84,14 +104,24 @@ def _add_initializer(graph: GraphProto, name: str, array: np.ndarray) -> None:
     graph.initializer.append(numpy_helper.from_array(array, name))
 
 
+def _array(tensor: TensorProto) -> np.ndarray:
+    try:
+        return numpy_helper.to_array(tensor)
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:  # onnx documents none
+        found = f"{tensor.name!r:.80}: {type(error).__name__}"
+        raise _refusal("model", "tensors of as many values as their shape says", found) from None
+
+
 def _constant(node: NodeProto) -> np.ndarray:
-    (attribute,) = node.attribute
-    value = helper.get_attribute_value(attribute)
-    if attribute.name == "value":
-        return numpy_helper.to_array(value)
-    if attribute.name in _CONSTANT_TYPES:
-        return np.array(value, _CONSTANT_TYPES[attribute.name])
-    raise _refusal("model", "constants that are tensors, numbers or lists of numbers", attribute.name)
+    if len(node.attribute) == len(node.output) == 1 and not node.attribute[0].ref_attr_name:
+        (attribute,) = node.attribute
+        kind = (attribute.name, attribute.type)
+        if kind == ("value", AttributeProto.TENSOR):
+            return _array(attribute.t)
+        if kind in _CONSTANT_TYPES:
+            return np.array(helper.get_attribute_value(attribute), _CONSTANT_TYPES[kind])
+    found = ", ".join(attribute.name for attribute in node.attribute) or "nothing"
+    raise _refusal("model", "constants that are one tensor, number or list of numbers", found[:200])
 
 
 def _plain(node: NodeProto, names: dict[str, str]) -> NodeProto:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from hospital_node.ledger import Ledger
-from sharekit import files
+from sharekit import files, schema
 from sharekit.errors import InputError, NodeStateError, UsageError
 from sharekit.tensors import ChannelLayout, pixels_to_tensor
 
@@ -32,7 +32,6 @@ COMMITMENT_KEY_BYTES = 32
 MAX_STORED_BYTES = 2**29  # of one stored PNG
 
 _IDENTIFIER = re.compile(r"[0-9a-f]{32}")
-_HOSPITAL = re.compile(r"[^\x00-\x1f\x7f]{1,200}")
 _FOLDERS = ("secrets", "images", "models", "candidates", "audit", "approvals", "reports")
 
 
@@ -73,10 +72,11 @@ class Node:
 
         Raises:
             InputError: `root` exists and is not an empty folder.
-            UsageError: the hospital's name is empty, longer than 200 characters or has control characters.
+            UsageError: the hospital's name is no label of our schemas: empty, longer than 200 characters, or
+                with characters that control or are not seen.
         """
         root = Path(root)
-        if not _HOSPITAL.fullmatch(hospital) or not hospital.strip():
+        if not schema.is_label(hospital) or not hospital.strip():
             raise UsageError(
                 "--hospital",
                 expected="a name of 1 to 200 printable characters",

@@ -58,6 +58,13 @@ def default_of(function: Callable[..., Any], parameter: str) -> Any:
     return inspect.signature(function).parameters[parameter].default
 
 
+def thread_count(text: str) -> int:
+    """The type of an option `--threads`: at least 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of threads")
+    return int(text)
+
+
 def missing_package(name: str, extra: str) -> DependencyError:
     """The error for an optional package that is not installed."""
     return DependencyError(
@@ -86,8 +93,9 @@ def main(
     args = parser.parse_args(argv)
     try:
         return commands[args.command].run(args, Output(args.format)) or 0
-    except KeyboardInterrupt:
-        print("interrupted; run the same command again to go on", file=sys.stderr)
+    except KeyboardInterrupt as interruption:
+        # A command for which that is not so says what is.
+        print(str(interruption) or "interrupted; run the same command again to go on", file=sys.stderr)
         return INTERRUPTED_EXIT_CODE
     except BrokenPipeError:
         return 0

@@ -1,8 +1,9 @@
-"""What a hospital says of a submitted segmenter: rounded means over its hold-out, nothing of any image."""
+"""What a hospital says of a submitted segmenter: rounded means over its hold-out, and nothing finer."""
 
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,9 @@ from sharekit.submission import Submission
 SCHEMA_VERSION = 1
 PREDICATE_TYPE = "urn:sharekit:evaluation:v1"
 MAX_BYTES = 2**20
+INTERVALS = "intervals that follow from mean and count alone (95 %, as wide as they can be; no bootstrap)"
+"""What the intervals of a report are, for its readers."""
+_NORMAL = 1.96  # 0.975 quantile of the normal distribution
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,7 @@ class EvaluationReport:
     images: int  # of the hold-out that were evaluated on
     decimals: int  # that every figure is rounded to
     classes: Mapping[str, Mapping[str, Interval]]
-    """Class to metric to mean over images with its interval; of each class only images that have its mask."""
+    """Class to metric to `coarse_interval`; of each class only images that have its mask."""
 
     def to_statement(self) -> dsse.Statement:
         return dsse.Statement(
@@ -60,7 +64,7 @@ class EvaluationReport:
         """Read a statement.
 
         Raises:
-            VerificationError: naming `item`; another schema, or figures finer than it says.
+            VerificationError: naming `item`; another schema, or figures that tell more than rounded means.
         """
         schema.validate("evaluation", statement.to_json(), item)
         predicate: Mapping[str, Any] = statement.predicate
@@ -80,18 +84,40 @@ class EvaluationReport:
             },
         )
         if report.rounded() != report:
-            raise dsse.refusal(item, f"figures of {report.decimals} decimals", "finer ones")
+            expected = f"figures of {report.decimals} decimals, and the intervals that follow from them"
+            raise dsse.refusal(item, expected, "others")
         return report
 
     def rounded(self) -> EvaluationReport:
-        """The same report with every figure rounded to its decimals."""
+        """The same report with every mean rounded to its decimals, and the intervals that follow."""
         return dataclasses.replace(
             self,
             classes={
-                name: {metric: _rounded(interval, self.decimals) for metric, interval in metrics.items()}
+                name: {
+                    metric: coarse_interval(interval.mean, interval.count, self.decimals)
+                    for metric, interval in metrics.items()
+                }
                 for name, metrics in self.classes.items()
             },
         )
+
+
+def coarse_interval(mean: float, count: int, decimals: int) -> Interval:
+    """A mean of `count` scores as a report tells it: rounded, with an interval that tells nothing more.
+
+    A quantity in [0, 1] with mean m has a variance of at most m(1 - m) (Bhatia & Davis, American Mathematical
+    Monthly 107:353-357, 2000), so a normal mean's 95 % interval is at most m ∓ 1.96 sqrt(m(1 - m) / n).
+    A bootstrap's would be narrower, and tell how the scores lie: whether one image makes the mean, or all.
+
+    Args:
+        mean: in [0, 1]; the interval is about its rounded value, clipped to [0, 1] and rounded outwards.
+    """
+    rounded = min(1.0, max(0.0, round(mean, decimals)))
+    reach = _NORMAL * math.sqrt(rounded * (1 - rounded) / count)
+    steps = 10**decimals
+    low = max(0.0, math.floor((rounded - reach) * steps) / steps)
+    high = min(1.0, math.ceil((rounded + reach) * steps) / steps)
+    return Interval(rounded, low, high, count)
 
 
 def sign_report(report: EvaluationReport, key: SigningKey) -> dict[str, Any]:
@@ -129,8 +155,3 @@ def check_belongs(report: EvaluationReport, asked: Submission, item: object = "r
     ):
         if wanted != told:
             raise dsse.refusal(item, f"a report about the {label} {wanted}", str(told)[:200])
-
-
-def _rounded(interval: Interval, decimals: int) -> Interval:
-    mean, low, high = (round(value, decimals) for value in (interval.mean, interval.low, interval.high))
-    return Interval(mean, low, high, interval.count)

@@ -67,6 +67,12 @@ def validate(name: str, value: Any, item: object) -> None:
         )
 
 
+def is_label(text: str) -> bool:
+    """Whether `text` may stand where a schema says `label`: one line for a person."""
+    label = {"$ref": "urn:sharekit:schema:v1:defs#/$defs/label"}
+    return bool(StrictValidator(label, registry=_registry()).is_valid(text))
+
+
 @functools.cache
 def _validator(name: str) -> Any:
     return StrictValidator(load(name), registry=_registry(), format_checker=_FORMATS)

@@ -85,7 +85,10 @@ def score_image(
 
 
 def mean_scores(scores: Sequence[ImageScores]) -> Mapping[str, Interval]:
-    """Means over images with bootstrap intervals, by metric.
+    """Means over images with bootstrap intervals, by metric; for whoever may see the scores themselves.
+
+    The intervals tell how the scores lie. What is told of images that nobody may see has its own
+    (`evaluation_report.coarse_interval`).
 
     Raises:
         InputError: there are no scores.

@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -174,7 +175,8 @@ _FIELDS = tuple(field.name for field in dataclasses.fields(SegmenterContract))
 
 
 def _is_number(value: object) -> bool:
-    return type(value) in (int, float)
+    # JSON's integers have no end; one beyond every float could not become one.
+    return type(value) is float or (type(value) is int and abs(value) <= sys.float_info.max)
 
 
 _LISTS = (

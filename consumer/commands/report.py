@@ -22,7 +22,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, output: Output) -> None:
     from rich.markup import escape
 
-    from sharekit.evaluation_report import check_belongs, read_report
+    from sharekit.evaluation_report import INTERVALS, check_belongs, read_report
     from sharekit.keys import PublicKey
     from sharekit.submission import read_submission
 
@@ -43,7 +43,8 @@ def run(args: argparse.Namespace, output: Output) -> None:
         "[bold]authentic[/bold]",
         f"hospital     {escape(report.hospital)}, {report.date}",
         f"about        {about}",
-        f"hold-out     {report.images} real images; means over images with 95 % intervals",
+        f"hold-out     {report.images} real images; means over images",
+        f"             {INTERVALS}",
         *(
             f"  {escape(name)}: " + ", ".join(f"{metric} {value}" for metric, value in metrics.items())
             for name, metrics in report.classes.items()

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sharekit.command_line import Output
+from sharekit.command_line import Output, thread_count
 
 if TYPE_CHECKING:
     from consumer.training import TrainingResult
@@ -22,7 +22,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto", help="where to train")
     parser.add_argument(
         "--threads",
-        type=int,
+        type=thread_count,
         metavar="T",
         help="on the CPU; 1 where trainings run side by side (left out: all CPUs of this process)",
     )
@@ -125,7 +125,7 @@ def _configure_schedule(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=defaults.validations,
         metavar="N",
-        help="at most so many, and no more than one an epoch",
+        help="at most so many; without --updates no more than one an epoch",
     )
 
 

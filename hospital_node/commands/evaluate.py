@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from sharekit import password
-from sharekit.command_line import Output
+from sharekit.command_line import Output, thread_count
 
 SUMMARY = "evaluate a submitted segmenter on the hold-out and sign a report of rounded means"
 
@@ -20,7 +20,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--out", type=Path, required=True, metavar="REPORT", help="the report, a new file: NAME.json"
     )
     parser.add_argument(
-        "--threads", type=_threads, metavar="N", help="of the model's process; by default every core"
+        "--threads", type=thread_count, metavar="N", help="of the model's process; by default every core"
     )
     password.configure(parser)
 
@@ -29,15 +29,15 @@ def run(args: argparse.Namespace, output: Output) -> None:
     from rich.markup import escape
 
     from hospital_node.evaluation.evaluate import evaluate
-    from hospital_node.evaluation.publish import write_report
+    from hospital_node.evaluation.publish import check_out, write_report
     from hospital_node.node import Node
-    from sharekit import files
+    from sharekit.evaluation_report import INTERVALS
     from sharekit.keys import SigningKey
     from sharekit.progress import reporter
     from sharekit.submission import read_submission
 
     # Whatever would keep the report from being written must not cost an evaluation.
-    files.refuse_existing(args.out)
+    check_out(args.out)
     key = SigningKey.load(args.key, password.from_args(args))
     signed = read_submission(args.submission)
     node = Node.open(args.node)
@@ -57,6 +57,7 @@ def run(args: argparse.Namespace, output: Output) -> None:
         },
         f"{report.images} hold-out images, submitted by {escape(done.submitter)}"
         + (": the stored report again, nothing spent" if done.repeated else ""),
+        f"means over images, with {INTERVALS}",
         *(
             f"  {escape(name)}: " + ", ".join(f"{metric} {value}" for metric, value in metrics.items())
             for name, metrics in report.classes.items()
@@ -64,9 +65,3 @@ def run(args: argparse.Namespace, output: Output) -> None:
         f"{done.spent} of {done.budget} evaluations of this submitter spent",
         f"report: {escape(str(args.out))}",
     )
-
-
-def _threads(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of threads")
-    return int(text)

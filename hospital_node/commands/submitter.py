@@ -21,7 +21,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add.add_argument("--key", type=Path, required=True, metavar="PUB", help="the submitter's public key")
     add.add_argument("--name", required=True, help="the submitter's name or office")
     add.add_argument(
-        "--budget", type=int, metavar="N", help="evaluations over all time; otherwise the policy's own"
+        "--budget",
+        type=int,
+        metavar="N",
+        help="evaluations over all time; left out, a known key keeps its own and a new one has the policy's",
     )
     show = actions.add_parser("list", help="show submitters, what they have spent, budgets and limits")
     change = actions.add_parser("set", help="change budgets and limits")
@@ -37,12 +40,13 @@ def run(args: argparse.Namespace, output: Output) -> None:
 
     node = Node.open(args.node)
     path = node.root / NAME
-    policy = load_policy(path)
-    changed = _changed(args, policy)
-    if changed != policy:
+    if args.action == "list":
+        policy = load_policy(path)
+    else:
         with node.training_lock():
-            save_policy(path, changed)
-    _tell(node, changed, output)
+            policy = _changed(args, load_policy(path))
+            save_policy(path, policy)
+    _tell(node, policy, output)
 
 
 def _changed(args: argparse.Namespace, policy: EvaluationPolicy) -> EvaluationPolicy:
@@ -50,9 +54,11 @@ def _changed(args: argparse.Namespace, policy: EvaluationPolicy) -> EvaluationPo
     from sharekit.keys import PublicKey
 
     if args.action == "add":
-        pem = PublicKey.load(args.key).pem().decode()
-        return policy.with_submitter(Submitter(args.name, pem, args.budget))
-    for assignment in args.settings if args.action == "set" else ():
+        key = PublicKey.load(args.key)
+        known = policy.submitter(key)
+        budget = known.budget if known is not None and args.budget is None else args.budget
+        return policy.with_submitter(Submitter(args.name, key.pem().decode(), budget))
+    for assignment in args.settings:
         policy = policy.with_setting(assignment)
     return policy
 

@@ -1,7 +1,8 @@
-"""A process with limits, for what is not trusted: it is killed whole when it is out of time.
+"""A process with limits, for what is not trusted: it is killed with its process group when it is out of time.
 
 It inherits two pipes and the search paths of libraries: no other file or variable, folder or terminal. The
-limits of memory, processor time and files it sets itself, before it reads anything (`restrict`).
+limits of memory, processor time and files it sets itself, before it reads anything (`restrict`). A process
+that it forks into a session of its own is not killed with it; that one has the same limits.
 """
 
 from __future__ import annotations
@@ -80,7 +81,7 @@ class Sandbox:
         return b"".join(parts)
 
     def kill(self) -> None:
-        """End the process and everything that it started."""
+        """End the process and what it started, but for what it put into another session."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
@@ -101,7 +102,8 @@ class Sandbox:
             return SandboxError(f"not done within {self._limits.wall_seconds} seconds")
         if code in (-signal.SIGXCPU, -signal.SIGKILL):
             return SandboxError(f"more than {self._limits.cpu_seconds} seconds of processor time, or killed")
-        return SandboxError(f"the process ended by itself (code {code})")
+        # Its exit code would be eight bits of whatever a taken-over process wants to say.
+        return SandboxError("the process ended by itself")
 
 
 @contextlib.contextmanager

@@ -157,7 +157,7 @@ class _Intake:
                 path,
                 expected="a hold-out that nothing has been evaluated on yet",
                 found=f"{self.node.ledger.evaluations()} evaluations",
-                next_step="make a new node for a larger hold-out",
+                next_step="make a new node, with images that nothing was ever evaluated on",
             )
 
     def _decode(self, source: SourcePair, image: bytes, masks: Mapping[str, bytes]) -> Pair:

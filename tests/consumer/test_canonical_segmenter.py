@@ -82,6 +82,112 @@ def test_weights_in_another_file_are_refused(tmp_path: Path) -> None:
         load_model(tmp_path / "m.onnx")
 
 
+def tensor_in_another_file() -> TensorProto:
+    tensor = numpy_helper.from_array(np.zeros((1, 3, 1, 1), np.float32), "stolen")
+    tensor.ClearField("raw_data")
+    tensor.data_location = TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="secret.bin")
+    return tensor
+
+
+def in_a_constant(model: ModelProto) -> None:
+    constant = helper.make_node("Constant", [], ["weight"], value=tensor_in_another_file())
+    model.graph.node.insert(0, constant)
+
+
+def in_a_subgraph(model: ModelProto) -> None:
+    branch = helper.make_graph([], "branch", [], [], [tensor_in_another_file()])
+    model.graph.node.append(helper.make_node("If", ["x"], ["y"], then_branch=branch, else_branch=branch))
+
+
+def in_a_function(model: ModelProto) -> None:
+    body = helper.make_node("Constant", [], ["b"], value=tensor_in_another_file())
+    opset = helper.make_opsetid("", 18)
+    model.functions.append(helper.make_function("local", "F", [], ["b"], [body], [opset]))
+
+
+def in_a_sparse_initializer(model: ModelProto) -> None:
+    model.graph.sparse_initializer.add(values=tensor_in_another_file())
+
+
+@pytest.mark.parametrize("hide", [in_a_constant, in_a_subgraph, in_a_function, in_a_sparse_initializer])
+def test_a_model_that_would_pack_a_file_beside_it_is_refused(
+    hide, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reading such a tensor opens a file below the working directory: the submitter's, not the model's."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "secret.bin").write_bytes(b"secret bytes")
+    model = segmenter()
+    hide(model)
+    (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(InputError, match="weights in another file"):
+        load_model(tmp_path / "m.onnx")
+
+
+def with_few_bytes() -> ModelProto:
+    model = segmenter()
+    model.graph.initializer[0].raw_data = b"\0\0\0\0"
+    return model
+
+
+def with_an_unknown_type() -> ModelProto:
+    model = segmenter()
+    model.graph.initializer[0].data_type = 999
+    return model
+
+
+def with_a_constant(**attributes: object) -> ModelProto:
+    model = segmenter()
+    model.graph.node.insert(0, helper.make_node("Constant", [], ["c"], **attributes))
+    return model
+
+
+def with_a_constant_of_another_type() -> ModelProto:
+    model = with_a_constant(value=numpy_helper.from_array(np.zeros(1, np.float32)))
+    model.graph.node[0].attribute[0].CopyFrom(helper.make_attribute("value", 3))
+    return model
+
+
+def with_a_constant_of_no_name() -> ModelProto:
+    model = with_a_constant(value_float=1.0)
+    del model.graph.node[0].output[:]
+    return model
+
+
+def with_a_constant_from_elsewhere() -> ModelProto:
+    model = with_a_constant(value_float=1.0)
+    model.graph.node[0].attribute[0].ref_attr_name = "x"
+    return model
+
+
+def with_an_endless_function() -> ModelProto:
+    model = segmenter()
+    body = helper.make_node("F", ["a"], ["b"], domain="local")
+    opset = helper.make_opsetid("local", 1)
+    model.functions.append(helper.make_function("local", "F", ["a"], ["b"], [body], [opset]))
+    model.opset_import.append(opset)
+    return model
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        with_few_bytes,
+        with_an_unknown_type,
+        with_a_constant,
+        lambda: with_a_constant(value_float=1.0, value_int=1),
+        lambda: with_a_constant(value_string="x"),
+        with_a_constant_of_another_type,
+        with_a_constant_of_no_name,
+        with_a_constant_from_elsewhere,
+        with_an_endless_function,
+    ],
+)
+def test_a_broken_model_is_bad_input_and_no_fault_of_the_program(broken) -> None:
+    with pytest.raises(InputError, match="model: expected"):
+        canonical_bytes(broken(), CONTRACT)
+
+
 def test_a_file_that_is_no_model_is_refused(tmp_path: Path) -> None:
     (tmp_path / "m.onnx").write_bytes(b"\x80\x04\x95pickle")
     with pytest.raises(InputError, match="an ONNX model"):

@@ -399,6 +399,19 @@ def test_there_are_no_more_validations_than_asked_and_one_at_the_end(
     assert len(at) <= validations
 
 
+@given(st.integers(1, 1000), st.integers(1, 1000), st.integers(1, 500), st.integers(1, 40))
+def test_equal_updates_are_equally_many_tries_for_the_best_weights_however_many_the_images(
+    few: int, many: int, updates: int, validations: int
+) -> None:
+    settings = TrainingSettings(updates=updates, validations=validations)
+    assert settings.schedule(few) == settings.schedule(many)
+
+
+def test_there_is_no_more_than_one_validation_an_epoch() -> None:
+    schedule = TrainingSettings(epochs=3, batch_size=4, validations=20).schedule(40)
+    assert (schedule.updates, schedule.validate_every) == (30, 10)
+
+
 def test_the_command_prints_the_result_as_json(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:

@@ -13,6 +13,8 @@ import psutil
 import pytest
 
 from consumer.canonical_segmenter import canonical_bytes
+from hospital_node.cli import main
+from hospital_node.evaluation import evaluate as evaluate_module
 from hospital_node.evaluation import predict as predict_module
 from hospital_node.evaluation.evaluate import evaluate
 from hospital_node.evaluation.predict import open_predictor
@@ -20,12 +22,21 @@ from hospital_node.evaluation.publish import write_report
 from hospital_node.evaluation.sandbox import Limits, SandboxError, open_sandbox
 from hospital_node.node import Node
 from sharekit import files
-from sharekit.errors import ExposureError, PolicyError, VerificationError
+from sharekit.errors import (
+    INTERRUPTED_EXIT_CODE,
+    ExposureError,
+    InputError,
+    NodeStateError,
+    PolicyError,
+    SharekitError,
+    VerificationError,
+)
 from sharekit.evaluation_report import read_report
+from sharekit.intervals import Interval
 from sharekit.keys import generate
 from sharekit.progress import Progress
-from sharekit.segmentation_metrics import mean_scores, score_image
-from sharekit.submission import SignedSubmission
+from sharekit.segmentation_metrics import METRICS, ImageScores, mean_scores, score_image
+from sharekit.submission import SignedSubmission, write_submission
 from tests.hospital_node.held_out import NAME, node_with_hold_out, register
 from tests.tiny_segmenter import (
     chain,
@@ -114,6 +125,23 @@ def test_a_report_holds_no_name_no_identifier_and_no_figure_of_an_image(node: No
     assert all(round(figure, 2) == figure for figure in figures)
 
 
+def test_a_report_does_not_tell_whether_one_picture_makes_a_mean_or_all_of_them(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A model that finds one stored picture alone, and one that is bad at all, with the same means."""
+
+    def report(scores: list[float]) -> dict:
+        left = iter(scores)
+        monkeypatch.setattr(
+            evaluate_module, "score_image", lambda *_, **__: ImageScores(*[next(left)] * len(METRICS))
+        )
+        return dict(evaluate(node, submission_of(KEY, purpose=str(scores))).report.classes)
+
+    one = report([1.0] + [0.0] * (IMAGES - 1))
+    assert one == report([1 / IMAGES] * IMAGES)
+    assert one["foreground"]["recall"] == Interval(0.05, 0.0, 0.15, IMAGES)
+
+
 def test_a_report_with_a_file_name_in_it_is_not_written(node: Node, tmp_path: Path) -> None:
     report = evaluate(node, submission_of(KEY)).report
     told = dataclasses.replace(report, hospital=f"St. {NAME}-003")
@@ -156,6 +184,13 @@ def test_too_few_hold_out_images_are_refused(node: Node) -> None:
 def test_a_class_that_the_hold_out_does_not_have_is_refused(node: Node) -> None:
     made_for = contract(("foreground", "instrument"))
     with pytest.raises(PolicyError, match="instrument"):
+        evaluate(node, submission_of(KEY, segmenter(made_for), made_for))
+    assert node.ledger.evaluations() == 0
+
+
+def test_two_names_of_one_class_get_no_two_predictions_for_one_evaluation(node: Node) -> None:
+    made_for = contract(("mask", "foreground"))
+    with pytest.raises(PolicyError, match="the same masks"):
         evaluate(node, submission_of(KEY, segmenter(made_for), made_for))
     assert node.ledger.evaluations() == 0
 
@@ -207,6 +242,80 @@ def test_the_budget_is_spent_when_the_node_is_interrupted(node: Node) -> None:
         evaluate(node, submission_of(KEY), on_progress=interrupt)
     assert node.ledger.evaluations() == 1
     assert psutil.Process().children() == []
+
+
+def test_an_interrupted_evaluation_says_what_it_has_cost(
+    node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """To run the same command again does not go on: it costs another evaluation."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(predict_module.Predictor, "predict", interrupt)
+    assert main(command(node, tmp_path)) == INTERRUPTED_EXIT_CODE
+    told = capsys.readouterr().err
+    assert "1 of 5 of this submitter" in told
+    assert "costs another one" in told
+    assert "go on" not in told
+
+
+def test_an_interruption_before_the_first_image_costs_nothing(
+    node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(predict_module.Predictor, "load", interrupt)
+    assert main(command(node, tmp_path)) == INTERRUPTED_EXIT_CODE
+    assert "run the same command again" in capsys.readouterr().err
+    assert node.ledger.evaluations() == 0
+
+
+def test_a_failure_after_the_first_image_says_what_it_has_cost(node: Node) -> None:
+    error = fails(node, submission_of(KEY, not_a_number()), "NaN or an infinity", spent=1)
+    assert "1 of 5 of this submitter; to ask again costs another one" in error.next_step
+
+
+# -- what is found before anything is spent
+
+
+def command(node: Node, folder: Path, out: str = "report.json") -> list[str]:
+    """`hospital-node evaluate`, of a submission by `KEY`."""
+    signed = submission_of(KEY)
+    write_submission(folder / "submission", signed.submission, signed.model, KEY)
+    KEY.save(folder / "release.key")
+    words = ("evaluate", folder / "submission", "--node", node.root, "--key", folder / "release.key")
+    return [*map(str, words), "--out", str(folder / out)]
+
+
+@pytest.mark.parametrize("name", ["image.png", "mask-foreground.png"])
+@pytest.mark.parametrize(("damage", "error"), [(Path.unlink, InputError), (None, NodeStateError)])
+def test_a_damaged_picture_costs_nothing(node: Node, name: str, damage, error: type[SharekitError]) -> None:
+    """The last one: half-way through, the evaluation would be spent."""
+    path = node.image_dir(node.ledger.records()[-1].id) / name
+    if damage is not None:
+        damage(path)
+    else:
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(error):
+        evaluate(node, submission_of(KEY))
+    assert node.ledger.evaluations() == 0
+
+
+def test_a_hospital_whose_name_no_report_may_hold_costs_nothing(node: Node) -> None:
+    node.hospital = "St.\u200cTest"
+    with pytest.raises(NodeStateError, match="hospital"):
+        evaluate(node, submission_of(KEY))
+    assert node.ledger.evaluations() == 0
+
+
+def test_a_report_in_a_missing_folder_costs_nothing(
+    node: Node, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(command(node, tmp_path, "missing/report.json")) == InputError.exit_code
+    assert "a folder that can be written to" in capsys.readouterr().err
+    assert node.ledger.evaluations() == 0
 
 
 # -- hostile models
@@ -298,7 +407,36 @@ def test_what_the_process_started_dies_with_it(tmp_path: Path) -> None:
     with open_sandbox(["-c", program], Limits()) as sandbox:
         grandchild = psutil.Process(int.from_bytes(sandbox.receive(4)))
         assert grandchild.name() == "sleep"
-    assert not grandchild.is_running() or grandchild.status() == psutil.STATUS_ZOMBIE
+    deadline = time.monotonic() + 10  # a signal takes a moment on a busy machine
+    while time.monotonic() < deadline and lives(grandchild):
+        time.sleep(0.01)
+    assert not lives(grandchild)
+
+
+def lives(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+LEAVES = PROBE.replace("answers =", "if os.fork():\n    os._exit(0)\nos.setsid()\nanswers =", 1)
+
+
+def test_a_process_that_leaves_its_session_is_as_limited_as_before() -> None:
+    """It outlives the evaluation, as the decision record says; it can read and tell no more."""
+    with open_sandbox(["-c", LEAVES], Limits(memory_mib=2048)) as sandbox:
+        assert sandbox.receive(8) == b"1" * 8
+
+
+@pytest.mark.parametrize("code", [0, 3, 77])
+def test_a_process_says_nothing_by_its_exit_code(code: int) -> None:
+    with (
+        pytest.raises(SandboxError) as caught,
+        open_sandbox(["-c", f"import sys; sys.exit({code})"], Limits()) as sandbox,
+    ):
+        sandbox.receive(1)
+    assert str(caught.value) == "the process ended by itself"
 
 
 def test_a_process_that_reads_nothing_does_not_hold_the_node_up() -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from hospital_node.cli import main
 from hospital_node.evaluation.policy import (
+    NAME,
     SETTINGS,
     EvaluationPolicy,
     Submitter,
@@ -86,3 +89,32 @@ def test_the_command_registers_lists_and_sets(tmp_path: Path, capsys) -> None:
     assert added["submitters"] == run("list")["submitters"] == [expected]
     # An approval is about the release policy's very bytes.
     assert load_or_create_policy(node.policy_path) == release_policy
+
+
+@pytest.mark.parametrize(("options", "budget"), [((), 0), (("--budget", "3"), 3)])
+def test_a_new_name_gives_a_barred_submitter_no_new_budget(
+    tmp_path: Path, options: tuple[str, ...], budget: int
+) -> None:
+    node = Node.create(tmp_path / "node")
+    KEY.public.save(tmp_path / "lab.pub")
+    add = ["submitter", "add", "--node", str(node.root), "--key", str(tmp_path / "lab.pub"), "--name"]
+    assert main([*add, "Laboratory", "--budget", "0"]) == 0
+    assert main([*add, "Institute", *options]) == 0
+    (submitter,) = load_policy(node.root / NAME).submitters
+    assert (submitter.name, submitter.budget) == ("Institute", budget)
+
+
+def test_a_change_starts_from_what_was_written_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not from what was there before another command, which had the lock, changed it."""
+    node = Node.create(tmp_path / "node")
+    lock = Node.training_lock
+
+    @contextlib.contextmanager
+    def after_another(self: Node) -> Iterator[None]:
+        with lock(self):
+            save_policy(self.root / NAME, EvaluationPolicy(budget=1))
+            yield
+
+    monkeypatch.setattr(Node, "training_lock", after_another)
+    assert main(["submitter", "set", "min_images=30", "--node", str(node.root)]) == 0
+    assert load_policy(node.root / NAME) == EvaluationPolicy(budget=1, min_images=30)

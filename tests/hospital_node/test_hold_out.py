@@ -118,6 +118,8 @@ def test_an_evaluated_hold_out_takes_no_further_image(tmp_path: Path) -> None:
     report = ingest(write_pictures(tmp_path / "records", 4, seed=1), node, hold_out=True)
     assert (report.known, len(report.refused)) == (3, 1)
     assert "nothing has been evaluated on" in report.refused[0].expected
+    # A new node with these images would begin with nothing spent on them.
+    assert "images that nothing was ever evaluated on" in report.refused[0].next_step
     assert ingest(write_pictures(tmp_path / "more", 1, seed=7), node).ingested == 1
 
 

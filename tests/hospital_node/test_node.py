@@ -66,7 +66,9 @@ def test_another_hospital_s_name_is_refused(node):
         Node.create_or_open(node.root, "St. Other")
 
 
-@pytest.mark.parametrize("name", ["", "  ", "a\nb", "\x1b[31m", "x" * 201])
+@pytest.mark.parametrize(
+    "name", ["", "  ", "a\nb", "\x1b[31m", "x" * 201, "St.\u200cTest", "\u202etseT .tS", "a\x85b"]
+)
 def test_an_unfit_hospital_name_is_refused_and_leaves_nothing(tmp_path, name):
     with pytest.raises(UsageError):
         Node.create(tmp_path / "node", name)

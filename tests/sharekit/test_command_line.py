@@ -85,6 +85,22 @@ def test_an_interruption_has_its_own_code() -> None:
     assert _main(_raise(KeyboardInterrupt())) == errors.INTERRUPTED_EXIT_CODE
 
 
+def test_a_command_that_cannot_go_on_says_so_when_it_is_interrupted(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    _main(_raise(KeyboardInterrupt()))
+    assert "run the same command again" in capsys.readouterr().err
+    assert _main(_raise(KeyboardInterrupt("this was spent"))) == errors.INTERRUPTED_EXIT_CODE
+    assert capsys.readouterr().err == "this was spent\n"
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "", "1.5", "all"])
+def test_a_number_of_threads_is_at_least_one(text: str) -> None:
+    assert command_line.thread_count("3") == 3
+    with pytest.raises(argparse.ArgumentTypeError, match="not a number of threads"):
+        command_line.thread_count(text)
+
+
 def test_a_result_is_text_for_a_person_or_json_for_a_program(capsys: pytest.CaptureFixture[str]) -> None:
     def action(args: argparse.Namespace, output: command_line.Output) -> None:
         output.result({"count": 3}, "three of them")

@@ -7,11 +7,18 @@ import dataclasses
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from sharekit import dsse, files
 from sharekit.errors import VerificationError
-from sharekit.evaluation_report import EvaluationReport, check_belongs, read_report, sign_report
+from sharekit.evaluation_report import (
+    EvaluationReport,
+    check_belongs,
+    coarse_interval,
+    read_report,
+    sign_report,
+)
 from sharekit.intervals import Interval
 from sharekit.keys import generate
 from sharekit.segmentation_metrics import METRICS
@@ -29,7 +36,7 @@ REPORT = EvaluationReport(
     hold_out="ab" * 32,
     images=24,
     decimals=2,
-    classes={"foreground": {metric: Interval(0.71, 0.65, 0.78, 24) for metric in METRICS}},
+    classes={"foreground": {metric: Interval(0.71, 0.52, 0.9, 24) for metric in METRICS}},
 )
 
 
@@ -121,6 +128,35 @@ def test_figures_finer_than_the_report_says_are_not_signed() -> None:
     with pytest.raises(VerificationError, match="figures of 2 decimals"):
         sign_report(with_interval(mean=0.7123), HOSPITAL)
     assert with_interval(mean=0.7123).rounded() == REPORT
+
+
+@pytest.mark.parametrize("changes", [{"low": 0.65}, {"high": 0.78}, {"low": 0.65, "high": 0.78}])
+def test_an_interval_that_tells_more_than_mean_and_count_is_not_signed(changes: dict) -> None:
+    """Such as a bootstrap's, which is narrow where all images score alike."""
+    with pytest.raises(VerificationError, match="the intervals that follow from them"):
+        sign_report(with_interval(**changes), HOSPITAL)
+
+
+@pytest.mark.parametrize("mean", [0.0, 0.004, 0.05, 0.29, 0.5, 0.714, 1.0])
+@pytest.mark.parametrize("count", [20, 1000])
+def test_an_interval_is_the_widest_that_the_rounded_mean_allows(mean: float, count: int) -> None:
+    told = coarse_interval(mean, count, 2)
+    assert told.mean == round(mean, 2)
+    reach = 1.96 * (told.mean * (1 - told.mean) / count) ** 0.5
+    for figure, bound in ((told.low, max(0, told.mean - reach)), (told.high, min(1, told.mean + reach))):
+        assert abs(figure - bound) < 0.01 + 1e-9
+        assert round(figure, 2) == figure
+    assert told.low <= max(0, told.mean - reach) + 1e-9
+    assert told.high >= min(1, told.mean + reach) - 1e-9
+
+
+def test_no_scores_of_a_mean_have_a_wider_interval_than_is_told() -> None:
+    rng = np.random.default_rng(0)
+    for sharpness in (0.05, 0.5, 5):
+        scores = rng.beta(sharpness, sharpness, 50)
+        told = coarse_interval(scores.mean(), 50, 3)
+        reach = 1.96 * scores.std() / 50**0.5
+        assert told.high - told.low >= min(1, scores.mean() + reach) - max(0, scores.mean() - reach) - 0.002
 
 
 @pytest.mark.parametrize("changes", [{"mean": 1.2}, {"low": -0.1}, {"count": 1}])
