@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,32 +11,13 @@ from numpy.typing import NDArray
 from consumer.validation.measure import Measurements
 from consumer.validation.report import BIN_EDGES, ClassSummary, ReferenceSummary
 from consumer.validation.words import short
-from sharekit.command_line import missing_package
+from sharekit.drawing import GRID, INK, MUTED, drawing, svg
 from sharekit.intervals import Interval
 
-INK, MUTED, GRID = "#1f2933", "#7b8794", "#e4e7eb"
 DATASET, REFERENCE = "#2a7f9e", "#c9772b"
 MAX_GENERATORS = 8
 """Generators whose masks are drawn; more would be too small to see."""
 MAX_ROWS = 24
-_STYLE: Any = {
-    "font.family": "DejaVu Sans",
-    "font.size": 9,
-    "text.color": INK,
-    # Names come from the data set: a dollar sign in them is no formula.
-    "text.parse_math": False,
-    "axes.edgecolor": GRID,
-    "axes.labelcolor": MUTED,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.spines.left": False,
-    "axes.axisbelow": True,
-    "xtick.color": MUTED,
-    "ytick.color": MUTED,
-    "xtick.major.size": 0,
-    "ytick.major.size": 0,
-    "svg.hashsalt": "sharekit",
-}
 
 
 def coverage(summary: ClassSummary, reference: ReferenceSummary | None) -> bytes:
@@ -47,7 +26,7 @@ def coverage(summary: ClassSummary, reference: ReferenceSummary | None) -> bytes
     The reference's error bars are one standard deviation of the noise that protects it.
     """
     centres = (np.array(BIN_EDGES[:-1]) + np.array(BIN_EDGES[1:])) / 2
-    with _drawing(8.4, 2.7) as figure:
+    with drawing(8.4, 2.7) as figure:
         axes = figure.add_subplot()
         shares = 100 * np.array(summary.histogram) / max(sum(summary.histogram), 1)
         axes.bar(centres, shares, width=4.2, color=DATASET, label="this data set")
@@ -68,7 +47,7 @@ def coverage(summary: ClassSummary, reference: ReferenceSummary | None) -> bytes
         axes.set_ylim(0, 1.2 * highest)
         axes.set_xticks(range(0, 101, 10))
         axes.grid(axis="y", color=GRID)
-        return _svg(figure)
+        return svg(figure)
 
 
 def mean_masks(measured: Measurements) -> bytes:
@@ -78,7 +57,7 @@ def mean_masks(measured: Measurements) -> bytes:
     columns = max(len(shown), 5)
     grid = shown[0][1].moments.mean.shape
     side = 8.4 / columns  # inches
-    with _drawing(8.4, 2 * side * min(1.5, grid[0] / grid[1]) + 0.4) as figure:
+    with drawing(8.4, 2 * side * min(1.5, grid[0] / grid[1]) + 0.4) as figure:
         figure.get_layout_engine().set(w_pad=0.03, h_pad=0.03, wspace=0.0, hspace=0.0)
         for column, (name, masks) in enumerate(shown):
             rows: Sequence[tuple[NDArray[np.float64], str, float]] = (
@@ -94,7 +73,7 @@ def mean_masks(measured: Measurements) -> bytes:
                     axes.set_ylabel(("mean", "deviation")[row])
                 if row == 0:
                     axes.set_title(f"{short(name)}  ({masks.moments.count})", fontsize=8.5, color=INK)
-        return _svg(figure)
+        return svg(figure)
 
 
 def intervals(
@@ -109,7 +88,7 @@ def intervals(
         chance: what the figure would be by chance, as a dashed line.
     """
     shown = list(rows.items())[:MAX_ROWS]
-    with _drawing(8.4, 0.9 + 0.28 * max(len(shown), 2)) as figure:
+    with drawing(8.4, 0.9 + 0.28 * max(len(shown), 2)) as figure:
         axes = figure.add_subplot()
         places = np.arange(len(shown))
         lows, highs = [entry.low for _, entry in shown], [entry.high for _, entry in shown]
@@ -128,13 +107,13 @@ def intervals(
         axes.set_xlim(0, 1.1 * max(*highs, chance or 0.0) or 1)
         axes.set_xlabel(label)
         axes.grid(axis="x", color=GRID)
-        return _svg(figure)
+        return svg(figure)
 
 
 def regions(measured: Measurements) -> bytes:
     """How many separate regions, and how many holes, the masks have."""
     facts = [facts for image in measured.images for facts in image.masks.values()]
-    with _drawing(8.4, 2.1) as figure:
+    with drawing(8.4, 2.1) as figure:
         for place, (label, values) in enumerate(
             {
                 "regions in a mask": [f.components for f in facts],
@@ -147,28 +126,9 @@ def regions(measured: Measurements) -> bytes:
             axes.bar(ticks, 100 * counts / max(len(facts), 1), color=DATASET, width=0.75)
             axes.set(xlabel=label, ylabel="share of masks, %" if place == 0 else "", ylim=(0, 100))
             axes.grid(axis="y", color=GRID)
-        return _svg(figure)
-
-
-@contextlib.contextmanager
-def _drawing(width: float, height: float) -> Iterator[Any]:
-    """A figure of `width` x `height` inches, in the report's style while the block lasts."""
-    try:
-        import matplotlib
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise missing_package("matplotlib", "validate") from None
-    with matplotlib.rc_context(_STYLE):
-        yield Figure(figsize=(width, height), layout="constrained")
+        return svg(figure)
 
 
 def _note(axes: Any, text: str, place: float, colour: str) -> None:
     """A line's name, above it."""
     axes.annotate(text, (place, -0.6), (-4, 2), textcoords="offset points", ha="right", color=colour)
-
-
-def _svg(figure: Any) -> bytes:
-    buffer = io.BytesIO()
-    # A date would make equal reports differ.
-    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-    return buffer.getvalue()

@@ -141,7 +141,7 @@ def _add_options_for(parser: argparse.ArgumentParser, option: str, command: str,
 
 def run(args: argparse.Namespace, output: Output) -> int:
     """Exit code 7 when a cell of a table failed."""
-    from sharekit.experiment import plots
+    from sharekit.drawing import require_matplotlib
     from sharekit.experiment.processes import Processes, ending_like_an_interrupt
     from sharekit.experiment.settings import with_features
     from sharekit.experiment.stages import check, trained_on
@@ -153,7 +153,7 @@ def run(args: argparse.Namespace, output: Output) -> int:
         split = _split(settings)
         if tables is not None:
             # Before hours of training, not after them.
-            plots.require_matplotlib()
+            require_matplotlib()
             check(tables, split, args.action)
         labels = None if tables is None else trained_on(tables, split, args.action)
         generators = _make_generators(split, settings, processes, labels)

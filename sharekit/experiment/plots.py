@@ -2,57 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-from collections.abc import Iterator, Sequence
-from importlib.util import find_spec
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from sharekit.command_line import missing_package
+from sharekit.drawing import GRID, INK, MUTED, drawing, svg
 from sharekit.experiment.histograms import Histogram
 from sharekit.experiment.tables import IOU, REAL, Observation, Row
 from sharekit.mask_statistics import BINS
 
-INK, MUTED, GRID = "#1f2933", "#616e7c", "#e4e7eb"
 COLOURS = {REAL: "#1f2933", "synthetic": "#c9772b", "both": "#2a7f9e"}
 FOLDS = ("#2a7f9e", "#c9772b", "#6b8e23", "#8e5ea2", "#b3446c")
 """Of the dots of the first, second, … fold."""
-_STYLE: Any = {
-    "font.family": "DejaVu Sans",
-    "font.size": 9,
-    "text.color": INK,
-    # Names come from files: a dollar sign in them is no formula.
-    "text.parse_math": False,
-    "axes.edgecolor": GRID,
-    "axes.labelcolor": MUTED,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.spines.left": False,
-    "axes.axisbelow": True,
-    "xtick.color": MUTED,
-    "ytick.color": MUTED,
-    "xtick.major.size": 0,
-    "ytick.major.size": 0,
-    "svg.hashsalt": "sharekit",
-}
-
-
-def require_matplotlib() -> None:
-    """Refuse to go on without the package that draws.
-
-    Raises:
-        DependencyError: it is not installed.
-    """
-    if find_spec("matplotlib") is None:
-        raise missing_package("matplotlib", "validate")
 
 
 def iou_by_arm(rows: Sequence[Row], observations: Sequence[Observation]) -> bytes:
     """Best IoU of every arm: a dot a cell, coloured by fold, and the mean with its interval (Figure 9)."""
     labels = sorted({each.held for each in observations})
-    with _drawing(8.4, 3.4) as figure:
+    with drawing(8.4, 3.4) as figure:
         axes = figure.add_subplot()
         for place, row in enumerate(rows):
             cells = [each for each in observations if (each.arm, each.images) == (row.arm, row.images)]
@@ -72,7 +40,7 @@ def iou_by_arm(rows: Sequence[Row], observations: Sequence[Observation]) -> byte
         axes.set(ylabel="IoU on the held-out fold", xlim=(-0.6, len(rows) - 0.4))
         axes.grid(axis="y", color=GRID)
         figure.legend(frameon=False, loc="outside upper right", ncols=len(labels))
-        return _svg(figure)
+        return svg(figure)
 
 
 def iou_by_real_images(rows: Sequence[Row], observations: Sequence[Observation]) -> bytes:
@@ -81,7 +49,7 @@ def iou_by_real_images(rows: Sequence[Row], observations: Sequence[Observation])
     ticks = sorted({row.images or 0 for row in rows})
     # Side by side, so that the bars of one R can be told apart.
     step = 0.07 * min(np.diff(ticks), default=1)
-    with _drawing(8.4, 3.4) as figure:
+    with drawing(8.4, 3.4) as figure:
         axes = figure.add_subplot()
         for number, arm in enumerate(arms):
             colour = COLOURS.get(arm, FOLDS[number % len(FOLDS)])
@@ -104,7 +72,7 @@ def iou_by_real_images(rows: Sequence[Row], observations: Sequence[Observation])
         axes.set_xticks(ticks)
         axes.grid(axis="y", color=GRID)
         figure.legend(frameon=False, loc="outside upper right", ncols=len(arms))
-        return _svg(figure)
+        return svg(figure)
 
 
 def true_pixels(found: Sequence[Histogram]) -> bytes:
@@ -112,7 +80,7 @@ def true_pixels(found: Sequence[Histogram]) -> bytes:
     columns = min(len(found), 3)
     lines = -(-len(found) // columns)
     edges = 100 * np.arange(BINS + 1) / BINS
-    with _drawing(8.4, 0.5 + 2.0 * lines) as figure:
+    with drawing(8.4, 0.5 + 2.0 * lines) as figure:
         panels = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).ravel()
         for axes, each in zip(panels, found, strict=False):
             real, synthetic = (
@@ -130,7 +98,7 @@ def true_pixels(found: Sequence[Histogram]) -> bytes:
         figure.supylabel("share of masks, %", fontsize=9, color=MUTED)
         handles, names = panels[0].get_legend_handles_labels()
         figure.legend(handles, names, frameon=False, loc="outside upper right", ncols=2)
-        return _svg(figure)
+        return svg(figure)
 
 
 def _mean(axes: Any, place: float, row: Row, colour: str) -> None:
@@ -140,21 +108,3 @@ def _mean(axes: Any, place: float, row: Row, colour: str) -> None:
     axes.errorbar(
         place, score.mean, [[below], [above]], fmt="_", color=colour, markersize=13, elinewidth=1.4, capsize=0
     )
-
-
-@contextlib.contextmanager
-def _drawing(width: float, height: float) -> Iterator[Any]:
-    """A figure of `width` x `height` inches, in the page's style while the block lasts."""
-    require_matplotlib()
-    import matplotlib
-    from matplotlib.figure import Figure
-
-    with matplotlib.rc_context(_STYLE):
-        yield Figure(figsize=(width, height), layout="constrained")
-
-
-def _svg(figure: Any) -> bytes:
-    buffer = io.BytesIO()
-    # A date would make equal pages differ.
-    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-    return buffer.getvalue()
