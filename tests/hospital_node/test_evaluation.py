@@ -71,6 +71,11 @@ def node(held_out: Path, tmp_path: Path) -> Node:
     return node
 
 
+def model_processes() -> list[psutil.Process]:
+    """Processes of this one that run a submitted model."""
+    return [each for each in psutil.Process().children() if predict_module.PROGRAM[-1] in each.cmdline()]
+
+
 def fails(node: Node, signed: SignedSubmission, found: str, *, spent: int) -> VerificationError:
     """The evaluation ends with an error of that submission, and has cost `spent`."""
     with pytest.raises(VerificationError, match=found) as caught:
@@ -224,7 +229,7 @@ def test_the_same_submission_gets_its_stored_report_and_spends_nothing(node: Nod
 def test_the_budget_is_spent_when_the_process_is_killed_half_way(node: Node) -> None:
     def kill(event: Progress) -> None:
         if event.done == 3:
-            (child,) = psutil.Process().children()
+            (child,) = model_processes()
             child.kill()
 
     with pytest.raises(VerificationError, match="limits"):
@@ -241,7 +246,7 @@ def test_the_budget_is_spent_when_the_node_is_interrupted(node: Node) -> None:
     with pytest.raises(KeyboardInterrupt):
         evaluate(node, submission_of(KEY), on_progress=interrupt)
     assert node.ledger.evaluations() == 1
-    assert psutil.Process().children() == []
+    assert model_processes() == []
 
 
 def test_an_interrupted_evaluation_says_what_it_has_cost(
@@ -358,7 +363,7 @@ def test_a_model_without_end_is_killed_when_its_time_is_over() -> None:
     started = time.monotonic()
     assert slow(Limits(wall_seconds=4)) == "not done within 4 seconds"
     assert time.monotonic() - started < 20
-    assert psutil.Process().children() == []
+    assert model_processes() == []
 
 
 def test_a_model_without_end_is_killed_when_its_processor_time_is_over() -> None:

@@ -241,9 +241,10 @@ def test_stopping_ends_what_runs_and_lets_nothing_start(
 
 
 def test_a_polite_end_is_an_interruption() -> None:
+    before = signal.getsignal(signal.SIGTERM)
     with ending_like_an_interrupt(), pytest.raises(KeyboardInterrupt):
         signal.raise_signal(signal.SIGTERM)
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_an_interruption_ends_the_cells_that_run(tmp_path: Path) -> None:
