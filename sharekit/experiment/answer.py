@@ -24,12 +24,12 @@ class Mood(enum.StrEnum):
 _TABLE2 = {
     "both": {
         Mood.GOOD: "Synthetic data complement the real: together they are better.",
-        Mood.WARN: "Adding synthetic data to the real made no difference that could be shown.",
+        Mood.WARN: "Adding synthetic data to the real: neither gain nor harm that can be told from chance.",
         Mood.BAD: "Adding synthetic data to the real did harm.",
     },
     "synthetic": {
         Mood.GOOD: "Synthetic data alone are better than the R real images.",
-        Mood.WARN: "Between synthetic data alone and the R real images no difference was shown.",
+        Mood.WARN: "Synthetic data alone: neither gain nor loss that can be told from chance.",
         Mood.BAD: "Synthetic data alone are worse than the R real images.",
     },
 }
@@ -63,7 +63,7 @@ def _of_table1(rows: Sequence[Row], compared: Sequence[tuple[Row, Interval]]) ->
     mood = _mood(difference)
     verdict = {
         Mood.GOOD: f"Synthetic data can replace the real here{share}.",
-        Mood.WARN: f"Between synthetic and real data no difference was shown here{share}.",
+        Mood.WARN: f"Undecided{share}: so few folds and seeds cannot tell the difference from chance.",
         Mood.BAD: f"Synthetic data cannot replace the real here{share}.",
     }[mood]
     left_out = len(compared) - len(whole)
