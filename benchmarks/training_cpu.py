@@ -2,7 +2,8 @@
 
 The published loop has all threads for its one image; ours trains an image a core, as the pool does. Both make
 the same effective updates: three of the critic and one of the generator. Prints a table a size with the ratio
-of the two and our rate of arithmetic against a large matrix product on the same cores.
+of the two, our rate of arithmetic against a large matrix product on the same cores, and the share of an
+iteration's arithmetic that passes through the frozen lower scales.
 
     python benchmarks/training_cpu.py [--side 64] [--cores 2] [--seconds 30] [--precision float32]
 """
@@ -15,7 +16,7 @@ import multiprocessing
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -33,6 +34,9 @@ from hospital_node.singan.pyramid import pyramid_sizes
 from hospital_node.singan.scale import ScaleTraining
 from sharekit.generator import PADDING
 from sharekit.tensors import ChannelLayout
+
+
+COLUMNS = ("scale", "size", "channels", "published s", "ours s", "ratio", "GFLOP/s", "of peak", "lower")
 
 
 def stack_flops(height: int, width: int, inputs: int, outputs: int, channels: int) -> float:
@@ -55,6 +59,15 @@ def iteration_flops(height: int, width: int, channels: int, config: TrainingConf
     per_critic_update = generator + 12 * critic
     per_generator_update = 2 * 3 * generator + 2 * critic
     return config.discriminator_steps * per_critic_update + config.generator_steps * per_generator_update
+
+
+def lower_flops(sizes: Sequence[tuple[int, int]], channels: Sequence[int], config: TrainingConfig) -> float:
+    """Arithmetic of the frozen lower scales in one iteration: all that a pool of their outputs could save."""
+    passes = (
+        stack_flops(height + 2 * PADDING, width + 2 * PADDING, 4, 4, count)
+        for (height, width), count in zip(sizes, channels, strict=True)
+    )
+    return config.discriminator_steps * sum(passes)
 
 
 def matrix_rate() -> float:
@@ -146,7 +159,7 @@ def measure(side: int, cores: int, seconds: float, precision: str) -> Table:
     channels = [channels_at(scale, config) for scale in range(len(sizes))]
     peak = matrix_rate()
     table = Table(title=f"{side} px, {cores} cores, {precision}; float32 matrix product {peak:.0f} GFLOP/s")
-    for column in ("scale", "size", "channels", "published s", "ours s", "ratio", "GFLOP/s", "of peak"):
+    for column in COLUMNS:
         table.add_column(column, justify="right")
     total = [0.0, 0.0]
     for scale, (height, width) in enumerate(sizes):
@@ -154,7 +167,9 @@ def measure(side: int, cores: int, seconds: float, precision: str) -> Table:
         ours = OurCores(scale, ours_config, cores)
         a, b = in_turn(partial(_timed, published.step), ours.seconds, seconds / len(sizes))
         ours.close()
-        rate = iteration_flops(height, width, channels[scale], ours_config) / b / 1e9
+        flops = iteration_flops(height, width, channels[scale], ours_config)
+        lower = lower_flops(sizes[:scale], channels[:scale], ours_config)
+        rate = flops / b / 1e9
         table.add_row(
             str(scale),
             f"{width}x{height}",
@@ -164,11 +179,12 @@ def measure(side: int, cores: int, seconds: float, precision: str) -> Table:
             f"{a / b:.2f}",
             f"{rate:.0f}",
             f"{rate / peak:.0%}",
+            f"{lower / (flops + lower):.0%}",
         )
         total[0] += a
         total[1] += b
     table.add_section()
-    table.add_row("all", "", "", f"{total[0]:.3f}", f"{total[1]:.3f}", f"{total[0] / total[1]:.2f}", "", "")
+    table.add_row("all", "", "", f"{total[0]:.3f}", f"{total[1]:.3f}", f"{total[0] / total[1]:.2f}")
     return table
 
 

@@ -2,7 +2,7 @@
 
 Each size trains in a process of its own, a few iterations a scale; what counts is how far its resident memory
 grows beyond what it was after training a smaller image. `maps` is that growth in maps of channels x padded
-height x width floats at the finest scale: `hospital_node.doctor.estimate.MAPS` lies above the largest.
+height x width floats at the finest scale: `hospital_node.singan.needs.MAPS` lies above the largest.
 
     python benchmarks/training_memory.py [--iterations 5]
 """
@@ -23,9 +23,9 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from hospital_node.doctor.estimate import FLOAT, MAPS, image_needs
 from hospital_node.pool.actors import MALLOC
 from hospital_node.singan.config import PROFILES, TrainingConfig
+from hospital_node.singan.needs import FLOAT, MAPS, image_needs
 from hospital_node.singan.training import train
 from sharekit.tensors import ChannelLayout
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.markup import escape
 
-from hospital_node.pool.options import PoolOptions, TrainingReport
+from hospital_node.pool.options import GPU_LANES, PoolOptions, TrainingReport
 from hospital_node.singan.config import DEFAULT_PROFILE, PRECISIONS, PROFILES, TrainingConfig
 from sharekit.command_line import Output
 from sharekit.errors import PartialFailureError, UsageError
@@ -65,7 +65,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=defaults.lanes,
         metavar="N",
-        help="images of one shape that a worker trains side by side, for GPUs; halved when memory runs out",
+        help="most images of one shape that a worker trains side by side, as far as its memory holds them "
+        f"(left out: {GPU_LANES} on a GPU, 1 on the CPU)",
     )
     parser.add_argument(
         "--max-attempts",

@@ -10,12 +10,12 @@ from pathlib import Path
 
 from hospital_node.doctor import facts, folder, machine
 from hospital_node.doctor.check import Check, Outcome, passed, problem
-from hospital_node.doctor.estimate import ImageNeeds, disk_needed, image_needs, images_at_once
 from hospital_node.ledger import ImageRecord, ImageState, Ledger
 from hospital_node.node import Node
 from hospital_node.pool import live
 from hospital_node.pool.closed import MAX_DIRECTORY_LENGTH
 from hospital_node.singan.config import TrainingConfig
+from hospital_node.singan.needs import ImageNeeds, disk_needed, image_needs, images_at_once
 from sharekit.errors import InputError, SharekitError
 
 LAYOUT_CHANNELS = 4

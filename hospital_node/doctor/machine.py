@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -11,7 +10,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
 from hospital_node.doctor.check import Check, passed, problem, warning
-from hospital_node.doctor.estimate import ImageNeeds, images_at_once
+from hospital_node.singan.needs import ImageNeeds, images_at_once, lanes_at_once
 
 MIN_SHARED_MEMORY = 256 * 2**20  # bytes; containers have 64 MiB unless asked for more
 
@@ -115,18 +114,16 @@ def check_memory(
     """`available` bytes of the machine's memory, which counts where there is no GPU."""
     what = f"{gib(needs.memory)} for an image of {width}x{height}"
     if gpus:
-        fits = [images_at_once(gpu.free, needs) for gpu in gpus]
-        if not max(fits):
+        lanes = [lanes_at_once(gpu.free, needs) for gpu in gpus]
+        if not max(lanes):
             return problem(
                 "memory",
                 f"{what} (an estimate), more than any GPU has free",
                 "end what else uses the GPU, or lower --max-side",
             )
-        share = math.floor(1000 / max(fits)) / 1000
         return passed(
             "memory",
-            f"{what} (an estimate): room for {', '.join(map(str, fits))} at once on the GPUs "
-            f"(--gpus {share:g})",
+            f"{what} (an estimate): room for {', '.join(map(str, lanes))} side by side on the GPUs (--lanes)",
         )
     fits_here = images_at_once(available, needs)
     found = f"{what}; {gib(available)} available: room for {fits_here} at once"

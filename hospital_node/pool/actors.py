@@ -19,8 +19,10 @@ import psutil
 from numpy.typing import NDArray
 
 from hospital_node.pool.heartbeat import Beat
+from hospital_node.pool.memory import LaneMemory, cpu_share
 from hospital_node.pool.schedule import Died, Failed, Interrupted, OutOfMemory
 from hospital_node.singan.config import TrainingConfig
+from hospital_node.singan.needs import image_needs
 from hospital_node.singan.trained import TrainedGenerator
 from sharekit.errors import DependencyError, NodeStateError, SharekitError
 from sharekit.tensors import ChannelLayout
@@ -61,6 +63,12 @@ class Job:
     seed: int
     """Of a new training; a checkpoint brings its own."""
 
+    @property
+    def memory(self) -> int:
+        """Bytes that training is estimated to take."""
+        channels, height, width = self.tensor.shape
+        return image_needs(height, width, channels, self.config).memory
+
 
 @dataclass(frozen=True)
 class DiskFull:
@@ -82,8 +90,10 @@ def one_line(error: BaseException) -> str:
 class Trainer:
     """What runs in a worker's process: `train` in one thread, everything else beside it in another."""
 
-    def __init__(self, device: str, threads: int, engine: Engine | None) -> None:
+    def __init__(self, device: str, threads: int, engine: Engine | None, gpus: float = 0.0) -> None:
+        """A worker of `threads` CPU threads and a share `gpus` of a GPU."""
         self.engine = engine
+        self.memory = LaneMemory(device, gpus or cpu_share(threads))
         self.side_by_side = engine is None
         """The default engine can train a group at once."""
         self.device = device
@@ -108,6 +118,10 @@ class Trainer:
         self.engine = self.engine or _default_engine(self.device)
         return ray.get_runtime_context().get_node_id(), os.getpid()
 
+    def claim(self, lanes: int, estimate: int) -> int:
+        """How many of `lanes` images, of an estimated memory each, can be trained side by side here."""
+        return self.memory.claim(lanes, estimate)
+
     def train(self, jobs: Sequence[Job]) -> list[Result]:
         """Train a group; an error comes back as a value, so that only a dead process looks like one."""
         self.steps = 0
@@ -131,14 +145,15 @@ class Trainer:
             for job in jobs
         ]
         try:
-            found = train_lanes(
-                lanes,
-                jobs[0].config,
-                profile=jobs[0].profile,
-                device=self.device,
-                threads=self.threads,
-                should_stop=self._step,
-            )
+            with self.memory.measured(len(jobs), jobs[0].memory):
+                found = train_lanes(
+                    lanes,
+                    jobs[0].config,
+                    profile=jobs[0].profile,
+                    device=self.device,
+                    threads=self.threads,
+                    should_stop=self._step,
+                )
         except Exception as error:
             result = _result_of(error)
             if isinstance(result, Failed):
@@ -302,7 +317,7 @@ class Pool:
         )
         device = "cuda" if self._gpus else "cpu"
         for worker in workers:
-            self._actors[worker] = actor.remote(device, self._cpus, self._engine)
+            self._actors[worker] = actor.remote(device, self._cpus, self._engine, self._gpus)
         starting = {self._actors[worker].prepare.remote(): worker for worker in workers}
         deadline = time.monotonic() + START_TIMEOUT
         while starting:
@@ -338,6 +353,16 @@ class Pool:
             found=one_line(error),
             next_step="check free memory and GPUs, or ask for less (--actors, --cpus-per-actor, --gpus)",
         )
+
+    def claim(self, worker: int, lanes: int, estimate: int) -> int:
+        """How many of `lanes` images of `estimate` bytes each an idle worker's device holds; at least one."""
+        import ray
+
+        # One that has died is told of by `wait`, as soon as it is given something.
+        with contextlib.suppress(ray.exceptions.RayError):
+            held: int = ray.get(self._actors[worker].claim.remote(lanes, estimate), timeout=START_TIMEOUT)
+            return held
+        return 1
 
     def submit(self, worker: int, jobs: Sequence[Job]) -> None:
         """Begin to train a group on an idle worker."""

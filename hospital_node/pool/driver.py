@@ -30,11 +30,12 @@ from hospital_node.pool.actors import (
 )
 from hospital_node.pool.closed import closed_ray, joined_ray
 from hospital_node.pool.heartbeat import Beat, Pulse
-from hospital_node.pool.options import PoolOptions, TrainingReport
+from hospital_node.pool.options import GPU_LANES, PoolOptions, TrainingReport
 from hospital_node.pool.schedule import Died, Failed, Interrupted, Outcome, Requeue, Settle, Trained
 from hospital_node.pool.workload import Workload, scale_costs
 from hospital_node.singan import checkpoint
 from hospital_node.singan.config import TrainingConfig
+from hospital_node.singan.needs import image_needs
 from hospital_node.singan.pyramid import pyramid_sizes
 from hospital_node.singan.trained import TrainedGenerator
 from sharekit import files
@@ -91,7 +92,7 @@ def train_node(
         ):
             workers, gpus = _size(options, len(queue))
             pool = Pool(cpus=options.cpus_per_actor, gpus=gpus, engine=engine)
-            plan = _plan(queue, workers, config, options, restart)
+            plan = _plan(queue, workers, gpus, config, options, restart)
             # A long queue is held once, in the schedule.
             queue.clear()
             remote = options.address is not None
@@ -217,8 +218,10 @@ class _Driver:
 
     def _submit(self, plan: schedule.Schedule, start: schedule.Start) -> schedule.Schedule:
         """Give a worker its group; an image that cannot be read fails alone."""
+        held = self._claim(start)
+        plan = schedule.decline(plan, start.worker, start.images[held:])
         jobs = []
-        for image in start.images:
+        for image in start.images[:held]:
             try:
                 job = self._job(image)
             except SharekitError as error:
@@ -233,6 +236,16 @@ class _Driver:
             self.pulses[start.worker] = Pulse()
             self.pool.submit(start.worker, jobs)
         return plan
+
+    def _claim(self, start: schedule.Start) -> int:
+        """How many of its group a worker can train side by side."""
+        if len(start.images) == 1:
+            return 1
+        # Images of a group have one pyramid, and the first would have no group if it were too small for one.
+        record = self.node.ledger.get(start.images[0])
+        channels = record.image_channels + len(record.mask_classes)
+        estimate = image_needs(record.height, record.width, channels, self.config).memory
+        return self.pool.claim(start.worker, len(start.images), estimate)
 
     def _job(self, image: str) -> Job:
         pair = self.node.load_pair(image)
@@ -326,6 +339,7 @@ def _workload(queue: Sequence[ImageRecord], config: TrainingConfig) -> Workload:
 def _plan(
     queue: Sequence[ImageRecord],
     workers: int,
+    gpus: float,
     config: TrainingConfig,
     options: PoolOptions,
     restart: bool,
@@ -338,7 +352,7 @@ def _plan(
         workers,
         {} if restart else {record.id: record.attempts for record in queue if record.attempts},
         options.max_attempts,
-        lanes=options.lanes,
+        lanes=options.lanes or (GPU_LANES if gpus else 1),
         buckets={image: bucket for image, bucket in buckets.items() if bucket is not None},
     )
 

@@ -9,6 +9,9 @@ from typing import Any
 from hospital_node.pool.schedule import MAX_ATTEMPTS
 from sharekit.errors import UsageError
 
+GPU_LANES = 32
+"""Most lanes of a worker with a GPU that nobody chose. Memory bounds it first; never timed on one."""
+
 
 @dataclass(frozen=True)
 class PoolOptions:
@@ -23,9 +26,10 @@ class PoolOptions:
     """Share of a GPU for each image, 0 for the CPU; None for a whole one where there is one."""
     max_attempts: int = MAX_ATTEMPTS
     """Deaths of a worker that one image may cause before it is quarantined."""
-    lanes: int = 1
-    """Images of one pyramid shape that a worker is given at once; halved where its device's memory does not
-    hold them."""
+    lanes: int | None = None
+    """Most images of one pyramid shape that a worker is given at once. It takes as many as its device's
+    memory holds, and half as many where that was too much. None for `GPU_LANES` on a GPU, and one on the CPU,
+    where more were never faster."""
     heartbeat: float = 300.0
     """Seconds without a step after which a worker is hung, killed and replaced; more where steps were
     measured to be slow, and twelve times as much before the first was, see `heartbeat.Pulse`."""

@@ -186,6 +186,11 @@ def give_back(schedule: Schedule, worker: int) -> Schedule:
     )
 
 
+def decline(schedule: Schedule, worker: int, images: Sequence[str]) -> Schedule:
+    """The memory of `worker` does not hold all of its group: these `images` wait again, before all others."""
+    return replace(_without(schedule, worker, tuple(images)), waiting=(*images, *schedule.waiting))
+
+
 def finish(
     schedule: Schedule, worker: int, outcomes: Mapping[str, Outcome]
 ) -> tuple[Schedule, tuple[Settle | Requeue, ...]]:

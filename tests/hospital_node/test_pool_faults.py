@@ -11,12 +11,15 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import psutil
 import pytest
 
 from hospital_node.ledger import ImageState
 from hospital_node.node import Node
-from hospital_node.pool import closed, guard
+from hospital_node.pool import closed, driver, guard
+from hospital_node.pool.actors import Pool
 from hospital_node.pool.driver import train_node
+from hospital_node.pool.memory import cpu_share
 from hospital_node.pool.options import PoolOptions
 from hospital_node.pool.schedule import TOO_LARGE
 from hospital_node.singan.config import PROFILES
@@ -107,6 +110,26 @@ def test_a_group_that_memory_does_not_hold_is_halved_and_what_never_fits_fails_a
     # All in a group of four; the two that did not fit in one of two; the last by itself.
     assert tries == dict(zip(images, [1, 2, 3, 1], strict=True))
     assert {record.attempts for record in node.ledger.records()} == {0}
+
+
+@pytest.mark.ray
+def test_a_worker_takes_no_more_of_its_group_than_its_memory_holds(cluster, tmp_path, monkeypatch):
+    node = Node.create(tmp_path / "node")
+    images = [ingested_image(node, number) for number in range(5)]
+    # Two images, but not three, go into the share that a worker of one CPU has of the machine's memory.
+    estimate = int(psutil.virtual_memory().available * cpu_share(1) / 2.6)
+    monkeypatch.setattr(driver, "image_needs", lambda *_: SimpleNamespace(memory=estimate))
+    groups = []
+    submit = Pool.submit
+    monkeypatch.setattr(
+        Pool, "submit", lambda self, worker, jobs: groups.append(len(jobs)) or submit(self, worker, jobs)
+    )
+    others = processes()
+    options = PoolOptions(cluster.address, actors=1, gpus=0, lanes=4)
+    report = train_node(node, "quick", CONFIG, options, engine=returning(lambda *_, **__: None))
+    assert_nothing_lost_or_left(node, images, others)
+    assert report.trained == 5
+    assert groups == [2, 2, 1]
 
 
 # -- a full disk

@@ -1,10 +1,13 @@
 """A worker that is given a group trains it side by side."""
 
 import dataclasses
+from types import SimpleNamespace
 
+import psutil
 import pytest
 
 from hospital_node.pool.actors import Job, Trainer, _default_engine
+from hospital_node.pool.memory import LaneMemory
 from hospital_node.pool.schedule import Failed, Interrupted, OutOfMemory
 from hospital_node.singan.trained import TrainedGenerator
 from tests.hospital_node.singan.test_training import CONFIG, LAYOUT, picture
@@ -48,6 +51,45 @@ def test_a_group_of_two_shapes_is_trained_all_the_same(trainer, tmp_path):
 def test_a_stopped_group_is_interrupted_as_a_whole(trainer, tmp_path):
     trainer.stop()
     assert trainer.train([_job(tmp_path, number) for number in range(2)]) == [Interrupted()] * 2
+
+
+GIB = 2**30
+
+
+@pytest.fixture
+def memory(monkeypatch):
+    """Of a machine with 10 GiB free, half of it a worker's."""
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=10 * GIB))
+    return LaneMemory("cpu", 0.5)
+
+
+@pytest.mark.parametrize(("estimate", "lanes"), [(GIB, 5), (2 * GIB, 2), (GIB // 8, 8), (100 * GIB, 1)])
+def test_a_worker_claims_the_lanes_that_its_share_of_the_memory_holds(memory, estimate, lanes):
+    assert memory.claim(8, estimate) == lanes
+
+
+def test_what_a_group_took_corrects_the_estimate(memory):
+    memory.ratio = 0.5
+    assert memory.claim(8, 2 * GIB) == 5
+
+
+def test_on_the_cpu_the_estimate_stays_what_the_benchmark_measured(memory):
+    with memory.measured(2, GIB):
+        pass
+    assert memory.ratio == 1.0
+
+
+@pytest.mark.gpu
+def test_on_a_gpu_a_group_is_measured():
+    import torch
+
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    memory = LaneMemory("cuda", 1.0)
+    with memory.measured(2, 2**20):
+        torch.zeros(2**28, dtype=torch.uint8, device="cuda")
+    assert memory.ratio >= 128
+    assert memory.claim(10**9, 2**20) * 128 * 2**20 <= torch.cuda.get_device_properties(0).total_memory
 
 
 def test_a_group_that_does_not_fit_says_so(trainer, tmp_path, monkeypatch):

@@ -21,6 +21,7 @@ from hospital_node.pool.schedule import (
     Schedule,
     Settle,
     Trained,
+    decline,
     dispatch,
     finish,
     give_back,
@@ -62,6 +63,8 @@ def test_every_image_is_settled_exactly_once_whatever_happens(images, workers, l
             assert len(start.images) <= schedule.lanes[start.worker] <= lanes
             assert len({buckets[image] for image in start.images}) == 1
             assert len(start.images) == 1 or not any(image in schedule.deaths for image in start.images)
+            held = data.draw(st.integers(1, len(start.images)))
+            schedule = decline(schedule, start.worker, start.images[held:])
         assert len(schedule.running) == len(set(schedule.running))
         assert not set(schedule.running) & (set(schedule.waiting) | set(settled))
         assert set(schedule.running) | set(schedule.waiting) | set(settled) == set(names)
@@ -128,6 +131,17 @@ def test_out_of_memory_halves_what_that_worker_gets():
     assert schedule.lanes == (2, 4)
     _, (again,) = dispatch(schedule)
     assert len(again.images) == 2
+
+
+def test_what_a_worker_declines_is_the_next_ones_first():
+    names = [f"image {number}" for number in range(6)]
+    schedule = plan(names, 2, lanes=3, buckets=dict.fromkeys(names, 0))
+    schedule, (first, second) = dispatch(schedule)
+    schedule = decline(schedule, second.worker, second.images[1:])
+    assert schedule.workers == (first.images, second.images[:1])
+    schedule, _ = finish(schedule, second.worker, {second.images[0]: Trained()})
+    _, (again,) = dispatch(schedule)
+    assert again.images == second.images[1:]
 
 
 def test_an_image_without_a_bucket_goes_alone():

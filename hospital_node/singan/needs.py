@@ -70,6 +70,11 @@ def stack_weights(inputs: int, outputs: int, channels: int) -> int:
     return convolutions + 4 * channels * (DEPTH - 1)
 
 
+def lanes_at_once(free: int, needs: ImageNeeds) -> int:
+    """How many images one worker trains side by side on a device with `free` bytes of memory."""
+    return max(free - WORKER_BYTES, 0) // needs.memory
+
+
 def images_at_once(free: int, needs: ImageNeeds) -> int:
     """How many workers with an image each `free` bytes of a machine's or a GPU's memory hold."""
     return free // (WORKER_BYTES + needs.memory)
