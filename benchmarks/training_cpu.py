@@ -35,7 +35,6 @@ from hospital_node.singan.scale import ScaleTraining
 from sharekit.generator import PADDING
 from sharekit.tensors import ChannelLayout
 
-
 COLUMNS = ("scale", "size", "channels", "published s", "ours s", "ratio", "GFLOP/s", "of peak", "lower")
 
 
