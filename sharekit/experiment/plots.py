@@ -48,7 +48,8 @@ def iou_by_real_images(rows: Sequence[Row], observations: Sequence[Observation])
     arms = list(dict.fromkeys(row.arm for row in rows))
     ticks = sorted({row.images or 0 for row in rows})
     # Side by side, so that the bars of one R can be told apart.
-    step = 0.07 * min(np.diff(ticks), default=1)
+    gap = min(np.diff(ticks), default=1)
+    step = 0.07 * gap
     with drawing(8.4, 3.4) as figure:
         axes = figure.add_subplot()
         for number, arm in enumerate(arms):
@@ -68,7 +69,12 @@ def iou_by_real_images(rows: Sequence[Row], observations: Sequence[Observation])
                 markersize=3,
                 alpha=0.45,
             )
-        axes.set(xlabel="R, real images", ylabel="IoU on the held-out fold")
+        # With a single R, too, its bars stand beside each other.
+        axes.set(
+            xlabel="R, real images",
+            ylabel="IoU on the held-out fold",
+            xlim=(ticks[0] - gap / 2, ticks[-1] + gap / 2),
+        )
         axes.set_xticks(ticks)
         axes.grid(axis="y", color=GRID)
         figure.legend(frameon=False, loc="outside upper right", ncols=len(arms))
