@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import math
 import multiprocessing
+import statistics
 import tempfile
 import time
 from collections.abc import Mapping
@@ -31,6 +33,7 @@ from hospital_node.fidelity.inception import Inception
 from hospital_node.fidelity.sifid import sifid
 from hospital_node.singan.config import PROFILES, TrainingConfig
 from hospital_node.singan.networks import sample
+from hospital_node.singan.scale import ScaleTraining
 from hospital_node.singan.training import DivergedError, Lane, LaneJob, train_lanes
 from sharekit import phantom
 from sharekit.intervals import bootstrap_mean
@@ -61,6 +64,12 @@ VARIANTS: Mapping[str, TrainingConfig] = {
 """Everything but `paper` holds one z*, as what is released does."""
 
 
+PLATEAUS: Mapping[str, float] = {"plateau-10": 0.10, "plateau-3": 0.03}
+"""One step an iteration, until `WINDOW` of them lower the reconstruction error by less than this share; then the
+last fifth of all iterations at the lower rate, as published."""
+WINDOW = 100
+
+
 def load_pair(data: Path, stem: str) -> NDArray[np.float32]:
     """`(4, H, W)` float32 in [-1, 1] of an image and its mask."""
     image = np.asarray(Image.open(next((data / "images").glob(f"{stem}.*"))).convert("RGB"))
@@ -68,15 +77,47 @@ def load_pair(data: Path, stem: str) -> NDArray[np.float32]:
     return np.concatenate([pixels_to_tensor(image), pixels_to_tensor(binarise(mask))])
 
 
-def train_once(job: tuple[Path, str, TrainingConfig, Path]) -> None:
+def settings_of(variant: str, side: int) -> TrainingConfig:
+    """A plateau's settings are the longest that it may take."""
+    config = changed(**ONE_STEP) if variant in PLATEAUS else VARIANTS[variant]
+    return dataclasses.replace(config, max_side=side)
+
+
+def train_to_plateau(job: LaneJob, config: TrainingConfig, least: float) -> None:
+    """Train every scale of a lane until its reconstruction error falls by less than `least` in a window."""
+    lane = Lane(job, config, torch.device("cpu"))
+    decay = math.floor(config.decay_at * config.iterations)
+    while not lane.finished:
+        scale = ScaleTraining([lane])
+        before = math.inf
+        while scale.iteration + WINDOW < decay:
+            errors = []
+            for _ in range(WINDOW):
+                scale.step()
+                errors.append(float(scale.last_losses[1]))
+            if statistics.fmean(errors) > (1 - least) * before:
+                break
+            before = statistics.fmean(errors)
+        tail = scale.iteration // 4
+        scale.iteration = decay
+        for _ in range(tail):
+            scale.step()
+        scale.freeze()
+        lane.save(None)
+
+
+def train_once(job: tuple[Path, str, str, TrainingConfig, Path]) -> None:
     """Train one image under one variant, in a process of its own with one thread; keep what it gives."""
-    data, stem, config, result = job
+    data, stem, variant, config, result = job
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as directory:
         lane_job = LaneJob(
             [load_pair(data, stem)], ChannelLayout(3, ("mask",)), "0" * 32, Path(directory), seed=7
         )
         started = time.process_time()
+        if variant in PLATEAUS:
+            train_to_plateau(lane_job, config, PLATEAUS[variant])
+        # What is finished is only taken from its checkpoint.
         (generator,) = train_lanes([lane_job], config, profile="benchmark")
         seconds = time.process_time() - started
         if isinstance(generator, DivergedError):
@@ -136,7 +177,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="folder of what was trained; nothing in it is done again")
     parser.add_argument("--images", type=int, default=6)
     parser.add_argument("--side", type=int, default=48)
-    parser.add_argument("--variants", nargs="+", choices=sorted(VARIANTS), default=["quick", "one-step-1200"])
+    parser.add_argument(
+        "--variants", nargs="+", choices=[*VARIANTS, *PLATEAUS], default=["quick", "one-step-1200"]
+    )
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         if args.data is None:
@@ -157,7 +200,7 @@ def compare(args: argparse.Namespace) -> None:
         for stem in chosen
     }
     jobs = [
-        (args.data, stem, dataclasses.replace(VARIANTS[variant], max_side=args.side), path)
+        (args.data, stem, variant, settings_of(variant, args.side), path)
         for (variant, stem), path in results.items()
         if not path.exists()
     ]
