@@ -65,8 +65,8 @@ VARIANTS: Mapping[str, TrainingConfig] = {
 
 
 PLATEAUS: Mapping[str, float] = {"plateau-10": 0.10, "plateau-3": 0.03}
-"""One step an iteration, until `WINDOW` of them lower the reconstruction error by less than this share; then the
-last fifth of all iterations at the lower rate, as published."""
+"""One step an iteration, until `WINDOW` of them lower the reconstruction error by less than this share; then
+the last fifth of all iterations at the lower rate, as published."""
 WINDOW = 100
 
 
