@@ -161,6 +161,7 @@ def measure(side: int, cores: int, seconds: float, precision: str) -> Table:
     for column in COLUMNS:
         table.add_column(column, justify="right")
     total = [0.0, 0.0]
+    arithmetic = [0.0, 0.0]
     for scale, (height, width) in enumerate(sizes):
         published = PublishedLoop(sizes[: scale + 1], channels[: scale + 1], config)
         ours = OurCores(scale, ours_config, cores)
@@ -182,8 +183,11 @@ def measure(side: int, cores: int, seconds: float, precision: str) -> Table:
         )
         total[0] += a
         total[1] += b
+        arithmetic[0] += lower
+        arithmetic[1] += flops + lower
     table.add_section()
-    table.add_row("all", "", "", f"{total[0]:.3f}", f"{total[1]:.3f}", f"{total[0] / total[1]:.2f}")
+    sums = (f"{total[0]:.3f}", f"{total[1]:.3f}", f"{total[0] / total[1]:.2f}")
+    table.add_row("all", "", "", *sums, "", "", f"{arithmetic[0] / arithmetic[1]:.1%}")
     return table
 
 

@@ -81,6 +81,15 @@ class TrainingConfig:
 PROFILES: Mapping[str, TrainingConfig] = {
     "paper": TrainingConfig(redraw_z_star=True),
     "private": TrainingConfig(),
+    "fast": TrainingConfig(
+        iterations=1200,
+        discriminator_steps=1,
+        generator_steps=1,
+        learning_rate=2e-3,
+        decay_at=0.9,
+        reconstruction_weight=100.0,
+        redraw_z_star=True,
+    ),
     "quick": TrainingConfig(
         max_side=64, iterations=200, discriminator_steps=1, generator_steps=1, max_channels=32
     ),

@@ -209,6 +209,14 @@ def test_bfloat16_learns_nearly_the_same_reconstruction(tmp_path):
     assert found["bfloat16"] != found["float32"]
 
 
+def test_fast_makes_a_fifth_of_the_updates_of_paper():
+    fast, paper = (
+        PROFILES[name].iterations * (PROFILES[name].discriminator_steps + PROFILES[name].generator_steps)
+        for name in ("fast", "paper")
+    )
+    assert fast <= paper / 5
+
+
 @pytest.mark.parametrize("name", PROFILES)
 def test_a_profile_survives_json(name):
     assert TrainingConfig.from_json(PROFILES[name].to_json()) == PROFILES[name]
