@@ -47,7 +47,10 @@ TEXTS: Mapping[str, re.Pattern[str]] = {
     ),
     "traceback": re.compile(r"Traceback \(most recent call last\)|File \"[^\"]+\", line \d+"),
     "patient text": re.compile(
-        r"patient['s_ ]*(?:name|id)\W{0,3}[:=]|\bD\.?O\.?B\.?\s*:|\bMRN\s*[:=]|\(0010,00[1234]0\)",
+        r"patient['s_ ]*(?:name|id)\W{0,3}[:=]|\(0010,00[1234]0\)"
+        # By chance `mrn=` alone stands in weights, too: a number or a date must follow.
+        r"|\bMRN[ \t]*[:=][ \t]*[\w-]{0,4}\d{3}"
+        r"|\bD\.?O\.?B\.?[ \t]*[:=][ \t]*\d{1,4}(?:[ ./-]\w{1,9}[ ./-]\d{2}|\d{4})",
         re.IGNORECASE,
     ),
 }

@@ -241,7 +241,21 @@ def test_raw_and_base64_digests_are_found(clean: dict[str, bytes], real: RealCon
 
 def test_patient_text_and_tracebacks_are_found(real: RealContent) -> None:
     assert kinds({"CARD.md": b"PatientName: A"}, real) == {"patient text"}
+    for text in (
+        b"MRN: 0012345",
+        b"mrn=AB-99120",
+        b"DOB: 1960-01-31",
+        b"D.O.B.: 31 Jan 1960",
+        b"dob:19600131",
+    ):
+        assert kinds({"CARD.md": text}, real) == {"patient text"}, text
     assert kinds({"CARD.md": b"Traceback (most recent call last):"}, real) == {"traceback"}
+
+
+@pytest.mark.parametrize("chance", [b"mrn=", b"uMRn:k", b"dOb:", b"MRN\xff=abcd", b"D.OB\x00:x1", b"MRN:=6P"])
+def test_a_few_letters_among_weights_are_no_patient(real: RealContent, chance: bytes) -> None:
+    weights = b"\xff\xfe" * 50
+    assert kinds({"generator.onnx.part": weights + chance + weights}, real) == set()
 
 
 def test_pixels_packed_in_zlib_in_base64_in_an_envelope_are_found(real: RealContent) -> None:
