@@ -6,7 +6,7 @@ standard deviations of the real image; then the mean over the images with a boot
 difference to the first variant on the same images.
 
     python benchmarks/quality.py --data DIR --features fid_inception_pool0_64.safetensors --out RUNS \
-        --variants paper 400 one-step-1200
+        --variants paper fast
 """
 
 from __future__ import annotations
@@ -189,9 +189,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="folder of what was trained; nothing in it is done again")
     parser.add_argument("--images", type=int, default=6)
     parser.add_argument("--side", type=int, default=48)
-    parser.add_argument(
-        "--variants", nargs="+", choices=[*VARIANTS, *PLATEAUS], default=["quick", "one-step-1200"]
-    )
+    parser.add_argument("--variants", nargs="+", choices=[*VARIANTS, *PLATEAUS], default=["quick", "fast"])
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         if args.data is None:
