@@ -46,6 +46,11 @@ def stack_flops(height: int, width: int, inputs: int, outputs: int, channels: in
     )
 
 
+def generator_flops(height: int, width: int, channels: int) -> float:
+    """Of one pass of a scale's generator, which pads its input."""
+    return stack_flops(height + 2 * PADDING, width + 2 * PADDING, 4, 4, channels)
+
+
 def iteration_flops(height: int, width: int, channels: int, config: TrainingConfig) -> float:
     """Arithmetic that one iteration of ours must do, lower generators left out.
 
@@ -53,7 +58,7 @@ def iteration_flops(height: int, width: int, channels: int, config: TrainingConf
     penalty's two products; a generator's pass for the fake. Generator: two passes forward and backward, and
     the critic forward and back to the picture.
     """
-    generator = stack_flops(height + 2 * PADDING, width + 2 * PADDING, 4, 4, channels)
+    generator = generator_flops(height, width, channels)
     critic = stack_flops(height, width, 4, 1, channels)
     per_critic_update = generator + 12 * critic
     per_generator_update = 2 * 3 * generator + 2 * critic
@@ -63,8 +68,7 @@ def iteration_flops(height: int, width: int, channels: int, config: TrainingConf
 def lower_flops(sizes: Sequence[tuple[int, int]], channels: Sequence[int], config: TrainingConfig) -> float:
     """Arithmetic of the frozen lower scales in one iteration: all that a pool of their outputs could save."""
     passes = (
-        stack_flops(height + 2 * PADDING, width + 2 * PADDING, 4, 4, count)
-        for (height, width), count in zip(sizes, channels, strict=True)
+        generator_flops(height, width, count) for (height, width), count in zip(sizes, channels, strict=True)
     )
     return config.discriminator_steps * sum(passes)
 

@@ -99,6 +99,11 @@ class ImageRecord:
     content_key: str = ""
     """Keyed commitment to the source files, by which a second ingest knows them; empty for none."""
 
+    @property
+    def size(self) -> tuple[int, int, int]:
+        """Height, width, and channels of image and masks together: what its training costs depends on."""
+        return self.height, self.width, self.image_channels + len(self.mask_classes)
+
 
 @dataclass(frozen=True)
 class Event:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from hospital_node.doctor import facts, folder, machine
 from hospital_node.doctor.check import Check, Outcome, passed, problem
-from hospital_node.ledger import ImageRecord, ImageState, Ledger
+from hospital_node.ledger import ImageState, Ledger
 from hospital_node.node import Node
 from hospital_node.pool import live
 from hospital_node.pool.closed import MAX_DIRECTORY_LENGTH
@@ -141,7 +141,7 @@ def _survey(ledger: Ledger, config: TrainingConfig) -> Images:
         if record.state not in _TO_TRAIN:
             continue
         waiting += 1
-        size = _size(record)
+        size = record.size
         if size not in needs:
             needs[size] = _needs(size, config)
         too_small += needs[size] is None
@@ -150,10 +150,6 @@ def _survey(ledger: Ledger, config: TrainingConfig) -> Images:
     largest = max(fit, key=lambda size: fit[size].memory, default=none.largest)
     needs_most = fit.get(largest, none.needs)
     return Images(waiting, too_small, largest, needs_most, _time(last_event), _time(last_release))
-
-
-def _size(record: ImageRecord) -> tuple[int, int, int]:
-    return record.height, record.width, record.image_channels + len(record.mask_classes)
 
 
 def _needs(size: tuple[int, int, int], config: TrainingConfig) -> ImageNeeds | None:

@@ -243,8 +243,7 @@ class _Driver:
             return 1
         # Images of a group have one pyramid, and the first would have no group if it were too small for one.
         record = self.node.ledger.get(start.images[0])
-        channels = record.image_channels + len(record.mask_classes)
-        estimate = image_needs(record.height, record.width, channels, self.config).memory
+        estimate = image_needs(*record.size, self.config).memory
         return self.pool.claim(start.worker, len(start.images), estimate)
 
     def _job(self, image: str) -> Job:
@@ -346,7 +345,7 @@ def _plan(
 ) -> schedule.Schedule:
     """All of them waiting, with the deaths that they have caused before unless they `restart`."""
     bucket_of = cache(lambda height, width, channels: _bucket(height, width, channels, config))
-    buckets = {r.id: bucket_of(r.height, r.width, r.image_channels + len(r.mask_classes)) for r in queue}
+    buckets = {record.id: bucket_of(*record.size) for record in queue}
     return schedule.plan(
         [record.id for record in queue],
         workers,

@@ -249,15 +249,15 @@ def test_the_budget_is_spent_when_the_node_is_interrupted(node: Node) -> None:
     assert model_processes() == []
 
 
+def interrupted(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
 def test_an_interrupted_evaluation_says_what_it_has_cost(
     node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """To run the same command again does not go on: it costs another evaluation."""
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(predict_module.Predictor, "predict", interrupt)
+    monkeypatch.setattr(predict_module.Predictor, "predict", interrupted)
     assert main(command(node, tmp_path)) == INTERRUPTED_EXIT_CODE
     told = capsys.readouterr().err
     assert "1 of 5 of this submitter" in told
@@ -268,10 +268,7 @@ def test_an_interrupted_evaluation_says_what_it_has_cost(
 def test_an_interruption_before_the_first_image_costs_nothing(
     node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(predict_module.Predictor, "load", interrupt)
+    monkeypatch.setattr(predict_module.Predictor, "load", interrupted)
     assert main(command(node, tmp_path)) == INTERRUPTED_EXIT_CODE
     assert "run the same command again" in capsys.readouterr().err
     assert node.ledger.evaluations() == 0
