@@ -36,9 +36,9 @@ from hospital_node.singan.config import PROFILES, TrainingConfig
 from hospital_node.singan.networks import sample
 from hospital_node.singan.scale import ScaleTraining
 from hospital_node.singan.training import DivergedError, Lane, LaneJob, train_lanes
-from sharekit import phantom
+from sharekit.demo import phantom
+from sharekit.generator.tensors import ChannelLayout, binarise, pixels_to_tensor
 from sharekit.intervals import bootstrap_mean
-from sharekit.tensors import ChannelLayout, binarise, pixels_to_tensor
 
 SAMPLES = 16
 

@@ -26,15 +26,15 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from hospital_node.ledger import ImageRecord, ImageState
-from hospital_node.node import Node, Pair
+from hospital_node.ledger.ledger import ImageRecord, ImageState
+from hospital_node.node.node import Node, Pair
 from hospital_node.pool.driver import train_node
 from hospital_node.pool.options import PoolOptions
 from hospital_node.singan.config import PROFILES
 from hospital_node.singan.networks import Generator, to_arrays
 from hospital_node.singan.trained import TrainedGenerator
-from sharekit.generator import GeneratorSpec, Scale
-from sharekit.progress import Progress
+from sharekit.generator.spec import GeneratorSpec, Scale
+from sharekit.program.progress import Progress
 
 SIDE = 32  # pixels
 CONFIG = dataclasses.replace(PROFILES["quick"], max_side=SIDE)

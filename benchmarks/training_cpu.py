@@ -32,8 +32,8 @@ from hospital_node.singan.lane import Lane, LaneJob
 from hospital_node.singan.networks import DEPTH, channels_at
 from hospital_node.singan.pyramid import pyramid_sizes
 from hospital_node.singan.scale import ScaleTraining
-from sharekit.generator import PADDING
-from sharekit.tensors import ChannelLayout
+from sharekit.generator.spec import PADDING
+from sharekit.generator.tensors import ChannelLayout
 
 COLUMNS = ("scale", "size", "channels", "published s", "ours s", "ratio", "GFLOP/s", "of peak", "lower")
 

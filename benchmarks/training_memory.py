@@ -27,7 +27,7 @@ from hospital_node.pool.actors import MALLOC
 from hospital_node.singan.config import PROFILES, TrainingConfig
 from hospital_node.singan.needs import FLOAT, MAPS, image_needs
 from hospital_node.singan.training import train
-from sharekit.tensors import ChannelLayout
+from sharekit.generator.tensors import ChannelLayout
 
 CASES = (("quick", 64, 64), ("private", 64, 64), ("private", 128, 128), ("private", 220, 250))
 """Profile, height and width in pixels."""

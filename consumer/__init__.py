@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from consumer.sampling import Bundle
+    from consumer.sampling.synthetic_bundle import Bundle
 
 __all__ = ["open_bundle"]
 
@@ -34,6 +34,6 @@ def open_bundle(
         InputError: the bundle or the key cannot be read.
     """
     # ONNX Runtime takes a while to load, and `import consumer` should not.
-    from consumer.sampling import Bundle
+    from consumer.sampling.synthetic_bundle import Bundle
 
     return Bundle.open(Path(path), Path(key), provider=provider, threads=threads)

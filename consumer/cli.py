@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from consumer.commands import report, sample, style, submit, train, validate
-from sharekit import command_line
+from sharekit.program import command_line
 
 DESCRIPTION = "Draw, style and validate synthetic data sets from a bundle and a pinned key."
 COMMANDS = {

@@ -18,7 +18,7 @@ from hospital_node.commands import (
     submitter,
     train,
 )
-from sharekit import command_line
+from sharekit.program import command_line
 
 DESCRIPTION = "Train, audit, approve and export generators inside the hospital; no image leaves."
 COMMANDS = {

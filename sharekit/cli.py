@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sharekit import command_line
 from sharekit.commands import demo, experiment, inspect, keys, verify
+from sharekit.program import command_line
 
 DESCRIPTION = "Keys, verification and inspection of bundles, and a demonstration of both sides."
 COMMANDS = {"keys": keys, "verify": verify, "inspect": inspect, "demo": demo, "experiment": experiment}

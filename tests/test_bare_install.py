@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sharekit import phantom
+from sharekit.demo import phantom
 from sharekit.errors import DependencyError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -62,7 +62,15 @@ def test_the_optional_packages_are_really_absent(bare: Path, package: str) -> No
 
 
 @pytest.mark.parametrize(
-    "module", ["consumer", "consumer.cli", "consumer.runtime", "consumer.sampling", "sharekit.cli", "schemas"]
+    "module",
+    [
+        "consumer",
+        "consumer.cli",
+        "consumer.sampling.runtime",
+        "consumer.sampling.synthetic_bundle",
+        "sharekit.cli",
+        "schemas",
+    ],
 )
 def test_what_a_consumer_imports_works(bare: Path, module: str) -> None:
     result = _python(bare, f"import {module}")

@@ -13,9 +13,9 @@ import pytest
 import consumer.cli
 import hospital_node.cli
 import sharekit.cli
-from sharekit.command_line import build_parser
-from sharekit.demo import JOURNAL, Journal, Settings, Step, next_commands, plan, run_step
+from sharekit.demo.plan import JOURNAL, Journal, Settings, Step, next_commands, plan, run_step
 from sharekit.errors import DependencyError, InputError
+from sharekit.program.command_line import build_parser
 
 PROGRAMS = {"hospital-node": hospital_node.cli, "consumer": consumer.cli, "sharekit": sharekit.cli}
 SETTINGS = Settings(Path("a folder/demo"), iterations=7)

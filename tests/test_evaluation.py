@@ -10,7 +10,7 @@ import pytest
 
 from consumer.cli import main as consumer
 from hospital_node.cli import main as hospital_node
-from sharekit.keys import generate
+from sharekit.signing.keys import generate
 from tests.hospital_node.held_out import NAME, write_pictures
 from tests.tiny_segmenter import HEIGHT, WIDTH, segmenter
 

@@ -15,15 +15,15 @@ from typing import Any
 import pytest
 
 import sharekit.cli
-from sharekit import keys
+from sharekit.demo.phantom import write_data_set
 from sharekit.experiment.cells import ThisMachine
+from sharekit.experiment.experiment_settings import GeneratorSettings
+from sharekit.experiment.fold_generators import FoldGenerators
 from sharekit.experiment.folds import Split
-from sharekit.experiment.generators import FoldGenerators
-from sharekit.experiment.processes import Processes
-from sharekit.experiment.run import PAGE, run_table
-from sharekit.experiment.settings import GeneratorSettings
+from sharekit.experiment.run_table import PAGE, run_table
 from sharekit.experiment.tasks import file_digest
-from sharekit.phantom import write_data_set
+from sharekit.signing import keys
+from sharekit.steps.processes import Processes
 from tests.sharekit.bundles import small_bundle, tiny_onnx
 from tests.sharekit.experiment.data import small_settings, small_split, write_folds
 

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from hospital_node.pool import closed, guard
+from hospital_node.isolation import closed_ray as closed
+from hospital_node.isolation import guard
 from sharekit.errors import InputError, NodeStateError
-from sharekit.experiment.cluster import joined
-from sharekit.experiment.steps import Step, read_record
+from sharekit.steps.cluster import joined
+from sharekit.steps.step import Step, read_record
 
 pytestmark = pytest.mark.ray
 PYTHON = Path(sys.executable).name

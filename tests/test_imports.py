@@ -23,15 +23,15 @@ NEVER = {
 """Not even inside a function."""
 
 ALLOWED = {
-    "sharekit/drawing.py": {"matplotlib"},
-    "sharekit/experiment/cluster.py": {"ray"},
+    "sharekit/page/plots.py": {"matplotlib"},
+    "sharekit/steps/cluster.py": {"ray"},
 }
 """Inside functions alone: see docs/adr/0020-experiments.md."""
 
 ENTRIES = {"consumer.__init__", "consumer.cli"}
 
 DESERIALISERS = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
-RESTRICTED_UNPICKLER = "sharekit/features.py"
+RESTRICTED_UNPICKLER = "sharekit/bundle/features.py"
 """Reads one file with a pinned sha256 through an unpickler that allows NumPy arrays and nothing else."""
 
 
@@ -166,7 +166,7 @@ def test_no_text_is_run_as_code_or_by_a_shell() -> None:
 
 def test_progress_and_results_do_not_go_through_print() -> None:
     """`command_line` and `progress` own stdout and stderr; another print would break `--format json`."""
-    allowed = {"sharekit/command_line.py", "sharekit/progress.py"}
+    allowed = {"sharekit/program/command_line.py", "sharekit/program/progress.py"}
     wrong = [
         f"{_name(path)}:{call.lineno}"
         for path in _every_module()

@@ -14,8 +14,8 @@ import pytest
 import consumer.cli
 import hospital_node.cli
 import sharekit.cli
-from sharekit import phantom
-from sharekit.command_line import EXIT_CODES, build_parser
+from sharekit.demo import phantom
+from sharekit.program.command_line import EXIT_CODES, build_parser
 
 ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent

@@ -8,9 +8,9 @@ import numpy as np
 
 from hospital_node.singan.config import PROFILES
 from hospital_node.singan.trained import BatchNorm, Block, TrainedGenerator, TrainedScale
-from sharekit.generator import GeneratorSpec, Scale
-from sharekit.onnx_contract import CONVOLUTIONS
-from sharekit.tensors import ChannelLayout
+from sharekit.generator.onnx_contract import CONVOLUTIONS
+from sharekit.generator.spec import GeneratorSpec, Scale
+from sharekit.generator.tensors import ChannelLayout
 
 HIDDEN_CHANNELS = 6
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from sharekit import features
-from sharekit.features import FeatureNetwork
-from sharekit.style_statistics import StyleStatistics
+from sharekit.bundle import features
+from sharekit.bundle.features import FeatureNetwork
+from sharekit.bundle.style_statistics import StyleStatistics
 
 WIDTHS = (4, 4, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6)
 

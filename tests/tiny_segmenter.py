@@ -8,10 +8,10 @@ from collections.abc import Sequence
 import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from consumer.canonical_segmenter import canonical_bytes
-from sharekit.keys import SigningKey
-from sharekit.segmenter import SegmenterContract
-from sharekit.submission import SignedSubmission, Submission
+from consumer.submission.canonical import canonical_bytes
+from sharekit.segmenter.contract import SegmenterContract
+from sharekit.segmenter.submission import SignedSubmission, Submission
+from sharekit.signing.keys import SigningKey
 
 HEIGHT, WIDTH = 24, 32
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from sharekit.command_line import Output, add_output_options
+from sharekit.program.command_line import Output, add_output_options
 
 SUMMARY = "verify a hospital's evaluation report and show what it says"
 
@@ -22,9 +22,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, output: Output) -> None:
     from rich.markup import escape
 
-    from sharekit.evaluation_report import INTERVALS, check_belongs, read_report
-    from sharekit.keys import PublicKey
-    from sharekit.submission import read_submission
+    from sharekit.segmenter.evaluation_report import INTERVALS, check_belongs, read_report
+    from sharekit.segmenter.submission import read_submission
+    from sharekit.signing.keys import PublicKey
 
     key = PublicKey.load(args.key)
     report = read_report(args.report, [key])

@@ -8,10 +8,10 @@ import time
 from pathlib import Path
 
 from consumer import open_bundle
-from consumer.refinement import UNREFINED, Refinement
-from consumer.request import Request
-from sharekit.command_line import Output, default_of
-from sharekit.progress import reporter
+from consumer.sampling.refinement import UNREFINED, Refinement
+from consumer.sampling.request import Request
+from sharekit.program.command_line import Output, default_of
+from sharekit.program.progress import reporter
 
 SUMMARY = "draw a synthetic data set from a verified bundle"
 
@@ -75,7 +75,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, output: Output) -> int:
-    from consumer.dataset import write_dataset
+    from consumer.datasets.folder_writer import write_dataset
 
     refinement = Refinement(args.temperature, args.mask_threshold, args.clean_masks, args.redraw_below)
     request = Request(args.seed, args.generator, args.size, args.batch_size, args.probabilities, refinement)

@@ -6,14 +6,14 @@ import argparse
 import time
 from pathlib import Path
 
-from sharekit.command_line import Output, default_of
+from sharekit.program.command_line import Output, default_of
 
 SUMMARY = "give a data set the look of the real images; masks pass through untouched"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    from consumer.style import StyleSettings
-    from consumer.styled_dataset import style_dataset
+    from consumer.style.gatys import StyleSettings
+    from consumer.style.styled_dataset import style_dataset
 
     parser.add_argument("dataset", type=Path, metavar="DATASET", help="folder that `consumer sample` wrote")
     parser.add_argument(
@@ -67,20 +67,20 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, output: Output) -> int:
     from rich.markup import escape
 
-    from consumer import style
-    from consumer.pinning import verify_for
-    from consumer.reader import read_folder
-    from consumer.styled_dataset import read_statistics, style_dataset
-    from sharekit.progress import reporter
+    from consumer.datasets.reader import read_folder
+    from consumer.style import gatys
+    from consumer.style.styled_dataset import read_statistics, style_dataset
+    from consumer.trust import verify_for
+    from sharekit.program.progress import reporter
 
-    settings = style.StyleSettings(args.content_weight, args.style_weight, args.steps)
+    settings = gatys.StyleSettings(args.content_weight, args.style_weight, args.steps)
     folder = read_folder(args.dataset)
     bundle = verify_for(folder, args.bundle, args.key)
     statistics = read_statistics(bundle)
-    device = style.choose_device(args.device)
-    network = style.load_network(statistics, args.features)
+    device = gatys.choose_device(args.device)
+    network = gatys.load_network(statistics, args.features)
     if args.threads is not None:
-        style.torch_module().set_num_threads(args.threads)
+        gatys.torch_module().set_num_threads(args.threads)
     root = args.dataset.resolve()
     started = time.monotonic()
     with reporter("style", unit="images") as on_progress:

@@ -6,13 +6,13 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sharekit import password
-from sharekit.command_line import Output
+from sharekit.program import password
+from sharekit.program.command_line import Output
 
 if TYPE_CHECKING:
     import onnx
 
-    from sharekit.segmenter import SegmenterContract
+    from sharekit.segmenter.contract import SegmenterContract
 
 SUMMARY = "pack a segmentation model with its input contract for evaluation inside a hospital"
 
@@ -43,12 +43,12 @@ def run(args: argparse.Namespace, output: Output) -> None:
 
     from rich.markup import escape
 
-    from consumer.canonical_segmenter import canonical_bytes, load_model
-    from consumer.trial import run_once
-    from sharekit import files
-    from sharekit.keys import SigningKey
-    from sharekit.segmenter_policy import check_segmenter
-    from sharekit.submission import Submission, write_submission
+    from consumer.submission.canonical import canonical_bytes, load_model
+    from consumer.submission.trial import run_once
+    from sharekit.segmenter.segmenter_policy import check_segmenter
+    from sharekit.segmenter.submission import Submission, write_submission
+    from sharekit.signing.keys import SigningKey
+    from sharekit.storage import files
 
     files.refuse_existing(args.out)
     key = SigningKey.load(args.key, password.from_args(args))
@@ -78,7 +78,7 @@ def run(args: argparse.Namespace, output: Output) -> None:
 def _contract(args: argparse.Namespace, model: onnx.ModelProto) -> SegmenterContract:
     """What the model carries, changed by the options; all of it from them where it carries nothing."""
     from sharekit.errors import UsageError
-    from sharekit.segmenter import METADATA_KEY, SegmenterContract, contract_of
+    from sharekit.segmenter.contract import METADATA_KEY, SegmenterContract, contract_of
 
     options = ("size", "mean", "std", "output", "classes", "threshold")
     given: dict[str, Any] = {name: getattr(args, name) for name in options if getattr(args, name) is not None}

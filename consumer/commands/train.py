@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sharekit.command_line import Output, thread_count
+from sharekit.program.command_line import Output, thread_count
 
 if TYPE_CHECKING:
     from consumer.training import TrainingResult
@@ -131,8 +131,8 @@ def _configure_schedule(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, output: Output) -> int:
     from consumer.training import TrainingSettings, read_task, train_segmenter
-    from sharekit import files
-    from sharekit.progress import reporter
+    from sharekit.program.progress import reporter
+    from sharekit.storage import files
 
     settings = TrainingSettings(
         architecture=args.architecture,

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sharekit.command_line import Output
+from sharekit.program.command_line import Output
 
 if TYPE_CHECKING:
     from consumer.validation import ValidationReport
@@ -59,14 +59,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, output: Output) -> int:
-    from consumer.pinning import verify_for
-    from consumer.reader import read_folder
+    from consumer.datasets.reader import read_folder
+    from consumer.trust import verify_for
     from consumer.validation import LpipsOptions, summarise
-    from consumer.validation.measure import measure
-    from consumer.validation.page import Origin, render
+    from consumer.validation.measure_files import measure
     from consumer.validation.perceptual import perceive
-    from sharekit import files
-    from sharekit.progress import reporter
+    from consumer.validation.validation_page import Origin, render
+    from sharekit.program.progress import reporter
+    from sharekit.storage import files
 
     lpips = LpipsOptions(args.lpips, args.lpips_images, args.threads, args.seed)
     folder = read_folder(args.dataset)
@@ -94,7 +94,7 @@ def run(args: argparse.Namespace, output: Output) -> int:
 def _lines(report: ValidationReport, page: Path) -> list[str]:
     from rich.markup import escape
 
-    from consumer.validation.words import answers
+    from consumer.validation.validation_words import answers
 
     lines = [
         f"[bold]{report.verdict}[/bold]",

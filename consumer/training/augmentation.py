@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from consumer.torchvision_operators import define_missing_operators
+from consumer.torch_support import define_missing_operators
 
 if TYPE_CHECKING:
     import torch

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from consumer.training.settings import TrainingSettings
+from consumer.training.training_settings import TrainingSettings
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from consumer.reader import DEFAULT_CLASS, DatasetFolder, Entry
+from consumer.datasets.reader import DEFAULT_CLASS, DatasetFolder, Entry
 from sharekit.errors import InputError, UsageError
-from sharekit.progress import Progress, ProgressCallback, ignore
-from sharekit.segmenter import SegmenterContract
+from sharekit.program.progress import Progress, ProgressCallback, ignore
+from sharekit.segmenter.contract import SegmenterContract
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,9 @@ import torch
 
 from consumer.training.augmentation import Augmentation
 from consumer.training.batches import Batches
-from consumer.training.settings import DECAY, update_seed
+from consumer.training.training_settings import DECAY, update_seed
 from sharekit.errors import InputError
-from sharekit.segmentation_metrics import ImageScores, mean_scores, score_image
+from sharekit.segmenter.metrics import ImageScores, mean_scores, score_image
 
 if TYPE_CHECKING:
     from consumer.training.task import Task

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from consumer.torchvision_operators import EXTRA, define_missing_operators
-from consumer.training.settings import IMAGENET, NO_WEIGHTS, TrainingSettings
-from sharekit import files
-from sharekit.command_line import missing_package
+from consumer.torch_support import EXTRA, define_missing_operators
+from consumer.training.training_settings import IMAGENET, NO_WEIGHTS, TrainingSettings
+from sharekit.bundle.features import IMAGENET_MEAN, IMAGENET_STD, read_safetensors
 from sharekit.errors import DependencyError, InputError, UsageError
-from sharekit.features import IMAGENET_MEAN, IMAGENET_STD, read_safetensors
+from sharekit.program.command_line import missing_package
+from sharekit.storage import files
 
 if TYPE_CHECKING:
     import torch

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from consumer.reader import read_folder
+from consumer.datasets.reader import read_folder
 from consumer.training.data import Pairs, choose_class, read_pairs, refuse_leak
 from consumer.training.network import IMAGE_CHANNELS, EncoderWeights, input_statistics, read_weights
-from consumer.training.settings import Schedule, TrainingSettings
-from sharekit.progress import ProgressCallback, ignore
-from sharekit.segmenter import SegmenterContract
+from consumer.training.training_settings import Schedule, TrainingSettings
+from sharekit.program.progress import ProgressCallback, ignore
+from sharekit.segmenter.contract import SegmenterContract
 
 
 @dataclass(frozen=True)

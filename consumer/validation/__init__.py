@@ -1,7 +1,7 @@
 """Is a data set sound? Checks of files, masks and diversity, as a report in JSON and as one HTML page."""
 
-from consumer.validation.options import LpipsOptions
-from consumer.validation.report import Finding, Severity, ValidationReport
-from consumer.validation.run import summarise, validate
+from consumer.validation.lpips_options import LpipsOptions
+from consumer.validation.validate_data_set import summarise, validate
+from consumer.validation.validation_report import Finding, Severity, ValidationReport
 
 __all__ = ["Finding", "LpipsOptions", "Severity", "ValidationReport", "summarise", "validate"]

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
-from consumer.reader import DatasetFolder, Problem
-from consumer.validation.checks import BETWEEN, MAX_STRAY, MaskFacts
+from consumer.datasets.reader import DatasetFolder, Problem
 from consumer.validation.edges import FOLLOWS
-from consumer.validation.measure import ImageFacts, Measurements
-from consumer.validation.report import Finding, GeneratorSummary, Severity
-from sharekit.names import printable
-from sharekit.similarity import HASH_BITS, NEAR_BITS, NearDuplicates
+from consumer.validation.mask_checks import BETWEEN, MAX_STRAY, MaskFacts
+from consumer.validation.measure_files import ImageFacts, Measurements
+from consumer.validation.validation_report import Finding, GeneratorSummary, Severity
+from sharekit.pictures.similarity import HASH_BITS, NEAR_BITS, NearDuplicates
+from sharekit.storage.names import printable
 
 FULL_COVERAGE = 0.95
 """A mask that covers more than this share of its image hardly marks anything."""

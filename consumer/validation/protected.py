@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from consumer.validation.report import Comparison
+from consumer.validation.validation_report import Comparison
 from sharekit.intervals import LEVEL, Interval
 
 DRAWS = 1000

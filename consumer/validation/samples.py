@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from consumer.reader import DatasetFolder
-from consumer.validation.measure import Measurements
-from sharekit import mask_statistics
+from consumer.datasets.reader import DatasetFolder
+from consumer.validation.measure_files import Measurements
+from sharekit.pictures import mask_statistics
 
 MAX_SAMPLES = 24
 SIDE = 240  # pixels, long side of a picture

@@ -5,12 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from html import escape
 
-from consumer.validation import edges, figures
+from consumer.validation import edges
+from consumer.validation import validation_plots as plots
 from consumer.validation.elements import figure, heads, plot
 from consumer.validation.findings import follows_edges
-from consumer.validation.measure import Measurements
-from consumer.validation.report import Comparison, GeneratorSummary, ReferenceSummary, ValidationReport
-from consumer.validation.words import given
+from consumer.validation.measure_files import Measurements
+from consumer.validation.validation_report import (
+    Comparison,
+    GeneratorSummary,
+    ReferenceSummary,
+    ValidationReport,
+)
+from consumer.validation.validation_words import given
 from sharekit.intervals import Interval
 
 
@@ -25,7 +31,7 @@ def coverage(report: ValidationReport) -> str:
             f"{100 * entry.coverage_max:.1f} %, {given(entry.coverage, 1, 100)} % on average; their standard "
             f"deviation is {100 * entry.coverage_std:.1f}."
         )
-        drawn = plot(figures.coverage(entry, reference), f"Histogram of the coverage of {entry.name}")
+        drawn = plot(plots.coverage(entry, reference), f"Histogram of the coverage of {entry.name}")
         parts.append(f"<h3>{escape(entry.name)}</h3><p>{escape(text)}</p>{drawn}")
         if reference is not None:
             parts.append(_distances(reference))
@@ -61,23 +67,21 @@ def _distance(name: str, distance: Comparison | None) -> str:
 
 def masks(report: ValidationReport, measured: Measurements) -> str:
     """Whether the masks are plausible: where they lie, whether they follow edges, how many regions."""
-    hidden = len(report.generators) - figures.MAX_GENERATORS
-    more = (
-        f" The first {figures.MAX_GENERATORS} of {len(report.generators):,} are shown." if hidden > 0 else ""
-    )
+    hidden = len(report.generators) - plots.MAX_GENERATORS
+    more = f" The first {plots.MAX_GENERATORS} of {len(report.generators):,} are shown." if hidden > 0 else ""
     rows = "".join(
         f"<tr><td><code>{escape(entry.id)}</code>{_edge_badge(entry)}</td>{figure(entry.edges, 2)}"
         f"{figure(entry.components)}{figure(entry.largest, 0, 100)}{figure(entry.with_holes, 0, 100)}</tr>"
-        for entry in report.generators[: figures.MAX_ROWS]
+        for entry in report.generators[: plots.MAX_ROWS]
     )
     head = heads("Generator", "Edges", "Regions", "In the largest, %", "With holes, %")
     return (
         "<section><h2>Masks of each generator</h2><p>Mean and standard deviation of its masks: where they "
         f"always mark (white), and where they vary (bright). The number of masks is in brackets.{more}</p>"
-        + plot(figures.mean_masks(measured), "Mean and standard deviation of each generator's masks")
+        + plot(plots.mean_masks(measured), "Mean and standard deviation of each generator's masks")
         + _edges(report)
         + "<h3>Regions and holes</h3><p>Many may be specks that no expert drew.</p>"
-        + plot(figures.regions(measured), "Histograms of regions and holes")
+        + plot(plots.regions(measured), "Histograms of regions and holes")
         + f"<table>{head}{rows}</table>{_rest(report)}</section>"
     )
 
@@ -86,7 +90,7 @@ def _edges(report: ValidationReport) -> str:
     known = _known(report, lambda entry: entry.edges)
     if not known:
         return ""
-    drawn = figures.intervals(
+    drawn = plots.intervals(
         known, "gradient on the outlines, relative to shifted outlines", whole=report.edges, chance=1.0
     )
     return (
@@ -107,7 +111,7 @@ def diversity(report: ValidationReport) -> str:
     """How much the images differ, within each generator and over the data set."""
     rows = "".join(
         _diversity_row(f"<code>{escape(entry.id)}</code>", entry)
-        for entry in report.generators[: figures.MAX_ROWS]
+        for entry in report.generators[: plots.MAX_ROWS]
     )
     if len(report.generators) > 1:
         rows += _diversity_row("whole data set", report)
@@ -138,7 +142,7 @@ def diversity(report: ValidationReport) -> str:
 def _diversity_plot(known: Mapping[str, Interval], whole: Interval | None, label: str, text: str) -> str:
     if not known:
         return ""
-    return f"<p>{escape(text)}</p>{plot(figures.intervals(known, label, whole=whole), label)}"
+    return f"<p>{escape(text)}</p>{plot(plots.intervals(known, label, whole=whole), label)}"
 
 
 def _diversity_row(name: str, entry: GeneratorSummary | ValidationReport) -> str:
@@ -169,5 +173,5 @@ def _known(
 
 
 def _rest(report: ValidationReport) -> str:
-    hidden = len(report.generators) - figures.MAX_ROWS
+    hidden = len(report.generators) - plots.MAX_ROWS
     return f"<p>{hidden:,} more are in the JSON report.</p>" if hidden > 0 else ""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from sharekit import password
-from sharekit.command_line import Output
+from sharekit.program import password
+from sharekit.program.command_line import Output
 
 SUMMARY = "show what the audit found and sign, as a listed approver, that these generators may leave"
 
@@ -22,11 +22,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, output: Output) -> None:
-    from hospital_node.node import Node
+    from hospital_node.node.node import Node
     from hospital_node.release.approve import give_approval, propose
-    from hospital_node.release.policy import load_policy
-    from hospital_node.release.words import audit_table, limits_in_words
-    from sharekit.keys import SigningKey
+    from hospital_node.release.audit_words import audit_table, limits_in_words
+    from hospital_node.release.release_policy import load_policy
+    from sharekit.signing.keys import SigningKey
 
     node = Node.open(args.node, read_only=True)
     policy = load_policy(node.policy_path)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from hospital_node.audit.settings import AuditSettings
-from sharekit.command_line import Output
+from hospital_node.audit.audit_settings import AuditSettings
+from sharekit.program.command_line import Output
 
 SUMMARY = "build each trained generator's candidate, attack it, and put the verdict in words"
 
@@ -27,13 +27,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, output: Output) -> int:
-    from hospital_node.audit.run import audit_node
-    from hospital_node.ledger import ImageState
-    from hospital_node.node import Node
-    from hospital_node.release.policy import load_or_create_policy
-    from hospital_node.release.words import audit_table
+    from hospital_node.audit.audit_node import audit_node
+    from hospital_node.ledger.ledger import ImageState
+    from hospital_node.node.node import Node
+    from hospital_node.release.audit_words import audit_table
+    from hospital_node.release.release_policy import load_or_create_policy
     from sharekit.errors import PartialFailureError
-    from sharekit.progress import reporter
+    from sharekit.program.progress import reporter
 
     node = Node.open(args.node)
     limits = load_or_create_policy(node.policy_path).limits

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hospital_node.singan.config import DEFAULT_PROFILE, PROFILES
-from sharekit.command_line import Output
 from sharekit.errors import NodeStateError
+from sharekit.program.command_line import Output
 
 if TYPE_CHECKING:
     from rich.table import Table

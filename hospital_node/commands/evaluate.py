@@ -6,8 +6,8 @@ import argparse
 import os
 from pathlib import Path
 
-from sharekit import password
-from sharekit.command_line import Output, thread_count
+from sharekit.program import password
+from sharekit.program.command_line import Output, thread_count
 
 SUMMARY = "evaluate a submitted segmenter on the hold-out and sign a report of rounded means"
 
@@ -29,12 +29,12 @@ def run(args: argparse.Namespace, output: Output) -> None:
     from rich.markup import escape
 
     from hospital_node.evaluation.evaluate import evaluate
-    from hospital_node.evaluation.publish import check_out, write_report
-    from hospital_node.node import Node
-    from sharekit.evaluation_report import INTERVALS
-    from sharekit.keys import SigningKey
-    from sharekit.progress import reporter
-    from sharekit.submission import read_submission
+    from hospital_node.evaluation.write_report import check_out, write_report
+    from hospital_node.node.node import Node
+    from sharekit.program.progress import reporter
+    from sharekit.segmenter.evaluation_report import INTERVALS
+    from sharekit.segmenter.submission import read_submission
+    from sharekit.signing.keys import SigningKey
 
     # Whatever would keep the report from being written must not cost an evaluation.
     check_out(args.out)

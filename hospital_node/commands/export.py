@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from sharekit import password
-from sharekit.command_line import Output
+from sharekit.program import password
+from sharekit.program.command_line import Output
 
 SUMMARY = "write the signed bundle of every generator that audit, policy and approval let leave"
 
@@ -29,9 +29,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, output: Output) -> None:
     from rich.markup import escape
 
-    from hospital_node.node import Node
+    from hospital_node.node.node import Node
     from hospital_node.release.export import export_bundle
-    from sharekit.keys import SigningKey
+    from sharekit.signing.keys import SigningKey
 
     key = SigningKey.load(args.key, password.from_args(args))
     result = export_bundle(Node.open(args.node), args.out, key, features_path=args.features)

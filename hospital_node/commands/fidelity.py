@@ -6,13 +6,13 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hospital_node.fidelity.settings import FidelitySettings
-from sharekit.command_line import Output
+from hospital_node.fidelity.fidelity_settings import FidelitySettings
+from sharekit.program.command_line import Output
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from hospital_node.fidelity.record import FidelityReport
+    from hospital_node.fidelity.fidelity_report import FidelityReport
 
 SUMMARY = "hold samples against the real images, beside real against real; for the report inside the node"
 
@@ -41,11 +41,11 @@ def run(args: argparse.Namespace, output: Output) -> None:
 
     from hospital_node.doctor.facts import processors
     from hospital_node.fidelity import inception
-    from hospital_node.fidelity.measure import measure, write
-    from hospital_node.fidelity.words import BIAS, HALVES, basis, figure_in_words
-    from hospital_node.node import Node
+    from hospital_node.fidelity.fidelity_words import BIAS, HALVES, basis, figure_in_words
+    from hospital_node.fidelity.measure_node import measure, write
+    from hospital_node.node.node import Node
     from sharekit.errors import UsageError
-    from sharekit.progress import reporter
+    from sharekit.program.progress import reporter
 
     if args.threads is not None and args.threads < 1:
         raise UsageError(
@@ -73,8 +73,8 @@ def run(args: argparse.Namespace, output: Output) -> None:
 def _table(report: FidelityReport) -> Table:
     from rich.table import Table
 
-    from hospital_node.fidelity.record import Better
-    from hospital_node.fidelity.words import verdict
+    from hospital_node.fidelity.fidelity_report import Better
+    from hospital_node.fidelity.fidelity_words import verdict
 
     table = Table(box=None, header_style="bold")
     for title in (

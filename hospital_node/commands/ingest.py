@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sharekit.command_line import Output
+from sharekit.program.command_line import Output
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -42,9 +42,9 @@ def run(args: argparse.Namespace, output: Output) -> int:
 
     from hospital_node.intake import ingest
     from hospital_node.intake.pairing import list_files
-    from hospital_node.node import Node
+    from hospital_node.node.node import Node
     from sharekit.errors import InputError
-    from sharekit.progress import reporter
+    from sharekit.program.progress import reporter
 
     # A wrong --data must not leave an empty node behind.
     list_files(args.data)

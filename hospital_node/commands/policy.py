@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from sharekit.command_line import Output
+from sharekit.program.command_line import Output
 
 SUMMARY = "show or change the release policy: limits of the audit, approvers, privacy budget"
 
@@ -27,11 +27,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, output: Output) -> None:
-    from hospital_node.node import Node
-    from hospital_node.release.policy import Approver, load_or_create_policy, save_policy
-    from hospital_node.release.words import policy_table
+    from hospital_node.node.node import Node
+    from hospital_node.release.audit_words import policy_table
+    from hospital_node.release.release_policy import Approver, load_or_create_policy, save_policy
     from sharekit.errors import UsageError
-    from sharekit.keys import PublicKey
+    from sharekit.signing.keys import PublicKey
 
     node = Node.open(args.node)
     policy = load_or_create_policy(node.policy_path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from sharekit.command_line import Output
+from sharekit.program.command_line import Output
 
 SUMMARY = "write a page of sources beside samples, audit figures and states, inside the node only"
 
@@ -18,7 +18,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, output: Output) -> None:
     from rich.markup import escape
 
-    from hospital_node.node import Node
+    from hospital_node.node.node import Node
     from hospital_node.report import write_report
 
     path = write_report(Node.open(args.node, read_only=True), args.name)

@@ -8,12 +8,12 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sharekit.command_line import Output
+from sharekit.program.command_line import Output
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from hospital_node.ledger import ImageRecord, ImageState, Ledger
+    from hospital_node.ledger.ledger import ImageRecord, ImageState, Ledger
     from hospital_node.pool.live import Found
 
 SUMMARY = "show which images are in which state, why some failed, and how far training is, while it runs"
@@ -33,7 +33,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, output: Output) -> int:
     from rich.markup import escape
 
-    from hospital_node.node import Node
+    from hospital_node.node.node import Node
     from hospital_node.pool import live
 
     node = Node.open(args.node, read_only=True)
@@ -61,7 +61,7 @@ def _records(
     ledger: Ledger, counts: Mapping[ImageState, int], *, every: bool
 ) -> tuple[list[ImageRecord], dict[str, int]]:
     """The images to name, failures last, where a reader's eye ends; and how many of a state are left out."""
-    from hospital_node.ledger import ImageState
+    from hospital_node.ledger.ledger import ImageState
 
     if every:
         return ledger.records(), {}
@@ -78,7 +78,7 @@ def _records(
 
 def _training_lines(training: Found | None) -> list[str]:
     from hospital_node.pool.live import Liveness
-    from sharekit.progress import duration
+    from sharekit.program.progress import duration
 
     if training is None:
         return ["no training runs now"]

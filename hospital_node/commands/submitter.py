@@ -6,11 +6,11 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sharekit.command_line import Output, add_output_options
+from sharekit.program.command_line import Output, add_output_options
 
 if TYPE_CHECKING:
-    from hospital_node.evaluation.policy import EvaluationPolicy
-    from hospital_node.node import Node
+    from hospital_node.evaluation.evaluation_policy import EvaluationPolicy
+    from hospital_node.node.node import Node
 
 SUMMARY = "register who may have segmenters evaluated on the hold-out; show or change budgets and limits"
 
@@ -35,8 +35,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, output: Output) -> None:
-    from hospital_node.evaluation.policy import NAME, load_policy, save_policy
-    from hospital_node.node import Node
+    from hospital_node.evaluation.evaluation_policy import NAME, load_policy, save_policy
+    from hospital_node.node.node import Node
 
     node = Node.open(args.node)
     path = node.root / NAME
@@ -50,8 +50,8 @@ def run(args: argparse.Namespace, output: Output) -> None:
 
 
 def _changed(args: argparse.Namespace, policy: EvaluationPolicy) -> EvaluationPolicy:
-    from hospital_node.evaluation.policy import Submitter
-    from sharekit.keys import PublicKey
+    from hospital_node.evaluation.evaluation_policy import Submitter
+    from sharekit.signing.keys import PublicKey
 
     if args.action == "add":
         key = PublicKey.load(args.key)
@@ -66,7 +66,7 @@ def _changed(args: argparse.Namespace, policy: EvaluationPolicy) -> EvaluationPo
 def _tell(node: Node, policy: EvaluationPolicy, output: Output) -> None:
     from rich.markup import escape
 
-    from hospital_node.ledger import ImageState
+    from hospital_node.ledger.ledger import ImageState
 
     held_out, spent = node.ledger.counts()[ImageState.HELD_OUT], node.ledger.evaluations()
     submitters = [

@@ -10,8 +10,8 @@ from rich.markup import escape
 
 from hospital_node.pool.options import GPU_LANES, PoolOptions, TrainingReport
 from hospital_node.singan.config import DEFAULT_PROFILE, PRECISIONS, PROFILES, TrainingConfig
-from sharekit.command_line import Output
 from sharekit.errors import PartialFailureError, UsageError
+from sharekit.program.command_line import Output
 
 SUMMARY = "train a generator on every ingested image; the same command again goes on after an interruption"
 
@@ -84,9 +84,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, output: Output) -> int:
     """Train, print the report; exit code 7 when images of the node have failed."""
-    from hospital_node.node import Node
+    from hospital_node.node.node import Node
     from hospital_node.pool.driver import train_node
-    from sharekit import progress
+    from sharekit.program import progress
 
     config = _config(args)
     options = PoolOptions(

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from hospital_node.doctor import facts, folder, machine
+from hospital_node.doctor import facts, machine
+from hospital_node.doctor import node_folder as folder
 from hospital_node.doctor.check import Check, Outcome, passed, problem
-from hospital_node.ledger import ImageState, Ledger
-from hospital_node.node import Node
+from hospital_node.isolation.closed_ray import MAX_DIRECTORY_LENGTH
+from hospital_node.ledger.ledger import ImageState, Ledger
+from hospital_node.node.node import Node
 from hospital_node.pool import live
-from hospital_node.pool.closed import MAX_DIRECTORY_LENGTH
 from hospital_node.singan.config import TrainingConfig
 from hospital_node.singan.needs import ImageNeeds, disk_needed, image_needs, images_at_once
 from sharekit.errors import InputError, SharekitError

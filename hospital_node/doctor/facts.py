@@ -18,10 +18,11 @@ from pathlib import Path
 import psutil
 from packaging.requirements import Requirement
 
-from hospital_node.doctor.folder import FileSystem
 from hospital_node.doctor.machine import Gpu, Processors, Torch
-from sharekit import features, files
+from hospital_node.doctor.node_folder import FileSystem
+from sharekit.bundle import features
 from sharekit.errors import SharekitError
+from sharekit.storage import files
 
 _DISTRIBUTION = "sharekit"
 _EXTRA = "hospital"
@@ -111,7 +112,7 @@ def loopback() -> tuple[list[str], str]:
 
 def ray_folder() -> tuple[str, int]:
     """Path and mode of a folder made, for the moment, as Ray's private one is."""
-    from hospital_node.pool.closed import _private_directory
+    from hospital_node.isolation.closed_ray import _private_directory
 
     directory = _private_directory()
     try:

@@ -13,12 +13,12 @@ from typing import BinaryIO
 import numpy as np
 import onnxruntime
 
-from hospital_node.evaluation.sandbox import restrict
 from hospital_node.evaluation.wire import LENGTHS, SEPARATOR, Status, encode_text
+from hospital_node.isolation.sandbox import restrict
 from sharekit.errors import VerificationError
-from sharekit.files import parse_json
-from sharekit.segmenter import INPUT_NAME, OUTPUT_NAME, SegmenterContract
-from sharekit.segmenter_policy import check_segmenter
+from sharekit.segmenter.contract import INPUT_NAME, OUTPUT_NAME, SegmenterContract
+from sharekit.segmenter.segmenter_policy import check_segmenter
+from sharekit.storage.files import parse_json
 
 
 def main(memory_mib: int, cpu_seconds: int, threads: int) -> None:

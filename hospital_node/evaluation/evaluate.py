@@ -18,20 +18,20 @@ from statistics import fmean
 import numpy as np
 from numpy.typing import NDArray
 
-from hospital_node.evaluation import policy as evaluation_policy
-from hospital_node.evaluation.policy import EvaluationPolicy, Submitter
+from hospital_node.evaluation import evaluation_policy
+from hospital_node.evaluation.evaluation_policy import EvaluationPolicy, Submitter
 from hospital_node.evaluation.predict import Predictor, open_predictor
 from hospital_node.intake.pairing import SINGLE_CLASS
-from hospital_node.ledger import ImageRecord, ImageState
-from hospital_node.node import Node, Pair
-from sharekit import dsse
+from hospital_node.ledger.ledger import ImageRecord, ImageState
+from hospital_node.node.node import Node, Pair
 from sharekit.errors import NodeStateError, PolicyError, SharekitError, VerificationError
-from sharekit.evaluation_report import EvaluationReport, coarse_interval
 from sharekit.intervals import Interval
-from sharekit.progress import Progress, ProgressCallback, ignore
-from sharekit.segmentation_metrics import METRICS, ImageScores, score_image
-from sharekit.segmenter import SegmenterContract
-from sharekit.submission import SignedSubmission, Submission
+from sharekit.program.progress import Progress, ProgressCallback, ignore
+from sharekit.segmenter.contract import SegmenterContract
+from sharekit.segmenter.evaluation_report import EvaluationReport, coarse_interval
+from sharekit.segmenter.metrics import METRICS, ImageScores, score_image
+from sharekit.segmenter.submission import SignedSubmission, Submission
+from sharekit.signing import dsse
 
 UNNAMED_CLASS = "mask"
 """What a consumer's reader calls the masks that lie in `masks/` itself; intake calls them `SINGLE_CLASS`."""

@@ -9,12 +9,12 @@ from typing import NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from hospital_node.evaluation.sandbox import Limits, Sandbox, SandboxError, open_sandbox
 from hospital_node.evaluation.wire import LENGTHS, SEPARATOR, TEXT_BYTES, Status
-from sharekit import files
+from hospital_node.isolation.sandbox import Limits, Sandbox, SandboxError, open_sandbox
 from sharekit.errors import VerificationError
-from sharekit.names import printable
-from sharekit.segmenter import SegmenterContract
+from sharekit.segmenter.contract import SegmenterContract
+from sharekit.storage import files
+from sharekit.storage.names import printable
 
 PROGRAM = ("-m", "hospital_node.evaluation.child")
 _ITEM = "submission"

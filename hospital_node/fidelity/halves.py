@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from hospital_node.fidelity.fidelity_report import Better, Comparison
+from hospital_node.fidelity.fidelity_settings import FidelitySettings
 from hospital_node.fidelity.frechet import Features
-from hospital_node.fidelity.record import Better, Comparison
-from hospital_node.fidelity.settings import FidelitySettings
 from sharekit.intervals import LEVEL, Interval
 
 MIN_IMAGES = 6

@@ -9,19 +9,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from hospital_node.audit.distance import resize
-from hospital_node.audit.run import with_channels
-from hospital_node.audit.sampling import draw
-from hospital_node.fidelity.diversity import pixel_std
+from hospital_node.audit.attacks.distance import resize
+from hospital_node.audit.audit_node import with_channels
+from hospital_node.audit.audited import Asking, read_candidate_bytes
+from hospital_node.candidate.draw import draw
+from hospital_node.fidelity.fidelity_settings import FidelitySettings
 from hospital_node.fidelity.frechet import Gaussian
 from hospital_node.fidelity.inception import Inception
-from hospital_node.fidelity.settings import FidelitySettings
+from hospital_node.fidelity.pixel_diversity import pixel_std
 from hospital_node.fidelity.sifid import distances, patch_statistics
-from hospital_node.node import Node
-from hospital_node.release.candidates import Asking, read_candidate_bytes
+from hospital_node.node.node import Node
 from hospital_node.singan.pyramid import build_pyramid
 from sharekit.intervals import Interval
-from sharekit.mask_statistics import coverage
+from sharekit.pictures.mask_statistics import coverage
 
 SMALL_SIDE = 64  # pixels, height and width: where images of unlike sizes are held against each other
 BATCH = 8  # pictures through the network at once

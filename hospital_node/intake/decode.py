@@ -17,7 +17,7 @@ from PIL import Image, ImageOps
 from PIL.TiffImagePlugin import BITSPERSAMPLE, SAMPLEFORMAT, TiffImageFile
 
 from sharekit.errors import InputError
-from sharekit.tensors import binarise
+from sharekit.generator.tensors import binarise
 
 FORMATS = ("PNG", "JPEG", "TIFF")
 COLOUR_DIFFERENCE = 32

@@ -13,11 +13,11 @@ from typing import Any
 from hospital_node.intake.decode import LIMITS, Limits, check_same_size, decode_image, decode_mask
 from hospital_node.intake.pairing import Mismatch, SourcePair, list_files, pair
 from hospital_node.intake.separation import OtherSide
-from hospital_node.ledger import ImageRecord, ImageState
-from hospital_node.node import Node, Pair
-from sharekit import files
+from hospital_node.ledger.ledger import ImageRecord, ImageState
+from hospital_node.node.node import Node, Pair
 from sharekit.errors import InputError, NodeStateError
-from sharekit.progress import Progress, ProgressCallback, ignore
+from sharekit.program.progress import Progress, ProgressCallback, ignore
+from sharekit.storage import files
 
 
 @dataclass(frozen=True)

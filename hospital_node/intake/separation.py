@@ -11,10 +11,10 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from hospital_node.ledger import ImageRecord, ImageState
-from hospital_node.node import Node
+from hospital_node.ledger.ledger import ImageRecord, ImageState
+from hospital_node.node.node import Node
 from sharekit.errors import InputError
-from sharekit.similarity import HASH_BITS, NEAR_BITS, difference_hash
+from sharekit.pictures.similarity import HASH_BITS, NEAR_BITS, difference_hash
 
 _TRAINING = tuple(state for state in ImageState if state not in (ImageState.REFUSED, ImageState.HELD_OUT))
 

@@ -25,7 +25,7 @@ from hospital_node.singan.config import TrainingConfig
 from hospital_node.singan.needs import image_needs
 from hospital_node.singan.trained import TrainedGenerator
 from sharekit.errors import DependencyError, NodeStateError, SharekitError
-from sharekit.tensors import ChannelLayout
+from sharekit.generator.tensors import ChannelLayout
 
 if TYPE_CHECKING:
     from hospital_node.singan.training import ScaleProgress

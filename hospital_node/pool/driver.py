@@ -13,9 +13,11 @@ from functools import cache
 
 import torch
 
-from hospital_node.ledger import ImageRecord, ImageState
-from hospital_node.node import Node
-from hospital_node.pool import exposure, live, schedule
+from hospital_node.isolation import sockets
+from hospital_node.isolation.closed_ray import closed_ray, joined_ray
+from hospital_node.ledger.ledger import ImageRecord, ImageState
+from hospital_node.node.node import Node
+from hospital_node.pool import live, schedule
 from hospital_node.pool.actors import (
     DISK_FULL,
     START_TIMEOUT,
@@ -28,7 +30,6 @@ from hospital_node.pool.actors import (
     resources,
     room,
 )
-from hospital_node.pool.closed import closed_ray, joined_ray
 from hospital_node.pool.heartbeat import Beat, Pulse
 from hospital_node.pool.options import GPU_LANES, PoolOptions, TrainingReport
 from hospital_node.pool.schedule import Died, Failed, Interrupted, Outcome, Requeue, Settle, Trained
@@ -38,10 +39,10 @@ from hospital_node.singan.config import TrainingConfig
 from hospital_node.singan.needs import image_needs
 from hospital_node.singan.pyramid import pyramid_sizes
 from hospital_node.singan.trained import TrainedGenerator
-from sharekit import files
 from sharekit.errors import InputError, NodeStateError, SharekitError, UsageError
-from sharekit.interruption import stop_on_signal
-from sharekit.progress import ProgressCallback, ignore
+from sharekit.program.interruption import stop_on_signal
+from sharekit.program.progress import ProgressCallback, ignore
+from sharekit.storage import files
 
 POLL = 0.5  # seconds between looks at workers, progress and a request to stop
 SEED_BITS = 62
@@ -433,7 +434,7 @@ def _ray(node: Node, options: PoolOptions) -> Iterator[Callable[[], object]]:
     """A closed Ray or a cluster; yields the check to make whenever workers were started."""
     if options.address is None:
         with closed_ray(node.root / "ray.json") as directory:
-            yield lambda: exposure.check_sockets(directory)
+            yield lambda: sockets.check_sockets(directory)
     else:
         with joined_ray(options.address):
             yield lambda: None

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from hospital_node.ledger import ImageState
-from sharekit import files
+from hospital_node.ledger.ledger import ImageState
 from sharekit.errors import InputError, NodeStateError
-from sharekit.progress import Pace, Progress
+from sharekit.program.progress import Pace, Progress
+from sharekit.storage import files
 
 if TYPE_CHECKING:
     from hospital_node.singan.training import ScaleProgress

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from hospital_node.ledger import ImageState
+from hospital_node.ledger.ledger import ImageState
 
 MAX_ATTEMPTS = 3
 """A worker's death may be the machine's fault; this many with the same image are the image's."""

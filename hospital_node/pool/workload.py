@@ -11,8 +11,8 @@ from hospital_node.singan.config import TrainingConfig
 from hospital_node.singan.networks import channels_at
 from hospital_node.singan.pyramid import pyramid_sizes
 from sharekit.errors import InputError
-from sharekit.generator import PADDING
-from sharekit.progress import Progress
+from sharekit.generator.spec import PADDING
+from sharekit.program.progress import Progress
 
 if TYPE_CHECKING:
     from hospital_node.singan.training import ScaleProgress

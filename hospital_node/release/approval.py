@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hospital_node.release.policy import Policy
-from sharekit import dsse, schema
+from hospital_node.release.release_policy import Policy
 from sharekit.errors import VerificationError
-from sharekit.files import parse_json
-from sharekit.keys import PublicKey, SigningKey
+from sharekit.signing import dsse
+from sharekit.signing.keys import PublicKey, SigningKey
+from sharekit.storage import schema
+from sharekit.storage.files import parse_json
 
 SCHEMA_VERSION = 1
 PREDICATE_TYPE = "urn:sharekit:approval:v1"

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from hospital_node.node import Node
+from hospital_node.audit.audited import Asking, read_asking
+from hospital_node.node.node import Node
 from hospital_node.release.approval import Approval, sign_approval
-from hospital_node.release.candidates import Asking, read_asking
 from hospital_node.release.gate import audit_reasons
-from hospital_node.release.policy import Policy
-from sharekit import files
+from hospital_node.release.release_policy import Policy
 from sharekit.errors import InputError, PolicyError, VerificationError
-from sharekit.keys import SigningKey
+from sharekit.signing.keys import SigningKey
+from sharekit.storage import files
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from hospital_node.audit.record import MISSING_CONTROLS, GeneratorAudit
-from hospital_node.audit.summary import summarise
+from hospital_node.audit.generator_audit import MISSING_CONTROLS, GeneratorAudit
+from hospital_node.audit.release_summary import summarise
 from hospital_node.audit.verdict import Verdict
 from hospital_node.singan.trained import TrainedGenerator
-from hospital_node.statistics.coverage import CoverageStatistics
+from hospital_node.statistics.protected_coverage import CoverageStatistics
 
 MEANINGS = {
     Verdict.LINKABLE: "Every such generator was trained on one real image and can be linked to it by whoever"

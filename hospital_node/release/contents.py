@@ -7,23 +7,25 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from hospital_node.audit.record import GeneratorAudit
-from hospital_node.node import Node
-from hospital_node.release.candidates import Asking, read_candidate_bytes
+from hospital_node.audit.audited import Asking, read_candidate_bytes
+from hospital_node.audit.generator_audit import GeneratorAudit
+from hospital_node.node.node import Node
 from hospital_node.release.card import model_card
 from hospital_node.release.gate import Decision
-from hospital_node.release.policy import Policy
 from hospital_node.release.provenance import Made, privacy_statement, provenance_statement
-from hospital_node.statistics.coverage import CoverageStatistics, publish_coverage
-from hospital_node.statistics.style import load_torch, style_statistics
-from sharekit import dsse, features, files
-from sharekit.bundle import CARD_NAME, PRIVACY_NAME, PROVENANCE_NAME
-from sharekit.keys import SigningKey
-from sharekit.manifest import Dependencies, FeatureSource, GeneratorEntry, Manifest
-from sharekit.mask_statistics import coverage
-from sharekit.onnx_contract import IR_VERSION, OPSET
-from sharekit.style_statistics import StyleStatistics
-from sharekit.tensors import pixels_to_tensor
+from hospital_node.release.release_policy import Policy
+from hospital_node.statistics.gram_matrices import load_torch, style_statistics
+from hospital_node.statistics.protected_coverage import CoverageStatistics, publish_coverage
+from sharekit.bundle import features
+from sharekit.bundle.bundle import CARD_NAME, PRIVACY_NAME, PROVENANCE_NAME
+from sharekit.bundle.manifest import Dependencies, FeatureSource, GeneratorEntry, Manifest
+from sharekit.bundle.style_statistics import StyleStatistics
+from sharekit.generator.onnx_contract import IR_VERSION, OPSET
+from sharekit.generator.tensors import pixels_to_tensor
+from sharekit.pictures.mask_statistics import coverage
+from sharekit.signing import dsse
+from sharekit.signing.keys import SigningKey
+from sharekit.storage import files
 
 VALID_FOR = timedelta(days=365)
 PUBLISHED_NAME = "published-statistics.json"

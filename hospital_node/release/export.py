@@ -8,18 +8,18 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from hospital_node.audit.static import refuse_real_content
-from hospital_node.ledger import ImageState
-from hospital_node.node import Node
-from hospital_node.release.candidates import Asking, read_approvals, read_asking
+from hospital_node.audit.audited import Asking, read_approvals, read_asking
+from hospital_node.leaks.node_content import node_content
+from hospital_node.leaks.search import refuse_real_content
+from hospital_node.ledger.ledger import ImageState
+from hospital_node.node.node import Node
 from hospital_node.release.contents import Release, style_of
 from hospital_node.release.gate import decide
-from hospital_node.release.policy import load_policy
-from hospital_node.release.real import node_content
-from sharekit import container
-from sharekit.bundle import VerifiedBundle, verify_bundle, write_bundle
+from hospital_node.release.release_policy import load_policy
+from sharekit.bundle.bundle import VerifiedBundle, verify_bundle, write_bundle
 from sharekit.errors import InputError, PolicyError
-from sharekit.keys import SigningKey
+from sharekit.signing.keys import SigningKey
+from sharekit.storage import container
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hospital_node.audit.record import ATTACKS, GeneratorAudit
+from hospital_node.audit.generator_audit import ATTACKS, GeneratorAudit
 from hospital_node.audit.verdict import verdict
 from hospital_node.release.approval import Approval, Approved, valid_approvals
-from hospital_node.release.policy import Policy
-from sharekit.keys import PublicKey
+from hospital_node.release.release_policy import Policy
+from sharekit.signing.keys import PublicKey
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,12 @@ from importlib.metadata import version
 
 import torch
 
-from hospital_node.audit.record import GeneratorAudit
-from hospital_node.audit.summary import summarise
+from hospital_node.audit.generator_audit import GeneratorAudit
+from hospital_node.audit.release_summary import summarise
 from hospital_node.singan.trained import TrainedGenerator
-from sharekit import __version__, dsse
-from sharekit.bundle import PRIVACY_PREDICATE, PROVENANCE_PREDICATE
+from sharekit import __version__
+from sharekit.bundle.bundle import PRIVACY_PREDICATE, PROVENANCE_PREDICATE
+from sharekit.signing import dsse
 
 BUILD_TYPE = "urn:sharekit:build:singan-seg:v1"
 BUILDER = "urn:sharekit:builder:hospital-node"

@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 
-from sharekit import files
 from sharekit.errors import NodeStateError
+from sharekit.storage import files
 
 MAX_BYTES = 2**33
 FORMAT = 1

@@ -19,8 +19,8 @@ from hospital_node.singan.networks import Generator, from_arrays, to_arrays
 from hospital_node.singan.pyramid import build_pyramid
 from hospital_node.singan.trained import TrainedScale
 from sharekit.errors import InputError
-from sharekit.generator import GeneratorSpec, Scale
-from sharekit.tensors import ChannelLayout
+from sharekit.generator.spec import GeneratorSpec, Scale
+from sharekit.generator.tensors import ChannelLayout
 
 
 @dataclass(frozen=True)

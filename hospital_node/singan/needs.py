@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from hospital_node.singan.config import TrainingConfig
 from hospital_node.singan.networks import DEPTH, channels_at
 from hospital_node.singan.pyramid import pyramid_sizes
-from sharekit.generator import PADDING
+from sharekit.generator.spec import PADDING
 
 MAPS = 110
 """Measured: 79 to 103; see docs/adr/0012-doctor-and-status.md."""

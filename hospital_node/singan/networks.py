@@ -25,7 +25,7 @@ from hospital_node.singan.trained import (
     TrainedGenerator,
     TrainedScale,
 )
-from sharekit.generator import PADDING
+from sharekit.generator.spec import PADDING
 
 DEPTH = 5
 """Convolutions in each network; each takes one pixel off every side, `PADDING` in all."""

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from hospital_node.singan.config import TrainingConfig
 from sharekit.errors import InputError
-from sharekit.generator import PADDING
+from sharekit.generator.spec import PADDING
 
 
 def pyramid_sizes(height: int, width: int, config: TrainingConfig) -> list[tuple[int, int]]:

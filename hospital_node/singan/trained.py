@@ -16,9 +16,9 @@ from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from hospital_node.singan.config import TrainingConfig
-from sharekit import files
 from sharekit.errors import NodeStateError
-from sharekit.generator import GeneratorSpec
+from sharekit.generator.spec import GeneratorSpec
+from sharekit.storage import files
 
 Array = NDArray[np.float32]
 BATCH_NORM_EPSILON = 1e-5

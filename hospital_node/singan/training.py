@@ -16,7 +16,7 @@ from hospital_node.singan.lane import Lane, LaneJob, ScaleProgress
 from hospital_node.singan.scale import DivergedError, ScaleTraining
 from hospital_node.singan.trained import TrainedGenerator
 from sharekit.errors import InputError, SharekitError
-from sharekit.tensors import ChannelLayout
+from sharekit.generator.tensors import ChannelLayout
 
 __all__ = ["DivergedError", "Lane", "LaneJob", "ScaleProgress", "Stopped", "train", "train_lanes"]
 

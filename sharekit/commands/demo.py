@@ -12,10 +12,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
-from sharekit.command_line import Output, default_of
-from sharekit.demo import Journal, Settings, next_commands, plan, run_step
+from sharekit.demo.phantom import write_data_set
+from sharekit.demo.plan import Journal, Settings, next_commands, plan, run_step
 from sharekit.errors import PartialFailureError
-from sharekit.phantom import write_data_set
+from sharekit.program.command_line import Output, default_of
 
 SUMMARY = "run the whole way, hospital and consumer, on drawn pictures or on your own"
 DRAW = "pictures"

@@ -10,19 +10,19 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sharekit.command_line import Output, add_output_options, default_of
 from sharekit.errors import PartialFailureError
-from sharekit.experiment.settings import GeneratorSettings, TableSettings
+from sharekit.experiment.experiment_settings import GeneratorSettings, TableSettings
+from sharekit.program.command_line import Output, add_output_options, default_of
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
 
     from sharekit.experiment.cells import Machine
     from sharekit.experiment.document import Table
+    from sharekit.experiment.fold_generators import FoldGenerators
     from sharekit.experiment.folds import Split
-    from sharekit.experiment.generators import FoldGenerators
-    from sharekit.experiment.processes import Processes
-    from sharekit.experiment.steps import Step
+    from sharekit.steps.processes import Processes
+    from sharekit.steps.step import Step
 
 SUMMARY = "run the paper's experiments: can the synthetic data replace the real, or complement them?"
 GENERATORS = "generators"
@@ -141,10 +141,10 @@ def _add_options_for(parser: argparse.ArgumentParser, option: str, command: str,
 
 def run(args: argparse.Namespace, output: Output) -> int:
     """Exit code 7 when a cell of a table failed."""
-    from sharekit.drawing import require_matplotlib
-    from sharekit.experiment.processes import Processes, ending_like_an_interrupt
-    from sharekit.experiment.settings import with_features
+    from sharekit.experiment.experiment_settings import with_features
     from sharekit.experiment.stages import check, trained_on
+    from sharekit.page.plots import require_matplotlib
+    from sharekit.steps.processes import Processes, ending_like_an_interrupt
 
     settings = with_features(_settings(GeneratorSettings, args))
     tables = None if args.action == GENERATORS else _settings(TableSettings, args, generators=settings)
@@ -179,7 +179,7 @@ def _value(name: str, value: Any) -> Any:
 
 def _split(settings: GeneratorSettings) -> Split:
     from sharekit.experiment.folds import split_data
-    from sharekit.progress import reporter
+    from sharekit.program.progress import reporter
 
     with reporter("folds", unit="images") as on_progress:
         return split_data(
@@ -197,7 +197,7 @@ def _make_generators(
 ) -> tuple[FoldGenerators, ...]:
     from rich.console import Console
 
-    from sharekit.experiment.generators import make_generators
+    from sharekit.experiment.fold_generators import make_generators
 
     console = Console(stderr=True, highlight=False)
 
@@ -217,17 +217,15 @@ def _run_table(
     generators: Sequence[FoldGenerators],
     output: Output,
 ) -> int:
-    from sharekit.experiment import run as experiment
-    from sharekit.progress import Progress, reporter
+    from sharekit.experiment.run_table import PAGE, run_table
+    from sharekit.program.progress import Progress, reporter
 
     keep = args.keep_segmenters
     with _machine(args.address, settings) as machine, reporter(args.action, unit="cells") as on_progress:
-        for table in experiment.run_table(
-            args.action, settings, split, generators, machine, keep_segmenters=keep
-        ):
+        for table in run_table(args.action, settings, split, generators, machine, keep_segmenters=keep):
             done = table.expected - table.waiting
             on_progress(Progress(done, table.expected, values={"failed": len(table.failures)}))
-    page = settings.generators.out / experiment.PAGE
+    page = settings.generators.out / PAGE
     output.result({**table.to_json(), "page": str(page)}, *_table_lines(table, page))
     return PartialFailureError.exit_code if table.failures else 0
 
@@ -236,12 +234,12 @@ def _run_table(
 def _machine(address: str | None, settings: TableSettings) -> Iterator[Machine]:
     """This machine, or a cluster, for the length of the block."""
     from sharekit.experiment.cells import ThisMachine
-    from sharekit.experiment.processes import Processes, threads_environment
+    from sharekit.steps.processes import Processes, threads_environment
 
     if address is None:
         yield ThisMachine(Processes(threads_environment(settings.threads)))
         return
-    from sharekit.experiment.cluster import joined
+    from sharekit.steps.cluster import joined
 
     with joined(address, settings.threads) as machine:
         yield machine

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sharekit.command_line import Output
+from sharekit.program.command_line import Output
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from sharekit.manifest import Manifest
+    from sharekit.bundle.manifest import Manifest
 
 SUMMARY = "show what a bundle says that it holds; unverified unless --key is given"
 UNVERIFIED = "unverified"
@@ -33,8 +33,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, output: Output) -> None:
     from rich.markup import escape
 
-    from sharekit.bundle import read_claims, verify_bundle
-    from sharekit.keys import PublicKey
+    from sharekit.bundle.bundle import read_claims, verify_bundle
+    from sharekit.signing.keys import PublicKey
 
     if args.key:
         bundle = verify_bundle(args.bundle, [PublicKey.load(path) for path in args.key])

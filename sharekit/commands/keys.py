@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from sharekit import password
-from sharekit.command_line import Output, add_output_options
+from sharekit.program import password
+from sharekit.program.command_line import Output, add_output_options
 
 SUMMARY = "make a signing key pair, or show a public key's fingerprint"
 DEFAULT_NAME = "signing"
@@ -41,7 +41,7 @@ def run(args: argparse.Namespace, output: Output) -> None:
 
 
 def _new(args: argparse.Namespace, output: Output) -> None:
-    from sharekit import keys
+    from sharekit.signing import keys
 
     prefix = args.out / DEFAULT_NAME if args.out.is_dir() else args.out
     private, public = (prefix.with_name(f"{prefix.name}.{ending}") for ending in ("key", "pub"))
@@ -67,7 +67,7 @@ def _new(args: argparse.Namespace, output: Output) -> None:
 
 
 def _fingerprint(path: Path, output: Output) -> None:
-    from sharekit.keys import PublicKey
+    from sharekit.signing.keys import PublicKey
 
     fingerprint = PublicKey.load(path).fingerprint
     output.result({"public_key": str(path), "fingerprint": fingerprint}, fingerprint)

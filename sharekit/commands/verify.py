@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from sharekit.command_line import Output
+from sharekit.program.command_line import Output
 
 SUMMARY = "verify a bundle's signature, digests, schemas and generators with a pinned key"
 
@@ -27,8 +27,8 @@ def run(args: argparse.Namespace, output: Output) -> None:
 
     from rich.markup import escape
 
-    from sharekit.bundle import verify_bundle
-    from sharekit.keys import PublicKey
+    from sharekit.bundle.bundle import verify_bundle
+    from sharekit.signing.keys import PublicKey
 
     bundle = verify_bundle(args.bundle, [PublicKey.load(path) for path in args.key])
     manifest = bundle.manifest

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from sharekit.errors import SharekitError
-from sharekit.experiment.pictures import write_pictures
-from sharekit.experiment.processes import Processes
+from sharekit.experiment.picture_pool import write_pictures
 from sharekit.experiment.stages import Cell
-from sharekit.experiment.steps import Step, remove, run_step
 from sharekit.experiment.tasks import Argument, Given, Kind, Place, RealImages, Task
+from sharekit.steps.processes import Processes
+from sharekit.steps.step import Step, remove, run_step
 
 
 class Machine(Protocol):

@@ -11,7 +11,7 @@ from typing import Any
 from sharekit.errors import InputError
 from sharekit.experiment.histograms import Histogram
 from sharekit.experiment.tables import Observation, Row, summarise
-from sharekit.segmentation_metrics import METRICS
+from sharekit.segmenter.metrics import METRICS
 
 SCHEMA_VERSION = 1
 

@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from sharekit import files
 from sharekit.errors import InputError, UsageError
-from sharekit.experiment.pictures import Picture, read_pictures, shuffled
-from sharekit.progress import ProgressCallback, ignore
-from sharekit.similarity import HASH_BITS, near_pairs
+from sharekit.experiment.picture_pool import Picture, read_pictures, shuffled
+from sharekit.pictures.similarity import HASH_BITS, near_pairs
+from sharekit.program.progress import ProgressCallback, ignore
+from sharekit.storage import files
 
 MAX_TABLE_BYTES = 64 * 2**20
 _LABEL = re.compile(r"[A-Za-z0-9_-]{1,32}")

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from sharekit import files
 from sharekit.errors import InputError
 from sharekit.experiment.cells import Store
-from sharekit.experiment.pictures import MASKS, MAX_FILE_BYTES
+from sharekit.experiment.picture_pool import MASKS, MAX_FILE_BYTES
 from sharekit.experiment.stages import Cell
 from sharekit.experiment.tasks import RealImages, Task
-from sharekit.mask_statistics import coverage, coverage_histogram
+from sharekit.pictures.mask_statistics import coverage, coverage_histogram
+from sharekit.storage import files
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sharekit.errors import DependencyError, UsageError
+from sharekit.experiment.experiment_settings import MAX_ROUNDS, NO_STYLE, TableSettings, parse_style
+from sharekit.experiment.fold_generators import FoldGenerators
 from sharekit.experiment.folds import Split
-from sharekit.experiment.generators import FoldGenerators
-from sharekit.experiment.pictures import Picture, shuffled
-from sharekit.experiment.settings import MAX_ROUNDS, NO_STYLE, TableSettings, parse_style
+from sharekit.experiment.picture_pool import Picture, shuffled
 from sharekit.experiment.tasks import Argument, Given, Kind, Place, RealImages, Task, given_file, options
 
 

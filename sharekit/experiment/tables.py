@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from sharekit.experiment import published
 from sharekit.experiment.stages import Cell
 from sharekit.intervals import DRAWS, LEVEL, Interval, student_mean
-from sharekit.segmentation_metrics import METRICS
+from sharekit.segmenter.metrics import METRICS
 
 REAL = "real"
 """The arm that the others are compared with, of the same R, fold and seed."""

@@ -18,7 +18,7 @@ from typing import TypeAlias
 
 from sharekit import __version__
 from sharekit.errors import InputError
-from sharekit.experiment.pictures import Picture, digest_of
+from sharekit.experiment.picture_pool import Picture, digest_of
 
 
 class Kind(enum.StrEnum):

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 import consumer
-from consumer.sampling import Bundle
-from hospital_node.export import build_onnx
+from consumer.sampling.synthetic_bundle import Bundle
+from hospital_node.candidate import build_onnx
 from hospital_node.singan.trained import TrainedGenerator
-from sharekit import keys
+from sharekit.signing import keys
 from tests.sharekit.bundles import small_bundle
 from tests.tiny import tiny_generator
 

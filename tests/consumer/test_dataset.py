@@ -11,13 +11,13 @@ import pytest
 from PIL import Image
 
 import consumer
-from consumer.dataset import DatasetDescription, write_dataset
-from consumer.reader import read_folder
-from consumer.request import Request
-from consumer.sampling import Bundle
-from sharekit import files, schema
+from consumer.datasets.folder_writer import DatasetDescription, write_dataset
+from consumer.datasets.reader import read_folder
+from consumer.sampling.request import Request
+from consumer.sampling.synthetic_bundle import Bundle
 from sharekit.errors import InputError, UsageError
-from sharekit.progress import Progress
+from sharekit.program.progress import Progress
+from sharekit.storage import files, schema
 from tests.consumer.conftest import BundleMaker
 from tests.tiny import tiny_generator
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from consumer.reader import Entry, decode, read_folder
+from consumer.datasets.reader import Entry, decode, read_folder
 from sharekit.errors import InputError
 from tests.consumer.pairs import picture, read_records, save, write_pairs, write_records
 

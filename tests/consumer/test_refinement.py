@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from consumer.cli import main
-from consumer.refinement import UNREFINED, Refinement, cleaned
-from consumer.sampling import Bundle
+from consumer.sampling.refinement import UNREFINED, Refinement, cleaned
+from consumer.sampling.synthetic_bundle import Bundle
 from sharekit.errors import UsageError
 
 

@@ -9,9 +9,9 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from consumer import runtime
-from consumer.runtime import choose_provider, open_session, run_session
-from hospital_node.export import build_onnx
+from consumer.sampling import runtime
+from consumer.sampling.runtime import choose_provider, open_session, run_session
+from hospital_node.candidate import build_onnx
 from sharekit.errors import DependencyError, UsageError, VerificationError
 from tests.tiny import tiny_generator
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from consumer.cli import main
-from consumer.runtime import choose_provider
+from consumer.sampling.runtime import choose_provider
 
 
 def sample(bundle: Path, key: Path, out: Path, *options: str) -> int:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import consumer
-from consumer.sampling import MAX_OPEN_SESSIONS, Bundle, Sample, assign
+from consumer.sampling.synthetic_bundle import MAX_OPEN_SESSIONS, Bundle, Sample, assign
 from hospital_node.singan.networks import sample as sample_torch
 from sharekit.errors import InputError, UsageError, VerificationError
 from tests.consumer.conftest import BundleMaker

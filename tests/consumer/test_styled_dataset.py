@@ -10,14 +10,16 @@ import pytest
 import torch
 
 from consumer.cli import main
-from consumer.dataset import DatasetDescription
-from consumer.reader import read_folder
-from consumer.style import StyleSettings
-from consumer.styled_dataset import style_dataset
-from sharekit import features, keys, schema
+from consumer.datasets.folder_writer import DatasetDescription
+from consumer.datasets.reader import read_folder
+from consumer.style.gatys import StyleSettings
+from consumer.style.styled_dataset import style_dataset
+from sharekit.bundle import features
 from sharekit.errors import InputError
-from sharekit.keys import SigningKey
-from sharekit.progress import Progress
+from sharekit.program.progress import Progress
+from sharekit.signing import keys
+from sharekit.signing.keys import SigningKey
+from sharekit.storage import schema
 from tests.consumer.pairs import picture, read_records, save, write_pairs, write_records
 from tests.sharekit.bundles import small_bundle
 from tests.tiny_features import tiny_network, tiny_statistics, write_checkpoint

@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import DataLoader
 
 import consumer
-from consumer.sampling import Bundle
+from consumer.sampling.synthetic_bundle import Bundle
 from sharekit.errors import UsageError
 from tests.consumer.conftest import BundleMaker
 from tests.tiny import tiny_generator

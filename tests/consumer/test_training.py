@@ -22,20 +22,13 @@ from hypothesis import strategies as st
 pytest.importorskip("torch")
 
 from consumer.cli import main
-from consumer.torchvision_operators import define_missing_operators
-from consumer.training import (
-    Task,
-    TrainingResult,
-    TrainingSettings,
-    export,
-    network,
-    read_task,
-    train_segmenter,
-)
+from consumer.torch_support import define_missing_operators
+from consumer.training import Task, TrainingResult, TrainingSettings, network, read_task, train_segmenter
+from consumer.training import export_segmenter as export
 from consumer.training.batches import Batches
 from sharekit.errors import DependencyError, InputError, UsageError
-from sharekit.progress import Progress, ProgressCallback, ignore
-from sharekit.segmenter import contract_of
+from sharekit.program.progress import Progress, ProgressCallback, ignore
+from sharekit.segmenter.contract import contract_of
 from tests.consumer.pairs import save
 
 define_missing_operators()

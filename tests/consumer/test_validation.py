@@ -14,15 +14,16 @@ import numpy as np
 import pytest
 
 from consumer.cli import main
-from consumer.reader import read_folder
+from consumer.datasets.reader import read_folder
 from consumer.validation import Severity, ValidationReport, validate
-from consumer.validation.page import CONTENT_SECURITY_POLICY, render
-from consumer.validation.report import MAX_ITEMS
-from consumer.validation.words import answers
-from sharekit import files, keys, schema
+from consumer.validation.validation_page import CONTENT_SECURITY_POLICY, render
+from consumer.validation.validation_report import MAX_ITEMS
+from consumer.validation.validation_words import answers
 from sharekit.errors import InputError
 from sharekit.intervals import Interval
-from sharekit.mask_statistics import BINS, coverage, coverage_histogram
+from sharekit.pictures.mask_statistics import BINS, coverage, coverage_histogram
+from sharekit.signing import keys
+from sharekit.storage import files, schema
 from tests.consumer.pairs import disc, picture, read_records, save, write_pairs, write_records
 from tests.sharekit.bundles import small_bundle
 
@@ -370,7 +371,7 @@ def test_the_command_refuses_a_page_that_cannot_be_written_before_it_measures(
     def refuse(*_: object) -> None:
         raise AssertionError("measured")
 
-    monkeypatch.setattr("consumer.validation.measure.measure", refuse)
+    monkeypatch.setattr("consumer.validation.measure_files.measure", refuse)
     root = sound_pairs(tmp_path / "set")
     for page in ("missing/a.html", "set"):
         assert run(capsys, str(root), "--out", str(tmp_path / page))[0] == InputError.exit_code

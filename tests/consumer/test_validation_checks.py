@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from consumer.validation import diversity
-from consumer.validation.checks import mask_facts
+from consumer.validation.mask_checks import mask_facts
 from sharekit.intervals import Interval
 from tests.consumer.pairs import picture
 

@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 from skimage.filters import sobel
 
-from consumer.reader import read_folder
+from consumer.datasets.reader import read_folder
 from consumer.validation.edges import FOLLOWS, edge_agreement
-from sharekit import mask_statistics
+from sharekit.pictures import mask_statistics
 
 
 def scene(seed: int, shape: tuple[int, int] = (90, 120)) -> tuple[np.ndarray, np.ndarray]:

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from consumer.reader import read_folder
+from consumer.datasets.reader import read_folder
 from consumer.validation import LpipsOptions, lpips_weights, validate
 from consumer.validation.perceptual import SIDE
+from sharekit.bundle.features import IMAGENET_MEAN, IMAGENET_STD
 from sharekit.errors import DependencyError, InputError, UsageError, VerificationError
-from sharekit.features import IMAGENET_MEAN, IMAGENET_STD
 from tests.consumer.pairs import picture, save, write_pairs
 
 PARTS = Path(__file__).resolve().parents[3] / "shared" / "weights" / "alexnet-torchvision"

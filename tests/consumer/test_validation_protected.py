@@ -17,7 +17,7 @@ from consumer.validation.protected import (
     shares,
     total_variation,
 )
-from sharekit.mask_statistics import BINS, coverage_histogram
+from sharekit.pictures.mask_statistics import BINS, coverage_histogram
 
 
 def of(distance, first: list[int], second: list[int]) -> float:  # type: ignore[no-untyped-def]

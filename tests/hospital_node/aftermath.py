@@ -6,9 +6,9 @@ from collections.abc import Collection
 
 import psutil
 
-from hospital_node.ledger import ImageState
-from hospital_node.node import Node
-from hospital_node.pool import exposure
+from hospital_node.isolation import sockets
+from hospital_node.ledger.ledger import ImageState
+from hospital_node.node.node import Node
 from hospital_node.singan.trained import TrainedGenerator
 
 GONE = 15.0  # seconds that processes may take to be gone
@@ -39,7 +39,7 @@ def assert_nothing_lost_or_left(
     """
     _, left = psutil.wait_procs([child for child in processes() if child not in others], timeout=GONE)
     left = [child for child in left if alive(child)]
-    assert list(exposure.listeners(left)) == []
+    assert list(sockets.listeners(left)) == []
     assert left == []
     assert not (node.root / "ray.json").exists()
     assert not (node.root / "training.json").exists()

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from hospital_node.evaluation import policy as evaluation_policy
-from hospital_node.evaluation.policy import EvaluationPolicy, Submitter
+from hospital_node.evaluation import evaluation_policy
+from hospital_node.evaluation.evaluation_policy import EvaluationPolicy, Submitter
 from hospital_node.intake import ingest
-from hospital_node.node import Node
-from sharekit.keys import SigningKey
+from hospital_node.node.node import Node
+from sharekit.signing.keys import SigningKey
 
 NAME = "mueller-1957"
 HEIGHT, WIDTH = 28, 36

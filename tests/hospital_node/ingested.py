@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from hospital_node.ledger import ImageRecord, ImageState
-from hospital_node.node import Node, Pair
+from hospital_node.ledger.ledger import ImageRecord, ImageState
+from hospital_node.node.node import Node, Pair
 
 HEIGHT, WIDTH = 28, 32
 

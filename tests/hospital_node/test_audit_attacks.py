@@ -11,15 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hospital_node.audit.attack import Array, AttackContext, AttackResult, AuditLimits, Measure
-from hospital_node.audit.distance import between, correlation, rmse
-from hospital_node.audit.mean import MeanOfSamples
-from hospital_node.audit.nearest import BestOfN, near_copy, nearness
-from hospital_node.audit.record import MISSING_CONTROLS, GeneratorAudit, audit_generator
-from hospital_node.audit.summary import summarise
+from hospital_node.audit.attacks.distance import between, correlation, rmse
+from hospital_node.audit.attacks.mean import MeanOfSamples
+from hospital_node.audit.attacks.nearest import BestOfN, near_copy, nearness
+from hospital_node.audit.generator_audit import MISSING_CONTROLS, GeneratorAudit, audit_generator
+from hospital_node.audit.release_summary import summarise
 from hospital_node.audit.verdict import Verdict, verdict
-from hospital_node.export import Parity
-from hospital_node.export.parity import ParityCase
-from sharekit.tensors import pixels_to_tensor
+from hospital_node.candidate import Parity
+from hospital_node.candidate.parity import ParityCase
+from sharekit.generator.tensors import pixels_to_tensor
 from tests.hospital_node.trained_node import picture
 
 PARITY = Parity((ParityCase(20, 24, 1, 1e-6),), 1e-4, 18, "1.0")

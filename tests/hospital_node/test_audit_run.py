@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 
 from hospital_node.audit.attack import AuditLimits
-from hospital_node.audit.record import ATTACKS, GeneratorAudit
-from hospital_node.audit.run import audit_node, with_channels
-from hospital_node.audit.settings import AuditSettings
-from hospital_node.export import build_onnx
-from hospital_node.ledger import ImageState
-from hospital_node.node import Node
+from hospital_node.audit.audit_node import audit_node, with_channels
+from hospital_node.audit.audit_settings import AuditSettings
+from hospital_node.audit.generator_audit import ATTACKS, GeneratorAudit
+from hospital_node.candidate import build_onnx
+from hospital_node.ledger.ledger import ImageState
+from hospital_node.node.node import Node
 from hospital_node.singan.trained import TrainedGenerator
 from sharekit.errors import UsageError
-from sharekit.progress import Progress
+from sharekit.program.progress import Progress
 from tests.hospital_node.trained_node import trained_node
 
 LIMITS = AuditLimits()

@@ -16,20 +16,15 @@ import pytest
 from onnx import numpy_helper
 from PIL import Image
 
-from hospital_node.audit.needles import NEEDLE_BYTES, NeedleIndex, needles_of
-from hospital_node.audit.static import (
-    RealContent,
-    digests_of,
-    find_real_content,
-    refuse_real_content,
-)
-from hospital_node.audit.views import unfold
-from hospital_node.export import build_onnx
+from hospital_node.candidate import build_onnx
+from hospital_node.leaks.needles import NEEDLE_BYTES, NeedleIndex, needles_of
+from hospital_node.leaks.search import RealContent, digests_of, find_real_content, refuse_real_content
+from hospital_node.leaks.views import unfold
 from hospital_node.singan.config import PROFILES
 from hospital_node.singan.pyramid import build_pyramid
-from sharekit import files
 from sharekit.errors import ExposureError
-from sharekit.tensors import pixels_to_tensor
+from sharekit.generator.tensors import pixels_to_tensor
+from sharekit.storage import files
 from tests.tiny import tiny_generator
 
 NAME = "images/patient-mueller-001.png"

@@ -14,13 +14,14 @@ from hypothesis import strategies as st
 from packaging.requirements import Requirement
 
 from hospital_node.cli import main
-from hospital_node.doctor import facts, folder, machine
+from hospital_node.doctor import facts, machine
+from hospital_node.doctor import node_folder as folder
 from hospital_node.doctor.check import Check, Outcome
 from hospital_node.doctor.examine import examine
-from hospital_node.doctor.folder import FileSystem
 from hospital_node.doctor.machine import Gpu, Processors, Torch
-from hospital_node.ledger import ImageState
-from hospital_node.node import Node
+from hospital_node.doctor.node_folder import FileSystem
+from hospital_node.ledger.ledger import ImageState
+from hospital_node.node.node import Node
 from hospital_node.pool import live
 from hospital_node.pool.live import Found, Liveness
 from hospital_node.singan.config import PROFILES
@@ -196,7 +197,7 @@ def test_a_checkpoint_and_a_generator_are_as_large_as_estimated(tmp_path):
     import numpy as np
 
     from hospital_node.singan.training import train
-    from sharekit.tensors import ChannelLayout
+    from sharekit.generator.tensors import ChannelLayout
 
     config = dataclasses.replace(PROFILES["quick"], iterations=1, max_side=40)
     tensor = np.random.default_rng(0).uniform(-1, 1, (4, 40, 36)).astype(np.float32)

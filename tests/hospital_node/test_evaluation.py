@@ -12,16 +12,15 @@ import numpy as np
 import psutil
 import pytest
 
-from consumer.canonical_segmenter import canonical_bytes
+from consumer.submission.canonical import canonical_bytes
 from hospital_node.cli import main
 from hospital_node.evaluation import evaluate as evaluate_module
 from hospital_node.evaluation import predict as predict_module
 from hospital_node.evaluation.evaluate import evaluate
 from hospital_node.evaluation.predict import open_predictor
-from hospital_node.evaluation.publish import write_report
-from hospital_node.evaluation.sandbox import Limits, SandboxError, open_sandbox
-from hospital_node.node import Node
-from sharekit import files
+from hospital_node.evaluation.write_report import write_report
+from hospital_node.isolation.sandbox import Limits, SandboxError, open_sandbox
+from hospital_node.node.node import Node
 from sharekit.errors import (
     INTERRUPTED_EXIT_CODE,
     ExposureError,
@@ -31,12 +30,13 @@ from sharekit.errors import (
     SharekitError,
     VerificationError,
 )
-from sharekit.evaluation_report import read_report
 from sharekit.intervals import Interval
-from sharekit.keys import generate
-from sharekit.progress import Progress
-from sharekit.segmentation_metrics import METRICS, ImageScores, mean_scores, score_image
-from sharekit.submission import SignedSubmission, write_submission
+from sharekit.program.progress import Progress
+from sharekit.segmenter.evaluation_report import read_report
+from sharekit.segmenter.metrics import METRICS, ImageScores, mean_scores, score_image
+from sharekit.segmenter.submission import SignedSubmission, write_submission
+from sharekit.signing.keys import generate
+from sharekit.storage import files
 from tests.hospital_node.held_out import NAME, node_with_hold_out, register
 from tests.tiny_segmenter import (
     chain,

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from hospital_node.cli import main
-from hospital_node.evaluation.policy import (
+from hospital_node.evaluation.evaluation_policy import (
     NAME,
     SETTINGS,
     EvaluationPolicy,
@@ -18,11 +18,11 @@ from hospital_node.evaluation.policy import (
     load_policy,
     save_policy,
 )
-from hospital_node.evaluation.sandbox import Limits
-from hospital_node.node import Node
-from hospital_node.release.policy import load_or_create_policy
+from hospital_node.isolation.sandbox import Limits
+from hospital_node.node.node import Node
+from hospital_node.release.release_policy import load_or_create_policy
 from sharekit.errors import PolicyError, UsageError
-from sharekit.keys import generate
+from sharekit.signing.keys import generate
 
 KEY = generate()
 SUBMITTER = Submitter("Laboratory", KEY.public.pem().decode())

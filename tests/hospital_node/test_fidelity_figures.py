@@ -8,15 +8,15 @@ import torch
 from numpy.typing import NDArray
 from scipy.linalg import sqrtm
 
-from consumer.torchvision_operators import define_missing_operators
-from hospital_node.fidelity.coverage import kolmogorov_smirnov, total_variation
-from hospital_node.fidelity.diversity import pixel_std
+from consumer.torch_support import define_missing_operators
+from hospital_node.fidelity.coverage_distance import kolmogorov_smirnov, total_variation
+from hospital_node.fidelity.fidelity_report import Better
+from hospital_node.fidelity.fidelity_settings import FidelitySettings
 from hospital_node.fidelity.frechet import frechet_distance
 from hospital_node.fidelity.halves import compare
 from hospital_node.fidelity.kernel import kernel_distance
 from hospital_node.fidelity.manifold import manifold
-from hospital_node.fidelity.record import Better
-from hospital_node.fidelity.settings import FidelitySettings
+from hospital_node.fidelity.pixel_diversity import pixel_std
 from sharekit.intervals import bootstrap_mean
 
 Array = NDArray[np.float64]

@@ -11,14 +11,14 @@ import pytest
 import torch
 from PIL import Image
 
-from consumer.torchvision_operators import define_missing_operators
+from consumer.torch_support import define_missing_operators
 from hospital_node.fidelity import inception
 from hospital_node.fidelity.frechet import frechet_distance
 from hospital_node.fidelity.inception import Inception
 from hospital_node.fidelity.sifid import sifid
 from hospital_node.fidelity.subject import features
 from sharekit.errors import InputError, VerificationError
-from sharekit.tensors import pixels_to_tensor
+from sharekit.generator.tensors import pixels_to_tensor
 from tests.hospital_node.feature_network import random_stem
 
 WEIGHTS = Path(__file__).resolve().parents[3] / "shared" / "weights" / "inception-v3-fid-2015-12-05"

@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 
 from hospital_node.audit.attack import AuditLimits
-from hospital_node.audit.run import audit_node
-from hospital_node.audit.settings import AuditSettings
+from hospital_node.audit.audit_node import audit_node
+from hospital_node.audit.audit_settings import AuditSettings
 from hospital_node.cli import main
+from hospital_node.fidelity.fidelity_report import FidelityReport
+from hospital_node.fidelity.fidelity_settings import FidelitySettings
 from hospital_node.fidelity.inception import ENVIRONMENT_VARIABLE
-from hospital_node.fidelity.measure import measure, write
-from hospital_node.fidelity.record import FidelityReport
-from hospital_node.fidelity.settings import FidelitySettings
-from hospital_node.node import Node
+from hospital_node.fidelity.measure_node import measure, write
+from hospital_node.node.node import Node
 from hospital_node.report import write_report
 from sharekit.errors import NodeStateError, PolicyError, UsageError, VerificationError
 from tests.hospital_node.feature_network import random_stem

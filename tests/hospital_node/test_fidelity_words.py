@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from hospital_node.fidelity.record import Better, Comparison
-from hospital_node.fidelity.words import SMALL_P, in_words, verdict
+from hospital_node.fidelity.fidelity_report import Better, Comparison
+from hospital_node.fidelity.fidelity_words import SMALL_P, in_words, verdict
 from sharekit.intervals import Interval
 
 

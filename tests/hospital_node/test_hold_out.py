@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
 
-from hospital_node import ledger as ledger_module
-from hospital_node.audit.run import CONTROLS
+from hospital_node.audit.audit_node import CONTROLS
+from hospital_node.audit.audited import ASKING
 from hospital_node.cli import main
 from hospital_node.intake import ingest
-from hospital_node.ledger import TRANSITIONS, ImageState, Ledger
-from hospital_node.node import Node
-from hospital_node.release.candidates import ASKING
+from hospital_node.ledger import ledger as ledger_module
+from hospital_node.ledger.ledger import TRANSITIONS, ImageState, Ledger
+from hospital_node.node.node import Node
 from tests.hospital_node.held_out import NAME, node_with_hold_out, write_pictures
 
 

@@ -17,8 +17,8 @@ from PIL import Image, PngImagePlugin
 
 from hospital_node.cli import main
 from hospital_node.intake import ingest
-from hospital_node.ledger import ImageState
-from hospital_node.node import Node
+from hospital_node.ledger.ledger import ImageState
+from hospital_node.node.node import Node
 from sharekit.errors import NodeStateError
 
 SIZE = (32, 40)

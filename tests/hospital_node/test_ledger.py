@@ -9,7 +9,7 @@ import tracemalloc
 
 import pytest
 
-from hospital_node.ledger import TRANSITIONS, ImageRecord, ImageState, Ledger
+from hospital_node.ledger.ledger import TRANSITIONS, ImageRecord, ImageState, Ledger
 from sharekit.errors import InputError, NodeStateError
 
 
@@ -84,7 +84,7 @@ def test_counts_name_every_state(ledger):
 
 
 def test_iteration_pages_through_records_that_change_meanwhile(ledger, monkeypatch):
-    monkeypatch.setattr("hospital_node.ledger.PAGE", 5)
+    monkeypatch.setattr("hospital_node.ledger.ledger.PAGE", 5)
     total = 13
     for number in range(total):
         ledger.add(record(number))

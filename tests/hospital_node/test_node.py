@@ -10,8 +10,8 @@ import sys
 import numpy as np
 import pytest
 
-from hospital_node.ledger import ImageRecord, ImageState
-from hospital_node.node import Node, Pair
+from hospital_node.ledger.ledger import ImageRecord, ImageState
+from hospital_node.node.node import Node, Pair
 from sharekit.errors import InputError, NodeStateError, UsageError
 
 IMAGE_ID = "0123456789abcdef" * 2

@@ -15,10 +15,12 @@ import psutil
 import pytest
 
 from hospital_node.cli import main
-from hospital_node.ledger import ImageState
-from hospital_node.node import Node
-from hospital_node.pool import closed, exposure, guard
-from hospital_node.pool.closed import closed_ray
+from hospital_node.isolation import closed_ray as closed
+from hospital_node.isolation import guard
+from hospital_node.isolation import sockets as exposure
+from hospital_node.isolation.closed_ray import closed_ray
+from hospital_node.ledger.ledger import ImageState
+from hospital_node.node.node import Node
 from sharekit.errors import ExposureError
 from tests.hospital_node.ingested import ingested_image
 

@@ -14,9 +14,11 @@ from typing import Any
 import psutil
 import pytest
 
-from hospital_node.ledger import ImageState
-from hospital_node.node import Node
-from hospital_node.pool import closed, driver, guard
+from hospital_node.isolation import closed_ray as closed
+from hospital_node.isolation import guard
+from hospital_node.ledger.ledger import ImageState
+from hospital_node.node.node import Node
+from hospital_node.pool import driver
 from hospital_node.pool.actors import Pool
 from hospital_node.pool.driver import train_node
 from hospital_node.pool.memory import cpu_share
@@ -25,7 +27,7 @@ from hospital_node.pool.schedule import TOO_LARGE
 from hospital_node.singan.config import PROFILES
 from hospital_node.singan.trained import TrainedGenerator
 from sharekit.errors import NodeStateError
-from sharekit.progress import Progress
+from sharekit.program.progress import Progress
 from tests.hospital_node.aftermath import assert_nothing_lost_or_left, processes
 from tests.hospital_node.ingested import ingested_image
 from tests.tiny import tiny_generator

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hospital_node.ledger import ImageState
+from hospital_node.ledger.ledger import ImageState
 from hospital_node.pool.schedule import (
     MAX_ATTEMPTS,
     TOO_LARGE,

@@ -20,9 +20,9 @@ import pytest
 import torch
 
 from hospital_node.cli import main
-from hospital_node.ledger import ImageState
-from hospital_node.node import Node
-from hospital_node.pool import exposure
+from hospital_node.isolation import sockets
+from hospital_node.ledger.ledger import ImageState
+from hospital_node.node.node import Node
 from hospital_node.pool.actors import MALLOC, DiskFull, Job, Trainer, one_line
 from hospital_node.pool.driver import _Driver, train_node
 from hospital_node.pool.heartbeat import Beat
@@ -31,8 +31,8 @@ from hospital_node.pool.schedule import Interrupted, OutOfMemory
 from hospital_node.singan.config import PROFILES
 from hospital_node.singan.trained import TrainedGenerator
 from sharekit.errors import DependencyError, InputError, NodeStateError, UsageError
-from sharekit.progress import Progress
-from sharekit.tensors import ChannelLayout
+from sharekit.generator.tensors import ChannelLayout
+from sharekit.program.progress import Progress
 from tests.hospital_node.aftermath import alive, assert_nothing_lost_or_left, processes
 from tests.hospital_node.ingested import ingested_image
 from tests.tiny import tiny_generator
@@ -107,7 +107,7 @@ class FaultyRun:
     node: Node
     report: TrainingReport
     images: dict[int, list[str]]  # shade -> identifiers
-    sockets: list[exposure.Listener]
+    sockets: list[sockets.Listener]
     others: list[psutil.Process]
     environments: list[dict[str, str]]
     """What workers' processes were started with, of what the pool sets."""
@@ -131,11 +131,11 @@ def faulty_run(tmp_path_factory) -> FaultyRun:
     images: dict[int, list[str]] = {}
     for number, shade in enumerate(shades):
         images.setdefault(shade, []).append(ingested_image(node, number, shade))
-    sockets: list[exposure.Listener] = []
+    sockets: list[sockets.Listener] = []
     environments: list[dict[str, str]] = []
 
     def look(_: Progress) -> None:
-        sockets.extend(exposure.check_sockets())
+        sockets.extend(sockets.check_sockets())
         environments.extend(worker_environments())
 
     others = processes()

@@ -9,19 +9,20 @@ from pathlib import Path
 
 import pytest
 
-from hospital_node.audit.run import audit_node
-from hospital_node.audit.settings import AuditSettings
-from hospital_node.audit.static import find_real_content
-from hospital_node.ledger import ImageState
-from hospital_node.node import Node
+from hospital_node.audit.audit_node import audit_node
+from hospital_node.audit.audit_settings import AuditSettings
+from hospital_node.audit.audited import read_asking
+from hospital_node.leaks.node_content import node_content
+from hospital_node.leaks.search import find_real_content
+from hospital_node.ledger.ledger import ImageState
+from hospital_node.node.node import Node
 from hospital_node.release.approve import give_approval, propose
-from hospital_node.release.candidates import read_asking
 from hospital_node.release.export import export_bundle
-from hospital_node.release.policy import Approver, Policy, load_policy, save_policy
-from hospital_node.release.real import node_content
-from sharekit import features, files
-from sharekit.bundle import VerifiedBundle, verify_bundle
+from hospital_node.release.release_policy import Approver, Policy, load_policy, save_policy
+from sharekit.bundle import features
+from sharekit.bundle.bundle import VerifiedBundle, verify_bundle
 from sharekit.errors import ExposureError, InputError, PolicyError, VerificationError
+from sharekit.storage import files
 from tests.hospital_node.trained_node import APPROVER_NAME, Keys, add_image, make_keys, trained_node
 
 FEW = AuditSettings(samples=16)

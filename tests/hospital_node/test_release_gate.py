@@ -10,16 +10,16 @@ from typing import Any
 import pytest
 
 from hospital_node.audit.attack import AttackResult, AuditLimits
-from hospital_node.audit.record import ATTACKS, GeneratorAudit
+from hospital_node.audit.generator_audit import ATTACKS, GeneratorAudit
 from hospital_node.audit.verdict import Verdict
-from hospital_node.export import Parity
-from hospital_node.export.parity import ParityCase
+from hospital_node.candidate import Parity
+from hospital_node.candidate.parity import ParityCase
 from hospital_node.release.approval import Approval, Approved, sign_approval, verify_approval
 from hospital_node.release.gate import Candidate, Decision, decide
-from hospital_node.release.policy import Approver, Policy
-from sharekit import dsse
+from hospital_node.release.release_policy import Approver, Policy
 from sharekit.errors import VerificationError
-from sharekit.keys import SigningKey, generate
+from sharekit.signing import dsse
+from sharekit.signing.keys import SigningKey, generate
 
 GENERATOR = "a" * 32
 BYTES, OTHER_BYTES, AUDIT_DIGEST = "1" * 64, "2" * 64, "3" * 64

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hospital_node.release.policy import (
+from hospital_node.release.release_policy import (
     SETTINGS,
     Approver,
     Policy,
@@ -16,7 +16,7 @@ from hospital_node.release.policy import (
     save_policy,
 )
 from sharekit.errors import PolicyError, UsageError
-from sharekit.keys import generate
+from sharekit.signing.keys import generate
 
 
 def approver(name: str = "Officer") -> Approver:

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from hospital_node.audit.attack import AuditLimits
-from hospital_node.audit.run import audit_node
-from hospital_node.audit.settings import AuditSettings
-from hospital_node.node import Node
-from hospital_node.report import report, write_report
+from hospital_node.audit.audit_node import audit_node
+from hospital_node.audit.audit_settings import AuditSettings
+from hospital_node.node.node import Node
+from hospital_node.report import node_report as report
+from hospital_node.report import write_report
 from sharekit.errors import PolicyError, UsageError
 from tests.hospital_node.trained_node import add_image, trained_node
 

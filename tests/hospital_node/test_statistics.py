@@ -7,19 +7,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hospital_node.statistics.coverage import (
+from hospital_node.statistics.gram_matrices import load_torch, style_statistics
+from hospital_node.statistics.privacy import Protection, protect
+from hospital_node.statistics.protected_coverage import (
     BIN_EDGES,
     CoverageStatistics,
     coverage_histograms,
     publish_coverage,
 )
-from hospital_node.statistics.privacy import Protection, protect
-from hospital_node.statistics.style import load_torch, style_statistics
-from sharekit import features, files, schema
+from sharekit.bundle import features
+from sharekit.bundle.features import FeatureNetwork
+from sharekit.bundle.style_statistics import StyleStatistics
 from sharekit.errors import NodeStateError, PolicyError
-from sharekit.features import FeatureNetwork
-from sharekit.style_statistics import StyleStatistics
-from sharekit.tensors import pixels_to_tensor
+from sharekit.generator.tensors import pixels_to_tensor
+from sharekit.storage import files, schema
 from tests.hospital_node.trained_node import picture
 
 COVERAGES = {"lesion": [0.01, 0.12, 0.5, 1.0]}

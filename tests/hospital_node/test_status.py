@@ -22,14 +22,14 @@ import pytest
 
 from hospital_node.cli import main
 from hospital_node.commands.status import SHOWN
-from hospital_node.ledger import ImageState
-from hospital_node.node import Node
+from hospital_node.ledger.ledger import ImageState
+from hospital_node.node.node import Node
 from hospital_node.pool import live
 from hospital_node.pool.live import Liveness, Recorder, Running, TrainingStatus
 from hospital_node.singan.training import ScaleProgress
-from sharekit import progress
 from sharekit.errors import NodeStateError
-from sharekit.progress import Progress
+from sharekit.program import progress
+from sharekit.program.progress import Progress
 from tests.hospital_node.ingested import ingested_image
 
 WAIT = 240.0  # seconds

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from hospital_node.ledger import ImageRecord, ImageState
-from hospital_node.node import Node, Pair
-from sharekit.keys import SigningKey, generate
+from hospital_node.ledger.ledger import ImageRecord, ImageState
+from hospital_node.node.node import Node, Pair
+from sharekit.signing.keys import SigningKey, generate
 from tests.tiny import tiny_generator
 
 HEIGHT, WIDTH = 20, 24

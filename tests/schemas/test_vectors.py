@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from sharekit import files, schema
 from sharekit.errors import VerificationError
+from sharekit.storage import files, schema
 
 VECTORS = Path(__file__).resolve().parents[2] / "schemas" / schema.VERSION / "vectors"
 NAMES = sorted(schema.names())

@@ -10,13 +10,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from hospital_node.export import build_onnx
-from sharekit import bundle, dsse, files, oms
-from sharekit.bundle import VerifiedBundle
-from sharekit.generator import GeneratorSpec
-from sharekit.keys import SigningKey
-from sharekit.manifest import Dependencies, FileEntry, GeneratorEntry, Manifest, Parity
-from sharekit.onnx_contract import IR_VERSION, OPSET
+from hospital_node.candidate import build_onnx
+from sharekit.bundle import bundle
+from sharekit.bundle.bundle import VerifiedBundle
+from sharekit.bundle.manifest import Dependencies, FileEntry, GeneratorEntry, Manifest, Parity
+from sharekit.generator.onnx_contract import IR_VERSION, OPSET
+from sharekit.generator.spec import GeneratorSpec
+from sharekit.signing import dsse, oms
+from sharekit.signing.keys import SigningKey
+from sharekit.storage import files
 from tests.tiny import tiny_generator
 
 CREATED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)

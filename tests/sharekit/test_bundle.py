@@ -16,12 +16,13 @@ import pytest
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from sharekit import dsse, files, keys, oms
-from sharekit.bundle import PRIVACY_PREDICATE, read_claims, verify_bundle
+from sharekit.bundle.bundle import PRIVACY_PREDICATE, read_claims, verify_bundle
 from sharekit.cli import main
 from sharekit.errors import InputError, UsageError, VerificationError
-from sharekit.keys import PublicKey
-from sharekit.oms import SignatureFile
+from sharekit.signing import dsse, keys, oms
+from sharekit.signing.keys import PublicKey
+from sharekit.signing.oms import SignatureFile
+from sharekit.storage import files
 from tests.sharekit.bundles import (
     VERDICT,
     attestation,

@@ -9,8 +9,9 @@ from types import ModuleType
 
 import pytest
 
-from sharekit import command_line, errors
+from sharekit import errors
 from sharekit.errors import DependencyError, InputError, SharekitError
+from sharekit.program import command_line
 
 
 def _command(action: Callable[[argparse.Namespace, command_line.Output], object]) -> dict[str, ModuleType]:

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sharekit import container, stored_zip
-from sharekit.container import Folder, Zip, new_container, open_container
 from sharekit.errors import InputError, VerificationError
+from sharekit.storage import container, stored_zip
+from sharekit.storage.container import Folder, Zip, new_container, open_container
 
 CONTENTS = {"CARD.md": b"card", "generators/a.onnx": bytes(range(50)), "empty.txt": b""}
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sharekit import dsse, keys
-from sharekit.dsse import Envelope, Statement, Subject
 from sharekit.errors import VerificationError
+from sharekit.signing import dsse, keys
+from sharekit.signing.dsse import Envelope, Statement, Subject
 
 KEY, OTHER = keys.generate(), keys.generate()
 TYPE = dsse.IN_TOTO_PAYLOAD_TYPE

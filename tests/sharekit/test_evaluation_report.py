@@ -10,18 +10,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sharekit import dsse, files
 from sharekit.errors import VerificationError
-from sharekit.evaluation_report import (
+from sharekit.intervals import Interval
+from sharekit.segmenter.evaluation_report import (
     EvaluationReport,
     check_belongs,
     coarse_interval,
     read_report,
     sign_report,
 )
-from sharekit.intervals import Interval
-from sharekit.keys import generate
-from sharekit.segmentation_metrics import METRICS
+from sharekit.segmenter.metrics import METRICS
+from sharekit.signing import dsse
+from sharekit.signing.keys import generate
+from sharekit.storage import files
 from tests.tiny_segmenter import contract, segmenter, submission_of
 
 HOSPITAL = generate()

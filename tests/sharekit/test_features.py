@@ -16,7 +16,7 @@ import pytest
 import torch
 from safetensors.numpy import save as save_safetensors
 
-from sharekit import features
+from sharekit.bundle import features
 from sharekit.errors import DependencyError, InputError, VerificationError
 from tests import tiny_features
 

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sharekit import files
 from sharekit.errors import InputError, VerificationError
+from sharekit.storage import files
 
 json_values = st.recursive(
     st.none()

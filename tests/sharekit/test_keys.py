@@ -11,10 +11,10 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
-from sharekit import keys
 from sharekit.cli import main
 from sharekit.errors import InputError
-from sharekit.keys import PublicKey, SigningKey
+from sharekit.signing import keys
+from sharekit.signing.keys import PublicKey, SigningKey
 
 MESSAGE = b"message"
 

@@ -13,10 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sharekit import files, manifest, schema
-from sharekit.errors import VerificationError
-from sharekit.generator import GeneratorSpec, Scale
-from sharekit.manifest import (
+from sharekit.bundle import manifest
+from sharekit.bundle.manifest import (
     Dependencies,
     FeatureSource,
     FileEntry,
@@ -25,8 +23,11 @@ from sharekit.manifest import (
     Manifest,
     Parity,
 )
-from sharekit.noise import NOISE_SCHEME
-from sharekit.tensors import ChannelLayout
+from sharekit.errors import VerificationError
+from sharekit.generator.noise import NOISE_SCHEME
+from sharekit.generator.spec import GeneratorSpec, Scale
+from sharekit.generator.tensors import ChannelLayout
+from sharekit.storage import files, schema
 
 VECTORS = Path(__file__).resolve().parents[2] / "schemas" / "v1" / "vectors" / "manifest"
 FULL = json.loads((VECTORS / "valid" / "full.json").read_text(encoding="utf-8"))

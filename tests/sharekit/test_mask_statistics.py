@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sharekit.errors import InputError
-from sharekit.mask_statistics import BINS, MaskMoments, bin_edges, coverage, coverage_histogram
+from sharekit.pictures.mask_statistics import BINS, MaskMoments, bin_edges, coverage, coverage_histogram
 
 
 def test_coverage_is_the_share_of_pixels_above_127():

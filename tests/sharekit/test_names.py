@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sharekit.errors import VerificationError
-from sharekit.names import check_names, printable
+from sharekit.storage.names import check_names, printable
 
 
 @pytest.mark.parametrize(

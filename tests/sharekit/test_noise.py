@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from sharekit.generator import GeneratorSpec, Scale
-from sharekit.noise import MAX_SEED, standard_normal
-from sharekit.tensors import ChannelLayout
+from sharekit.generator.noise import MAX_SEED, standard_normal
+from sharekit.generator.spec import GeneratorSpec, Scale
+from sharekit.generator.tensors import ChannelLayout
 
 ID = "0123456789abcdef0123456789abcdef"
 SPEC = GeneratorSpec(ID, ChannelLayout(3, ("polyp",)), (Scale(4, 5, 1), Scale(6, 8, 4)))

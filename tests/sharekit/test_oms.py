@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from referencing import Registry, Resource
 
-from sharekit import dsse, files, keys, oms
-from sharekit.dsse import Subject
 from sharekit.errors import VerificationError
-from sharekit.oms import ModelStatement, SignatureFile
+from sharekit.signing import dsse, keys, oms
+from sharekit.signing.dsse import Subject
+from sharekit.signing.oms import ModelStatement, SignatureFile
+from sharekit.storage import files
 from tests.sharekit.bundles import small_bundle
 
 KEY, OTHER = keys.generate(), keys.generate()

@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from hospital_node.export import build_onnx
-from sharekit import onnx_contract, onnx_policy
+from hospital_node.candidate import build_onnx
 from sharekit.errors import VerificationError
-from sharekit.generator import GeneratorSpec, Scale
-from sharekit.onnx_policy import check_generator
-from sharekit.tensors import ChannelLayout
+from sharekit.generator import onnx_contract, onnx_policy
+from sharekit.generator.onnx_policy import check_generator
+from sharekit.generator.spec import GeneratorSpec, Scale
+from sharekit.generator.tensors import ChannelLayout
 from tests.tiny import tiny_generator
 
 GENERATOR = tiny_generator(0, sizes=((5, 6), (7, 8)))

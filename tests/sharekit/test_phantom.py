@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sharekit.phantom import SMALLEST, draw_frame, write_data_set
+from sharekit.demo.phantom import SMALLEST, draw_frame, write_data_set
 
 
 def test_equal_seeds_give_equal_files_and_others_do_not(tmp_path):

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from sharekit import progress
-from sharekit.progress import Pace, Progress, duration, reporter
+from sharekit.program import progress
+from sharekit.program.progress import Pace, Progress, duration, reporter
 
 
 def _lines(capsys: pytest.CaptureFixture[str], *events: Progress) -> list[dict[str, object]]:

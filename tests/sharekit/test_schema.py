@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from sharekit import schema
 from sharekit.errors import VerificationError
+from sharekit.storage import schema
 
 MINIMAL = json.loads(
     (Path(__file__).resolve().parents[2] / "schemas/v1/vectors/manifest/valid/minimal.json").read_text()

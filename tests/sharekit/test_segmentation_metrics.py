@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from sharekit.errors import InputError
-from sharekit.segmentation_metrics import METRICS, SMOOTHING, ImageScores, mean_scores, score_image
+from sharekit.segmenter.metrics import METRICS, SMOOTHING, ImageScores, mean_scores, score_image
 
 shapes = st.tuples(st.integers(1, 8), st.integers(1, 8))
 pairs = shapes.flatmap(
@@ -78,7 +78,7 @@ def test_the_truth_itself_is_perfect(pair: tuple[np.ndarray, np.ndarray]) -> Non
 
 def test_scores_are_those_of_segmentation_models_pytorch() -> None:
     torch = pytest.importorskip("torch")
-    from consumer.torchvision_operators import define_missing_operators
+    from consumer.torch_support import define_missing_operators
 
     define_missing_operators()
     smp = pytest.importorskip("segmentation_models_pytorch")

@@ -15,7 +15,7 @@ from onnx import TensorProto, helper
 from PIL import Image
 
 from sharekit.errors import InputError
-from sharekit.segmenter import METADATA_KEY, SegmenterContract, attach, contract_of
+from sharekit.segmenter.contract import METADATA_KEY, SegmenterContract, attach, contract_of
 
 RGB = SegmenterContract(3, (6, 8), (0.5, 0.25, 0.0), (0.5, 0.25, 1.0), "logits", ("polyp",))
 GREY = SegmenterContract(1, (4, 4), (0.0,), (1.0,), "probabilities", ("a", "b"), 0.3)

@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from consumer.canonical_segmenter import canonical_bytes
-from sharekit import segmenter_policy
+from consumer.submission.canonical import canonical_bytes
 from sharekit.errors import VerificationError
-from sharekit.segmenter import SegmenterContract
-from sharekit.segmenter_policy import check_segmenter
+from sharekit.segmenter import segmenter_policy
+from sharekit.segmenter.contract import SegmenterContract
+from sharekit.segmenter.segmenter_policy import check_segmenter
 from tests.tiny_segmenter import contract, model_of, segmenter, shape_by_content
 
 CONTRACT = contract()

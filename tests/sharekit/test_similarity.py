@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from sharekit import similarity
+from sharekit.pictures import similarity
 from tests.consumer.pairs import picture
 
 

@@ -10,8 +10,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from sharekit.bundle.style_statistics import DESCRIPTION_FILE, StyleStatistics, average
 from sharekit.errors import PolicyError, VerificationError
-from sharekit.style_statistics import DESCRIPTION_FILE, StyleStatistics, average
 from tests.tiny_features import tiny_network, tiny_statistics
 
 NETWORK = tiny_network()

@@ -10,10 +10,18 @@ from pathlib import Path
 
 import pytest
 
-from sharekit import dsse, files, submission
 from sharekit.errors import InputError, VerificationError
-from sharekit.keys import generate
-from sharekit.submission import MODEL_NAME, STATEMENT_NAME, Submission, read_submission, write_submission
+from sharekit.segmenter import submission
+from sharekit.segmenter.submission import (
+    MODEL_NAME,
+    STATEMENT_NAME,
+    Submission,
+    read_submission,
+    write_submission,
+)
+from sharekit.signing import dsse
+from sharekit.signing.keys import generate
+from sharekit.storage import files
 from tests.tiny_segmenter import contract, segmenter, submission_of
 
 KEY = generate()

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sharekit.generator import GeneratorSpec, Scale
-from sharekit.tensors import (
+from sharekit.generator.spec import GeneratorSpec, Scale
+from sharekit.generator.tensors import (
     ChannelLayout,
     binarise,
     mask_probability,

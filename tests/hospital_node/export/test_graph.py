@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from hospital_node.export.graph import build_onnx, fold
-from hospital_node.export.session import open_session, sample
+from hospital_node.candidate.build import build_onnx, fold
+from hospital_node.candidate.session import open_session, sample
 from hospital_node.singan.trained import BATCH_NORM_EPSILON, Block, TrainedGenerator
-from sharekit.generator import PADDING
+from sharekit.generator.spec import PADDING
 from tests.tiny import tiny_generator
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import onnxruntime
 import pytest
 
-from hospital_node.export import Parity, build_onnx, measure_parity
+from hospital_node.candidate import Parity, build_onnx, measure_parity
 from sharekit.errors import PolicyError
 from tests.tiny import tiny_generator
 

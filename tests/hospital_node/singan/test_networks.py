@@ -12,8 +12,8 @@ from hospital_node.singan.networks import (
     to_arrays,
 )
 from hospital_node.singan.trained import TrainedGenerator
-from sharekit.generator import GeneratorSpec, Scale
-from sharekit.tensors import ChannelLayout
+from sharekit.generator.spec import GeneratorSpec, Scale
+from sharekit.generator.tensors import ChannelLayout
 
 
 def _generator(seed: int, channels: int = 8) -> Generator:

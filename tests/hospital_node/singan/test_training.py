@@ -12,7 +12,7 @@ from hospital_node.singan.config import PROFILES, TrainingConfig
 from hospital_node.singan.networks import sample
 from hospital_node.singan.training import ScaleProgress, Stopped, train
 from sharekit.errors import InputError, NodeStateError, UsageError
-from sharekit.tensors import ChannelLayout
+from sharekit.generator.tensors import ChannelLayout
 
 LAYOUT = ChannelLayout(3, ("lesion",))
 CONFIG = TrainingConfig(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from sharekit.experiment.experiment_settings import GeneratorSettings, TableSettings
+from sharekit.experiment.fold_generators import FoldGenerators
 from sharekit.experiment.folds import Split, split_data
-from sharekit.experiment.generators import FoldGenerators
-from sharekit.experiment.settings import GeneratorSettings, TableSettings
 from tests.consumer.pairs import disc, picture, save
 
 FOLDS = ("0", "1", "2")

@@ -15,18 +15,19 @@ from typing import Any
 
 import pytest
 
-from sharekit import __version__, files
+from sharekit import __version__
 from sharekit.errors import DependencyError, InputError, SharekitError, UsageError
 from sharekit.experiment.cells import Runner, Store, ThisMachine, run_cells
 from sharekit.experiment.document import Table
+from sharekit.experiment.experiment_settings import GeneratorSettings
 from sharekit.experiment.histograms import histograms
-from sharekit.experiment.processes import Processes, ending_like_an_interrupt
-from sharekit.experiment.run import PAGE, run_table
-from sharekit.experiment.settings import GeneratorSettings
+from sharekit.experiment.run_table import PAGE, run_table
 from sharekit.experiment.stages import Cell, Plan
-from sharekit.experiment.steps import Step, read_record, run_step
 from sharekit.experiment.tasks import Task
-from sharekit.segmentation_metrics import METRICS
+from sharekit.segmenter.metrics import METRICS
+from sharekit.steps.processes import Processes, ending_like_an_interrupt
+from sharekit.steps.step import Step, read_record, run_step
+from sharekit.storage import files
 from tests.sharekit.experiment.data import small_settings, small_split, untrained
 
 PYTHON = Path(sys.executable).name

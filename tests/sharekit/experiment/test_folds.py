@@ -14,7 +14,7 @@ from PIL import Image
 
 from sharekit.errors import InputError, UsageError
 from sharekit.experiment.folds import make_folds, split_data
-from sharekit.experiment.pictures import digest_of, read_pictures, write_pictures
+from sharekit.experiment.picture_pool import digest_of, read_pictures, write_pictures
 from tests.consumer.pairs import disc, picture, save
 from tests.sharekit.experiment.data import small_split, write_data, write_folds
 

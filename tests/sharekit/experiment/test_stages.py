@@ -11,16 +11,17 @@ import pytest
 import consumer.cli
 import hospital_node.cli
 import sharekit.cli
-from sharekit import features
-from sharekit.command_line import build_parser
+from sharekit.bundle import features
 from sharekit.errors import DependencyError, InputError, UsageError
-from sharekit.experiment import generators, tasks
+from sharekit.experiment import fold_generators as generators
+from sharekit.experiment import tasks
 from sharekit.experiment.cells import Store
+from sharekit.experiment.experiment_settings import GeneratorSettings, with_features
+from sharekit.experiment.fold_generators import fold_steps, key_steps, plan_folds
 from sharekit.experiment.folds import Split
-from sharekit.experiment.generators import fold_steps, key_steps, plan_folds
-from sharekit.experiment.settings import GeneratorSettings, with_features
 from sharekit.experiment.stages import Cell, Impossible, Plan, check, trained_on
 from sharekit.experiment.tasks import Given, RealImages, Task, file_digest, options
+from sharekit.program.command_line import build_parser
 from tests.sharekit.experiment.data import small_settings, small_split, untrained
 
 PROGRAMS = {"hospital-node": hospital_node.cli, "consumer": consumer.cli, "sharekit": sharekit.cli}

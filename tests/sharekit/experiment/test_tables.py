@@ -17,11 +17,11 @@ from sharekit.errors import InputError
 from sharekit.experiment import published
 from sharekit.experiment.answer import Mood, answer
 from sharekit.experiment.document import Failure, Table, cells_csv, rows_csv
+from sharekit.experiment.experiment_page import CONTENT_SECURITY_POLICY, render
 from sharekit.experiment.histograms import Histogram
-from sharekit.experiment.page import CONTENT_SECURITY_POLICY, render
 from sharekit.experiment.tables import Observation, Row, nested_weights, overall, summarise
 from sharekit.intervals import Interval, student_mean
-from sharekit.segmentation_metrics import METRICS
+from sharekit.segmenter.metrics import METRICS
 
 SETTINGS = {"updates": 4}
 

@@ -1,0 +1,1 @@
+"""Data-set folders: writing, describing and reading them."""

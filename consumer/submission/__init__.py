@@ -1,0 +1,1 @@
+"""Preparing a segmenter for a hospital's evaluation."""

@@ -1,0 +1,154 @@
+"""An exporter's ONNX file in the one form that a node accepts (`segmenter_policy`).
+
+What says nothing about the computation goes: names, doc strings, producer, annotations. Functions are
+inlined, constants become initializers, the batch becomes one image, and values are numbered. Equal graphs
+give equal bytes, so the same model is the same submission.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import onnx
+from google.protobuf.message import DecodeError, Message
+from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, helper, inliner, numpy_helper
+
+from sharekit.errors import InputError
+from sharekit.segmenter.contract import INPUT_NAME, METADATA_KEY, OUTPUT_NAME, SegmenterContract
+from sharekit.segmenter.segmenter_policy import (
+    GRAPH_NAME,
+    MAX_BYTES,
+    graph_input,
+    graph_output,
+    metadata_value,
+)
+from sharekit.storage import files
+
+_CONSTANT_TYPES = {
+    ("value_float", AttributeProto.FLOAT): np.float32,
+    ("value_floats", AttributeProto.FLOATS): np.float32,
+    ("value_int", AttributeProto.INT): np.int64,
+    ("value_ints", AttributeProto.INTS): np.int64,
+}
+
+
+def load_model(path: Path) -> ModelProto:
+    """Read an ONNX file that is complete in itself.
+
+    Raises:
+        InputError: no ONNX file, too large, or its weights lie in another file.
+    """
+    data = files.read_bytes(path, max_bytes=MAX_BYTES)
+    model = ModelProto()
+    try:
+        model.ParseFromString(data)
+    except (DecodeError, RecursionError, ValueError):
+        raise _refusal(path, "an ONNX model", "something that does not parse as one") from None
+    if not (len(model.graph.input) == len(model.graph.output) == 1):
+        found = f"{len(model.graph.input)} inputs and {len(model.graph.output)} outputs"
+        raise _refusal(path, "a model of one input (images) and one output (masks)", found)
+    # Of every tensor, wherever it is: to read one would read a file, and pack it into the submission.
+    if any(tensor.data_location == TensorProto.EXTERNAL for tensor in _tensors(model)):
+        raise _refusal(path, "one self-contained file", "weights in another file")
+    return model
+
+
+def canonical_bytes(model: ModelProto, contract: SegmenterContract) -> bytes:
+    """The model as a node wants it, with the contract as its only metadata.
+
+    Raises:
+        InputError: it cannot be brought into that form.
+    """
+    if model.functions:
+        model = _inlined(model)
+    opsets = [entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")]
+    if len(opsets) != 1:
+        raise _refusal("model", "one operator set of ONNX's default domain", f"{len(opsets)}")
+    graph = GraphProto(name=GRAPH_NAME)
+    names = {model.graph.input[0].name: INPUT_NAME, model.graph.output[0].name: OUTPUT_NAME}
+    for tensor in model.graph.initializer:
+        _add_initializer(graph, _name(names, tensor.name), _array(tensor))
+    for node in model.graph.node:
+        if node.op_type == "Constant" and node.domain in ("", "ai.onnx"):
+            array = _constant(node)
+            _add_initializer(graph, _name(names, node.output[0]), array)
+        else:
+            graph.node.append(_plain(node, names))
+    graph.input.append(graph_input(contract))
+    graph.output.append(graph_output(contract))
+    plain = ModelProto(ir_version=model.ir_version, graph=graph)
+    plain.opset_import.append(helper.make_opsetid("", opsets[0]))
+    plain.metadata_props.add(key=METADATA_KEY, value=metadata_value(contract))
+    return plain.SerializeToString(deterministic=True)
+
+
+def _tensors(message: Message) -> Iterator[TensorProto]:
+    """Every tensor in a message, at any depth: initializers, attributes, those of subgraphs and functions."""
+    for field, value in message.ListFields():
+        if field.message_type is not None:
+            for child in [value] if isinstance(value, Message) else value:
+                if isinstance(child, TensorProto):
+                    yield child
+                yield from _tensors(child)
+
+
+def _inlined(model: ModelProto) -> ModelProto:
+    try:
+        return inliner.inline_local_functions(model)
+    except Exception as error:  # C++'s, of several kinds
+        raise _refusal("model", "functions that can be inlined", str(error)[:200]) from None
+
+
+def _name(names: dict[str, str], name: str) -> str:
+    """The number under which a value goes; an input that is left out stays so."""
+    return names.setdefault(name, f"v{len(names)}") if name else ""
+
+
+def _add_initializer(graph: GraphProto, name: str, array: np.ndarray) -> None:
+    graph.initializer.append(numpy_helper.from_array(array, name))
+
+
+def _array(tensor: TensorProto) -> np.ndarray:
+    try:
+        return numpy_helper.to_array(tensor)
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:  # onnx documents none
+        found = f"{tensor.name!r:.80}: {type(error).__name__}"
+        raise _refusal("model", "tensors of as many values as their shape says", found) from None
+
+
+def _constant(node: NodeProto) -> np.ndarray:
+    if len(node.attribute) == len(node.output) == 1 and not node.attribute[0].ref_attr_name:
+        (attribute,) = node.attribute
+        kind = (attribute.name, attribute.type)
+        if kind == ("value", AttributeProto.TENSOR):
+            return _array(attribute.t)
+        if kind in _CONSTANT_TYPES:
+            return np.array(helper.get_attribute_value(attribute), _CONSTANT_TYPES[kind])
+    found = ", ".join(attribute.name for attribute in node.attribute) or "nothing"
+    raise _refusal("model", "constants that are one tensor, number or list of numbers", found[:200])
+
+
+def _plain(node: NodeProto, names: dict[str, str]) -> NodeProto:
+    """A node by what it computes; a domain stays, so that the policy can refuse it."""
+    plain = NodeProto(op_type=node.op_type)
+    if node.domain not in ("", "ai.onnx"):
+        plain.domain = node.domain
+    plain.input.extend(_name(names, name) for name in node.input)
+    plain.output.extend(_name(names, name) for name in node.output)
+    for attribute in sorted(node.attribute, key=lambda entry: entry.name):
+        kept = onnx.AttributeProto()
+        kept.CopyFrom(attribute)
+        kept.ClearField("doc_string")
+        plain.attribute.append(kept)
+    return plain
+
+
+def _refusal(item: object, expected: str, found: str) -> InputError:
+    return InputError(
+        item,
+        expected=expected,
+        found=found,
+        next_step="export the model again, as one ONNX file with its weights inside",
+    )

@@ -1,0 +1,42 @@
+"""torchvision beside a build of torch that its compiled operators do not fit.
+
+Its Python code describes the operators `nms` and `qnms` while it is imported, and fails when no compiled
+library has defined them. Nothing here calls them: transforms and networks are plain torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from sharekit.program.command_line import missing_package
+
+EXTRA = "train"
+_SIGNATURES = tuple(
+    f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor" for name in ("nms", "qnms")
+)
+_kept_alive: list[Any] = []
+
+
+def define_missing_operators() -> None:
+    """Make `import torchvision` work; does nothing where it works already.
+
+    Raises:
+        DependencyError: torch or torchvision is not installed.
+    """
+    try:
+        import torch
+    except ImportError:
+        raise missing_package("torch", EXTRA) from None
+    try:
+        importlib.import_module("torchvision")
+    except ImportError:
+        raise missing_package("torchvision", EXTRA) from None
+    except RuntimeError as error:
+        if "operator torchvision::" not in str(error):
+            raise
+        library = torch.library.Library("torchvision", "FRAGMENT")
+        for signature in _SIGNATURES:
+            library.define(signature)
+        _kept_alive.append(library)
+        importlib.import_module("torchvision")

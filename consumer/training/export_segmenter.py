@@ -1,0 +1,193 @@
+"""A trained network as one ONNX file of plain operators, run and compared with the network it came from."""
+
+from __future__ import annotations
+
+import copy
+import io
+import tempfile
+import warnings
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from sharekit.errors import SharekitError, UsageError
+from sharekit.generator.onnx_contract import PRODUCER
+from sharekit.segmenter.contract import INPUT_NAME, OUTPUT_NAME, SegmenterContract, attach
+
+if TYPE_CHECKING:
+    import torch
+
+OPSET = 17
+TOLERANCE = 1e-4
+"""Largest allowed difference of any foreground probability."""
+BATCH_AXIS = "batch"
+NOT_PLAIN = frozenset({"Shape", "Gather", "If", "Loop", "Scan", "NonZero", "Expand", "ConstantOfShape"})
+"""Operators of sizes that are computed while the graph runs; every size is known here but the batch's."""
+_SIZED_RESIZE_INPUTS = 4  # image, region of interest, factors, sizes
+
+
+def export_onnx(network: torch.nn.Module, contract: SegmenterContract) -> bytes:
+    """The network in evaluation mode, batch norms folded; equal weights give equal bytes.
+
+    Values are numbered, so that the file holds no name of a module or of a folder.
+
+    Raises:
+        UsageError: the architecture needs more than plain operators.
+    """
+    import torch
+
+    frozen: Any = copy.deepcopy(network).cpu().eval()
+    frozen.to(memory_format=torch.contiguous_format)
+    example = torch.zeros(1, contract.image_channels, *contract.size)
+    buffer: Any = io.BytesIO()
+    with warnings.catch_warnings():
+        # The tracer warns of sizes that become constants: that is what is wanted.
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            frozen,
+            (example,),
+            buffer,
+            dynamo=False,
+            opset_version=OPSET,
+            input_names=[INPUT_NAME],
+            output_names=[OUTPUT_NAME],
+        )
+    model = _folded(buffer.getvalue())
+    _plain(model)
+    attach(model, contract)
+    onnx.checker.check_model(model, full_check=True)
+    return model.SerializeToString(deterministic=True)
+
+
+def operators(data: bytes) -> dict[str, int]:
+    """Operator types of an ONNX file with their counts, by name."""
+    return dict(sorted(Counter(node.op_type for node in onnx.load_from_string(data).graph.node).items()))
+
+
+def measure_parity(
+    data: bytes,
+    network: torch.nn.Module,
+    contract: SegmenterContract,
+    images: NDArray[np.uint8],
+    *,
+    threads: int = 1,
+) -> float:
+    """Run the file in ONNX Runtime and the network in torch on the same images, in batches of several sizes.
+
+    Args:
+        images: `(N, h, w, C)` uint8, at the contract's size.
+
+    Returns:
+        The largest difference of any foreground probability.
+
+    Raises:
+        SharekitError: it is above `TOLERANCE`, or not a number.
+    """
+    import onnxruntime
+    import torch
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    options.log_severity_level = 3  # errors
+    session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    frozen = copy.deepcopy(network).cpu().eval()
+    inputs = contract.normalise(images)
+    worst = 0.0
+    for batch in (inputs, inputs[:1], np.concatenate([inputs[:1], inputs[-1:], inputs[:1]])):
+        with torch.inference_mode():
+            expected = contract.probabilities(frozen(torch.from_numpy(batch)).numpy())
+        try:
+            (found,) = session.run([OUTPUT_NAME], {INPUT_NAME: batch})
+        except Exception as error:
+            raise _unfaithful(f"{type(error).__name__} on a batch of {len(batch)}") from error
+        worst = max(worst, float(np.abs(contract.probabilities(found) - expected).max()))
+    if not worst <= TOLERANCE:
+        raise _unfaithful(f"a difference of {worst:.3g}")
+    return worst
+
+
+def _unfaithful(found: str) -> SharekitError:
+    return SharekitError(
+        "ONNX export",
+        expected=f"probabilities within {TOLERANCE:g} of the trained network's",
+        found=found,
+        next_step="choose another --architecture or --encoder, and report this one",
+    )
+
+
+def _folded(data: bytes) -> onnx.ModelProto:
+    """The graph after ONNX Runtime's basic, machine-independent rewriting: constants and norms folded."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.log_severity_level = 3  # errors
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "folded.onnx"
+        options.optimized_model_filepath = str(path)
+        onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+        return onnx.load(path)
+
+
+def _plain(model: onnx.ModelProto) -> None:
+    """Values with numbers for names, the batch as the only free axis, the default operators alone."""
+    graph = model.graph
+    _scale_resizes(model)
+    found = sorted({node.op_type for node in graph.node if node.op_type in NOT_PLAIN or node.domain})
+    if found:
+        raise UsageError(
+            "--architecture",
+            expected="a network whose sizes follow from its input's",
+            found=f"the operators {', '.join(found)} in its ONNX graph",
+            next_step="choose another architecture or encoder, such as unetplusplus",
+        )
+    _number_values(graph)
+    del graph.value_info[:]
+    del model.opset_import[:]
+    model.opset_import.append(onnx.helper.make_opsetid("", OPSET))
+    for value in (*graph.input, *graph.output):
+        value.type.tensor_type.shape.dim[0].dim_param = BATCH_AXIS
+        value.doc_string = ""
+    graph.name, graph.doc_string, model.doc_string = "segmenter", "", ""
+    model.producer_name, model.producer_version = PRODUCER, ""
+
+
+def _scale_resizes(model: onnx.ModelProto) -> None:
+    """A Resize to a traced size, which holds the example's batch, becomes one by the same factors."""
+    graph = onnx.shape_inference.infer_shapes(model).graph
+    shapes = {
+        value.name: [dimension.dim_value for dimension in value.type.tensor_type.shape.dim]
+        for value in (*graph.input, *graph.value_info)
+    }
+    sizes = {tensor.name: tensor for tensor in model.graph.initializer}
+    for number, node in enumerate(model.graph.node):
+        if node.op_type == "Resize" and len(node.input) == _SIZED_RESIZE_INPUTS:
+            target = onnx.numpy_helper.to_array(sizes[node.input[3]])
+            factors = (target / np.array(shapes[node.input[0]])).astype(np.float32)
+            name = f"factors_{number}"
+            model.graph.initializer.append(onnx.numpy_helper.from_array(factors, name))
+            node.input[:] = [node.input[0], "", name]
+    used = {name for node in model.graph.node for name in node.input}
+    for name, tensor in sizes.items():
+        if name not in used:
+            model.graph.initializer.remove(tensor)
+
+
+def _number_values(graph: onnx.GraphProto) -> None:
+    names = {INPUT_NAME: INPUT_NAME, OUTPUT_NAME: OUTPUT_NAME, "": ""}
+    for number, tensor in enumerate(graph.initializer):
+        names[tensor.name] = f"weight_{number}"
+        tensor.name, tensor.doc_string = names[tensor.name], ""
+    number = 0
+    for node in graph.node:
+        for name in node.output:
+            if name not in names:
+                names[name] = f"value_{number}"
+                number += 1
+        node.input[:] = [names[name] for name in node.input]
+        node.output[:] = [names[name] for name in node.output]
+        node.name, node.doc_string = "", ""

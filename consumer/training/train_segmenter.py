@@ -1,0 +1,182 @@
+"""From a task to a segmenter's ONNX file: train with checkpoints, export, check, write."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from consumer.style.gatys import choose_device
+from consumer.torch_support import define_missing_operators
+from consumer.training import export_segmenter
+from consumer.training.augmentation import augmentation, unchanged
+from consumer.training.network import EncoderWeights, build_network
+from consumer.training.segmenter_checkpoint import CheckpointFolder
+from consumer.training.task import Task
+from consumer.training.training_settings import NO_WEIGHTS
+from sharekit.program.interruption import stop_on_signal
+from sharekit.program.progress import Progress, ProgressCallback, ignore
+from sharekit.segmenter.metrics import SMOOTHING
+from sharekit.storage import files
+
+if TYPE_CHECKING:
+    from consumer.training.loop import Loop, Validation
+
+SAVE_EVERY = 60.0  # seconds
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What was trained on what, and how good it is on the validation images."""
+
+    task: Task
+    out: Path
+    sha256: str  # of the file
+    seconds: float
+    """Of work, over all the runs that the training took."""
+    device: str
+    threads: int
+    best: Validation
+    last: Validation
+    operators: Mapping[str, int]
+    """Operator types of the ONNX file, with their counts."""
+    parity: float
+    """Largest difference of a probability between ONNX Runtime and torch."""
+
+    def to_json(self) -> dict[str, Any]:
+        task, schedule = self.task, self.task.schedule
+        return {
+            **task.settings.to_json(),
+            "encoder_weights": task.weights.to_json(),
+            "contract": task.contract.to_json(),
+            "images": len(task.training),
+            "synthetic_images": int(task.training.synthetic.sum()),
+            "validation_images": len(task.validation),
+            "updates": schedule.updates,
+            "decay_after": schedule.decay_after,
+            "out": str(self.out),
+            "sha256": self.sha256,
+            "seconds": round(self.seconds, 1),
+            "device": self.device,
+            "threads": self.threads,
+            "best": self.best.to_json(),
+            "last": self.last.to_json(),
+            "operators": dict(self.operators),
+            "parity": self.parity,
+        }
+
+
+def train_segmenter(
+    task: Task,
+    out: Path,
+    *,
+    device: str = "auto",
+    threads: int = 1,
+    save_every: float = SAVE_EVERY,
+    on_progress: ProgressCallback = ignore,
+) -> TrainingResult:
+    """Train, and write the weights of best validation IoU as a checked ONNX file.
+
+    An interrupted or killed training goes on from its checkpoint beside `out`; on the CPU, with as many
+    threads, it ends with the same bytes as one that was never stopped.
+
+    Args:
+        device: `auto`, `cpu` or `cuda`.
+        threads: of torch on the CPU.
+        save_every: seconds between checkpoints.
+
+    Raises:
+        InputError: `out` exists, the checkpoint is of another training, or the training diverges.
+        KeyboardInterrupt: after SIGINT or SIGTERM, once the state is saved.
+    """
+    files.refuse_existing(out)
+    define_missing_operators()
+    import torch
+
+    from consumer.training.loop import VALIDATION_BATCH
+
+    device = choose_device(device)
+    torch.set_num_threads(threads)
+    folder = CheckpointFolder.beside(out, task.fingerprint)
+    with torch.random.fork_rng(devices=[]):
+        loop, seconds = _begin(task, folder, device)
+        seconds += _run(loop, folder, seconds, save_every, on_progress)
+        network = loop.best_network()
+    data = export_segmenter.export_onnx(network, task.contract)
+    images = task.validation.images[:VALIDATION_BATCH]
+    parity = export_segmenter.measure_parity(data, network, task.contract, images, threads=threads)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    files.write_bytes(out, data)
+    folder.remove()
+    return TrainingResult(
+        task=task,
+        out=out,
+        sha256=hashlib.sha256(data).hexdigest(),
+        seconds=seconds,
+        device=device,
+        threads=threads,
+        best=loop.best,
+        last=loop.last,
+        operators=export_segmenter.operators(data),
+        parity=parity,
+    )
+
+
+def _begin(task: Task, folder: CheckpointFolder, device: str) -> tuple[Loop, float]:
+    """A loop at its beginning or at its checkpoint, and the seconds that went into it before."""
+    import segmentation_models_pytorch as smp
+    import torch
+
+    from consumer.training.loop import Loop
+
+    saved = folder.load()
+    torch.manual_seed(task.settings.seed)
+    network = build_network(task.settings, task.weights if saved is None else EncoderWeights(NO_WEIGHTS))
+    # The package halves numerator and denominator, and so what is added to them.
+    loss = smp.losses.DiceLoss("binary", from_logits=True, smooth=SMOOTHING / 2)
+    augment = augmentation() if task.settings.augment else unchanged
+    loop = Loop(network, loss, augment, task, device)
+    if saved is None:
+        _try_export(loop)
+        return loop, 0.0
+    loop.restore(saved["loop"])
+    return loop, float(saved["seconds"])
+
+
+def _try_export(loop: Loop) -> None:
+    """A network that cannot be exported is better found before it is trained than after."""
+    data = export_segmenter.export_onnx(loop.network, loop.contract)
+    export_segmenter.measure_parity(data, loop.network, loop.contract, loop.validation.images[:1])
+
+
+def _run(
+    loop: Loop, folder: CheckpointFolder, before: float, save_every: float, on_progress: ProgressCallback
+) -> float:
+    """Train to the end and return the seconds that it took.
+
+    Raises:
+        KeyboardInterrupt: after SIGINT or SIGTERM, once the state is saved.
+    """
+    started = saved = time.monotonic()
+    first = loop.update
+    with stop_on_signal() as asked:
+        while not loop.finished:
+            loop.step()
+            now = time.monotonic()
+            on_progress(_progress(loop, first))
+            if asked.is_set() or now - saved >= save_every:
+                folder.save({"loop": loop.state(), "seconds": before + now - started})
+                saved = now
+            if asked.is_set():
+                raise KeyboardInterrupt
+    return time.monotonic() - started
+
+
+def _progress(loop: Loop, first: int) -> Progress:
+    values = {"loss": loop.last_loss}
+    if loop.last.scores:
+        values |= {"IoU": loop.last.iou, "best": loop.best.iou}
+    return Progress(loop.update, loop.schedule.updates, values=values, free=first)

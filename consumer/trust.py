@@ -1,0 +1,34 @@
+"""Which key a bundle is verified with: the one the user names, or the one a data set was drawn with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from consumer.datasets.reader import DESCRIPTION_FILE, DatasetFolder
+from sharekit.bundle.bundle import VerifiedBundle, verify_bundle
+from sharekit.errors import UsageError
+from sharekit.signing.keys import PublicKey
+
+
+def verify_for(folder: DatasetFolder, bundle: Path, key: Path | None) -> VerifiedBundle:
+    """Verify a bundle with a pinned key.
+
+    Without a key the one in the data set's `dataset.json` is used: `consumer sample` wrote it there after the
+    user had named it. That is as trustworthy as the data set's folder.
+
+    Raises:
+        UsageError: no key, and none in the data set.
+        VerificationError: the bundle is not what the key's owner signed.
+    """
+    if key is not None:
+        return verify_bundle(bundle, [PublicKey.load(key)])
+    recorded = folder.description.get("key")
+    pem = recorded.get("public_key") if isinstance(recorded, dict) else None
+    if not isinstance(pem, str):
+        raise UsageError(
+            "--key",
+            expected="the hospital's public key",
+            found=f"none named, and none in {DESCRIPTION_FILE}",
+            next_step="name it with --key PUB",
+        )
+    return verify_bundle(bundle, [PublicKey.from_pem(pem.encode(), folder.root / DESCRIPTION_FILE)])

@@ -1,0 +1,34 @@
+"""What of a data set is compared by LPIPS, and with what."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from consumer.sampling.request import refusal
+from sharekit.generator.noise import MAX_SEED
+
+MAX_IMAGES = 200
+"""Of one generator: 19,900 pairs, some minutes."""
+
+
+@dataclass(frozen=True)
+class LpipsOptions:
+    """How images are compared by LPIPS.
+
+    Raises:
+        UsageError: an option out of its range.
+    """
+
+    weights: Path | None = None  # file or folder; None: see `lpips_weights.find`
+    images: int = 12  # of each generator, drawn at random, all pairs; below 2 nothing is compared
+    threads: int | None = None  # None: the CPUs of this process
+    seed: int = 0  # of the choice of images
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.images <= MAX_IMAGES:
+            raise refusal("--lpips-images", f"0 to {MAX_IMAGES}", str(self.images))
+        if self.threads is not None and self.threads < 1:
+            raise refusal("--threads", "at least one thread", str(self.threads))
+        if not 0 <= self.seed <= MAX_SEED:
+            raise refusal("--seed", f"0 to {MAX_SEED}", str(self.seed))

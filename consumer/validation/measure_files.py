@@ -1,0 +1,131 @@
+"""One pass over a data set's files: every image is read once, and only small figures of it are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from consumer.datasets.reader import DatasetFolder, Entry, Problem
+from consumer.validation import edges
+from consumer.validation.diversity import thumbnail
+from consumer.validation.mask_checks import MaskFacts, mask_facts
+from consumer.validation.validation_report import Missing
+from sharekit.errors import InputError
+from sharekit.pictures import mask_statistics
+from sharekit.pictures.mask_statistics import MaskMoments
+from sharekit.pictures.similarity import difference_hash, pixel_digest
+from sharekit.program.progress import Progress, ProgressCallback, ignore
+
+WHOLE = "all"
+"""The group of images whose generator is not known."""
+MASK_GRID = 128  # pixels, long side of a generator's mean mask
+
+
+class MaskMap:
+    """Mean and standard deviation of a generator's masks, all classes together, on one small grid."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        scale = min(1.0, MASK_GRID / max(shape))
+        self._grid = max(1, round(shape[1] * scale)), max(1, round(shape[0] * scale))
+        self.moments = MaskMoments()
+
+    def add(self, foreground: NDArray[np.bool_]) -> None:
+        """Add a mask `(H, W)` of any size."""
+        image = Image.fromarray(foreground.astype(np.float32))
+        self.moments.add(np.asarray(image.resize(self._grid, Image.Resampling.BOX)) > 0.5)
+
+
+@dataclass(frozen=True)
+class ImageFacts:
+    """One pair, measured."""
+
+    entry: Entry
+    group: str
+    size: tuple[int, int]  # width, height
+    masks: Mapping[str, MaskFacts]
+    coverage: float  # of all classes together, 0 to 1
+    edges: float | None  # agreement of the masks' outlines with the image's edges, where it can be measured
+    flat: bool  # every pixel has the same colour
+    digest: bytes
+    hash: NDArray[np.bool_]
+    thumbnail: NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Measurements:
+    """Everything that the report and its figures are made of."""
+
+    images: tuple[ImageFacts, ...]
+    failures: tuple[Problem, ...]
+    """Files that could not be used."""
+    mask_maps: Mapping[str, MaskMap]
+    """Group to its masks' mean; groups in order of appearance."""
+
+    without_edges: Missing | None = None
+    """Why no agreement with edges was measured, where it was not."""
+
+    def group(self, name: str) -> list[ImageFacts]:
+        return [image for image in self.images if image.group == name]
+
+
+def measure(folder: DatasetFolder, on_progress: ProgressCallback = ignore) -> Measurements:
+    """Read every pair; a broken one becomes a failure, and the rest goes on."""
+    images: list[ImageFacts] = []
+    failures: list[Problem] = []
+    maps: dict[str, MaskMap] = {}
+    no_edges = edges.missing()
+    for number, entry in enumerate(folder.entries, start=1):
+        facts = _measure_pair(folder, entry, maps, failures, with_edges=no_edges is None)
+        if facts is not None:
+            images.append(facts)
+        on_progress(Progress(number, len(folder.entries)))
+    without_edges = None if no_edges is None else Missing.of("agreement with edges", no_edges)
+    return Measurements(tuple(images), tuple(failures), maps, without_edges)
+
+
+def _measure_pair(
+    folder: DatasetFolder,
+    entry: Entry,
+    maps: dict[str, MaskMap],
+    failures: list[Problem],
+    *,
+    with_edges: bool,
+) -> ImageFacts | None:
+    try:
+        pixels = folder.read_image(entry)
+    except InputError as error:
+        failures.append(Problem("unreadable-image", entry.image, f"{error.found}; {error.next_step}"))
+        return None
+    masks: dict[str, MaskFacts] = {}
+    marked: list[NDArray[np.bool_]] = []
+    for label, path in entry.masks.items():
+        try:
+            mask = folder.read_mask(path)
+        except InputError as error:
+            failures.append(Problem("unreadable-mask", path, f"{error.found}; {error.next_step}"))
+            return None
+        if mask.shape != pixels.shape[:2]:
+            sizes = f"{mask.shape[1]} x {mask.shape[0]} for an image of {pixels.shape[1]} x {pixels.shape[0]}"
+            failures.append(Problem("size-mismatch", path, sizes))
+            return None
+        masks[label] = mask_facts(mask)
+        marked.append(mask_statistics.foreground(mask))
+    foreground = np.logical_or.reduce(marked)
+    group = entry.generator or WHOLE
+    maps.setdefault(group, MaskMap(pixels.shape[:2])).add(foreground)
+    return ImageFacts(
+        entry,
+        group,
+        (pixels.shape[1], pixels.shape[0]),
+        masks,
+        float(foreground.mean()),
+        edges.edge_agreement(pixels, marked) if with_edges else None,
+        bool((pixels == pixels[0, 0]).all()),
+        pixel_digest(pixels),
+        difference_hash(pixels),
+        thumbnail(pixels),
+    )

@@ -1,0 +1,104 @@
+"""The audit of one generator: every attack on the bytes that would leave, and the verdict."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hospital_node.audit.attack import Attack, AttackContext, AttackResult, AuditLimits
+from hospital_node.audit.attacks.mean import MeanOfSamples
+from hospital_node.audit.attacks.nearest import BestOfN
+from hospital_node.audit.verdict import Verdict, verdict
+from hospital_node.candidate import Parity
+from hospital_node.leaks.search import StaticCheck
+
+ATTACKS: tuple[Attack, ...] = (BestOfN(), MeanOfSamples(), StaticCheck())
+MISSING_CONTROLS = "controls are missing: fewer than two other real images to compare with"
+
+
+@dataclass(frozen=True)
+class GeneratorAudit:
+    """What was found about one candidate; nothing of the hospital. Law: `from_json(to_json(x)) == x`."""
+
+    generator_id: str
+    candidate_sha256: str  # of the ONNX file that was attacked, hexadecimal
+    group_size: int  # real images behind the generator
+    samples: int
+    seed: int
+    limits: AuditLimits
+    parity: Parity
+    attacks: tuple[AttackResult, ...]
+    verdict: Verdict
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def objections(self) -> tuple[str, ...]:
+        """Why this generator may not leave; empty: the audit allows it."""
+        found = [objection for attack in self.attacks for objection in attack.objections]
+        if not self.parity.max_abs_difference <= self.parity.tolerance:
+            found.append(
+                f"the ONNX file differs from the trained network by {self.parity.max_abs_difference:.2e},"
+                f" more than {self.parity.tolerance:g}"
+            )
+        return tuple(found)
+
+    @property
+    def passed(self) -> bool:
+        return not self.objections
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "generator_id": self.generator_id,
+            "candidate_sha256": self.candidate_sha256,
+            "group_size": self.group_size,
+            "samples": self.samples,
+            "seed": self.seed,
+            "limits": self.limits.to_json(),
+            "parity": self.parity.to_json(),
+            "attacks": [attack.to_json() for attack in self.attacks],
+            "verdict": str(self.verdict),
+            "remarks": list(self.remarks),
+        }
+
+    @staticmethod
+    def from_json(value: Mapping[str, Any]) -> GeneratorAudit:
+        return GeneratorAudit(
+            value["generator_id"],
+            value["candidate_sha256"],
+            int(value["group_size"]),
+            int(value["samples"]),
+            int(value["seed"]),
+            AuditLimits.from_json(value["limits"]),
+            Parity.from_json(value["parity"]),
+            tuple(AttackResult.from_json(attack) for attack in value["attacks"]),
+            Verdict(value["verdict"]),
+            tuple(value["remarks"]),
+        )
+
+
+def audit_generator(
+    context: AttackContext, parity: Parity, *, group_size: int = 1, attacks: Sequence[Attack] = ATTACKS
+) -> GeneratorAudit:
+    """Run every attack on one candidate and put the verdict in words.
+
+    Args:
+        context: the candidate, its samples, its source and the other real images.
+        parity: how far the candidate lies from the trained network.
+        group_size: real images that the generator was trained on.
+        attacks: all of them count; none can be skipped by a caller who wants a better verdict.
+    """
+    results = tuple(attack.run(context) for attack in attacks)
+    return GeneratorAudit(
+        generator_id=context.generator_id,
+        candidate_sha256=hashlib.sha256(context.candidate).hexdigest(),
+        group_size=group_size,
+        samples=len(context.samples),
+        seed=context.seed,
+        limits=context.limits,
+        parity=parity,
+        attacks=results,
+        verdict=verdict(group_size, context.limits.k, results),
+        remarks=() if context.has_controls else (MISSING_CONTROLS,),
+    )

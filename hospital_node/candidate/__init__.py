@@ -1,0 +1,6 @@
+"""A trained generator becomes one ONNX file, which is run and compared with the trained network."""
+
+from hospital_node.candidate.build import build_onnx
+from hospital_node.candidate.parity import Parity, measure_parity
+
+__all__ = ["Parity", "build_onnx", "measure_parity"]

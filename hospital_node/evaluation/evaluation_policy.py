@@ -1,0 +1,153 @@
+"""Who may have segmenters evaluated, how often, and within which limits.
+
+It is apart from the release policy: an approval is about that one's bytes, and a new submitter voids none.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hospital_node.isolation.sandbox import Limits
+from sharekit.errors import PolicyError, SharekitError, UsageError
+from sharekit.signing.keys import PublicKey
+from sharekit.storage import files, schema
+
+SCHEMA_VERSION = 1
+NAME = "evaluation-policy.json"
+
+
+@dataclass(frozen=True)
+class Submitter:
+    """Somebody outside whose submissions are evaluated."""
+
+    name: str
+    public_key: str  # PEM, SubjectPublicKeyInfo
+    budget: int | None = None  # evaluations over all time; None is the policy's own
+
+    @property
+    def fingerprint(self) -> str:
+        return PublicKey.from_pem(self.public_key.encode()).fingerprint
+
+    def to_json(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    @staticmethod
+    def from_json(value: Mapping[str, Any]) -> Submitter:
+        return Submitter(value["name"], value["public_key"], value["budget"])
+
+
+@dataclass(frozen=True)
+class EvaluationPolicy:
+    """What may be told of the hold-out. Law: `from_json(to_json(x)) == x`."""
+
+    submitters: tuple[Submitter, ...] = ()
+    budget: int = 5  # evaluations of one submitter, over all time
+    hold_out_budget: int = 50  # evaluations of all submitters together, over all time
+    min_images: int = 20  # of the hold-out, for every class; below it nothing is told
+    decimals: int = 2  # of every figure
+    limits: Limits = field(default_factory=Limits)
+
+    def submitter(self, key: PublicKey) -> Submitter | None:
+        """The registered submitter with this key."""
+        return next((one for one in self.submitters if one.fingerprint == key.fingerprint), None)
+
+    def budget_of(self, submitter: Submitter) -> int:
+        return self.budget if submitter.budget is None else submitter.budget
+
+    def with_submitter(self, submitter: Submitter) -> EvaluationPolicy:
+        """The same policy with one more submitter, or with a known key under its new name and budget."""
+        others = tuple(one for one in self.submitters if one.fingerprint != submitter.fingerprint)
+        return dataclasses.replace(self, submitters=(*others, submitter))
+
+    def with_setting(self, assignment: str) -> EvaluationPolicy:
+        """The same policy with `key=number` changed; `limits` are named directly.
+
+        Raises:
+            UsageError: no such setting, or no whole number.
+        """
+        name, _, text = assignment.partition("=")
+        if name not in SETTINGS or not text.isdecimal() or not text.isascii():
+            raise UsageError(
+                assignment,
+                expected=f"key=number with one of: {', '.join(SETTINGS)}",
+                found="another key" if name not in SETTINGS else repr(text),
+                next_step="see `hospital-node submitter list --node NODE` for the settings",
+            )
+        change: dict[str, Any] = {name: int(text)}
+        if name in _LIMITS:
+            change = {"limits": dataclasses.replace(self.limits, **change)}
+        return dataclasses.replace(self, **change)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "submitters": [submitter.to_json() for submitter in self.submitters],
+            "budget": self.budget,
+            "hold_out_budget": self.hold_out_budget,
+            "min_images": self.min_images,
+            "decimals": self.decimals,
+            "limits": dataclasses.asdict(self.limits),
+        }
+
+    @staticmethod
+    def from_json(value: Mapping[str, Any]) -> EvaluationPolicy:
+        return EvaluationPolicy(
+            tuple(Submitter.from_json(one) for one in value["submitters"]),
+            value["budget"],
+            value["hold_out_budget"],
+            value["min_images"],
+            value["decimals"],
+            Limits(**value["limits"]),
+        )
+
+
+_LIMITS = tuple(entry.name for entry in dataclasses.fields(Limits))
+SETTINGS = ("budget", "hold_out_budget", "min_images", "decimals", *_LIMITS)
+"""What `with_setting` can change."""
+
+
+def load_policy(path: Path) -> EvaluationPolicy:
+    """A node's evaluation policy; where none was ever written, the default, which has no submitter.
+
+    Raises:
+        PolicyError: unreadable, not what the schema says, or a key that is none.
+    """
+    if not path.exists() and not path.is_symlink():
+        return EvaluationPolicy()
+    try:
+        value = files.parse_json(files.read_bytes(path, max_bytes=files.MAX_JSON_BYTES), path)
+        schema.validate("evaluation-policy", value, path)
+        policy = EvaluationPolicy.from_json(value)
+        for submitter in policy.submitters:
+            _ = submitter.fingerprint
+    except SharekitError as error:
+        raise PolicyError(
+            path,
+            expected="a readable evaluation policy",
+            found=error.found,
+            next_step="correct the file, or remove it and register the submitters anew",
+        ) from error
+    return policy
+
+
+def save_policy(path: Path, policy: EvaluationPolicy) -> None:
+    """Write a policy, readable by its owner only.
+
+    Raises:
+        PolicyError: it does not hold what the schema says.
+    """
+    value = policy.to_json()
+    try:
+        schema.validate("evaluation-policy", value, path)
+    except SharekitError as error:
+        raise PolicyError(
+            path,
+            expected="an evaluation policy within the schema's limits",
+            found=error.found,
+            next_step="choose another value",
+        ) from error
+    files.write_json(path, value, mode=0o600)

@@ -1,6 +1,0 @@
-"""A trained generator becomes one ONNX file, which is run and compared with the trained network."""
-
-from hospital_node.export.graph import build_onnx
-from hospital_node.export.parity import Parity, measure_parity
-
-__all__ = ["Parity", "build_onnx", "measure_parity"]

@@ -1,0 +1,136 @@
+"""From what was seen of every generator to the figures of the node."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hospital_node.fidelity.coverage_distance import kolmogorov_smirnov, total_variation
+from hospital_node.fidelity.fidelity_report import Better, Comparison, Figure, GeneratorFidelity
+from hospital_node.fidelity.fidelity_settings import FidelitySettings
+from hospital_node.fidelity.frechet import Features, frechet_distance
+from hospital_node.fidelity.halves import MIN_IMAGES, compare
+from hospital_node.fidelity.inception import HOW_TO_GET
+from hospital_node.fidelity.kernel import kernel_distance
+from hospital_node.fidelity.manifold import manifold
+from hospital_node.fidelity.pixel_diversity import pixel_std
+from hospital_node.fidelity.sifid import distances
+from hospital_node.fidelity.subject import SMALL_SIDE, Looked, Subject
+from sharekit.intervals import bootstrap_mean
+
+MAX_OTHERS = 32
+"""Other real images that a source is compared with by SIFID."""
+
+
+def comparisons(subjects: Sequence[Subject], settings: FidelitySettings) -> list[Comparison]:
+    """Samples against real images beside real against real; none of fewer than `MIN_IMAGES` generators."""
+    if len(subjects) < MIN_IMAGES:
+        return []
+    found = []
+    seen = _looked(subjects)
+    if seen:
+        real = np.stack([one.real for one in seen])
+        samples = np.stack([one.samples for one in seen])
+        found += compare(real, samples, _feature_distances, Better.LOWER, settings)
+        found += compare(real, samples, _manifold, Better.HIGHER, settings)
+    for name in sorted({name for subject in subjects for name in subject.coverage}):
+        found += _of_coverage(name, [one for one in subjects if name in one.coverage], settings)
+    return found
+
+
+def generators(subjects: Sequence[Subject], seed: int) -> list[GeneratorFidelity]:
+    """Every generator against its own source, beside the other real images against it."""
+    sources = [one.source for one in _looked(subjects)]
+    chosen = np.random.default_rng(seed).permutation(len(sources))[: MAX_OTHERS + 1]
+    found = []
+    for number, subject in enumerate(subjects):
+        looked = subject.looked
+        others = [sources[other] for other in chosen if other != number][:MAX_OTHERS]
+        found.append(
+            GeneratorFidelity(
+                subject.image_id,
+                subject.candidate_sha256,
+                None if looked is None else bootstrap_mean(looked.sifid, seed=seed),
+                float(np.median(distances(looked.source, others))) if looked and others else None,
+                subject.pixel_std,
+            )
+        )
+    return found
+
+
+def figures(subjects: Sequence[Subject], each: Sequence[GeneratorFidelity], seed: int) -> list[Figure]:
+    """Means over generators, with what they are held against."""
+    found = []
+    sifid = [one.sifid.mean for one in each if one.sifid is not None]
+    others = [one.sifid_others for one in each if one.sifid_others is not None]
+    if sifid:
+        found.append(
+            Figure(
+                "SIFID (64-d)",
+                bootstrap_mean(sifid, seed=seed),
+                bootstrap_mean(others, seed=seed) if others else None,
+                "other real images against the same source",
+            )
+        )
+    found.append(
+        Figure(
+            f"pixel standard deviation at {SMALL_SIDE}x{SMALL_SIDE}, of [-1, 1]",
+            bootstrap_mean([one.pixel_std.mean for one in each], seed=seed),
+            pixel_std(np.stack([one.small for one in subjects]), seed=seed) if len(subjects) > 1 else None,
+            "between different real images",
+        )
+    )
+    return found
+
+
+def missing(subjects: Sequence[Subject]) -> list[str]:
+    """Figures that cannot be given, and how to get them."""
+    lines = []
+    if not _looked(subjects):
+        lines.append(f"SIFID, FID, KID, precision, recall, density, coverage: {HOW_TO_GET}")
+    if len(subjects) < MIN_IMAGES:
+        lines.append(
+            f"samples against real images beside real against real: needs {MIN_IMAGES} audited generators,"
+            f" and this node has {len(subjects)}"
+        )
+    return lines
+
+
+def _looked(subjects: Sequence[Subject]) -> list[Looked]:
+    return [subject.looked for subject in subjects if subject.looked is not None]
+
+
+def _feature_distances(real: Features, other: Features) -> Mapping[str, float]:
+    dimension = real.shape[1]
+    return {
+        f"FID ({dimension}-d)": frechet_distance(real, other),
+        f"KID ({dimension}-d)": kernel_distance(real, other),
+    }
+
+
+def _manifold(real: Features, other: Features) -> Mapping[str, float]:
+    found = manifold(real, other)
+    return {
+        f"{name} ({real.shape[1]}-d)": getattr(found, name)
+        for name in ("precision", "recall", "density", "coverage")
+    }
+
+
+def _of_coverage(name: str, subjects: Sequence[Subject], settings: FidelitySettings) -> list[Comparison]:
+    """True-pixel shares of one mask class."""
+    if len(subjects) < MIN_IMAGES:
+        return []
+    real = np.array([[one.coverage[name]] for one in subjects])
+    samples: NDArray[np.float64] = np.stack([one.sample_coverage[name] for one in subjects])[:, :, None]
+
+    test, bins = f"Kolmogorov-Smirnov of {name} coverage", f"total variation of {name} coverage, 5 % bins"
+
+    def distances_of(first: Features, second: Features) -> Mapping[str, float]:
+        return {test: kolmogorov_smirnov(first, second).statistic, bins: total_variation(first, second)}
+
+    tested, binned = compare(real, samples, distances_of, Better.LOWER, settings)
+    # Samples of one generator depend on each other: the test's p is of one sample each.
+    return [dataclasses.replace(tested, p=kolmogorov_smirnov(real, samples[:, 0]).p), binned]

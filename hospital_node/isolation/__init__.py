@@ -1,0 +1,1 @@
+"""Keeping the node closed: Ray, sockets and untrusted processes."""

@@ -1,0 +1,1 @@
+"""Searching finished bytes for anything real."""

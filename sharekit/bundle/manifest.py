@@ -1,0 +1,276 @@
+"""Our own fields of a bundle: `manifest.json`, which is signed as a file."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sharekit.errors import VerificationError
+from sharekit.generator.noise import NOISE_SCHEME
+from sharekit.generator.spec import GeneratorSpec
+from sharekit.storage import files, schema
+
+MANIFEST_NAME = "manifest.json"
+SCHEMA_VERSION = 1
+GENERATOR_FOLDER = "generators/"
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """A file of the bundle. Law: `from_json(to_json(x)) == x`."""
+
+    path: str  # relative POSIX path
+    length: int  # bytes
+    sha256: str
+
+    def to_json(self) -> dict[str, Any]:
+        return {"path": self.path, "length": self.length, "sha256": self.sha256}
+
+    @staticmethod
+    def from_json(value: Mapping[str, Any]) -> FileEntry:
+        return FileEntry(value["path"], int(value["length"]), value["sha256"])
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How far the ONNX file is from the trained network. Law: `from_json(to_json(x)) == x`."""
+
+    max_abs_difference: float  # of any output value on the same noise; outputs lie in [-1, 1]
+    opset: int
+
+    def to_json(self) -> dict[str, Any]:
+        return {"max_abs_difference": self.max_abs_difference, "opset": self.opset}
+
+    @staticmethod
+    def from_json(value: Mapping[str, Any]) -> Parity:
+        return Parity(float(value["max_abs_difference"]), int(value["opset"]))
+
+
+@dataclass(frozen=True)
+class GeneratorEntry:
+    """A generator of the bundle. Law: `from_json(to_json(x)) == x`."""
+
+    spec: GeneratorSpec
+    file: str  # generators/<id>.onnx
+    sha256: str
+    profile: str  # of the training settings
+    parity: Parity
+    verdict: str
+    """What the audit says of it, in words."""
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "spec": self.spec.to_json(),
+            "file": self.file,
+            "sha256": self.sha256,
+            "profile": self.profile,
+            "parity": self.parity.to_json(),
+            "verdict": self.verdict,
+        }
+
+    @staticmethod
+    def from_json(value: Mapping[str, Any]) -> GeneratorEntry:
+        return GeneratorEntry(
+            GeneratorSpec.from_json(value["spec"]),
+            value["file"],
+            value["sha256"],
+            value["profile"],
+            Parity.from_json(value["parity"]),
+            value["verdict"],
+        )
+
+
+@dataclass(frozen=True)
+class FeatureSource:
+    """The pretrained network that style statistics belong to. Law: `from_json(to_json(x)) == x`."""
+
+    name: str
+    sha256: str  # of its weights file
+
+    def to_json(self) -> dict[str, Any]:
+        return {"name": self.name, "sha256": self.sha256}
+
+    @staticmethod
+    def from_json(value: Mapping[str, Any]) -> FeatureSource:
+        return FeatureSource(value["name"], value["sha256"])
+
+
+@dataclass(frozen=True)
+class Dependencies:
+    """What a consumer needs to use the bundle. Law: `from_json(to_json(x)) == x`."""
+
+    onnx_opset: int
+    onnx_ir_version: int
+    noise_scheme: str = NOISE_SCHEME
+    features: FeatureSource | None = None
+    """None without style statistics."""
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "onnx_opset": self.onnx_opset,
+            "onnx_ir_version": self.onnx_ir_version,
+            "noise_scheme": self.noise_scheme,
+            "features": self.features and self.features.to_json(),
+        }
+
+    @staticmethod
+    def from_json(value: Mapping[str, Any]) -> Dependencies:
+        return Dependencies(
+            int(value["onnx_opset"]),
+            int(value["onnx_ir_version"]),
+            value["noise_scheme"],
+            value["features"] and FeatureSource.from_json(value["features"]),
+        )
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The largest request that the hospital vouches for. Law: `from_json(to_json(x)) == x`."""
+
+    max_side: int = 1024  # pixels
+    max_batch: int = 64  # samples
+
+    def to_json(self) -> dict[str, Any]:
+        return {"max_side": self.max_side, "max_batch": self.max_batch}
+
+    @staticmethod
+    def from_json(value: Mapping[str, Any]) -> Limits:
+        return Limits(int(value["max_side"]), int(value["max_batch"]))
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What the hospital says the bundle holds. Law: `from_json(to_json(x)) == x`.
+
+    Raises:
+        ValueError: a time that is not in UTC or has a fraction of a second.
+    """
+
+    hospital: str
+    release: int  # counts the hospital's releases from 1
+    created: datetime  # UTC, whole seconds
+    expires: datetime  # UTC, whole seconds
+    generators: tuple[GeneratorEntry, ...]
+    dependencies: Dependencies
+    limits: Limits = Limits()
+    files: tuple[FileEntry, ...] = ()
+    """Every file but `manifest.json` and `model.sig`, sorted by path; `write_bundle` fills it."""
+
+    def __post_init__(self) -> None:
+        for time in (self.created, self.expires):
+            if time.utcoffset() != timedelta(0) or time.microsecond:
+                raise ValueError(f"a time in UTC with whole seconds is needed, not {time!r}")
+
+    def expired(self, now: datetime) -> bool:
+        """Whether the bundle should be replaced by a newer release; an expired one is still authentic."""
+        return now >= self.expires
+
+    def generator(self, identifier: str) -> GeneratorEntry:
+        """The generator with this identifier.
+
+        Raises:
+            KeyError: there is none.
+        """
+        for entry in self.generators:
+            if entry.spec.id == identifier:
+                return entry
+        raise KeyError(identifier)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "hospital": self.hospital,
+            "release": self.release,
+            "created": _format_time(self.created),
+            "expires": _format_time(self.expires),
+            "files": [entry.to_json() for entry in self.files],
+            "generators": [entry.to_json() for entry in self.generators],
+            "dependencies": self.dependencies.to_json(),
+            "limits": self.limits.to_json(),
+        }
+
+    @staticmethod
+    def from_json(value: Mapping[str, Any]) -> Manifest:
+        return Manifest(
+            value["hospital"],
+            int(value["release"]),
+            _parse_time(value["created"]),
+            _parse_time(value["expires"]),
+            tuple(GeneratorEntry.from_json(entry) for entry in value["generators"]),
+            Dependencies.from_json(value["dependencies"]),
+            Limits.from_json(value["limits"]),
+            tuple(FileEntry.from_json(entry) for entry in value["files"]),
+        )
+
+
+def parse(data: bytes, item: object = MANIFEST_NAME) -> Manifest:
+    """Read an untrusted manifest: strict JSON, its schema, and what a schema can't say.
+
+    Raises:
+        VerificationError: naming `item`.
+    """
+    value = files.parse_json(data, item)
+    schema.validate("manifest", value, item)
+    manifest = Manifest.from_json(value)
+    check_consistency(manifest, item)
+    return manifest
+
+
+def check_consistency(manifest: Manifest, item: object = MANIFEST_NAME) -> None:
+    """Check what a schema can't: entries that must agree with each other.
+
+    Raises:
+        VerificationError: a file or generator twice, a generator without its file or with another digest, an
+            unlisted generator file, impossible scales, or an expiry before the creation.
+    """
+
+    def require(holds: bool, expected: str, found: str) -> None:
+        if not holds:
+            raise VerificationError(
+                item,
+                expected=expected,
+                found=found,
+                next_step="do not use it; ask the hospital to export again",
+            )
+
+    paths = [entry.path for entry in manifest.files]
+    require(paths == sorted(set(paths)), "files sorted by path, each once", "another order, or a path twice")
+    identifiers = [entry.spec.id for entry in manifest.generators]
+    require(len(set(identifiers)) == len(identifiers), "every generator once", "an identifier twice")
+    listed = {entry.path: entry.sha256 for entry in manifest.files}
+    for entry in manifest.generators:
+        name = entry.spec.id
+        require(entry.file == f"{GENERATOR_FOLDER}{name}.onnx", f"the file of generator {name}", entry.file)
+        require(
+            listed.get(entry.file) == entry.sha256,
+            f"generator {name} with the digest {entry.sha256} among the files",
+            listed.get(entry.file, "no such file"),
+        )
+        _check_scales(entry, require)
+    spare = {path for path in listed if path.startswith(GENERATOR_FOLDER)} - {
+        entry.file for entry in manifest.generators
+    }
+    require(not spare, "every file of generators/ described", ", ".join(sorted(spare)))
+    require(manifest.created < manifest.expires, "an expiry after the creation", str(manifest.expires))
+
+
+def _check_scales(entry: GeneratorEntry, require: Any) -> None:
+    scales, channels = entry.spec.scales, entry.spec.layout.channels
+    name = f"generator {entry.spec.id}"
+    expected = [1] + [channels] * (len(scales) - 1)
+    found = [scale.noise_channels for scale in scales]
+    require(found == expected, f"noise channels {expected} of {name}", str(found))
+    sizes = [(scale.height, scale.width) for scale in scales]
+    growing = all(a[0] <= b[0] and a[1] <= b[1] for a, b in itertools.pairwise(sizes))
+    require(growing, f"scales of {name} from coarse to fine", str(sizes))
+
+
+def _format_time(time: datetime) -> str:
+    return time.replace(tzinfo=None).isoformat() + "Z"
+
+
+def _parse_time(text: str) -> datetime:
+    return datetime.fromisoformat(text).astimezone(UTC)

@@ -1,0 +1,1 @@
+"""The demonstration: the public commands of both sides on drawn pictures."""

@@ -1,0 +1,249 @@
+"""The demonstration: the public commands of both sides, in order, as a user would type them.
+
+`plan` is pure; `run_step` starts one command; the journal lets an interrupted demonstration go on.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TextIO
+
+from sharekit.errors import DependencyError, InputError, SharekitError
+from sharekit.storage import files
+
+JOURNAL = "demo.json"
+MAX_JOURNAL_BYTES = 2**20
+
+STEPS = (
+    (
+        "ingest",
+        "decode, scrub and pair the images; refuse what is broken",
+        "hospital-node ingest --data {data} --node {node} --hospital 'Demo hospital'",
+    ),
+    (
+        "train",
+        "one small generator for each image and its mask",
+        "hospital-node train --node {node} --profile quick {iterations}",
+    ),
+    ("release key", "the hospital's key", "sharekit keys new --out {release}"),
+    ("approver key", "the data protection officer's own key", "sharekit keys new --out {approver}"),
+    (
+        "policy",
+        "whose approval counts",
+        "hospital-node policy --node {node} --approver {approver}.pub --name Officer",
+    ),
+    ("audit", "attack every generator: nothing leaves without it", "hospital-node audit --node {node}"),
+    (
+        "approve",
+        "a person signs for the generators that passed",
+        "hospital-node approve --node {node} --key {approver}.key --by Officer --all",
+    ),
+    (
+        "export",
+        "search the finished bytes for anything real, then sign",
+        "hospital-node export --node {node} --out {bundle} --key {release}.key",
+    ),
+    (
+        "report",
+        "the hospital's own page, with real images: it stays inside",
+        "hospital-node report --node {node}",
+    ),
+    ("verify", "is the bundle the hospital's?", "sharekit verify {bundle} --key {release}.pub"),
+    ("inspect", "what is in it", "sharekit inspect {bundle} --key {release}.pub"),
+    (
+        "sample",
+        "synthetic images with masks; the same seed gives the same pixels",
+        "consumer sample {bundle} --key {release}.pub --count {count} --seed 1 --out {samples}",
+    ),
+    (
+        "sample a few",
+        "style transfer takes seconds for each image",
+        "consumer sample {bundle} --key {release}.pub --count 4 --seed 2 --out {few}",
+    ),
+    (
+        "style",
+        "real textures without a real image",
+        "consumer style {few} --bundle {bundle} --key {release}.pub"
+        " --content-weight 1 --style-weight 1000 --steps 100 --out {styled}",
+    ),
+    (
+        "validate",
+        "is the data set sound, and like the real masks?",
+        "consumer validate {samples} --bundle {bundle} --key {release}.pub --out {validation}",
+    ),
+)
+"""Name, purpose and command of every step, the hospital's first."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What one demonstration is of. Law: `from_json(to_json(x)) == x`."""
+
+    out: Path
+    data: Path | None = None
+    """The user's folder of `images/` and `masks/`; None draws one."""
+    count: int = 6
+    """Images to draw: more than the five below which the default policy lets no style statistics leave."""
+    samples: int = 50
+    iterations: int | None = None
+    """Training iterations a scale; None is the profile's."""
+
+    @property
+    def pictures(self) -> Path:
+        return self.data or self.out / "pictures"
+
+    @property
+    def node(self) -> Path:
+        return self.out / "node"
+
+    @property
+    def bundle(self) -> Path:
+        return self.out / "bundle"
+
+    @property
+    def key(self) -> Path:
+        """What a consumer pins."""
+        return self.out / "keys" / "release.pub"
+
+    @property
+    def node_page(self) -> Path:
+        return self.node / "reports" / "report.html"
+
+    @property
+    def validation_page(self) -> Path:
+        return self.out / "validation.html"
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            **dataclasses.asdict(self),
+            "out": str(self.out),
+            "data": None if self.data is None else str(self.data),
+        }
+
+    @staticmethod
+    def from_json(value: Mapping[str, Any]) -> Settings:
+        data = None if value["data"] is None else Path(value["data"])
+        return Settings(**{**value, "out": Path(value["out"]), "data": data})
+
+
+@dataclass(frozen=True)
+class Step:
+    """One command line and what it is for."""
+
+    name: str
+    purpose: str
+    command: tuple[str, ...]
+    """The program and its arguments."""
+
+    @property
+    def command_line(self) -> str:
+        """As a user would type it."""
+        return shlex.join(self.command)
+
+
+def plan(settings: Settings) -> tuple[Step, ...]:
+    """Every command from a folder of images and masks to a validated synthetic data set."""
+    values = {
+        "data": settings.pictures,
+        "node": settings.node,
+        "bundle": settings.bundle,
+        "validation": settings.validation_page,
+        "release": settings.key.with_suffix(""),
+        "approver": settings.out / "keys" / "approver",
+        "samples": settings.out / "samples",
+        "few": settings.out / "few",
+        "styled": settings.out / "styled",
+        "count": settings.samples,
+        "iterations": "" if settings.iterations is None else f"--iterations={settings.iterations}",
+    }
+    return tuple(
+        # Split before the values are put in: a path may hold spaces.
+        Step(name, purpose, tuple(filter(None, (part.format_map(values) for part in shlex.split(command)))))
+        for name, purpose, command in STEPS
+    )
+
+
+def next_commands(settings: Settings) -> tuple[str, ...]:
+    """Three command lines to try after the demonstration."""
+    sample = f"consumer sample {settings.bundle} --key {settings.key}"
+    return (
+        f"{sample} --count 1000 --seed 3 --size 96x64 --out {settings.out / 'more'}",
+        f"hospital-node status --node {settings.node}",
+        "sharekit demo --data YOUR_FOLDER --out my-demo",
+    )
+
+
+def run_step(step: Step, stdout: TextIO) -> int:
+    """Run a step's command, its progress on stderr and its result on `stdout`; return its exit code.
+
+    Raises:
+        DependencyError: the program is not installed beside this interpreter.
+    """
+    name, *arguments = step.command
+    program = Path(sys.executable).with_name(name)
+    if not program.exists():
+        raise DependencyError(
+            name,
+            expected=f"the program {name} beside {sys.executable}",
+            found="it is not there",
+            next_step="install sharekit into this environment: pip install 'sharekit[hospital]'",
+        )
+    return subprocess.run([program, *arguments], stdout=stdout, check=False).returncode  # noqa: S603
+
+
+@dataclass(frozen=True)
+class Journal:
+    """Which steps of a demonstration are done. Law: `from_json(to_json(x)) == x`."""
+
+    settings: Settings
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    """Wall-clock time of every finished step."""
+
+    def finished(self, name: str, seconds: float) -> Journal:
+        return dataclasses.replace(self, seconds={**self.seconds, name: round(seconds, 2)})
+
+    def to_json(self) -> dict[str, Any]:
+        return {"settings": self.settings.to_json(), "seconds": dict(self.seconds)}
+
+    @staticmethod
+    def from_json(value: Mapping[str, Any]) -> Journal:
+        return Journal(Settings.from_json(value["settings"]), dict(value["seconds"]))
+
+    @staticmethod
+    def open(settings: Settings) -> Journal:
+        """The journal in `settings.out`, or a new one where there is none.
+
+        Raises:
+            InputError: the folder holds something else, or a demonstration with other settings.
+        """
+        path = settings.out / JOURNAL
+        if not settings.out.exists() or (settings.out.is_dir() and not any(settings.out.iterdir())):
+            return Journal(settings)
+        try:
+            value = files.parse_json(files.read_bytes(path, max_bytes=MAX_JOURNAL_BYTES), path)
+            journal = Journal.from_json(value)
+        except (SharekitError, TypeError, KeyError, ValueError):
+            raise InputError(
+                settings.out,
+                expected="a new folder, or one that a demonstration has begun in",
+                found=f"a folder without a readable {JOURNAL}",
+                next_step="name another folder with --out",
+            ) from None
+        if journal.settings != settings:
+            raise InputError(
+                settings.out,
+                expected=f"a new folder, or a demonstration with {settings.to_json()}",
+                found=f"one with {journal.settings.to_json()}",
+                next_step="remove the folder, or name another with --out",
+            )
+        return journal
+
+    def save(self) -> None:
+        self.settings.out.mkdir(parents=True, exist_ok=True)
+        files.write_json(self.settings.out / JOURNAL, self.to_json())

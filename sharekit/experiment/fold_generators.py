@@ -1,0 +1,201 @@
+"""One node and one bundle for each fold, so that no generator knows two folds; each is trained once.
+
+    OUT/keys/                         of this experiment's approver and of its releases
+    OUT/folds/FOLD-KEY/data/          the fold's images that are trained on
+    OUT/folds/FOLD-KEY/node/          a hospital node with these images alone
+    OUT/folds/FOLD-KEY/RELEASE/bundle its generators, signed
+    …/results/                        what every command printed; a command that has a result is not run again
+
+KEY is of the images and the training options, RELEASE of what is released how, and both of the version.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from sharekit import __version__
+from sharekit.experiment.experiment_settings import GeneratorSettings
+from sharekit.experiment.folds import Split
+from sharekit.experiment.picture_pool import Picture, digest_of, write_pictures
+from sharekit.experiment.tasks import file_digest
+from sharekit.steps.processes import Processes
+from sharekit.steps.step import DONE_FOR_SOME, Step, read_record, run_step
+from sharekit.storage import files
+
+HOSPITAL = "Experiment"
+OFFICER = "Officer"
+RELEASED = "released"
+
+
+@dataclass(frozen=True)
+class FoldPlan:
+    """What is made of one fold, and where."""
+
+    label: str
+    pictures: tuple[Picture, ...]
+    """That are trained on."""
+    folder: Path
+    release: Path
+    keys: Path
+
+    @property
+    def data(self) -> Path:
+        return self.folder / "data"
+
+    @property
+    def node(self) -> Path:
+        return self.folder / "node"
+
+    @property
+    def bundle(self) -> Path:
+        return self.release / "bundle"
+
+    @property
+    def public_key(self) -> Path:
+        return self.keys / "release.pub"
+
+
+@dataclass(frozen=True)
+class FoldGenerators:
+    """The released generators of one fold."""
+
+    label: str
+    bundle: Path
+    key: Path
+    """The public key that the bundle is verified with."""
+    manifest_sha256: str
+    pictures: tuple[Picture, ...]
+    """That the node was given, in the fold's order."""
+    generators: Mapping[str, str]
+    """Name of a picture to the identifier of its generator, for those that were released."""
+    reasons: Mapping[str, str]
+    """Name of a picture without a generator to its state and reason."""
+
+
+def plan_folds(split: Split, settings: GeneratorSettings) -> tuple[FoldPlan, ...]:
+    """Where everything of each fold goes; pure but for the digest of the feature file.
+
+    Raises:
+        InputError: there is no such file.
+    """
+    features = "" if settings.features is None else file_digest(settings.features)
+    plans = []
+    for label, members in split.folds.items():
+        pictures = members[: settings.images_per_fold]
+        key = _key(digest_of(pictures), *settings.train_options)
+        folder = settings.out / "folds" / f"{label}-{key}"
+        release = folder / f"release-{_key(features)}"
+        plans.append(FoldPlan(label, pictures, folder, release, settings.out / "keys"))
+    return tuple(plans)
+
+
+def key_steps(keys: Path) -> tuple[Step, ...]:
+    """The two keys that an experiment signs with."""
+    return tuple(
+        Step(
+            f"{name} key",
+            ("sharekit", "keys", "new", "--out", str(keys / name)),
+            keys / f"{name}.json",
+            (keys / f"{name}.key", keys / f"{name}.pub"),
+        )
+        for name in ("release", "approver")
+    )
+
+
+def fold_steps(plan: FoldPlan, settings: GeneratorSettings) -> tuple[Step, ...]:
+    """Every command from a fold's images to its bundle; pure."""
+    node = ("--node", str(plan.node))
+    made, released = plan.folder / "results", plan.release / "results"
+    features = () if settings.features is None else ("--features", str(settings.features))
+    approver = plan.keys / "approver"
+
+    def command(name: str, *arguments: object) -> tuple[str, ...]:
+        return ("hospital-node", name, *node, *map(str, arguments))
+
+    return (
+        Step(
+            "ingest",
+            command("ingest", "--data", plan.data, "--hospital", HOSPITAL),
+            made / "ingest.json",
+        ),
+        Step("train", command("train", *settings.train_options), made / "train.json", accepted=DONE_FOR_SOME),
+        Step(
+            "policy",
+            command("policy", "--approver", f"{approver}.pub", "--name", OFFICER),
+            made / "policy.json",
+        ),
+        Step("audit", command("audit"), made / "audit.json", accepted=DONE_FOR_SOME),
+        Step(
+            "approve",
+            command("approve", "--key", f"{approver}.key", "--by", OFFICER, "--all"),
+            made / "approve.json",
+        ),
+        Step(
+            "export",
+            command("export", "--out", plan.bundle, "--key", plan.keys / "release.key", *features),
+            released / "export.json",
+            (plan.bundle,),
+        ),
+        Step("status", command("status", "--all"), released / "status.json"),
+    )
+
+
+def make_generators(
+    split: Split,
+    settings: GeneratorSettings,
+    processes: Processes,
+    on_step: Callable[[str, Step], None],
+    labels: Collection[str] | None = None,
+) -> tuple[FoldGenerators, ...]:
+    """Train, audit and release the generators of folds; what is done already is not done again.
+
+    Args:
+        labels: of the folds; by default all.
+        on_step: called with the fold's label and every step before it is run.
+
+    Raises:
+        SharekitError: a command's own error, when one of them fails.
+    """
+    plans = plan_folds(split, settings)
+    for step in key_steps(plans[0].keys):
+        on_step("all", step)
+        run_step(step, processes)
+    made = []
+    for plan in plans:
+        if labels is not None and plan.label not in labels:
+            continue
+        write_pictures(split.root, plan.pictures, plan.data)
+        for step in fold_steps(plan, settings):
+            on_step(plan.label, step)
+            run_step(step, processes)
+        made.append(read_generators(plan))
+    return tuple(made)
+
+
+def read_generators(plan: FoldPlan) -> FoldGenerators:
+    """What a fold's finished steps left: which picture has which generator."""
+    images = read_record(plan.release / "results" / "status.json")["images"]
+    generators, reasons = {}, {}
+    for image in images:
+        name = PurePosixPath(image["source_image"]).stem
+        if image["state"] == RELEASED:
+            generators[name] = image["generator"]
+        else:
+            reasons[name] = f"{image['state']}: {image['reason']}"
+    manifest = files.read_bytes(plan.bundle / "manifest.json", max_bytes=files.MAX_JSON_BYTES)
+    return FoldGenerators(
+        plan.label,
+        plan.bundle,
+        plan.public_key,
+        hashlib.sha256(manifest).hexdigest(),
+        plan.pictures,
+        generators,
+        reasons,
+    )
+
+
+def _key(*parts: str) -> str:
+    return hashlib.sha256("\0".join((__version__, *parts)).encode()).hexdigest()[:12]

@@ -1,0 +1,102 @@
+"""A table from its settings to its page: cell by cell, with everything that is known written after each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from sharekit.errors import SharekitError
+from sharekit.experiment.cells import Machine, Outcome, Runner, Store, run_cells
+from sharekit.experiment.document import Failure, Table, cells_csv, rows_csv
+from sharekit.experiment.experiment_page import render
+from sharekit.experiment.experiment_settings import TableSettings
+from sharekit.experiment.fold_generators import FoldGenerators
+from sharekit.experiment.folds import Split
+from sharekit.experiment.histograms import histograms
+from sharekit.experiment.stages import Cell, Impossible, Plan
+from sharekit.experiment.tables import Observation
+from sharekit.storage import files
+
+TABLES = ("table1", "table2")
+PAGE = "experiment.html"
+
+
+def run_table(
+    name: str,
+    settings: TableSettings,
+    split: Split,
+    generators: Sequence[FoldGenerators],
+    machine: Machine,
+    *,
+    keep_segmenters: bool = False,
+) -> Iterator[Table]:
+    """What is known of the table after every cell, written to `OUT` before it is given out.
+
+    Raises:
+        KeyboardInterrupt: after SIGINT, once every command has ended.
+    """
+    plan = Plan(settings, split, generators)
+    planned = plan.table1() if name == "table1" else plan.table2()
+    cells = [each for each in planned if isinstance(each, Cell)]
+    failures = [
+        Failure(each.arm.name, each.arm.images, each.held, each.seed, each.reason)
+        for each in planned
+        if isinstance(each, Impossible)
+    ]
+    out = settings.generators.out
+    store = Store(out, split.root)
+    runner = Runner(store, machine, keep_segmenters=keep_segmenters)
+    results: dict[int, Outcome] = {}
+
+    def table() -> Table:
+        # In the order of the plan, whichever was done first.
+        done = [cell for cell in cells if id(cell) in results and results[id(cell)].error is None]
+        return Table(
+            name,
+            settings.to_json(),
+            _described(split, generators),
+            len(planned),
+            tuple(Observation.of(cell, results[id(cell)].result) for cell in done),
+            tuple(failures),
+            histograms(done, store),
+        )
+
+    yield _written(table(), out)
+    for outcome in run_cells(cells, runner, settings.workers):
+        results[id(outcome.cell)] = outcome
+        if outcome.error is not None:
+            failures.append(_failed(outcome.cell, outcome.error))
+        yield _written(table(), out)
+
+
+def _failed(cell: Cell, error: SharekitError) -> Failure:
+    return Failure(cell.arm.name, cell.arm.images, cell.held, cell.seed, str(error))
+
+
+def _described(split: Split, generators: Sequence[FoldGenerators]) -> dict[str, dict[str, int]]:
+    return {
+        fold.label: {
+            "images": len(split.folds[fold.label]),
+            "trained": len(fold.pictures),
+            "generators": len(fold.generators),
+        }
+        for fold in generators
+    }
+
+
+def _written(table: Table, out: Path) -> Table:
+    """Write a table's JSON and CSV, and the page of every table that is in `out`."""
+    out.mkdir(parents=True, exist_ok=True)
+    files.write_json(out / f"{table.name}.json", table.to_json())
+    files.write_text(out / f"{table.name}.csv", rows_csv(table.rows))
+    files.write_text(out / f"{table.name}-cells.csv", cells_csv(table.cells))
+    tables = [table if name == table.name else _read(out / f"{name}.json") for name in TABLES]
+    files.write_text(out / PAGE, render([each for each in tables if each is not None]))
+    return table
+
+
+def _read(path: Path) -> Table | None:
+    """Another table of the same folder, where it is written."""
+    if not path.exists():
+        return None
+    return Table.from_json(files.parse_json(files.read_bytes(path, max_bytes=files.MAX_JSON_BYTES), path))

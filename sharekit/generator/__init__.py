@@ -1,0 +1,1 @@
+"""The generator contract: tensors, noise, and the ONNX file."""

@@ -1,0 +1,1 @@
+"""What the HTML reports and plots of both sides share."""

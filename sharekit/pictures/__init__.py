@@ -1,0 +1,1 @@
+"""The contract for pictures and masks that both sides read."""

@@ -1,0 +1,1 @@
+"""What the three programs share: sub-commands, progress, interruption, passwords."""

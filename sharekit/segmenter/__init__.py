@@ -1,0 +1,1 @@
+"""The segmenter contract: its ONNX file, its metrics, its submission and its evaluation."""

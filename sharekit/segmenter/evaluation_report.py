@@ -1,0 +1,159 @@
+"""What a hospital says of a submitted segmenter: rounded means over its hold-out, and nothing finer."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sharekit.intervals import Interval
+from sharekit.segmenter import submission
+from sharekit.segmenter.submission import Submission
+from sharekit.signing import dsse
+from sharekit.signing.keys import PublicKey, SigningKey
+from sharekit.storage import files, schema
+
+SCHEMA_VERSION = 1
+PREDICATE_TYPE = "urn:sharekit:evaluation:v1"
+MAX_BYTES = 2**20
+INTERVALS = "intervals that follow from mean and count alone (95 %, as wide as they can be; no bootstrap)"
+"""What the intervals of a report are, for its readers."""
+_NORMAL = 1.96  # 0.975 quantile of the normal distribution
+
+
+@dataclass(frozen=True)
+class EvaluationReport:
+    """One evaluation. Law: `from_statement(to_statement(x)) == x`."""
+
+    model_sha256: str
+    submission_sha256: str
+    submitter: str  # fingerprint of the submitter's key
+    hospital: str
+    date: str  # UTC, RFC 3339
+    hold_out: str
+    """Keyed commitment to the hold-out: equal in two reports that are about the same images."""
+    images: int  # of the hold-out that were evaluated on
+    decimals: int  # that every figure is rounded to
+    classes: Mapping[str, Mapping[str, Interval]]
+    """Class to metric to `coarse_interval`; of each class only images that have its mask."""
+
+    def to_statement(self) -> dsse.Statement:
+        return dsse.Statement(
+            (
+                dsse.Subject(submission.MODEL_NAME, self.model_sha256),
+                dsse.Subject(submission.STATEMENT_NAME, self.submission_sha256),
+            ),
+            PREDICATE_TYPE,
+            {
+                "schema_version": SCHEMA_VERSION,
+                "submitter": self.submitter,
+                "hospital": self.hospital,
+                "date": self.date,
+                "hold_out": {"digest": {"hmac-sha256": self.hold_out}, "images": self.images},
+                "decimals": self.decimals,
+                "classes": {
+                    name: {metric: interval.to_json() for metric, interval in metrics.items()}
+                    for name, metrics in self.classes.items()
+                },
+            },
+        )
+
+    @staticmethod
+    def from_statement(statement: dsse.Statement, item: object = "report") -> EvaluationReport:
+        """Read a statement.
+
+        Raises:
+            VerificationError: naming `item`; another schema, or figures that tell more than rounded means.
+        """
+        schema.validate("evaluation", statement.to_json(), item)
+        predicate: Mapping[str, Any] = statement.predicate
+        model, signed = statement.subjects
+        report = EvaluationReport(
+            model.sha256,
+            signed.sha256,
+            predicate["submitter"],
+            predicate["hospital"],
+            predicate["date"],
+            predicate["hold_out"]["digest"]["hmac-sha256"],
+            predicate["hold_out"]["images"],
+            predicate["decimals"],
+            {
+                name: {metric: Interval.from_json(value) for metric, value in metrics.items()}
+                for name, metrics in predicate["classes"].items()
+            },
+        )
+        if report.rounded() != report:
+            expected = f"figures of {report.decimals} decimals, and the intervals that follow from them"
+            raise dsse.refusal(item, expected, "others")
+        return report
+
+    def rounded(self) -> EvaluationReport:
+        """The same report with every mean rounded to its decimals, and the intervals that follow."""
+        return dataclasses.replace(
+            self,
+            classes={
+                name: {
+                    metric: coarse_interval(interval.mean, interval.count, self.decimals)
+                    for metric, interval in metrics.items()
+                }
+                for name, metrics in self.classes.items()
+            },
+        )
+
+
+def coarse_interval(mean: float, count: int, decimals: int) -> Interval:
+    """A mean of `count` scores as a report tells it: rounded, with an interval that tells nothing more.
+
+    A quantity in [0, 1] with mean m has a variance of at most m(1 - m) (Bhatia & Davis, American Mathematical
+    Monthly 107:353-357, 2000), so a normal mean's 95 % interval is at most m ∓ 1.96 sqrt(m(1 - m) / n).
+    A bootstrap's would be narrower, and tell how the scores lie: whether one image makes the mean, or all.
+
+    Args:
+        mean: in [0, 1]; the interval is about its rounded value, clipped to [0, 1] and rounded outwards.
+    """
+    rounded = min(1.0, max(0.0, round(mean, decimals)))
+    reach = _NORMAL * math.sqrt(rounded * (1 - rounded) / count)
+    steps = 10**decimals
+    low = max(0.0, math.floor((rounded - reach) * steps) / steps)
+    high = min(1.0, math.ceil((rounded + reach) * steps) / steps)
+    return Interval(rounded, low, high, count)
+
+
+def sign_report(report: EvaluationReport, key: SigningKey) -> dict[str, Any]:
+    """A DSSE envelope, as JSON, around a report that fits its schema.
+
+    Raises:
+        VerificationError: it does not.
+    """
+    statement = report.to_statement()
+    EvaluationReport.from_statement(statement)
+    return dsse.sign_statement(statement, key)
+
+
+def read_report(path: Path, keys: Sequence[PublicKey]) -> EvaluationReport:
+    """The report in a file, once one of the pinned `keys` is known to have signed it.
+
+    Raises:
+        InputError: the file cannot be read.
+        VerificationError: another form, tampered, or by another key.
+    """
+    envelope = files.parse_json(files.read_bytes(path, max_bytes=MAX_BYTES), path)
+    return EvaluationReport.from_statement(dsse.verify_statement(envelope, keys, item=path), path)
+
+
+def check_belongs(report: EvaluationReport, asked: Submission, item: object = "report") -> None:
+    """Refuse a report that is about another submission than `asked`.
+
+    Raises:
+        VerificationError: naming `item`.
+    """
+    expected = (asked.model_sha256, asked.sha256, asked.public_key.fingerprint, set(asked.contract.classes))
+    found = (report.model_sha256, report.submission_sha256, report.submitter, set(report.classes))
+    for label, wanted, told in zip(
+        ("model", "submission", "submitter", "classes"), expected, found, strict=True
+    ):
+        if wanted != told:
+            raise dsse.refusal(item, f"a report about the {label} {wanted}", str(told)[:200])

@@ -1,0 +1,139 @@
+"""A submission: a segmentation model, its input contract, and the signature of who asks for its evaluation.
+
+A folder, or one STORED zip, of two files: `model.onnx`, and `submission.json`, an in-toto statement about it
+in a DSSE envelope. The statement carries its own public key: it proves that one submitter stands behind
+model and contract; whether that submitter may ask is the hospital's list's to say.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sharekit.errors import SharekitError
+from sharekit.segmenter import segmenter_policy
+from sharekit.segmenter.contract import SegmenterContract
+from sharekit.signing import dsse
+from sharekit.signing.keys import PublicKey, SigningKey
+from sharekit.storage import container, files, schema
+
+SCHEMA_VERSION = 1
+PREDICATE_TYPE = "urn:sharekit:submission:v1"
+MODEL_NAME = "model.onnx"
+STATEMENT_NAME = "submission.json"
+MAX_STATEMENT_BYTES = 2**18
+
+
+@dataclass(frozen=True)
+class Submission:
+    """What a submitter signs. Law: `from_statement(to_statement(x)) == x`.
+
+    It has no date: the same model for the same purpose is the same submission, and spends no budget twice.
+    """
+
+    model_sha256: str
+    contract: SegmenterContract
+    public_key: PublicKey
+    purpose: str  # for the hospital's reader
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of the signed bytes, hexadecimal: what a report is about."""
+        return hashlib.sha256(files.dump_json(self.to_statement().to_json())).hexdigest()
+
+    def to_statement(self) -> dsse.Statement:
+        return dsse.Statement(
+            (dsse.Subject(MODEL_NAME, self.model_sha256),),
+            PREDICATE_TYPE,
+            {
+                "schema_version": SCHEMA_VERSION,
+                "contract": self.contract.to_json(),
+                "public_key": self.public_key.pem().decode(),
+                "purpose": self.purpose,
+            },
+        )
+
+    @staticmethod
+    def from_statement(statement: dsse.Statement, item: object = STATEMENT_NAME) -> Submission:
+        """Read a statement.
+
+        Raises:
+            VerificationError: naming `item`; another schema, or a contract or key that makes no sense.
+        """
+        schema.validate("submission", statement.to_json(), item)
+        predicate: Mapping[str, Any] = statement.predicate
+        try:
+            return Submission(
+                statement.subjects[0].sha256,
+                SegmenterContract.from_json(predicate["contract"]),
+                PublicKey.from_pem(predicate["public_key"].encode(), item),
+                predicate["purpose"],
+            )
+        except SharekitError as error:
+            raise dsse.refusal(item, error.expected, error.found) from None
+
+
+@dataclass(frozen=True)
+class SignedSubmission:
+    """A submission whose signature and digest hold. Its model has not been looked into."""
+
+    submission: Submission
+    model: bytes
+
+
+def write_submission(out: Path, submission: Submission, model: bytes, key: SigningKey) -> None:
+    """Sign and write a submission, and read it again before it gets its name.
+
+    Args:
+        out: a new folder, or a new zip when it ends in `.zip`.
+        submission: about `model`, with the public half of `key`.
+        model: the ONNX file's bytes, as `segmenter_policy` allows them.
+        key: the submitter's.
+
+    Raises:
+        InputError: `out` exists already.
+        VerificationError: the arguments do not belong together.
+    """
+    envelope = dsse.sign_statement(submission.to_statement(), key)
+    with container.new_container(out) as writer:
+        writer.add(MODEL_NAME, model)
+        writer.add(STATEMENT_NAME, files.dump_json(envelope))
+        writer.close()
+        read_submission(writer.path)
+
+
+def read_submission(path: Path) -> SignedSubmission:
+    """Read a submission once, with size caps, and check its form, signature and digest.
+
+    Raises:
+        InputError: there is nothing at `path`.
+        VerificationError: naming the file that does not hold.
+    """
+    box = container.open_container(path)
+    if set(box.lengths) != {MODEL_NAME, STATEMENT_NAME}:
+        found = ", ".join(sorted(box.lengths)) or "nothing"
+        raise dsse.refusal(path, f"exactly the files {MODEL_NAME} and {STATEMENT_NAME}", f"{found:.200}")
+    for name, limit in ((MODEL_NAME, segmenter_policy.MAX_BYTES), (STATEMENT_NAME, MAX_STATEMENT_BYTES)):
+        if box.lengths[name] > limit:
+            raise dsse.refusal(name, f"at most {limit} bytes", f"{box.lengths[name]} bytes")
+    submission = _verified(box.read(STATEMENT_NAME))
+    model = box.read(MODEL_NAME)
+    found = hashlib.sha256(model).hexdigest()
+    if found != submission.model_sha256:
+        raise dsse.refusal(MODEL_NAME, f"SHA-256 {submission.model_sha256}, as signed", found)
+    return SignedSubmission(submission, model)
+
+
+def _verified(data: bytes) -> Submission:
+    """The submission in an envelope that its own key has signed, in the one encoding that we write."""
+    envelope = files.parse_json(data, STATEMENT_NAME)
+    payload = dsse.Envelope.from_json(envelope, STATEMENT_NAME).payload
+    claimed = dsse.Statement.from_json(files.parse_json(payload, STATEMENT_NAME), STATEMENT_NAME)
+    submission = Submission.from_statement(claimed)
+    dsse.verify(envelope, [submission.public_key], item=STATEMENT_NAME)
+    if hashlib.sha256(payload).hexdigest() != submission.sha256:
+        raise dsse.refusal(STATEMENT_NAME, "the statement in Sharekit's encoding", "another encoding of it")
+    return submission

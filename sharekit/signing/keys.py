@@ -1,0 +1,206 @@
+"""Keys that sign and verify: ECDSA on NIST P-256 with SHA-256, stored as PEM."""
+
+from __future__ import annotations
+
+import hashlib
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from sharekit.errors import InputError
+from sharekit.storage import files
+
+MAX_KEY_BYTES = 64 * 2**10
+_ALGORITHM = ec.ECDSA(hashes.SHA256())
+
+
+@dataclass(frozen=True)
+class PublicKey:
+    """A P-256 public key. Two keys are equal when their points are."""
+
+    der: bytes
+    """SubjectPublicKeyInfo in DER (RFC 5480), the point uncompressed."""
+
+    @staticmethod
+    def from_pem(data: bytes, item: object = "public key") -> PublicKey:
+        """Read a SubjectPublicKeyInfo PEM.
+
+        Raises:
+            InputError: not PEM, a private key, or not a key on P-256.
+        """
+        if b"PRIVATE KEY" in data:
+            raise InputError(
+                item,
+                expected="a public key (PEM)",
+                found="a private key",
+                next_step="name the .pub file beside it, and never give the private key away",
+            )
+        try:
+            key = serialization.load_pem_public_key(data)
+        except (ValueError, UnsupportedAlgorithm):
+            raise _not_a_key(item, "a public key (PEM, SubjectPublicKeyInfo)") from None
+        if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
+            raise _wrong_kind(item, key)
+        encoding, form = serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+        return PublicKey(key.public_bytes(encoding, form))
+
+    @staticmethod
+    def load(path: Path) -> PublicKey:
+        """Read a public key file.
+
+        Raises:
+            InputError: as `from_pem`, or the file can't be read.
+        """
+        return PublicKey.from_pem(files.read_bytes(path, max_bytes=MAX_KEY_BYTES), path)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the DER SubjectPublicKeyInfo, 64 lower-case hexadecimal digits."""
+        return hashlib.sha256(self.der).hexdigest()
+
+    def pem(self) -> bytes:
+        return self._key().public_bytes(
+            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
+
+    def verify(self, signature: bytes, message: bytes) -> bool:
+        """Whether `signature` (ASN.1 DER, as in X9.62) over `message` is by this key."""
+        try:
+            self._key().verify(signature, message, _ALGORITHM)
+        except InvalidSignature:
+            return False
+        return True
+
+    def save(self, path: Path) -> None:
+        """Write the PEM file.
+
+        Raises:
+            InputError: `path` exists already.
+        """
+        refuse_overwrite(path)
+        files.write_bytes(path, self.pem())
+
+    def _key(self) -> ec.EllipticCurvePublicKey:
+        key = serialization.load_der_public_key(self.der)
+        if not isinstance(key, ec.EllipticCurvePublicKey):
+            raise TypeError(f"not an elliptic curve key: {type(key).__name__}")
+        return key
+
+
+class SigningKey:
+    """A P-256 private key; made by `generate` or `load`."""
+
+    def __init__(self, key: ec.EllipticCurvePrivateKey) -> None:
+        self._key = key
+
+    @property
+    def public(self) -> PublicKey:
+        encoding, form = serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+        return PublicKey(self._key.public_key().public_bytes(encoding, form))
+
+    def sign(self, message: bytes) -> bytes:
+        """An ECDSA signature of the SHA-256 of `message`, ASN.1 DER; another one at every call."""
+        return self._key.sign(message, _ALGORITHM)
+
+    def save(self, path: Path, password: bytes | None = None) -> None:
+        """Write the key as PKCS #8 PEM, mode 0600, encrypted when a password is given.
+
+        Raises:
+            InputError: `path` exists already.
+        """
+        refuse_overwrite(path)
+        encryption = (
+            serialization.BestAvailableEncryption(password) if password else serialization.NoEncryption()
+        )
+        pem = self._key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption
+        )
+        files.write_bytes(path, pem, mode=0o600)
+
+    @staticmethod
+    def load(path: Path, password: bytes | None = None) -> SigningKey:
+        """Read a private key file that only its owner can read.
+
+        Raises:
+            InputError: missing, open to others, not PEM, a public key, a wrong or missing password, or not a
+                key on P-256.
+        """
+        data = files.read_bytes(path, max_bytes=MAX_KEY_BYTES)
+        mode = stat.S_IMODE(path.stat().st_mode)
+        if mode & 0o077:
+            raise InputError(
+                path,
+                expected="a private key that only its owner can read (mode 0600)",
+                found=f"mode {mode:04o}",
+                next_step=f"chmod 600 {path}; if others may have read it, make a new key",
+            )
+        return _parse_private(data, password, path)
+
+
+def generate() -> SigningKey:
+    """A new key from the operating system's random generator."""
+    return SigningKey(ec.generate_private_key(ec.SECP256R1()))
+
+
+def refuse_overwrite(path: Path) -> None:
+    """Refuse a path where something is.
+
+    Raises:
+        InputError: naming it.
+    """
+    if path.exists() or path.is_symlink():
+        raise InputError(
+            path,
+            expected="a path that does not exist yet",
+            found="something there",
+            next_step="choose another path: a key is never overwritten",
+        )
+
+
+def _parse_private(data: bytes, password: bytes | None, path: Path) -> SigningKey:
+    if b"PUBLIC KEY" in data:
+        raise InputError(
+            path,
+            expected="a private key (PEM, PKCS #8)",
+            found="a public key",
+            next_step="name the .key file that belongs to it",
+        )
+    encrypted = b"ENCRYPTED" in data
+    if encrypted and not password:
+        raise InputError(
+            path,
+            expected="a password for this encrypted private key",
+            found="none",
+            next_step="give --password-env VARIABLE or --ask-password",
+        )
+    try:
+        key = serialization.load_pem_private_key(data, password if encrypted else None)
+    except (ValueError, UnsupportedAlgorithm):
+        expected = "the right password" if encrypted else "a private key (PEM, PKCS #8)"
+        raise _not_a_key(path, expected) from None
+    if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
+        raise _wrong_kind(path, key)
+    return SigningKey(key)
+
+
+def _not_a_key(item: object, expected: str) -> InputError:
+    return InputError(
+        item,
+        expected=expected,
+        found="something that does not decode as one",
+        next_step="make a key with `sharekit keys new`, or fetch the file again",
+    )
+
+
+def _wrong_kind(item: object, key: object) -> InputError:
+    curve = getattr(key, "curve", None)
+    return InputError(
+        item,
+        expected="an elliptic curve key on P-256 (secp256r1)",
+        found=f"curve {curve.name}" if curve is not None else type(key).__name__.lstrip("_"),
+        next_step="make a key with `sharekit keys new`",
+    )

@@ -1,0 +1,1 @@
+"""Public commands as steps that run once, here or on a cluster."""

@@ -1,0 +1,1 @@
+"""Files, names, archives and schemas: how outside bytes are read and our own are written."""

@@ -1,0 +1,146 @@
+"""What each ONNX policy asks of untrusted bytes: one encoding, named fields, bounded parts, a sound graph."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterator, Mapping, Sequence, Sized
+from typing import Any, NoReturn
+
+import numpy as np
+import onnx
+from google.protobuf.message import DecodeError, Message
+from numpy.typing import NDArray
+from onnx import ModelProto, TensorProto
+
+from sharekit.errors import VerificationError
+from sharekit.storage.names import printable
+
+Fields = Mapping[str, frozenset[str]]
+"""Protobuf messages by name, and the fields that may be set in them."""
+
+
+class BrokenRuleError(Exception):
+    """A rule that does not hold; `rules` names the file."""
+
+    def __init__(self, expected: str, found: str) -> None:
+        self.expected, self.found = expected, found
+        super().__init__(found)
+
+
+def refuse(expected: str, found: str) -> NoReturn:
+    """Say which rule does not hold."""
+    raise BrokenRuleError(expected, found)
+
+
+@contextlib.contextmanager
+def rules(item: object, next_step: str) -> Iterator[None]:
+    """A broken rule in the block becomes the refusal of `item`.
+
+    Raises:
+        VerificationError: the first rule that does not hold.
+    """
+    try:
+        yield
+    except BrokenRuleError as rule:
+        raise VerificationError(item, expected=rule.expected, found=rule.found, next_step=next_step) from None
+
+
+def fields(**names: str) -> Fields:
+    """`Fields` from one string a message, the fields separated by spaces."""
+    return {message: frozenset(text.split()) for message, text in names.items()}
+
+
+def parse(data: bytes, max_bytes: int) -> ModelProto:
+    """The model, if `data` is the canonical encoding of it: no unknown, repeated or trailing field."""
+    if len(data) > max_bytes:
+        refuse(f"at most {max_bytes} bytes", f"{len(data)} bytes")
+    model = ModelProto()
+    try:
+        model.ParseFromString(data)
+        model.DiscardUnknownFields()
+        canonical = model.SerializeToString(deterministic=True)
+    except (DecodeError, RecursionError, ValueError) as error:
+        refuse("an ONNX model", f"bytes that do not parse ({type(error).__name__})")
+    if canonical != data:
+        refuse(
+            "the canonical encoding of the fields that ONNX defines", "unknown, repeated or reordered fields"
+        )
+    return model
+
+
+def check_counts(model: ModelProto, max_parts: int) -> None:
+    """Before anything walks through the model: a few bytes can hold very many empty messages."""
+    graph = model.graph
+    parts: Sequence[Sized] = (
+        graph.node,
+        graph.initializer,
+        graph.input,
+        graph.output,
+        model.opset_import,
+        model.metadata_props,
+    )
+    if any(len(part) > max_parts for part in parts):
+        refuse(
+            f"at most {max_parts} nodes, initializers, inputs, outputs", f"{max(map(len, parts))} of one kind"
+        )
+
+
+def check_fields(message: Message, where: str, allowed: Fields) -> None:
+    """Only the `allowed` fields are set, at any depth."""
+    names = allowed.get(message.DESCRIPTOR.name, frozenset())
+    for descriptor, value in message.ListFields():
+        place = f"{where}.{descriptor.name}"
+        if descriptor.name not in names:
+            refuse(f"only the fields {', '.join(sorted(names))} in {where}", place)
+        if descriptor.message_type is None:
+            continue
+        children = [value] if isinstance(value, Message) else value
+        for number, child in enumerate(children):
+            check_fields(child, place if child is value else f"{place}[{number}]", allowed)
+
+
+def metadata_of(model: ModelProto, keys: frozenset[str], max_characters: int) -> Mapping[str, str]:
+    """The metadata, if it is exactly `keys`, each once, with values of a bounded length."""
+    entries = {entry.key: entry.value for entry in model.metadata_props}
+    if set(entries) != keys or len(entries) != len(model.metadata_props):
+        found = ", ".join(printable(entry.key) for entry in model.metadata_props) or "none"
+        refuse(f"the metadata {', '.join(sorted(keys))}, each once", f"{found:.500}")
+    if any(len(value) > max_characters for value in entries.values()):
+        refuse(f"metadata of at most {max_characters} characters", "a longer value")
+    return entries
+
+
+def array_of(
+    tensor: TensorProto, dtypes: Mapping[int, np.dtype], *, max_axes: int, sides: tuple[int, int]
+) -> NDArray[Any]:
+    """The values of an initializer, after its type, its sizes and its finiteness are checked.
+
+    Args:
+        tensor: with its values in `raw_data` alone.
+        dtypes: allowed types, by ONNX's number.
+        max_axes: of the array.
+        sides: least and largest length of an axis.
+    """
+    if tensor.data_type not in dtypes:
+        names = " or ".join(dtype.name for dtype in dtypes.values())
+        refuse(f"{names} initializers", f"type {tensor.data_type} in {tensor.name!r:.80}")
+    dtype, dims = dtypes[tensor.data_type], tuple(tensor.dims)
+    least, most = sides
+    if len(dims) > max_axes or any(not least <= size <= most for size in dims):
+        refuse(f"at most {max_axes} axes of {least} to {most} each", f"{dims!r:.100} in {tensor.name!r:.80}")
+    expected = math.prod(dims) * dtype.itemsize
+    if len(tensor.raw_data) != expected:
+        refuse(f"{expected} bytes in {tensor.name!r:.80}", f"{len(tensor.raw_data)} bytes")
+    array = np.frombuffer(tensor.raw_data, dtype).reshape(dims)
+    if not np.isfinite(array).all():
+        refuse("finite values", f"NaN or an infinity in {tensor.name!r:.80}")
+    return array
+
+
+def check_by_onnx(model: ModelProto) -> None:
+    """ONNX's own checker with full shape inference."""
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except Exception as error:  # the checker's errors share no base class
+        refuse("a model that the ONNX checker accepts", f"{str(error)!r:.300}")
