@@ -1,4 +1,4 @@
-"""The attacks over all generators of a release: how many of them are linked to their own source."""
+"""The attacks over all generators of a release: how many of them are linked to a source of their own."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hospital_node.audit.intervals import wilson
 
 
 def summarise(audits: Sequence[GeneratorAudit]) -> tuple[Measure, ...]:
-    """Top-1 accuracy of best-of-N: the share of generators whose own source is the nearest real image.
+    """Top-1 accuracy of best-of-N: the share of generators to which a source is the nearest real image.
 
     Generators without controls do not count; without any that has them there is nothing to say.
     """
@@ -23,7 +23,7 @@ def summarise(audits: Sequence[GeneratorAudit]) -> tuple[Measure, ...]:
             for result in audit.attacks:
                 if result.attack == BestOfN.name and result.controls >= MIN_CONTROLS:
                     ranks += [item.value for item in result.measures if item.name == f"{space}.rank"]
-                    baselines.append(1 / (1 + result.controls))
+                    baselines.append(audit.group_size / (audit.group_size + result.controls))
         if ranks:
             linked = sum(rank == 1 for rank in ranks)
             found.append(

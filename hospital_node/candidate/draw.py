@@ -1,4 +1,4 @@
-"""Samples for the attacks: drawn from the candidate's bytes, by the noise that a consumer would use."""
+"""Samples drawn from a candidate's bytes, by the noise that a consumer would use."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from hospital_node.audit.attack import Array
 from hospital_node.candidate.session import open_session, sample
 from sharekit.generator.spec import GeneratorSpec
 
+Array = NDArray[np.float32]
 BATCH = 8  # samples at once
 
 

@@ -43,7 +43,7 @@ def run(args: argparse.Namespace, output: Output) -> None:
     if args.action == "list":
         policy = load_policy(path)
     else:
-        with node.training_lock():
+        with node.write_lock():
             policy = _changed(args, load_policy(path))
             save_policy(path, policy)
     _tell(node, policy, output)
@@ -68,12 +68,12 @@ def _tell(node: Node, policy: EvaluationPolicy, output: Output) -> None:
 
     from hospital_node.ledger.ledger import ImageState
 
-    held_out, spent = node.ledger.counts()[ImageState.HELD_OUT], node.ledger.evaluations()
+    held_out, spent = node.ledger.counts()[ImageState.HELD_OUT], node.ledger.evaluations.count()
     submitters = [
         {
             "name": submitter.name,
             "fingerprint": submitter.fingerprint,
-            "spent": node.ledger.evaluations(submitter.fingerprint),
+            "spent": node.ledger.evaluations.count(submitter.fingerprint),
             "budget": policy.budget_of(submitter),
         }
         for submitter in policy.submitters

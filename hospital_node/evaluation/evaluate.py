@@ -59,7 +59,7 @@ def evaluate(
     """Evaluate a submission on the node's hold-out, or give its stored report again.
 
     Args:
-        node: its training lock is taken.
+        node: its write lock is taken.
         signed: as `read_submission` gave it.
         threads: of the process that runs the model.
         now: time of the evaluation, UTC; None reads the clock.
@@ -74,19 +74,19 @@ def evaluate(
         KeyboardInterrupt: with what it has cost, where it has cost anything.
     """
     submission = signed.submission
-    with node.training_lock():
+    with node.write_lock():
         policy = evaluation_policy.load_policy(node.root / evaluation_policy.NAME)
         submitter = _registered(policy, submission)
         stored = _stored_report(node, submission)
         report = stored or _new_report(
             node, signed, policy, submitter, threads, now or datetime.now(UTC), on_progress
         )
-        spent = node.ledger.evaluations(submitter.fingerprint)
+        spent = node.ledger.evaluations.count(submitter.fingerprint)
     return Evaluation(report, submitter.name, stored is not None, spent, policy.budget_of(submitter))
 
 
 def _stored_report(node: Node, submission: Submission) -> EvaluationReport | None:
-    stored = node.ledger.evaluation_report(submission.sha256)
+    stored = node.ledger.evaluations.report(submission.sha256)
     if stored is None:
         return None
     return EvaluationReport.from_statement(dsse.Statement.from_json(json.loads(stored)))
@@ -110,7 +110,7 @@ def _new_report(
         _prepared(node.load_pair(record.id), contract)
     with _telling_its_cost(node, submitter.fingerprint, budget):
         with open_predictor(signed.model, contract, policy.limits, threads=threads) as predictor:
-            number = node.ledger.spend_evaluation(
+            number = node.ledger.evaluations.spend(
                 submission.sha256,
                 submitter.fingerprint,
                 budget=budget,
@@ -118,18 +118,18 @@ def _new_report(
             )
             scores = _scores(node, records, predictor, contract, on_progress)
         report = dataclasses.replace(blank, classes=_figures(scores, policy.decimals))
-        node.ledger.keep_report(number, json.dumps(report.to_statement().to_json()))
+        node.ledger.evaluations.keep_report(number, json.dumps(report.to_statement().to_json()))
     return report
 
 
 @contextlib.contextmanager
 def _telling_its_cost(node: Node, fingerprint: str, budget: int) -> Iterator[None]:
     """What stops an evaluation that was spent in the block says so, and that the same again costs another."""
-    before = node.ledger.evaluations(fingerprint)
+    before = node.ledger.evaluations.count(fingerprint)
     try:
         yield
     except (SharekitError, KeyboardInterrupt) as error:
-        spent = node.ledger.evaluations(fingerprint)
+        spent = node.ledger.evaluations.count(fingerprint)
         if spent == before:
             raise
         cost = (

@@ -99,7 +99,7 @@ def sifid_svg(generators: Sequence[GeneratorFidelity]) -> str:
             axes.plot(found.sifid.mean, row, "o", color=SOURCE)
         if found.sifid_others is not None:
             axes.plot(found.sifid_others, row, "s", color=CONTROL, mfc="none")
-    _label_rows(axes, [found.image_id for found in generators])
+    _label_rows(axes, [found.generator_id for found in generators])
     axes.set_xlim(left=0)
     axes.set_xlabel("SIFID (64-d) to the source: lower is nearer in texture")
     axes.set_title("● mean of the samples, 95 %   □ median of other real images", fontsize=9, loc="left")

@@ -21,7 +21,7 @@ def fidelity_section(node: Node, candidates: Mapping[str, str | None]) -> str:
 
     Args:
         node: whose reports folder may hold a measurement.
-        candidates: image to the SHA-256 of its candidate as it is now.
+        candidates: generator to the SHA-256 of its candidate as it is now.
     """
     path = reports_folder(node) / NAME
     if not path.exists():
@@ -35,7 +35,7 @@ def fidelity_section(node: Node, candidates: Mapping[str, str | None]) -> str:
 
 
 def _stale(report: FidelityReport, candidates: Mapping[str, str | None]) -> str:
-    changed = sum(candidates.get(one.image_id) != one.candidate_sha256 for one in report.generators)
+    changed = sum(candidates.get(one.generator_id) != one.candidate_sha256 for one in report.generators)
     if not changed:
         return ""
     return (
@@ -49,7 +49,7 @@ def _words(report: FidelityReport) -> str:
         *map(in_words, report.comparisons),
         *map(figure_in_words, report.figures),
         *(f"Missing: {line}" for line in report.missing),
-        *(f"Left out: {image[:8]}: {reason}" for image, reason in report.left_out.items()),
+        *(f"Left out: {name[:8]}: {reason}" for name, reason in report.left_out.items()),
     ]
     items = "".join(f"<li>{escape(line)}</li>" for line in lines)
     return f'<ul>{items}</ul><p class="reason">{escape(f"{basis(report)}. {HALVES} {BIAS}")}</p>'

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,9 @@ from PIL import Image
 
 from hospital_node.audit.audited import ASKING, Asking, read_asking
 from hospital_node.candidate.draw import draw
-from hospital_node.ledger.ledger import ImageRecord, ImageState
+from hospital_node.ledger.states import GeneratorRecord, GeneratorState, ImageRecord
 from hospital_node.node.node import Node
+from hospital_node.node.pair import Pair
 from hospital_node.node.reports_folder import reports_folder
 from hospital_node.release.release_policy import Policy, load_policy
 from hospital_node.report.audit_plots import distances_svg, linkage_svg
@@ -24,7 +26,8 @@ from sharekit.generator.tensors import mask_probability, probability_to_mask, te
 from sharekit.storage import files
 
 MAX_PICTURED = 200  # sections with pictures; a page must still open
-SAMPLES = 4  # beside every source
+SAMPLES = 4  # beside the sources of a generator
+SOURCES = 4  # pictured, of the images behind a generator
 THUMBNAIL = 220  # pixels, long side
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\.html")
@@ -44,14 +47,25 @@ def write_report(node: Node, name: str = "report.html", *, seed: int = 0) -> Pat
     """
     path = _inside(node, name)
     asking, _ = read_asking(node)
-    by_image = {item.record.id: item for item in asking}
-    records = node.ledger.records(*ASKING)
+    by_generator = {item.record.id: item for item in asking}
+    images = {image.id: image for image in node.ledger.iterate()}
+    generators = node.ledger.generators.records()
+    trained = [record for record in generators if record.state in ASKING]
     sections = [
-        _section(node, record, by_image.get(record.id), seed, pictured=number < MAX_PICTURED)
-        for number, record in enumerate(records)
+        _section(node, record, images, by_generator.get(record.id), seed, pictured=number < MAX_PICTURED)
+        for number, record in enumerate(trained)
     ]
-    others = [record for record in node.ledger.iterate() if record.state not in ASKING]
-    sections += [ImageSection(_title(record), record.state, record.reason, (), None) for record in others]
+    sections += [
+        ImageSection(_title(record, images), record.state, record.reason, (), None)
+        for record in generators
+        if record.state not in ASKING
+    ]
+    behind = {image for record in generators for image in record.images}
+    sections += [
+        ImageSection(f"{image.id[:8]}  {image.source}", image.state, image.reason, (), None)
+        for image in images.values()
+        if image.id not in behind
+    ]
     audits = [section.audit for section in sections if section.audit is not None]
     plots = (
         {
@@ -62,8 +76,9 @@ def write_report(node: Node, name: str = "report.html", *, seed: int = 0) -> Pat
         else {}
     )
     fidelity = fidelity_section(node, {item.record.id: item.candidate.sha256 for item in asking})
-    counts = {str(state): count for state, count in node.ledger.counts().items()}
-    page = render(node.hospital, counts, sections, plots, fidelity, _unpictured(len(records)))
+    counts = {f"{state} images": count for state, count in node.ledger.counts().items()}
+    counts |= {f"{state} generators": count for state, count in node.ledger.generators.counts().items()}
+    page = render(node.hospital, counts, sections, plots, fidelity, _unpictured(len(trained)))
     files.write_text(path, page, mode=0o600)
     return path
 
@@ -87,19 +102,30 @@ def _limit(node: Node) -> float:
         return Policy().limits.min_distance_ratio
 
 
-def _title(record: ImageRecord) -> str:
-    return f"{record.id[:8]}  {record.source_image or ', '.join(record.source_masks)}"
+def _title(record: GeneratorRecord, images: Mapping[str, ImageRecord]) -> str:
+    """Identifier, number of images, and their names."""
+    names = ", ".join(images[image].source for image in record.images)
+    count = len(record.images)
+    return f"{record.id[:8]}  {names}" if count == 1 else f"{record.id[:8]}  {count} images: {names}"
 
 
 def _unpictured(count: int) -> str:
-    """What the page says where not every trained image has its pictures."""
+    """What the page says where not every trained generator has its pictures."""
     if count <= MAX_PICTURED:
         return ""
-    return f"Pictures of the first {MAX_PICTURED:,} of {count:,} images only; audits and plots are of all."
+    return (
+        f"Pictures of the first {MAX_PICTURED:,} of {count:,} generators only; audits and plots are of all."
+    )
 
 
 def _section(
-    node: Node, record: ImageRecord, asking: Asking | None, seed: int, *, pictured: bool
+    node: Node,
+    record: GeneratorRecord,
+    images: Mapping[str, ImageRecord],
+    asking: Asking | None,
+    seed: int,
+    *,
+    pictured: bool,
 ) -> ImageSection:
     """The audit is there whether or not there are pictures: the approver reads it here."""
     reason, pictures = record.reason, list[Picture]()
@@ -109,14 +135,14 @@ def _section(
         except Exception as error:
             reason = f"{record.reason}; no pictures: {error}"
     audit = asking.candidate.audit if asking else None
-    return ImageSection(_title(record), record.state, reason, tuple(pictures), audit)
+    return ImageSection(_title(record, images), record.state, reason, tuple(pictures), audit)
 
 
-def _pictures(node: Node, record: ImageRecord, asking: Asking | None, seed: int) -> list[Picture]:
-    pair = node.load_pair(record.id)
-    pictures = [Picture("source (real)", _png(pair.image), real=True)]
-    pictures += [Picture(f"mask {name} (real)", _png(mask), real=True) for name, mask in pair.masks.items()]
-    if asking is None or record.state is ImageState.TRAINED or asking.candidate.sha256 is None:
+def _pictures(node: Node, record: GeneratorRecord, asking: Asking | None, seed: int) -> list[Picture]:
+    pictures = [
+        picture for image in record.images[:SOURCES] for picture in _source_pictures(node.load_pair(image))
+    ]
+    if asking is None or record.state is GeneratorState.TRAINED or asking.candidate.sha256 is None:
         return pictures
     spec = asking.generator.spec
     drawn = draw(node.candidate_path(record.id).read_bytes(), spec, seed, range(SAMPLES))
@@ -126,6 +152,12 @@ def _pictures(node: Node, record: ImageRecord, asking: Asking | None, seed: int)
         mask = probability_to_mask(mask_probability(sample[channels]))
         pictures.append(Picture(f"its mask {spec.layout.mask_classes[0]}", _png(mask), real=False))
     return pictures
+
+
+def _source_pictures(pair: Pair) -> Iterator[Picture]:
+    yield Picture("source (real)", _png(pair.image), real=True)
+    for name, mask in pair.masks.items():
+        yield Picture(f"mask {name} (real)", _png(mask), real=True)
 
 
 def _png(pixels: NDArray[np.uint8]) -> bytes:

@@ -19,10 +19,11 @@ from hospital_node.isolation import closed_ray as closed
 from hospital_node.isolation import guard
 from hospital_node.isolation import sockets as exposure
 from hospital_node.isolation.closed_ray import closed_ray
-from hospital_node.ledger.ledger import ImageState
+from hospital_node.ledger.states import GeneratorState
 from hospital_node.node.node import Node
 from sharekit.errors import ExposureError
 from tests.hospital_node.ingested import ingested_image
+from tests.hospital_node.trained_node import generator_of
 
 PROGRAM = [sys.executable, "-c", "import sys; from hospital_node.cli import main; sys.exit(main())"]
 
@@ -112,15 +113,16 @@ def test_a_cluster_is_joined_with_its_token_and_trains(running, tmp_path):
     command += ["--max-side", "32", "--address", address]
     ended = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr
-    assert node.ledger.get(image).state is ImageState.TRAINED
-    assert [path.name for path in node.model_dir(image).iterdir()] == ["generator.safetensors"]
+    generator = generator_of(node, image)
+    assert node.ledger.generators.get(generator).state is GeneratorState.TRAINED
+    assert [path.name for path in node.model_dir(generator).iterdir()] == ["generator.safetensors"]
 
 
 @pytest.mark.ray
 def test_a_ray_without_a_token_is_found_out(tmp_path):
     script = """
         import sys, ray
-        from hospital_node.pool import exposure
+        from hospital_node.isolation import sockets as exposure
         ray.init(address="local", num_cpus=1, include_dashboard=False, _node_ip_address="127.0.0.1",
                  _temp_dir=sys.argv[1], log_to_driver=False, logging_level="ERROR")
         exposure.check_sockets()
@@ -183,7 +185,7 @@ def test_a_guard_ends_what_a_killed_process_left_and_removes_its_folder(tmp_path
     script = """
         import os, signal, subprocess, sys
         from pathlib import Path
-        from hospital_node.pool import guard
+        from hospital_node.isolation import guard
         directory = Path(sys.argv[1])
         with guard.guarded(directory), (directory / "log").open("w") as log:
             child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"],

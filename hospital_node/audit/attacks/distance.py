@@ -1,4 +1,4 @@
-"""How far two images are from each other: RMSE and correlation, on a thumbnail and at full scale."""
+"""How far two images are from each other: RMSE, on a thumbnail and at full scale."""
 
 from __future__ import annotations
 
@@ -48,11 +48,9 @@ def between(images: Array) -> NDArray[np.float64]:
     return rmse(images, images)[rows, columns]
 
 
-def correlation(first: NDArray, second: NDArray) -> float:
-    """Pearson correlation of two arrays of one size, -1 to 1; 0 where one of them is constant."""
-    a = first.astype(np.float64).ravel()
-    b = second.astype(np.float64).ravel()
-    a -= a.mean()
-    b -= b.mean()
-    scale = np.linalg.norm(a) * np.linalg.norm(b)
-    return float(a @ b / scale) if scale > 0 else 0.0
+def with_channels(image: Array, channels: int) -> Array:
+    """`(C, H, W)` as grey (the mean) or as RGB (grey three times), so that unlike images can be compared."""
+    if len(image) == channels:
+        return image
+    grey = image.mean(axis=0, keepdims=True)
+    return np.repeat(grey, channels, axis=0)

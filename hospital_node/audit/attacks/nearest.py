@@ -1,4 +1,4 @@
-"""Best-of-N: is the source the real image that the samples lie nearest to, and how near?"""
+"""Best-of-N: is a source the real image that the samples lie nearest to, and how near?"""
 
 from __future__ import annotations
 
@@ -28,17 +28,22 @@ class BestOfN:
         nearest: list[Nearness] = []
         at_chance: bool | None = True if context.has_controls else None
         for space, view in SPACES.items():
-            real = view(np.concatenate([context.source[None], context.controls]))
+            sources = view(context.sources)
+            real = np.concatenate([sources, view(context.controls)])
             distances = rmse(view(context.samples), real)
             pairs = between(real) if context.has_controls else np.zeros(0)
-            measures += _measures(space, distances, pairs, context.seed)
+            measures += _measures(space, distances, len(sources), pairs, context.seed)
             if context.has_controls:
                 rate = next(measure for measure in measures if measure.name == f"{space}.linkage_rate")
                 at_chance = at_chance and rate.low <= (rate.baseline or 0)
-            nearest.append(nearness(distances[:, 0].min(), real[:1], pairs))
+            nearest += [
+                nearness(distances[:, number].min(), sources[number : number + 1], pairs)
+                for number in range(len(sources))
+            ]
         return AttackResult(
             self.name,
-            "RMSE in [-1, 1] of the image channels, from every sample to the source and to other real images",
+            "RMSE in [-1, 1] of the image channels, from every sample to the sources and to other real"
+            " images",
             len(context.samples),
             len(context.controls),
             tuple(measures),
@@ -81,58 +86,66 @@ def near_copy(what: str, found: Sequence[Nearness], limits: AuditLimits) -> tupl
 
 
 def _measures(
-    space: str, distances: NDArray[np.float64], pairs: NDArray[np.float64], seed: int
+    space: str, distances: NDArray[np.float64], k: int, pairs: NDArray[np.float64], seed: int
 ) -> list[Measure]:
-    """Figures of one space from `(N, 1 + M)` distances, the source in column 0, and the real-real ones."""
+    """Figures of one space from `(N, k + M)` distances, the k sources first, and the real-real ones.
+
+    The nearest source stands for all of them. Chance: k + M images are nearest with equal odds, and the best
+    of k comes, on average, before all but M / (k + 1) of the M others.
+    """
     count, images = distances.shape
-    best = distances.min(axis=0)
+    own = distances[:, :k].min(axis=1)
+    best = own.min()
+    best_others = distances[:, k:].min(axis=0)
     found = [
         Measure.of(
             f"{space}.best_distance",
-            best[0],
-            bootstrap(count, lambda rows, _: distances[rows, 0].min(), seed=seed),
+            best,
+            bootstrap(count, lambda rows, _: own[rows].min(), seed=seed),
             BOOTSTRAP,
             baseline=float(np.median(pairs)) if len(pairs) else None,
-            control=float(best[1:].min()) if images > 1 else None,
+            control=float(best_others.min()) if images > k else None,
         ),
     ]
     if not len(pairs):
         return found
     nearest = distances.argmin(axis=1)
-    linked = int((nearest == 0).sum())
-    others = np.bincount(nearest, minlength=images)[1:]
+    linked = int((nearest < k).sum())
+    # The k others that the samples are nearest to most often.
+    others = np.sort(np.bincount(nearest, minlength=images)[k:])[-k:]
     return [
         *found,
         Measure.of(
             f"{space}.distance_ratio",
-            best[0] / np.median(pairs),
+            best / np.median(pairs),
             bootstrap(
                 count,
-                lambda rows, rng: distances[rows, 0].min() / np.median(rng.choice(pairs, len(pairs))),
+                lambda rows, rng: own[rows].min() / np.median(rng.choice(pairs, len(pairs))),
                 seed=seed,
             ),
             BOOTSTRAP_BOTH,
             baseline=1.0,
-            control=float(best[1:].min() / np.median(pairs)),
+            control=float(best_others.min() / np.median(pairs)),
         ),
         Measure.of(
             f"{space}.rank",
-            1 + (best[1:] < best[0]).sum(),
-            bootstrap(count, lambda rows, _: _rank(distances[rows]), seed=seed),
+            _rank(distances, k),
+            bootstrap(count, lambda rows, _: _rank(distances[rows], k), seed=seed),
             BOOTSTRAP,
-            baseline=(images + 1) / 2,
+            baseline=1 + (images - k) / (k + 1),
         ),
         Measure.of(
             f"{space}.linkage_rate",
             linked / count,
             wilson(linked, count),
             WILSON,
-            baseline=1 / images,
-            control=float(others.max() / count),
+            baseline=k / images,
+            control=float(others.sum() / count),
         ),
     ]
 
 
-def _rank(distances: NDArray[np.float64]) -> float:
+def _rank(distances: NDArray[np.float64], k: int) -> float:
+    """Place of the nearest of k sources among the other real images, 1 the nearest of all."""
     best = distances.min(axis=0)
-    return float(1 + (best[1:] < best[0]).sum())
+    return float(1 + (best[k:] < best[:k].min()).sum())
