@@ -16,6 +16,7 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper
 
 from sharekit.errors import SharekitError
 from sharekit.generator import onnx_contract as contract
+from sharekit.generator.cost import FILE_LIMITS, Computation, CostLimits
 from sharekit.generator.spec import GeneratorSpec
 from sharekit.storage import onnx_bytes
 from sharekit.storage.files import parse_json
@@ -56,13 +57,19 @@ _DTYPES: Mapping[int, np.dtype] = {
 _RANK_KINDS = {0: "scalar", 1: "bias", 4: "weight"}
 
 
-def check_generator(data: bytes, item: object, spec: GeneratorSpec | None = None) -> None:
+def check_generator(
+    data: bytes, item: object, spec: GeneratorSpec | None = None, limits: CostLimits = FILE_LIMITS
+) -> Computation:
     """Refuse `data` unless it is a generator's ONNX file within the contract and the limits above.
 
     Args:
         data: the very bytes that will be loaded.
         item: what an error calls them.
         spec: what the manifest says of this generator; the file must say the same.
+        limits: what one sample at the trained size may cost.
+
+    Returns:
+        What the file computes, which tells what a request of any size and batch costs.
 
     Raises:
         VerificationError: the first rule that does not hold.
@@ -79,7 +86,12 @@ def check_generator(data: bytes, item: object, spec: GeneratorSpec | None = None
         _check_operators(model.graph, declared)
         _check_dataflow(model.graph, _initializer_kinds(model.graph, declared))
         _check_channels(model.graph, declared)
+        computation = Computation.of(model.graph, declared)
+        excess = limits.excess(computation.cost())
+        if excess is not None:
+            refuse(f"a sample that needs {excess[0]}", excess[1])
         onnx_bytes.check_by_onnx(model)
+    return computation
 
 
 def _check_header(model: ModelProto) -> None:
@@ -239,7 +251,7 @@ def _check_channels(graph: GraphProto, spec: GeneratorSpec) -> None:
         carried = {channels[name] for name in node.input if name in channels}
         if node.op_type == "Conv":
             outputs, inputs, *kernel = dims[node.input[1]]
-            if carried != {inputs} or kernel != [3, 3] or dims[node.input[2]] != (outputs,):
+            if carried != {inputs} or kernel != [contract.KERNEL] * 2 or dims[node.input[2]] != (outputs,):
                 refuse(
                     f"a 3x3 convolution of {carried} channels at node {number}",
                     f"weights of {outputs, inputs}",
