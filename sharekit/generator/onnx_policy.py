@@ -19,11 +19,14 @@ from sharekit.generator import onnx_contract as contract
 from sharekit.generator.cost import FILE_LIMITS, Computation, CostLimits
 from sharekit.generator.spec import GeneratorSpec
 from sharekit.storage import onnx_bytes
+from sharekit.storage.budget import Budget
 from sharekit.storage.files import parse_json
 from sharekit.storage.names import printable
 from sharekit.storage.onnx_bytes import refuse
 
 MAX_BYTES = 32 * 2**20
+BUDGET = Budget(MAX_BYTES, max_nodes=2**14, max_depth=16)
+"""32 scales have 7,389 fields; a tensor's shape lies 7 levels deep."""
 MAX_SCALES = 32
 MAX_SIDE = 16384  # pixels, of a noise map at the trained size
 MAX_MASK_CLASSES = 16
@@ -75,7 +78,7 @@ def check_generator(
         VerificationError: the first rule that does not hold.
     """
     with onnx_bytes.rules(item, "do not load this file; ask the hospital that signed it"):
-        model = onnx_bytes.parse(data, MAX_BYTES)
+        model = onnx_bytes.parse(data, BUDGET)
         onnx_bytes.check_counts(model, MAX_PARTS)
         onnx_bytes.check_fields(model, "model", _FIELDS)
         _check_header(model)
