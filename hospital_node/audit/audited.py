@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import Any
 
 from hospital_node.audit.generator_audit import GeneratorAudit
 from hospital_node.ledger.ledger import ImageRecord, ImageState
 from hospital_node.node.node import Node
+from hospital_node.release.approval import Envelopes
 from hospital_node.release.gate import Candidate
 from hospital_node.singan.trained import TrainedGenerator
-from sharekit.errors import SharekitError
+from sharekit.errors import SharekitError, VerificationError
+from sharekit.generator import onnx_policy
+from sharekit.signing import dsse
+from sharekit.signing.dsse import Envelope
 from sharekit.storage import files
 
-MAX_CANDIDATE_BYTES = 512 * 2**20
 ASKING = (ImageState.TRAINED, ImageState.AUDITED, ImageState.WITHHELD, ImageState.RELEASED)
 """States of images that have a trained generator."""
 
@@ -56,21 +58,21 @@ def read_asking(node: Node) -> tuple[list[Asking], dict[str, str]]:
     return found, unreadable
 
 
-def read_approvals(node: Node) -> dict[str, Any]:
-    """Envelopes by file name; what is not JSON is handed on as None, which no verification accepts."""
-    envelopes: dict[str, Any] = {}
+def read_approvals(node: Node) -> Envelopes:
+    """The files in the node's folder of approvals, parsed."""
+    envelopes: dict[str, Envelope | VerificationError] = {}
     for path in sorted(node.approvals_dir.glob("*.json")):
         try:
-            envelopes[path.name] = files.parse_json(
+            envelopes[path.name] = Envelope.from_bytes(
                 files.read_bytes(path, max_bytes=files.MAX_JSON_BYTES), path.name
             )
-        except SharekitError:
-            envelopes[path.name] = None
+        except SharekitError as error:
+            envelopes[path.name] = dsse.refusal(path.name, error.expected, error.found)
     return envelopes
 
 
 def read_candidate_bytes(node: Node, image_id: str) -> bytes:
-    return files.read_bytes(node.candidate_path(image_id), max_bytes=MAX_CANDIDATE_BYTES)
+    return files.read_bytes(node.candidate_path(image_id), max_bytes=onnx_policy.MAX_BYTES)
 
 
 def _candidate(node: Node, record: ImageRecord, generator_id: str) -> Candidate:

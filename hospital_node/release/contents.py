@@ -95,8 +95,8 @@ class Release:
         described = {
             CARD_NAME: card.encode(),
             STATISTICS_NAME: files.dump_json(statistics.to_json()),
-            PRIVACY_NAME: files.dump_json(dsse.sign_statement(privacy, key)),
-            PROVENANCE_NAME: files.dump_json(dsse.sign_statement(provenance, key)),
+            PRIVACY_NAME: dsse.sign_statement(privacy, key).to_bytes(),
+            PROVENANCE_NAME: dsse.sign_statement(provenance, key).to_bytes(),
             **(self.style.to_files() if self.style else {}),
         }
         return _Contents(described, self.node, {item.bundle_path: item.record.id for item in self.leaving})

@@ -215,7 +215,7 @@ def check_attestation(name: str, data: bytes, claims: Manifest, key: PublicKey) 
     Raises:
         VerificationError: naming the file.
     """
-    statement = dsse.verify_statement(files.parse_json(data, name), [key], item=name)
+    statement = dsse.verify_statement(dsse.Envelope.from_bytes(data, name), [key], item=name)
     if statement.predicate_type != ATTESTATIONS[name]:
         raise _refusal(name, f"predicate type {ATTESTATIONS[name]}", f"{statement.predicate_type!r:.100}")
     schema.validate(PurePosixPath(name).stem, dict(statement.predicate), name)

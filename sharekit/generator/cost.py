@@ -1,10 +1,10 @@
-"""What does drawing cost? Memory and arithmetic of a generator, computed from its file before a session exists.
+"""What does drawing cost? Memory and arithmetic of a generator, from its file and before a session exists.
 
 The shapes of all values follow from the graph and from the sizes of the noise maps, so both numbers are known
-without running anything. Estimated and measured peaks of a process in MiB (ONNX Runtime 1.31, CPU): a generator
-of the private profile for 250x213 pixels, 9 scales of up to 128 channels, batch 8: 478 and 499; the same at
-500x426, batch 4: 915 and 942; at 1000x852, batch 2: 1789 and 1840; one scale of 32 channels at 1024x1024: 264
-and 269. So the estimate lies 2 to 5 % below; on CUDA, libraries add workspaces of their own.
+without running anything. Estimated and measured peaks of a process in MiB (ONNX Runtime 1.31, CPU): a
+generator of the private profile for 250x213 pixels, 9 scales of up to 128 channels, batch 8: 478 and 499; the
+same at 500x426, batch 4: 915 and 942; at 1000x852, batch 2: 1789 and 1840; one scale of 32 channels at
+1024x1024: 264 and 269. So the estimate lies 2 to 5 % below; on CUDA, libraries add workspaces of their own.
 """
 
 from __future__ import annotations

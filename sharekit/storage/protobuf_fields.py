@@ -81,7 +81,7 @@ def count_fields(data: bytes, message: Descriptor, budget: Budget) -> Count:
 
 @functools.cache
 def _fields(message: Descriptor) -> Mapping[int, Descriptor | str | int]:
-    """What a length-delimited field holds, by number: a message, text, bytes, or packed numbers of a width."""
+    """What a length-delimited field holds, by its number: a message, text, bytes, or numbers of a width."""
     return {field.number: _inside(field) for field in message.fields}
 
 

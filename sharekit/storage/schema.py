@@ -70,7 +70,7 @@ def _at_most(kind: type, unit: str) -> Any:
 
 
 def _within_bounds(keyword: str, check: Any) -> Any:
-    """The keyword's check, left out where the value is longer than its schema allows: that alone refuses it."""
+    """The keyword's check, left out where the value is longer than its schema allows: that refuses it."""
 
     def bounded(validator: Any, rule: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
         bound = _BOUNDS[keyword]

@@ -101,7 +101,7 @@ def attestation(
 ) -> bytes:
     """A signed in-toto statement about these generators."""
     subjects = tuple(dsse.Subject(entry.file, entry.sha256) for entry in entries)
-    return files.dump_json(dsse.sign_statement(dsse.Statement(subjects, predicate_type, predicate), key))
+    return dsse.sign_statement(dsse.Statement(subjects, predicate_type, predicate), key).to_bytes()
 
 
 def privacy_predicate(entries: tuple[GeneratorEntry, ...]) -> dict[str, Any]:

@@ -219,13 +219,13 @@ def test_p384_key_is_refused_as_a_pin_and_as_a_signer(folder: Path) -> None:
     )
     with pytest.raises(InputError, match="secp384r1"):
         PublicKey.from_pem(pem)
-    signature = SignatureFile.from_json(json.loads((folder / "model.sig").read_bytes()))
+    signature = SignatureFile.from_bytes((folder / "model.sig").read_bytes())
     message = dsse.pae(signature.envelope.payload_type, signature.envelope.payload)
     envelope = dataclasses.replace(
         signature.envelope, signature=private.sign(message, ec.ECDSA(hashes.SHA384()))
     )
     forged = SignatureFile(signature.hint, envelope)
-    (folder / "model.sig").write_bytes(files.dump_json(forged.to_json()))
+    (folder / "model.sig").write_bytes(forged.to_bytes())
     assert refusal(folder).item == "model.sig"
 
 
@@ -363,17 +363,16 @@ def test_statement_of_another_predicate_type_is_refused(folder: Path) -> None:
 
 def test_right_signature_over_something_else_is_refused(folder: Path) -> None:
     """The envelope in privacy.json is signed by the same key; it must not pass for the model's signature."""
-    envelope = dsse.Envelope.from_json(json.loads((folder / "privacy.json").read_bytes()))
+    envelope = dsse.Envelope.from_bytes((folder / "privacy.json").read_bytes())
     signature = SignatureFile(oms.key_hint(KEY.public), envelope)
-    (folder / "model.sig").write_bytes(files.dump_json(signature.to_json()))
+    (folder / "model.sig").write_bytes(signature.to_bytes())
     error = refusal(folder)
     assert (error.item, oms.PREDICATE_TYPE in error.expected) == ("model.sig", True)
 
 
 def _sign_statement(folder: Path, statement: dsse.Statement) -> None:
-    envelope = dsse.Envelope.from_json(dsse.sign_statement(statement, KEY))
-    signature = SignatureFile(oms.key_hint(KEY.public), envelope)
-    (folder / "model.sig").write_bytes(files.dump_json(signature.to_json()))
+    signature = SignatureFile(oms.key_hint(KEY.public), dsse.sign_statement(statement, KEY))
+    (folder / "model.sig").write_bytes(signature.to_bytes())
 
 
 @pytest.mark.parametrize("name", ["privacy.json", "provenance.json", "CARD.md"])
