@@ -139,6 +139,16 @@ def is_label(text: str) -> bool:
     return bool(StrictValidator(label, registry=_registry()).is_valid(text))
 
 
+def fits(name: str, definition: str, value: Any) -> bool:
+    """Whether a value is what the schema called `name` says under `$defs` of this definition."""
+    return bool(_definition(name, definition).is_valid(value))
+
+
+@functools.cache
+def _definition(name: str, definition: str) -> Any:
+    return StrictValidator(load(name)["$defs"][definition], registry=_registry())
+
+
 @functools.cache
 def _validator(name: str) -> Any:
     return StrictValidator(load(name), registry=_registry(), format_checker=_FORMATS)

@@ -34,9 +34,12 @@ from tests.sharekit.bundles import (
     tiny_onnx,
     write_signed,
 )
+from tests.tiny_features import tiny_network, tiny_statistics
 
+VECTORS = Path(__file__).resolve().parents[2] / "schemas" / "v1" / "vectors"
 KEY, OTHER = keys.generate(), keys.generate()
 GENERATORS = [f"generators/{tiny_onnx(seed)[0].id}.onnx" for seed in (0, 1)]
+STATISTICS = (VECTORS / "statistics" / "valid" / "one-class.json").read_bytes()
 NAMES = sorted(["CARD.md", "manifest.json", "model.sig", "privacy.json", "provenance.json", *GENERATORS])
 
 
@@ -92,9 +95,10 @@ def test_expired_bundle_is_authentic_and_says_that_it_has_expired(tmp_path: Path
     assert bundle.manifest.expired(expires)
 
 
-def test_other_json_files_are_carried_too(tmp_path: Path) -> None:
-    bundle = small_bundle(tmp_path / "bundle", KEY, extra={"notes/more.json": b"{}"})
-    assert bundle.read("notes/more.json") == b"{}"
+def test_statistics_and_style_are_carried_too(tmp_path: Path) -> None:
+    extra = {"statistics.json": STATISTICS, **tiny_statistics(tiny_network()).to_files()}
+    bundle = small_bundle(tmp_path / "bundle", KEY, extra=extra)
+    assert {name: bundle.read(name) for name in extra} == extra
 
 
 # What is never written.
@@ -255,9 +259,9 @@ def test_duplicate_key_in_the_signature_file_is_refused(folder: Path) -> None:
 
 
 def test_signature_of_an_older_release_is_refused(folder: Path, tmp_path: Path) -> None:
-    older = small_bundle(tmp_path / "older", KEY, extra={"note.txt": b"old"}).path
+    older = small_bundle(tmp_path / "older", KEY, extra={"statistics.json": STATISTICS}).path
     shutil.copy(older / "model.sig", folder / "model.sig")
-    assert refusal(folder).item == "note.txt"
+    assert refusal(folder).item == "statistics.json"
 
 
 def test_huge_file_is_refused_without_being_read(folder: Path) -> None:
@@ -432,8 +436,10 @@ def test_json_file_outside_its_schema_is_refused(tmp_path: Path, name: str) -> N
 
 
 def test_json_file_that_is_not_strict_is_refused(tmp_path: Path) -> None:
-    parts = make_parts(KEY, extra={"more.json": b'{"a": 1, "a": 2}'})
-    assert refusal(write_signed(tmp_path / "bundle", complete(parts), KEY)).item == "more.json"
+    doubled = STATISTICS.replace(b'"total_epsilon":', b'"total_epsilon": 1, "total_epsilon":')
+    parts = make_parts(KEY, extra={"statistics.json": doubled})
+    error = refusal(write_signed(tmp_path / "bundle", complete(parts), KEY))
+    assert (error.item, "twice" in error.found) == ("statistics.json", True)
 
 
 def test_generator_that_the_onnx_policy_refuses_is_refused(tmp_path: Path) -> None:
