@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from sharekit.experiment import published
 from sharekit.experiment.stages import Cell
-from sharekit.intervals import DRAWS, LEVEL, Interval, student_mean
+from sharekit.intervals import DRAWS, LEVEL, Interval, middle, student_mean
 from sharekit.segmenter.metrics import METRICS
 
 REAL = "real"
@@ -199,7 +199,7 @@ def _means(weights: NDArray[np.float64], values: Sequence[Sequence[float]]) -> d
     array = np.asarray(values, np.float64)
     drawn = weights @ array
     return {
-        name: _interval(float(array[:, column].mean()), drawn[:, column], len(array))
+        name: middle(float(array[:, column].mean()), drawn[:, column], len(array))
         for column, name in enumerate(METRICS)
     }
 
@@ -241,7 +241,7 @@ def _ratio(pairs: Sequence[tuple[Observation, Observation]]) -> Interval | None:
     if np.mean(~some) > (1 - LEVEL) / 2:
         return None
     ours, reals = best.mean(axis=0)
-    return _interval(float(ours / reals), drawn[some, 0] / drawn[some, 1], len(pairs))
+    return middle(float(ours / reals), drawn[some, 0] / drawn[some, 1], len(pairs))
 
 
 def nested_weights(folds: Sequence[str], *, seed: int = 0, draws: int = DRAWS) -> NDArray[np.float64]:
@@ -260,8 +260,3 @@ def nested_weights(folds: Sequence[str], *, seed: int = 0, draws: int = DRAWS) -
     for number, size in enumerate(sizes):
         counts[:, fold_of == number] = rng.multinomial(drawn[:, number] * size, np.full(size, 1 / size))
     return counts / counts.sum(axis=1, keepdims=True)
-
-
-def _interval(mean: float, drawn: NDArray[np.float64], count: int) -> Interval:
-    low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Interval(mean, float(low), float(high), count)
