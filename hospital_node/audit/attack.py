@@ -72,8 +72,8 @@ class Space(StrEnum):
 
 
 @dataclass(frozen=True)
-class Figure:
-    """A number that an attack reports in each space. The module of the attack lists its figures."""
+class Quantity:
+    """What an attack measures in each space. The module of the attack lists its quantities."""
 
     attack: str
     name: str
@@ -81,10 +81,10 @@ class Figure:
 
 @dataclass(frozen=True)
 class Measure:
-    """A figure with its interval and what it is compared with. Law: `from_json(to_json(x)) == x`."""
+    """One figure with its interval and what it is compared with. Law: `from_json(to_json(x)) == x`."""
 
     space: Space
-    figure: str  # a `Figure.name` of the attack that reports it
+    quantity: str  # `Quantity.name`
     value: float
     low: float
     high: float
@@ -94,24 +94,24 @@ class Measure:
 
     @staticmethod
     def of(
-        space: Space, figure: Figure, interval: Interval, method: str, **compared: float | None
+        space: Space, quantity: Quantity, interval: Interval, method: str, **compared: float | None
     ) -> Measure:
-        return Measure(space, figure.name, interval.mean, interval.low, interval.high, method, **compared)
+        return Measure(space, quantity.name, interval.mean, interval.low, interval.high, method, **compared)
 
     @property
     def name(self) -> str:
         """As the audit's JSON writes it: `full.rank`."""
-        return f"{self.space}.{self.figure}"
+        return f"{self.space}.{self.quantity}"
 
     def to_json(self) -> dict[str, Any]:
         value = dataclasses.asdict(self)
-        del value["space"], value["figure"]
+        del value["space"], value["quantity"]
         return {"name": self.name, **value}
 
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> Measure:
-        space, _, figure = value["name"].partition(".")
-        return Measure(Space(space), figure, **{key: value[key] for key in value if key != "name"})
+        space, _, quantity = value["name"].partition(".")
+        return Measure(Space(space), quantity, **{key: value[key] for key in value if key != "name"})
 
 
 @dataclass(frozen=True)
@@ -128,11 +128,11 @@ class AttackResult:
     objections: tuple[str, ...] = ()
     """Why this result forbids the release under the limits; empty: it does not."""
 
-    def measure(self, space: Space, figure: Figure) -> Measure | None:
-        """What this attack measured of `figure`; None: nothing, or `figure` belongs to another attack."""
-        if figure.attack != self.attack:
+    def measure(self, space: Space, quantity: Quantity) -> Measure | None:
+        """What this attack found for `quantity`; None: nothing, or the quantity belongs to another attack."""
+        if quantity.attack != self.attack:
             return None
-        found = (item for item in self.measures if (item.space, item.figure) == (space, figure.name))
+        found = (item for item in self.measures if (item.space, item.quantity) == (space, quantity.name))
         return next(found, None)
 
     def to_json(self) -> dict[str, Any]:

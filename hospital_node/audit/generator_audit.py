@@ -12,8 +12,8 @@ from hospital_node.audit.attack import (
     AttackContext,
     AttackResult,
     AuditLimits,
-    Figure,
     Measure,
+    Quantity,
     Space,
 )
 from hospital_node.audit.attacks.mean import MeanOfSamples
@@ -56,9 +56,9 @@ class GeneratorAudit:
     def passed(self) -> bool:
         return not self.objections
 
-    def measure(self, space: Space, figure: Figure) -> Measure | None:
-        """What the attacks measured of `figure`; None: nothing, as where controls are missing."""
-        found = (attack.measure(space, figure) for attack in self.attacks)
+    def measure(self, space: Space, quantity: Quantity) -> Measure | None:
+        """What the attacks found for `quantity`; None: nothing, as where controls are missing."""
+        found = (attack.measure(space, quantity) for attack in self.attacks)
         return next((measure for measure in found if measure is not None), None)
 
     def to_json(self) -> dict[str, Any]:

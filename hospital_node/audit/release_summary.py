@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hospital_node.audit.attack import MIN_CONTROLS, Figure, Measure, Space
+from hospital_node.audit.attack import MIN_CONTROLS, Measure, Quantity, Space
 from hospital_node.audit.attacks.nearest import NAME, RANK, WILSON
 from hospital_node.audit.generator_audit import GeneratorAudit
 from sharekit.intervals import wilson
 
-TOP_1_ACCURACY = Figure(NAME, "top-1-accuracy")
+TOP_1_ACCURACY = Quantity(NAME, "top-1-accuracy")
 
 
 def summarise(audits: Sequence[GeneratorAudit]) -> tuple[Measure, ...]:

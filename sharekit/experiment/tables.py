@@ -23,11 +23,11 @@ from numpy.typing import NDArray
 from sharekit.experiment import published
 from sharekit.experiment.stages import Cell
 from sharekit.intervals import DRAWS, LEVEL, Interval, middle, student_mean
-from sharekit.segmenter.metrics import METRICS
+from sharekit.segmenter.metrics import METRICS, Metric
 
 REAL = "real"
 """The arm that the others are compared with, of the same R, fold and seed."""
-IOU = "iou"
+IOU = Metric.IOU
 
 Where = tuple[str, int]
 """The fold that is held out, and the seed."""
@@ -46,9 +46,9 @@ class Observation:
     real_images: int
     synthetic_images: int
     key: str
-    best: Mapping[str, float]
+    best: Mapping[Metric, float]
     """Scores on the fold that is held out, of the weights with the best IoU there: the paper's rule."""
-    last: Mapping[str, float]
+    last: Mapping[Metric, float]
     """Scores of the last weights, which that fold did not choose."""
 
     @staticmethod
@@ -76,7 +76,10 @@ class Observation:
 
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> Observation:
-        return Observation(**value)
+        best, last = (
+            {Metric(name): float(score) for name, score in value[which].items()} for which in ("best", "last")
+        )
+        return Observation(**{**value, "best": best, "last": last})
 
 
 @dataclass(frozen=True)
@@ -88,8 +91,8 @@ class Row:
     cells: int
     real_images: float  # mean over cells
     synthetic_images: float
-    best: Mapping[str, Interval]
-    last: Mapping[str, Interval]
+    best: Mapping[Metric, Interval]
+    last: Mapping[Metric, Interval]
     pairs: int
     """Cells whose fold and seed the real arm has, too."""
     ratio: Interval | None
@@ -111,7 +114,7 @@ class Row:
             return None if value[name] is None else Interval.from_json(value[name])
 
         scores = {
-            which: {name: Interval.from_json(each) for name, each in value[which].items()}
+            which: {Metric(name): Interval.from_json(each) for name, each in value[which].items()}
             for which in ("best", "last")
         }
         compared = {name: interval(name) for name in ("ratio", "difference", "last_difference")}
@@ -194,7 +197,7 @@ def _row(
     )
 
 
-def _means(weights: NDArray[np.float64], values: Sequence[Sequence[float]]) -> dict[str, Interval]:
+def _means(weights: NDArray[np.float64], values: Sequence[Sequence[float]]) -> dict[Metric, Interval]:
     """An interval for every metric of `(cells, metrics)`."""
     array = np.asarray(values, np.float64)
     drawn = weights @ array

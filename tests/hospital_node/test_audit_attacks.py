@@ -15,8 +15,8 @@ from hospital_node.audit.attack import (
     AttackContext,
     AttackResult,
     AuditLimits,
-    Figure,
     Measure,
+    Quantity,
     Space,
 )
 from hospital_node.audit.attacks.distance import between, rmse
@@ -72,8 +72,8 @@ def strangers(count: int = 32) -> Array:
     return np.stack([real(1000 + seed) for seed in range(count)])
 
 
-def measure(result: AttackResult, figure: Figure) -> Measure:
-    found = result.measure(Space.FULL, figure)
+def measure(result: AttackResult, quantity: Quantity) -> Measure:
+    found = result.measure(Space.FULL, quantity)
     assert found is not None
     return found
 
@@ -200,19 +200,19 @@ def test_audit_survives_its_json() -> None:
     assert GeneratorAudit.from_json(json.loads(json.dumps(found.to_json()))) == found
 
 
-def test_the_names_of_figures_in_an_audit_stay_what_they_were() -> None:
+def test_the_names_of_measures_in_an_audit_stay_what_they_were() -> None:
     """Approvals are about the digest of this JSON, and `privacy.json` is read outside."""
     nearest = ["best_distance", "distance_ratio", "rank", "linkage_rate"]
     mean = ["distance", "correlation"]
     written = audit(strangers()).to_json()["attacks"]
-    for attack, figures in zip(written, (nearest, mean), strict=True):
+    for attack, quantities in zip(written, (nearest, mean), strict=True):
         found = [item["name"] for item in attack["measures"]]
-        assert found == [f"{space}.{figure}" for space in ("thumbnail", "full") for figure in figures]
+        assert found == [f"{space}.{quantity}" for space in ("thumbnail", "full") for quantity in quantities]
     keys = {"name", "value", "low", "high", "method", "baseline", "control"}
     assert all(set(item) == keys for attack in written for item in attack["measures"])
 
 
-def test_a_figure_is_found_with_its_own_attack_alone() -> None:
+def test_a_measure_is_found_with_its_own_attack_alone() -> None:
     found = audit(strangers())
     nearest, mean = found.attacks
     assert found.measure(Space.FULL, RANK) == nearest.measure(Space.FULL, RANK) != None  # noqa: E711
@@ -234,7 +234,7 @@ def test_a_new_attack_can_object_by_itself() -> None:
 
 def test_summary_counts_generators_that_are_linked_to_their_source() -> None:
     accuracy = summarise([audit(copies(0.4)), audit(copies(0.2)), audit(strangers())])[1]
-    assert (accuracy.space, accuracy.figure) == (Space.FULL, TOP_1_ACCURACY.name)
+    assert (accuracy.space, accuracy.quantity) == (Space.FULL, TOP_1_ACCURACY.name)
     assert accuracy.value >= 2 / 3
     assert accuracy.low < accuracy.value <= accuracy.high
     assert summarise([audit(strangers(), controls=0)]) == ()

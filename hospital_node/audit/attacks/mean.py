@@ -7,15 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hospital_node.audit.attack import RESAMPLES, Array, AttackContext, AttackResult, Figure, Measure, Space
+from hospital_node.audit.attack import RESAMPLES, Array, AttackContext, AttackResult, Measure, Quantity, Space
 from hospital_node.audit.attacks.distance import SPACES, between, rmse
 from hospital_node.audit.attacks.nearest import Nearness, near_copy, nearness
 from hospital_node.leaks.correlation import correlation
 from sharekit.intervals import bootstrap
 
 NAME = "mean-of-samples"
-DISTANCE = Figure(NAME, "distance")
-CORRELATION = Figure(NAME, "correlation")
+DISTANCE = Quantity(NAME, "distance")
+CORRELATION = Quantity(NAME, "correlation")
 
 SHIFTED = "percentile bootstrap over the samples, moved to the estimate, 95 %"
 

@@ -14,18 +14,18 @@ from hospital_node.audit.attack import (
     AttackContext,
     AttackResult,
     AuditLimits,
-    Figure,
     Measure,
+    Quantity,
     Space,
 )
 from hospital_node.audit.attacks.distance import SPACES, between, rmse
 from sharekit.intervals import Interval, Statistic, bootstrap, wilson
 
 NAME = "best-of-n"
-BEST_DISTANCE = Figure(NAME, "best_distance")
-DISTANCE_RATIO = Figure(NAME, "distance_ratio")
-RANK = Figure(NAME, "rank")
-LINKAGE_RATE = Figure(NAME, "linkage_rate")
+BEST_DISTANCE = Quantity(NAME, "best_distance")
+DISTANCE_RATIO = Quantity(NAME, "distance_ratio")
+RANK = Quantity(NAME, "rank")
+LINKAGE_RATE = Quantity(NAME, "linkage_rate")
 
 BOOTSTRAP = "percentile bootstrap over the samples, 95 %"
 BOOTSTRAP_BOTH = "percentile bootstrap over the samples and the pairs of real images, 95 %"
