@@ -24,6 +24,7 @@ NEVER = {
 
 ALLOWED = {
     "sharekit/intervals.py": {"scipy"},
+    "sharekit/storage/weights.py": {"safetensors"},
     "sharekit/page/plots.py": {"matplotlib"},
     "sharekit/steps/cluster.py": {"ray"},
 }
@@ -32,7 +33,7 @@ ALLOWED = {
 ENTRIES = {"consumer.__init__", "consumer.cli"}
 
 DESERIALISERS = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
-RESTRICTED_UNPICKLER = "sharekit/bundle/features.py"
+RESTRICTED_UNPICKLER = "sharekit/storage/weights.py"
 """Reads one file with a pinned sha256 through an unpickler that allows NumPy arrays and nothing else."""
 
 
