@@ -93,13 +93,14 @@ def find(name: str | None = None) -> Path | None:
     """
     if named := os.environ.get(ENVIRONMENT_VARIABLE):
         return Path(named)
-    for network, path in _candidates():
+    for network, path in candidates():
         if name in (None, network) and path.is_file():
             return path
     return None
 
 
-def _candidates() -> Iterable[tuple[str, Path]]:
+def candidates() -> Iterable[tuple[str, Path]]:
+    """Networks with where their files may lie on this machine, in the order of preference."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     torch_home = Path(os.environ.get("TORCH_HOME") or cache / "torch")
     yield VGG19, torch_home / "hub" / "checkpoints" / f"vgg19-{VGG19_SHA256_PREFIX}.pth"
