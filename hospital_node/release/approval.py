@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from hospital_node.audit.audited import Candidate
+from hospital_node.node.node import Node
 from hospital_node.release.release_policy import Policy
-from sharekit.errors import VerificationError
+from sharekit.errors import SharekitError, VerificationError
 from sharekit.signing import dsse
 from sharekit.signing.keys import PublicKey, SigningKey
-from sharekit.storage import schema
+from sharekit.storage import files, schema
 
 SCHEMA_VERSION = 1
 PREDICATE_TYPE = "urn:sharekit:approval:v1"
@@ -25,6 +27,17 @@ class Approved:
     generator_id: str
     candidate_sha256: str
     audit_sha256: str
+
+    @staticmethod
+    def of(candidate: Candidate) -> Approved:
+        """What an approval of this candidate is about.
+
+        Raises:
+            ValueError: there is no candidate or no audit.
+        """
+        if candidate.sha256 is None or candidate.audit_sha256 is None:
+            raise ValueError("an approval is about a candidate and its audit")
+        return Approved(candidate.generator_id, candidate.sha256, candidate.audit_sha256)
 
     @property
     def subjects(self) -> tuple[dsse.Subject, dsse.Subject]:
@@ -119,3 +132,15 @@ def valid_approvals(
         else:
             valid.append((approval, key))
     return valid, void
+
+
+def read_approvals(node: Node) -> Envelopes:
+    """The files in the node's folder of approvals, parsed."""
+    envelopes: dict[str, dsse.Envelope | VerificationError] = {}
+    for path in sorted(node.approvals_dir.glob("*.json")):
+        try:
+            data = files.read_bytes(path, max_bytes=files.MAX_JSON_BYTES)
+            envelopes[path.name] = dsse.Envelope.from_bytes(data, path.name)
+        except SharekitError as error:
+            envelopes[path.name] = dsse.refusal(path.name, error.expected, error.found)
+    return envelopes

@@ -17,7 +17,7 @@ from sharekit.storage import files
 
 MAX_KEY_BYTES = 64 * 2**10
 _ALGORITHM = ec.ECDSA(hashes.SHA256())
-_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 """Of P-256's group (NIST SP 800-186, section 3.2.1.3)."""
 
 
@@ -111,7 +111,7 @@ class SigningKey:
         With (r, s) also (r, order - s) is a signature: the one with the lower s is made, see ADR 25.
         """
         r, s = decode_dss_signature(self._key.sign(message, _ALGORITHM))
-        return encode_dss_signature(r, min(s, _ORDER - s))
+        return encode_dss_signature(r, min(s, ORDER - s))
 
     def save(self, path: Path, password: bytes | None = None) -> None:
         """Write the key as PKCS #8 PEM, mode 0600, encrypted when a password is given.

@@ -371,7 +371,7 @@ def test_a_model_without_end_is_killed_when_its_processor_time_is_over() -> None
 
 PROBE = """
 import os, resource, socket, sys
-from hospital_node.evaluation.sandbox import restrict
+from hospital_node.isolation.sandbox import restrict
 restrict(*map(int, sys.argv[1:3]))
 def refused(action):
     try:

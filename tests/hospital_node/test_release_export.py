@@ -90,7 +90,7 @@ def test_bundle_holds_the_audited_bytes(released: tuple[Node, VerifiedBundle]) -
 
 def test_nothing_real_is_in_the_bundle(released: tuple[Node, VerifiedBundle]) -> None:
     node, bundle = released
-    real = node_content(node, read_asking(node)[0])
+    real = node_content(node, [(item.record, item.generator) for item in read_asking(node)[0]])
     contents = {path.name: path.read_bytes() for path in bundle.path.rglob("*") if path.is_file()}
     assert find_real_content(contents, real) == []
     contents["CARD.md"] += real[0].pixels[0].tobytes()

@@ -83,8 +83,8 @@ def test_of_the_two_signatures_that_one_makes_the_lower_is_made_and_both_hold() 
     key = keys.generate()
     for _ in range(40):
         r, s = decode_dss_signature(key.sign(MESSAGE))
-        assert 0 < s <= keys._ORDER // 2
-    assert key.public.verify(encode_dss_signature(r, keys._ORDER - s), MESSAGE)
+        assert 0 < s <= keys.ORDER // 2
+    assert key.public.verify(encode_dss_signature(r, keys.ORDER - s), MESSAGE)
 
 
 def test_private_key_file_is_readable_by_its_owner_only(tmp_path: Path) -> None:
