@@ -15,10 +15,11 @@ from sharekit.segmenter.submission import Submission
 from sharekit.signing import dsse
 from sharekit.signing.keys import PublicKey, SigningKey
 from sharekit.storage import files, schema
+from sharekit.storage.budget import Budget
 
 SCHEMA_VERSION = 1
 PREDICATE_TYPE = "urn:sharekit:evaluation:v1"
-MAX_BYTES = 2**20
+BUDGET = Budget(2**20, max_nodes=10_000, max_depth=16, max_keys=10_000)
 INTERVALS = "intervals that follow from mean and count alone (95 %, as wide as they can be; no bootstrap)"
 """What the intervals of a report are, for its readers."""
 _NORMAL = 1.96  # 0.975 quantile of the normal distribution
@@ -122,8 +123,8 @@ def coarse_interval(mean: float, count: int, decimals: int) -> Interval:
     return Interval(rounded, low, high, count)
 
 
-def sign_report(report: EvaluationReport, key: SigningKey) -> dict[str, Any]:
-    """A DSSE envelope, as JSON, around a report that fits its schema.
+def sign_report(report: EvaluationReport, key: SigningKey) -> dsse.Envelope:
+    """A DSSE envelope around a report that fits its schema.
 
     Raises:
         VerificationError: it does not.
@@ -140,7 +141,7 @@ def read_report(path: Path, keys: Sequence[PublicKey]) -> EvaluationReport:
         InputError: the file cannot be read.
         VerificationError: another form, tampered, or by another key.
     """
-    envelope = files.parse_json(files.read_bytes(path, max_bytes=MAX_BYTES), path)
+    envelope = dsse.Envelope.from_bytes(files.read_bytes(path, max_bytes=BUDGET.max_bytes), path, BUDGET)
     return EvaluationReport.from_statement(dsse.verify_statement(envelope, keys, item=path), path)
 
 
