@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hospital_node.isolation.sandbox import Limits
+from sharekit.program.sandbox import Limits
 from sharekit.errors import PolicyError, SharekitError, UsageError
 from sharekit.signing.keys import PublicKey
 from sharekit.storage import files, schema

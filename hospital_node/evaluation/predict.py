@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hospital_node.evaluation.wire import LENGTHS, SEPARATOR, TEXT_BYTES, Status
-from hospital_node.isolation.sandbox import Limits, Sandbox, SandboxError, open_sandbox
+from sharekit.program.sandbox import Limits, Sandbox, SandboxError, open_sandbox
 from sharekit.errors import VerificationError
 from sharekit.segmenter.contract import SegmenterContract
 from sharekit.storage import files
