@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import re
 import time
 from pathlib import Path
 
 from consumer import open_bundle
 from consumer.sampling.refinement import UNREFINED, Refinement
-from consumer.sampling.request import Request
+from consumer.sampling.request import Request, Size
+from sharekit.errors import UsageError
 from sharekit.program.command_line import Output, default_of
 from sharekit.program.progress import reporter
 
@@ -33,7 +33,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--provider",
         choices=["auto", "cuda", "cpu"],
-        default=default_of(open_bundle, "provider"),
+        default=default_of(open_bundle, "device"),
         help="where to run; auto says what it chose",
     )
     parser.add_argument(
@@ -79,7 +79,7 @@ def run(args: argparse.Namespace, output: Output) -> int:
 
     refinement = Refinement(args.temperature, args.mask_threshold, args.clean_masks, args.redraw_below)
     request = Request(args.seed, args.generator, args.size, args.batch_size, args.probabilities, refinement)
-    bundle = open_bundle(args.bundle, args.key, provider=args.provider, threads=args.threads)
+    bundle = open_bundle(args.bundle, args.key, device=args.provider, threads=args.threads)
     started = time.monotonic()
     with reporter("sample", unit="samples") as on_progress:
         description = write_dataset(bundle, args.out, args.count, request, on_progress)
@@ -103,9 +103,8 @@ def run(args: argparse.Namespace, output: Output) -> int:
     return 0
 
 
-def _size(text: str) -> tuple[int, int]:
-    """`WxH` to `(height, width)`."""
-    match = re.fullmatch(r"([1-9][0-9]{0,5})[xX]([1-9][0-9]{0,5})", text)
-    if match is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a size like 320x240")
-    return int(match[2]), int(match[1])
+def _size(text: str) -> Size:
+    try:
+        return Size.of(text)
+    except UsageError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size like 320x240") from None

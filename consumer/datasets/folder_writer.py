@@ -23,8 +23,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from consumer.sampling.refinement import UNREFINED, Refinement
-from consumer.sampling.request import Request, refusal
-from consumer.sampling.synthetic_bundle import Bundle, Sample, common_layout
+from consumer.sampling.arguments import refusal
+from consumer.sampling.layouts import common_layout
+from consumer.sampling.request import Request
+from consumer.sampling.sample import Sample
+from consumer.sampling.synthetic_bundle import Bundle
 from sharekit import __version__
 from sharekit.bundle.manifest import GeneratorEntry
 from sharekit.errors import InputError
@@ -145,7 +148,7 @@ def _describe(
         request.seed,
         count,
         tuple(entry.spec.id for entry in entries),
-        request.size,
+        None if request.size is None else (request.size.height, request.size.width),
         common_layout(entries),
         bundle.provider.name,
         refinement=request.refinement,

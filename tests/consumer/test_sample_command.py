@@ -62,7 +62,7 @@ def test_cuda_that_does_not_run_exits_with_6_and_writes_nothing(
     if choose_provider("auto").name == "cuda":
         pytest.skip("a CUDA device runs here")
     assert sample(*signed, tmp_path / "set", "--provider", "cuda") == 6
-    assert "--provider cuda" in capsys.readouterr().err
+    assert "--device cuda" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 
