@@ -59,7 +59,7 @@ _LATE = {
     "Sample": "consumer.sampling.sample",
     "Size": "consumer.sampling.request",
 }
-"""Imported when they are first used: verification and sampling take a while to load, `import consumer` does not."""
+"""Imported when they are first used: verification takes a while to load, and `import consumer` should not."""
 
 
 def open_bundle(

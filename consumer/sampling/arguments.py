@@ -1,4 +1,4 @@
-"""What a caller passes in, as the type that was meant: a wrong type is wrong usage, never a traceback of NumPy."""
+"""Arguments of the Python interface: a wrong type is a `UsageError`, never a traceback of NumPy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One batch through one generator: the noise in, raw image and mask values out. The isolated process runs this."""
+"""One batch through one generator: noise goes in, raw values of image and mask come out."""
 
 from __future__ import annotations
 

@@ -13,6 +13,7 @@ process can say nothing but a `Status` and as many floats as the order asks for:
 
 from __future__ import annotations
 
+import os
 import struct
 import sys
 from enum import IntEnum
@@ -100,8 +101,8 @@ def _import_everything() -> None:
 
 def _address_space_mib() -> int:
     """What this process takes now: mostly libraries."""
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmSize"))
-    return int(line.split()[1]) // 1024 + 1
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    return pages * os.sysconf("SC_PAGE_SIZE") // 2**20 + 1
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from sharekit.program.sandbox import Limits, Sandbox, SandboxError, start_sandbo
 PROGRAM = ("-m", "consumer.sampling.isolated_process")
 START_SECONDS = 120.0  # for the program itself and for loading a generator
 WORK_SECONDS = 3600.0
-"""A process is replaced when it has worked for so long; its limit of processor time is twice as much a thread."""
+"""A process is replaced after so much work; its limit of processor time is twice as much for each thread."""
 SPARE_MIB = 256
 STACK_MIB = 8  # of a thread
 
@@ -60,10 +60,10 @@ class IsolatedRunner:
 
     def draw(self, entry: GeneratorEntry, draw: Draw, seconds: float) -> Output:
         image, mask = draw.shapes
-        values = self._order(
-            entry, Kind.DRAW, json.dumps(draw.to_json()), seconds=seconds, answer=math.prod(image) + math.prod(mask)
-        )
-        return values[: math.prod(image)].reshape(image), values[math.prod(image) :].reshape(mask)
+        split = math.prod(image)
+        text = json.dumps(draw.to_json())
+        values = self._order(entry, Kind.DRAW, text, seconds=seconds, answer=split + math.prod(mask))
+        return values[:split].reshape(image), values[split:].reshape(mask)
 
     def close(self) -> None:
         if self._sandbox is not None:
@@ -95,7 +95,8 @@ class IsolatedRunner:
                 raise self._refusal(entry, kind, status)
             values = np.frombuffer(sandbox.receive(answer * np.dtype(FLOAT).itemsize), FLOAT)
         except SandboxError as error:
-            raise _refusal(entry, "a generator that runs within its limits of memory and time", str(error)) from None
+            expected = "a generator that runs within its limits of memory and time"
+            raise _refusal(entry, expected, str(error)) from None
         self._worked += time.monotonic() - started
         return values
 

@@ -1,4 +1,4 @@
-"""Which channels a bundle's generators have: a mixed bundle is drawn layout by layout, each under its name."""
+"""Channel layouts of a bundle's generators, under names: a mixed bundle is drawn layout by layout."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def layout_name(layout: ChannelLayout) -> str:
 def by_layout(entries: Sequence[GeneratorEntry]) -> dict[str, tuple[GeneratorEntry, ...]]:
     """The generators of each layout by its name, in the order of `entries`.
 
-    Two names that a file system may take for one (they differ in upper and lower case) get a digest at the end.
+    Names that a file system may take for one (they differ in upper and lower case) get a digest at the end.
     """
     groups: dict[ChannelLayout, list[GeneratorEntry]] = {}
     for entry in entries:

@@ -1,4 +1,4 @@
-"""In which order samples are drawn: a batch of each generator at a time, handed out in the order of their numbers."""
+"""Order of drawing: a generator draws several samples at a time, and all are handed out in order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Options beyond the published sampling: calmer noise, another mask threshold, cleaner masks, second draws."""
+"""Departures from the published sampling: calmer noise, another threshold, cleaner masks, second draws."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def cleaned(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 def _without_specks(
     mask: NDArray[np.bool_], neighbours: NDArray[np.bool_] | None, largest: int | None
 ) -> tuple[NDArray[np.bool_], int]:
-    """Regions of at least `SPECK_SHARE` x `largest` pixels, and `largest`: by default the largest region's."""
+    """Regions of at least `SPECK_SHARE` x `largest` pixels, and `largest`: the largest region's when None."""
     from scipy import ndimage
 
     regions, count = ndimage.label(mask, neighbours)

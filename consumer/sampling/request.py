@@ -18,7 +18,7 @@ BATCH_SIZE = 8
 
 
 class Size(NamedTuple):
-    """Width and height of an image in pixels, in this order everywhere: `--size 320x240` is `Size(320, 240)`."""
+    """Width and height of an image in pixels, always in this order: `--size 320x240` is `Size(320, 240)`."""
 
     width: int
     height: int

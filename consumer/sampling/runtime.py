@@ -49,7 +49,10 @@ def choose_provider(requested: str = AUTO) -> ProviderChoice:
     """
     if requested not in DEVICES:
         raise UsageError(
-            "--device", expected=" or ".join(DEVICES), found=f"{requested!r:.80}", next_step="choose one of them"
+            "--device",
+            expected=" or ".join(DEVICES),
+            found=f"{requested!r:.80}",
+            next_step="choose one of them",
         )
     if requested == CPU:
         return ProviderChoice(CPU, "as asked")

@@ -70,7 +70,7 @@ class LocalRunner:
 
 
 class Sessions:
-    """The loaded generators of a verified bundle, in one process. The one that was not used longest goes first."""
+    """The loaded generators of a verified bundle, in one process; those not used for longest make room."""
 
     def __init__(self, verified: VerifiedBundle, runner: Runner, threads: int) -> None:
         self.opened = 0
@@ -94,7 +94,7 @@ class Sessions:
                 self._require(entry)
                 return self._runner.draw(entry, draw, seconds)
             except BaseException:
-                # Also after Ctrl-C: nobody knows what a runner was at, so the next batch begins with a new one.
+                # Also after Ctrl-C: what a half-finished runner would say next belongs to no batch.
                 self.close()
                 raise
 
@@ -107,7 +107,7 @@ class Sessions:
         if entry.file in self._loaded:
             self._loaded.move_to_end(entry.file)
             return
-        # The bundle's verification has checked these bytes by the policy; `read` makes sure that they are the same.
+        # The policy has checked these bytes when the bundle was verified; `read` compares their digest.
         data = self._verified.read(entry.file)
         needed = session_bytes(len(data))
         while self._loaded and (self._bytes + needed > SESSION_BYTES or len(self._loaded) >= self._most):

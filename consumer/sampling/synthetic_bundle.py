@@ -1,4 +1,4 @@
-"""How samples are drawn from a verified bundle: 8-bit images with masks of 0 and 255, in the order of their numbers.
+"""How samples are drawn from a verified bundle: 8-bit images with masks of 0 and 255, in numbered order.
 
 Sample number `i` of a seed comes from generator `i mod G`, in the manifest's order, and is that generator's
 sample of index `i div G`; with one generator chosen, number and index are the same. A sample is a function
@@ -109,6 +109,11 @@ class Bundle:
         return tuple(by_layout(self.generators))
 
     @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the user should know about the bundle, though it is authentic: that it has expired."""
+        return ()
+
+    @property
     def sessions_opened(self) -> int:
         """How often this process has loaded a generator."""
         sessions = self._sessions.get(os.getpid())
@@ -142,9 +147,10 @@ class Bundle:
 
         Raises:
             UsageError: at once, for an argument of a wrong type or outside the bundle's limits.
-            VerificationError: while drawing, when a generator does not run or gives something else than numbers.
+            VerificationError: while drawing, when a generator does not run, or gives NaN or an infinity.
         """
-        request = Request(seed, generator, size, batch_size, probabilities, refinement, layout)
+        wanted = None if size is None else Size.of(size)
+        request = Request(seed, generator, wanted, batch_size, probabilities, refinement, layout)
         entries = self.accept(request)
         n, start = arguments.whole("n", n), arguments.whole("start", start)
         if n < 0:
@@ -178,8 +184,8 @@ class Bundle:
 
         Raises:
             DependencyError: torch is not installed.
-            UsageError: an argument of a wrong type or outside the bundle's limits, or several layouts and none
-                chosen.
+            UsageError: an argument of a wrong type or outside the bundle's limits, or a mixed bundle without
+                a chosen layout.
         """
         from consumer.sampling.stream import SyntheticDataset
 
@@ -247,10 +253,12 @@ class Bundle:
         self, entry: GeneratorEntry, request: Request, indices: Sequence[int], number: int = 0
     ) -> list[Sample]:
         """Draw number `number` of the samples `indices`, a batch."""
-        spec = entry.spec if request.size is None else entry.spec.resized(request.size.height, request.size.width)
+        spec, size = entry.spec, request.size
+        if size is not None:
+            spec = spec.resized(size.height, size.width)
         noise_indices = tuple(index_of_draw(index, number) for index in indices)
         draw = Draw(spec, request.seed, noise_indices, request.refinement.temperature)
-        seconds = self._bounds.seconds(entry, request.size, len(indices))
+        seconds = self._bounds.seconds(entry, size, len(indices))
         image, mask = self._own_sessions().draw(entry, draw, seconds)
         return list(samples_of(image, mask, entry, request, indices))
 
@@ -281,7 +289,8 @@ def _isolates(wanted: bool | None, provider: runtime.ProviderChoice) -> bool:
     if wanted is None:
         return possible
     if arguments.truth("isolate", wanted) and not possible:
-        raise refusal("isolate", "Linux and the CPU, whose memory can be limited", f"{sys.platform}, {provider.name}")
+        expected = "Linux and the CPU, where memory can be limited"
+        raise refusal("isolate", expected, f"{sys.platform}, {provider.name}")
     return wanted
 
 

@@ -1,8 +1,8 @@
-"""A process with limits, for work that is not trusted; it is killed with its process group when its time is over.
+"""A process with limits, for work that is not trusted; it is killed when its time is over.
 
 It inherits two pipes and the search paths of libraries and packages: no other file or variable, folder or
-terminal. It sets the limits of memory, processor time and files itself, before it reads anything (`restrict`).
-A process that it forks into a session of its own is not killed with it, and has the same limits.
+terminal. It sets its limits of memory, processor time and files before it reads anything (`restrict`). What
+it starts is killed with it, but not a process that it forks into a session of its own: that keeps the limits.
 """
 
 from __future__ import annotations
