@@ -1,0 +1,30 @@
+"""Permissions of new files: private inside the node, the user's own choice for what leaves it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+
+PRIVATE = 0o077
+_users: int | None = None
+
+
+def make_private() -> None:
+    """Whatever this process or a library writes from now on, nobody else on a shared machine can read."""
+    global _users
+    before = os.umask(PRIVATE)
+    _users = before if _users is None else _users
+
+
+@contextlib.contextmanager
+def users_umask() -> Iterator[None]:
+    """Files that are written in the block get the permissions of the user's own umask."""
+    if _users is None:
+        yield
+        return
+    before = os.umask(_users)
+    try:
+        yield
+    finally:
+        os.umask(before)
