@@ -1,7 +1,8 @@
 """The process that draws from generators which it does not trust, with limits of memory and processor time.
 
 Run as `python -m consumer.sampling.isolated_process MEMORY_MIB CPU_SECONDS THREADS`, where MEMORY_MIB is
-what it may take beyond its own program. It reads orders and answers each with a `Status`, byte by byte:
+what it may take beyond its own program. It says DONE when it is ready; then it reads orders and answers each
+with a `Status`, byte by byte:
 
     LOAD  name and ONNX file                      status
     DROP  name                                    status
@@ -18,7 +19,7 @@ import struct
 import sys
 from enum import IntEnum
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
@@ -58,6 +59,7 @@ def main(memory_mib: int, cpu_seconds: int, threads: int) -> None:
     _import_everything()
     restrict(_address_space_mib() + memory_mib, cpu_seconds)
     source, sink = sys.stdin.buffer, sys.stdout.buffer
+    _answer(sink, Status.DONE)
     sessions: dict[str, onnxruntime.InferenceSession] = {}
     while order := source.read(ORDER.size):
         kind, text_length, file_length = ORDER.unpack(order)
@@ -73,10 +75,14 @@ def main(memory_mib: int, cpu_seconds: int, threads: int) -> None:
                 arrays = _draw(sessions[name], text)
         except Exception as error:  # ONNX Runtime's errors share no base class
             status, arrays = _failure(error), []
-        sink.write(bytes([status]))
-        for array in arrays:
-            sink.write(array.data)
-        sink.flush()
+        _answer(sink, status, *arrays)
+
+
+def _answer(sink: BinaryIO, status: Status, *arrays: np.ndarray) -> None:
+    sink.write(bytes([status]))
+    for array in arrays:
+        sink.write(array.data)
+    sink.flush()
 
 
 def _draw(session: onnxruntime.InferenceSession, text: str) -> list[np.ndarray]:

@@ -17,7 +17,7 @@ from consumer.sampling.drawing import Draw, Output
 from consumer.sampling.isolated_process import FLOAT, ORDER, Kind, Status
 from consumer.sampling.sessions import MIN_SESSIONS, POOL_THREADS, SESSION_BYTES
 from sharekit.bundle.manifest import GeneratorEntry
-from sharekit.errors import VerificationError
+from sharekit.errors import DependencyError, VerificationError
 from sharekit.program.sandbox import Limits, Sandbox, SandboxError, start_sandbox
 
 PROGRAM = ("-m", "consumer.sampling.isolated_process")
@@ -70,6 +70,24 @@ class IsolatedRunner:
             self._sandbox.kill()
         self._sandbox, self._worked = None, 0.0
 
+    def _start(self) -> Sandbox:
+        """The process, once it is ready.
+
+        Raises:
+            DependencyError: it does not start here; no generator is to blame.
+        """
+        self._sandbox = start_sandbox(PROGRAM, self._limits, [str(self._threads)])
+        try:
+            self._sandbox.receive(1)
+        except SandboxError as error:
+            raise DependencyError(
+                "--isolate",
+                expected="a process with limits of memory and time",
+                found=f"it does not start: {error}",
+                next_step="use --no-isolate if you trust the hospital's generators like your own programs",
+            ) from None
+        return self._sandbox
+
     def _order(
         self,
         entry: GeneratorEntry,
@@ -83,9 +101,7 @@ class IsolatedRunner:
         """Give an order and return the `answer` floats that it asks for."""
         started = time.monotonic()
         try:
-            if self._sandbox is None:
-                self._sandbox = start_sandbox(PROGRAM, self._limits, [str(self._threads)])
-            sandbox = self._sandbox
+            sandbox = self._sandbox or self._start()
             sandbox.restart_clock(seconds)
             words = f"{entry.file}\n{text}".encode()
             sandbox.send(ORDER.pack(kind, len(words), len(data)) + words)

@@ -78,7 +78,7 @@ class Bundle:
             raise refusal("threads", "at least one thread", str(threads))
         verified = verify_bundle(path, [PublicKey.load(key)])
         provider = runtime.choose_provider(device)
-        return Bundle(verified, key, provider, threads, _isolates(isolate, provider))
+        return Bundle(verified, key, provider, threads, isolates(isolate, provider))
 
     def __reduce__(self) -> tuple[object, ...]:
         # Another process trusts the files no more than this one did: it verifies them again.
@@ -279,7 +279,7 @@ def common_size(entries: Sequence[GeneratorEntry]) -> Size:
     return sizes.most_common(1)[0][0]
 
 
-def _isolates(wanted: bool | None, provider: runtime.ProviderChoice) -> bool:
+def isolates(wanted: bool | None, provider: runtime.ProviderChoice) -> bool:
     """Whether generators run in a process with limits; by default where the system can do that.
 
     Raises:

@@ -124,7 +124,7 @@ def start_sandbox(program: Sequence[str], limits: Limits, arguments: Sequence[st
     # Neither the folder it starts in nor the user's own packages come into its search path, which is ours.
     command = [sys.executable, "-P", "-s", "-B", *program, str(limits.memory_mib), str(limits.cpu_seconds)]
     environment = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
-    environment |= {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "ORT_DISABLE_TELEMETRY": "1"}
+    environment["PYTHONPATH"] = os.pathsep.join(map(os.path.abspath, sys.path))
     # glibc's arena for every thread takes address space, not memory.
     environment |= {"MALLOC_ARENA_MAX": "2", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     process = subprocess.Popen(  # noqa: S603 - this very interpreter, with a program of ours
