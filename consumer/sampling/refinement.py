@@ -36,6 +36,11 @@ class Refinement:
     redraw_below: float = 0.0
     """Draw a sample again whose masks mark a smaller share of the image, from 0 to below 1."""
 
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if isinstance(value, np.generic):
+                object.__setattr__(self, name, value.item())  # the dataclass is frozen
+
     def check(self) -> None:
         """Refuse values that make no sense.
 
