@@ -10,8 +10,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from sharekit.errors import DependencyError
-from sharekit.program.command_line import missing_package
+from sharekit.errors import DependencyError, missing_package
 
 EXTRA = "train"
 _SIGNATURES = tuple(

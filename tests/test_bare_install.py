@@ -96,6 +96,17 @@ def test_help_of_the_consumers_commands_works(bare: Path, command: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("program", "extra"),
+    [
+        ("from sharekit.intervals import student_mean; student_mean([1.0, 2.0])", "experiment"),
+        ("from sharekit.storage.weights import read_safetensors; read_safetensors(b'', 'FILE')", "torch"),
+    ],
+)
+def test_a_function_that_needs_an_extra_names_it(bare: Path, program: str, extra: str) -> None:
+    assert f"pip install 'sharekit[{extra}]'" in _python(bare, program).stderr
+
+
+@pytest.mark.parametrize(
     ("arguments", "extra"),
     [
         (("hospital-node", "train", "--node", "{node}"), "hospital"),

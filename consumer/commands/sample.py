@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from consumer import open_bundle
-from consumer.commands.former_names import accept_former_name
 from consumer.sampling.refinement import UNREFINED, Refinement
 from consumer.sampling.request import Request, Size
 from sharekit.errors import UsageError
@@ -25,7 +24,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--key", type=Path, required=True, metavar="PUB", help="the hospital's public key, as pinned"
     )
-    parser.add_argument("--samples", type=int, required=True, metavar="N", help="number of samples to draw")
+    count = parser.add_argument(
+        *("--samples", "--count"), type=int, required=True, metavar="N", help="number of samples to draw"
+    )
     parser.add_argument(
         "--seed",
         type=int,
@@ -49,8 +50,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="WxH",
         help="width and height in pixels (left out: the size of each generator's training)",
     )
-    parser.add_argument(
-        "--device",
+    device = parser.add_argument(
+        *("--device", "--provider"),
         choices=["auto", "cuda", "cpu"],
         default=default_of(open_bundle, "device"),
         help="where to run; auto says what it chose",
@@ -75,12 +76,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--probabilities", action="store_true", help="store the masks' raw probabilities, too"
     )
-    _configure_refinement(parser.add_argument_group("departures from the published sampling"))
-    accept_former_name(parser, "--count", "--samples")
-    accept_former_name(parser, "--provider", "--device")
+    for action in (count, device):
+        # argparse goes on to accept every name that an option was added with; help shows the first alone.
+        del action.option_strings[1:]
+    _configure_refinement(parser)
 
 
-def _configure_refinement(group: argparse._ArgumentGroup) -> None:
+def _configure_refinement(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("departures from the published sampling")
     group.add_argument(
         "--temperature",
         type=float,

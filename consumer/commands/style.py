@@ -6,7 +6,6 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from consumer.commands.former_names import accept_former_name
 from sharekit.program.command_line import Output, default_of, thread_count
 
 if TYPE_CHECKING:
@@ -73,7 +72,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default=default_of(style_data_set, "batch_size"),
         help="images at once: for speed alone",
     )
-    accept_former_name(parser, "--provider", "--device")
 
 
 def run(args: argparse.Namespace, output: Output) -> None:

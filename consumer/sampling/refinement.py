@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from consumer.sampling import arguments
 from consumer.sampling.arguments import refusal
+from sharekit.errors import missing_package
 from sharekit.generator.tensors import PROBABILITY_THRESHOLD
-from sharekit.program.command_line import missing_package
 
 SPECK_SHARE = 0.05
 """A region or a hole that is smaller than this share of the mask's largest region counts as an error."""

@@ -17,8 +17,8 @@ from consumer.sampling.layouts import common_layout
 from consumer.sampling.request import Request
 from consumer.sampling.sample import Sample
 from sharekit.bundle.manifest import GeneratorEntry
+from sharekit.errors import missing_package
 from sharekit.generator.noise import MAX_SEED
-from sharekit.program.command_line import missing_package
 
 try:
     import torch

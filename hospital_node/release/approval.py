@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from hospital_node.audit.audited import Candidate
+from hospital_node.node.node import Node
 from hospital_node.release.release_policy import Policy
-from sharekit.errors import VerificationError
+from sharekit.errors import SharekitError, VerificationError
 from sharekit.signing import dsse
 from sharekit.signing.keys import PublicKey, SigningKey
-from sharekit.storage import schema
-from sharekit.storage.files import parse_json
+from sharekit.storage import files, schema
 
 SCHEMA_VERSION = 1
 PREDICATE_TYPE = "urn:sharekit:approval:v1"
@@ -24,6 +25,17 @@ class Approved:
     generator_id: str
     candidate_sha256: str
     audit_sha256: str
+
+    @staticmethod
+    def of(candidate: Candidate) -> Approved:
+        """What an approval of this candidate is about.
+
+        Raises:
+            ValueError: there is no candidate or no audit.
+        """
+        if candidate.sha256 is None or candidate.audit_sha256 is None:
+            raise ValueError("an approval is about a candidate and its audit")
+        return Approved(candidate.generator_id, candidate.sha256, candidate.audit_sha256)
 
     @property
     def subjects(self) -> tuple[dsse.Subject, dsse.Subject]:
@@ -95,7 +107,7 @@ def verify_approval(
         VerificationError: another shape, tampered, or by another key.
     """
     payload, key = dsse.verify_with_signer(envelope, keys, item=item)
-    statement = dsse.Statement.from_json(parse_json(payload, item), item)
+    statement = dsse.Statement.from_json(files.parse_json(payload, item), item)
     return Approval.from_statement(statement, item), key
 
 
@@ -120,3 +132,16 @@ def valid_approvals(
         else:
             valid.append((approval, key))
     return valid, void
+
+
+def read_approvals(node: Node) -> dict[str, Any]:
+    """Envelopes by file name; what is not JSON is handed on as None, which no verification accepts."""
+    envelopes: dict[str, Any] = {}
+    for path in sorted(node.approvals_dir.glob("*.json")):
+        try:
+            envelopes[path.name] = files.parse_json(
+                files.read_bytes(path, max_bytes=files.MAX_JSON_BYTES), path.name
+            )
+        except SharekitError:
+            envelopes[path.name] = None
+    return envelopes

@@ -6,33 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hospital_node.audit.generator_audit import ATTACKS, GeneratorAudit
+from hospital_node.audit.audited import Candidate
+from hospital_node.audit.generator_audit import ATTACKS
 from hospital_node.audit.verdict import verdict
 from hospital_node.release.approval import Approval, Approved, valid_approvals
 from hospital_node.release.release_policy import Policy
 from sharekit.signing.keys import PublicKey
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A generator that asks to leave."""
-
-    generator_id: str
-    sha256: str | None  # of the candidate's bytes as they are now; None: there are none
-    audit: GeneratorAudit | None
-    audit_sha256: str | None  # of the audit's file
-    withheld: str | None = None  # the ledger's reason, where it says that this generator may not leave
-
-    @property
-    def approvable(self) -> Approved:
-        """What an approval of this candidate is about.
-
-        Raises:
-            ValueError: there is no candidate or no audit.
-        """
-        if self.sha256 is None or self.audit_sha256 is None:
-            raise ValueError("an approval is about a candidate and its audit")
-        return Approved(self.generator_id, self.sha256, self.audit_sha256)
 
 
 @dataclass(frozen=True)
@@ -99,5 +78,5 @@ def _approvers(candidate: Candidate, valid: Sequence[tuple[Approval, PublicKey]]
     if candidate.sha256 is None or candidate.audit_sha256 is None:
         return ()
     return tuple(
-        sorted({key.fingerprint for approval, key in valid if candidate.approvable in approval.approved})
+        sorted({key.fingerprint for approval, key in valid if Approved.of(candidate) in approval.approved})
     )

@@ -9,9 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
+from hospital_node.audit.attack import Space
+from hospital_node.audit.attacks.nearest import DISTANCE_RATIO, LINKAGE_RATE
 from hospital_node.audit.generator_audit import GeneratorAudit
 from hospital_node.fidelity.fidelity_report import Comparison, GeneratorFidelity
-from hospital_node.release.audit_words import measure_of
 
 SOURCE, CONTROL, BASELINE = "#b3261e", "#1f6f8b", "#6b6b6b"
 
@@ -27,7 +28,7 @@ def distances_svg(audits: Sequence[GeneratorAudit], limit: float) -> str:
     FigureCanvasSVG(figure)
     axes = figure.add_subplot()
     for row, audit in enumerate(audits):
-        ratio = measure_of(audit, "full.distance_ratio")
+        ratio = audit.measure(Space.FULL, DISTANCE_RATIO)
         if ratio is None or ratio.control is None:
             axes.text(0.02, row, "no controls", va="center", color=BASELINE)
             continue
@@ -53,7 +54,7 @@ def linkage_svg(audits: Sequence[GeneratorAudit]) -> str:
     FigureCanvasSVG(figure)
     axes = figure.add_subplot()
     for row, audit in enumerate(audits):
-        rate = measure_of(audit, "full.linkage_rate")
+        rate = audit.measure(Space.FULL, LINKAGE_RATE)
         if rate is None or rate.baseline is None:
             axes.text(0.02, row, "no controls", va="center", color=BASELINE)
             continue

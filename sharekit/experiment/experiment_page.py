@@ -13,6 +13,7 @@ from sharekit.experiment.answer import Mood, answer, percent, signed
 from sharekit.experiment.document import Failure, Table
 from sharekit.experiment.tables import IOU, Row
 from sharekit.intervals import Interval
+from sharekit.segmenter.metrics import Metric
 
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
@@ -29,12 +30,12 @@ _ABOUT = {
     "figure, the mean of its differences over the R; each R alone is listed, without a verdict.",
 }
 _METRICS = {
-    "dice_loss": "Dice loss",
-    "iou": "IoU",
-    "f_score": "F-score",
-    "accuracy": "Accuracy",
-    "recall": "Recall",
-    "precision": "Precision",
+    Metric.DICE_LOSS: "Dice loss",
+    Metric.IOU: "IoU",
+    Metric.F_SCORE: "F-score",
+    Metric.ACCURACY: "Accuracy",
+    Metric.RECALL: "Recall",
+    Metric.PRECISION: "Precision",
 }
 _FIRST_COLUMN = "<th>Trained on<br>(real + synthetic)</th>"
 _MORE_COLUMNS = ("IoU, last<br>weights", "IoU against<br>real alone", "IoU in<br>the paper")

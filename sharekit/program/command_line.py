@@ -19,7 +19,7 @@ from typing import Any
 from rich.console import Console, RenderableType
 
 from sharekit import __version__
-from sharekit.errors import INTERRUPTED_EXIT_CODE, DependencyError, SharekitError
+from sharekit.errors import INTERRUPTED_EXIT_CODE, SharekitError, missing_package
 from sharekit.program import umask
 
 EXIT_CODES = """exit codes:
@@ -63,16 +63,6 @@ def thread_count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of threads")
     return int(text)
-
-
-def missing_package(name: str, extra: str) -> DependencyError:
-    """The error for an optional package that is not installed."""
-    return DependencyError(
-        name,
-        expected=f"the package {name}",
-        found="it is not installed",
-        next_step=f"pip install 'sharekit[{extra}]'",
-    )
 
 
 def main(

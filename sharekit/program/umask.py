@@ -7,23 +7,24 @@ import os
 from collections.abc import Iterator
 
 PRIVATE = 0o077
-_users: int | None = None
+users: int | None = None
+"""The user's umask, once `make_private` has replaced it."""
 
 
 def make_private() -> None:
     """Whatever this process or a library writes from now on, nobody else on a shared machine can read."""
-    global _users
+    global users
     before = os.umask(PRIVATE)
-    _users = before if _users is None else _users
+    users = before if users is None else users
 
 
 @contextlib.contextmanager
 def users_umask() -> Iterator[None]:
     """Files that are written in the block get the permissions of the user's own umask."""
-    if _users is None:
+    if users is None:
         yield
         return
-    before = os.umask(_users)
+    before = os.umask(users)
     try:
         yield
     finally:

@@ -103,7 +103,7 @@ def test_another_feature_file_than_the_statistics_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sha256 = write_checkpoint(tmp_path / "vgg16.ckpt")
-    monkeypatch.setattr(features, "_VGG16_CHECKPOINT", sha256)
+    monkeypatch.setattr(features, "VGG16_CHECKPOINT_SHA256", sha256)
     assert (
         gatys.load_network(tiny_statistics(tiny_network(sha256=sha256)), tmp_path / "vgg16.ckpt").sha256
         == sha256

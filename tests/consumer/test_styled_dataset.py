@@ -160,7 +160,7 @@ def test_an_image_too_small_for_the_network_is_refused(tmp_path: Path) -> None:
 def signed_style(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, SigningKey]:
     """A bundle with style statistics of a feature file that is pinned for this test; the key that signed."""
     sha256 = write_checkpoint(tmp_path / "vgg16.ckpt")
-    monkeypatch.setattr(features, "_VGG16_CHECKPOINT", sha256)
+    monkeypatch.setattr(features, "VGG16_CHECKPOINT_SHA256", sha256)
     monkeypatch.setenv(features.ENVIRONMENT_VARIABLE, str(tmp_path / "vgg16.ckpt"))
     key = keys.generate()
     key.public.save(tmp_path / "hospital.pub")

@@ -86,7 +86,7 @@ def test_bundle_verifies_and_every_image_is_released(released: tuple[Node, Verif
 def test_the_bundle_has_the_user_s_permissions_and_the_node_keeps_its_own(
     node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(umask, "_users", None)
+    monkeypatch.setattr(umask, "users", None)
     before = os.umask(0o027)
     try:
         umask.make_private()
@@ -107,7 +107,7 @@ def test_bundle_holds_the_audited_bytes(released: tuple[Node, VerifiedBundle]) -
 
 def test_nothing_real_is_in_the_bundle(released: tuple[Node, VerifiedBundle]) -> None:
     node, bundle = released
-    real = node_content(node, read_asking(node)[0])
+    real = node_content(node, [(item.record, item.generator) for item in read_asking(node)[0]])
     contents = {path.name: path.read_bytes() for path in bundle.path.rglob("*") if path.is_file()}
     assert find_real_content(contents, real) == []
     contents["CARD.md"] += real[0].pixels[0].tobytes()

@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 
 from hospital_node.audit.attack import AttackResult, AuditLimits
+from hospital_node.audit.audited import Candidate
 from hospital_node.audit.generator_audit import ATTACKS, GeneratorAudit
 from hospital_node.audit.verdict import Verdict
 from hospital_node.candidate import Parity
 from hospital_node.candidate.parity import ParityCase
 from hospital_node.release.approval import Approval, Approved, sign_approval, verify_approval
-from hospital_node.release.gate import Candidate, Decision, decide
+from hospital_node.release.gate import Decision, decide
 from hospital_node.release.release_policy import Approver, Policy
 from sharekit.errors import VerificationError
 from sharekit.signing import dsse
@@ -42,11 +43,12 @@ AUDIT = GeneratorAudit(
     verdict=Verdict.LINKABLE,
 )
 CANDIDATE = Candidate(GENERATOR, BYTES, AUDIT, AUDIT_DIGEST)
+APPROVED = Approved.of(CANDIDATE)
 POLICY = Policy((Approver("Officer", APPROVER.public.pem().decode()),))
 
 
 def approval(
-    key: SigningKey = APPROVER, approved: Approved = CANDIDATE.approvable, policy: Policy = POLICY
+    key: SigningKey = APPROVER, approved: Approved = APPROVED, policy: Policy = POLICY
 ) -> dict[str, Any]:
     statement = Approval((approved,), policy.digest, "Officer", "2026-01-02T03:04:05Z")
     return sign_approval(statement, key)
@@ -174,7 +176,7 @@ def test_approval_of_another_form_is_refused(envelope: Any) -> None:
 
 def test_a_statement_of_another_kind_by_an_approver_is_no_approval() -> None:
     statement = dataclasses.replace(
-        Approval((CANDIDATE.approvable,), POLICY.digest, "Officer", "2026-01-02T03:04:05Z").to_statement(),
+        Approval((APPROVED,), POLICY.digest, "Officer", "2026-01-02T03:04:05Z").to_statement(),
         predicate_type="urn:sharekit:privacy:v1",
     )
     assert "approved by 0 of 1" in reasons(ask(envelopes=(dsse.sign_statement(statement, APPROVER),)))
@@ -198,16 +200,14 @@ def test_one_refused_generator_does_not_hold_back_another() -> None:
 
 
 def test_approval_survives_its_statement() -> None:
-    given = Approval((CANDIDATE.approvable,), POLICY.digest, "Officer", "2026-01-02T03:04:05Z")
+    given = Approval((APPROVED,), POLICY.digest, "Officer", "2026-01-02T03:04:05Z")
     assert Approval.from_statement(given.to_statement()) == given
     envelope = json.loads(json.dumps(sign_approval(given, APPROVER)))
     assert verify_approval(envelope, [STRANGER.public, APPROVER.public]) == (given, APPROVER.public)
 
 
 def test_approval_of_a_generator_without_its_audit_is_refused() -> None:
-    statement = Approval(
-        (CANDIDATE.approvable,), POLICY.digest, "Officer", "2026-01-02T03:04:05Z"
-    ).to_statement()
+    statement = Approval((APPROVED,), POLICY.digest, "Officer", "2026-01-02T03:04:05Z").to_statement()
     lone = dataclasses.replace(
         statement, subjects=(*statement.subjects, dsse.Subject(f"audit/{'b' * 32}.json", BYTES))
     )

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from hospital_node.audit.attacks.nearest import BestOfN
 from hospital_node.candidate import build_onnx
 from sharekit.bundle import bundle
 from sharekit.bundle.bundle import VerifiedBundle
@@ -106,8 +107,8 @@ def attestation(
 
 def privacy_predicate(entries: tuple[GeneratorEntry, ...]) -> dict[str, Any]:
     attack = {
-        "attack": "nearest",
-        "description": "distance of the nearest sample",
+        "attack": BestOfN.name,
+        "description": "RMSE of every sample to the source and to other real images",
         "samples": 8,
         "controls": 3,
         "measures": [],
