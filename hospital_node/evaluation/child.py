@@ -14,8 +14,8 @@ import numpy as np
 import onnxruntime
 
 from hospital_node.evaluation.wire import LENGTHS, SEPARATOR, Status, encode_text
-from hospital_node.isolation.sandbox import restrict
 from sharekit.errors import VerificationError
+from sharekit.program.sandbox import restrict
 from sharekit.segmenter.contract import INPUT_NAME, OUTPUT_NAME, SegmenterContract
 from sharekit.segmenter.segmenter_policy import check_segmenter
 from sharekit.storage.files import parse_json

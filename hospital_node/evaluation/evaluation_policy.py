@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hospital_node.isolation.sandbox import Limits
 from sharekit.errors import PolicyError, SharekitError, UsageError
+from sharekit.program.sandbox import Limits
 from sharekit.signing.keys import PublicKey
 from sharekit.storage import files, schema
 

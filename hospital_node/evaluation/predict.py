@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hospital_node.evaluation.wire import LENGTHS, SEPARATOR, TEXT_BYTES, Status
-from hospital_node.isolation.sandbox import Limits, Sandbox, SandboxError, open_sandbox
 from sharekit.errors import VerificationError
+from sharekit.program.sandbox import Limits, Sandbox, SandboxError, open_sandbox
 from sharekit.segmenter.contract import SegmenterContract
 from sharekit.storage import files
 from sharekit.storage.names import printable
