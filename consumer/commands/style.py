@@ -54,7 +54,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--features", type=Path, metavar="FILE", help="feature file; by default looked for on this machine"
     )
     parser.add_argument("--device", choices=["auto", "cuda", "cpu"], default="auto", help="where to run")
-    parser.add_argument("--threads", type=int, metavar="T", help="on the CPU; otherwise torch's own choice")
+    parser.add_argument(
+        "--threads",
+        type=int,
+        metavar="T",
+        help="threads on the CPU (left out: as many as this machine has free)",
+    )
     parser.add_argument(
         "--batch-size",
         type=int,
@@ -71,6 +76,7 @@ def run(args: argparse.Namespace, output: Output) -> int:
     from consumer.style import gatys
     from consumer.style.styled_dataset import read_statistics, style_dataset
     from consumer.trust import verify_for
+    from sharekit.program.processors import free_processors
     from sharekit.program.progress import reporter
 
     settings = gatys.StyleSettings(args.content_weight, args.style_weight, args.steps)
@@ -79,8 +85,7 @@ def run(args: argparse.Namespace, output: Output) -> int:
     statistics = read_statistics(bundle)
     device = gatys.choose_device(args.device)
     network = gatys.load_network(statistics, args.features)
-    if args.threads is not None:
-        gatys.torch_module().set_num_threads(args.threads)
+    gatys.torch_module().set_num_threads(args.threads or free_processors())
     root = args.dataset.resolve()
     started = time.monotonic()
     with reporter("style", unit="images") as on_progress:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -17,6 +16,7 @@ from sharekit.errors import DependencyError, UsageError
 from sharekit.generator.onnx_contract import IMAGE, IR_VERSION, MASK, OPSET, noise_name
 from sharekit.generator.onnx_policy import check_generator
 from sharekit.generator.spec import GeneratorSpec
+from sharekit.program.processors import free_processors
 
 AUTO, CUDA, CPU = "auto", "cuda", "cpu"
 PROVIDERS = (AUTO, CUDA, CPU)
@@ -93,10 +93,8 @@ def run_session(
 
 
 def available_cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """Cores that this process may use and that nobody else keeps busy."""
+    return free_processors()
 
 
 def _session(data: bytes, provider: str, threads: int) -> onnxruntime.InferenceSession:

@@ -19,7 +19,6 @@ from hospital_node.evaluation import predict as predict_module
 from hospital_node.evaluation.evaluate import evaluate
 from hospital_node.evaluation.predict import open_predictor
 from hospital_node.evaluation.write_report import write_report
-from hospital_node.isolation.sandbox import Limits, SandboxError, open_sandbox
 from hospital_node.node.node import Node
 from sharekit.errors import (
     INTERRUPTED_EXIT_CODE,
@@ -32,6 +31,7 @@ from sharekit.errors import (
 )
 from sharekit.intervals import Interval
 from sharekit.program.progress import Progress
+from sharekit.program.sandbox import Limits, SandboxError, open_sandbox
 from sharekit.segmenter.evaluation_report import read_report
 from sharekit.segmenter.metrics import METRICS, ImageScores, mean_scores, score_image
 from sharekit.segmenter.submission import SignedSubmission, write_submission

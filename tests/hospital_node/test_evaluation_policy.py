@@ -18,10 +18,10 @@ from hospital_node.evaluation.evaluation_policy import (
     load_policy,
     save_policy,
 )
-from hospital_node.isolation.sandbox import Limits
 from hospital_node.node.node import Node
 from hospital_node.release.release_policy import load_or_create_policy
 from sharekit.errors import PolicyError, UsageError
+from sharekit.program.sandbox import Limits
 from sharekit.signing.keys import generate
 
 KEY = generate()
