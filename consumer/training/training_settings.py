@@ -23,6 +23,11 @@ MAX_SIZE = 1024  # pixels
 MAX_SEED = 2**32 - 1
 DECAY = 0.1
 """What the learning rate is multiplied with, once."""
+ARCHITECTURES = (
+    *("deeplabv3", "deeplabv3plus", "dpt", "fpn", "linknet", "manet", "pan", "pspnet", "segformer", "unet"),
+    *("unetplusplus", "upernet"),
+)
+"""Networks that are trained and exported at two sizes with two encoders in the tests."""
 NO_WEIGHTS = "none"
 IMAGENET = "imagenet"
 
@@ -50,7 +55,7 @@ class TrainingSettings:
     """
 
     architecture: str = "unetplusplus"
-    """As in `segmentation_models_pytorch.create_model`."""
+    """One of `ARCHITECTURES`, as in `segmentation_models_pytorch.create_model`."""
     encoder: str = "se_resnext50_32x4d"
     encoder_weights: str = NO_WEIGHTS
     """`none`, `imagenet`, or the path of a safetensors file."""
@@ -72,6 +77,8 @@ class TrainingSettings:
     """Share of the updates, at the end, that show real images alone, where there are any."""
 
     def __post_init__(self) -> None:
+        known = self.architecture in ARCHITECTURES
+        _require(known, "--architecture", f"one of {', '.join(ARCHITECTURES)}", self.architecture)
         sized = STRIDE <= self.size <= MAX_SIZE and self.size % STRIDE == 0
         _require(sized, "--size", f"a multiple of {STRIDE}, at most {MAX_SIZE}", self.size)
         for name in ("epochs", "updates", "decay_at", "batch_size", "validations"):
@@ -112,7 +119,7 @@ class TrainingSettings:
 
 _PAPER_DECAY_AT = 50
 _DECAY_SHARE = 3
-"""The part of `updates` at the full learning rate is one in so many; the paper's is 6 (Table 1) or 2 (Table 2)."""
+"""`updates` for one at the full learning rate; 6 in the paper's Table 1, 2 in its Table 2."""
 
 
 def _require(holds: bool, option: str, expected: str, found: object) -> None:
