@@ -118,6 +118,7 @@ def test_an_encoder_of_one_size_alone_is_wrong_usage(data: Path, tmp_path: Path)
     refused(data, tmp_path, "--size", architecture="dpt", encoder="tu-vit_tiny_patch16_224", size=64)
 
 
+@pytest.mark.slow
 def test_what_onnx_cannot_express_is_wrong_usage_without_pages_of_graph(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
