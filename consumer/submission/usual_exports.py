@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx
@@ -227,7 +228,8 @@ def _adapt_input(model: ModelProto, contract: SegmenterContract, item: object) -
             f"{[length or 'free' for length in shape]}",
             "give the --size and the number of channels (--mean) that the model was exported for",
         )
-    nodes, name = [], _INPUT
+    nodes: list[NodeProto] = []
+    name = _INPUT
     if kind == TensorProto.UINT8:
         nodes, name = _as_bytes(model, contract, name)
     elif kind != TensorProto.FLOAT:
@@ -344,7 +346,7 @@ def _finish(model: ModelProto, name: str, contract: SegmenterContract, kind: Out
     return kind
 
 
-def _node(model: ModelProto, operator: str, inputs: list[str], **attributes: object) -> str:
+def _node(model: ModelProto, operator: str, inputs: list[str], **attributes: Any) -> str:
     """Append a node; the name of what it gives."""
     name = f"{_OUTPUT}_{len(model.graph.node)}"
     model.graph.node.append(helper.make_node(operator, inputs, [name], **attributes))

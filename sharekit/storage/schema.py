@@ -59,7 +59,7 @@ def _with_whole_numbers(value: Any) -> Any:
     return value
 
 
-def _at_most(kind: type, unit: str) -> Any:
+def _at_most(kind: type[str] | type[list] | type[dict], unit: str) -> Any:
     """The check of a bound on a value's length; jsonschema would print the whole value."""
 
     def check(_validator: Any, most: int, instance: Any, _schema: Any) -> Iterator[ValidationError]:
