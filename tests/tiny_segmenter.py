@@ -100,7 +100,7 @@ def chain(length: int, channels: int = 64) -> ModelProto:
 
 
 def memory_hog() -> ModelProto:
-    """Enlarges its image to 6.3 GB, and makes it small again; the policy refuses what needs more than 8 GiB."""
+    """Enlarges its image to 6.3 GB, and makes it small again; the policy refuses more than 8 GiB."""
     nodes = [
         helper.make_node("Resize", ["image", "", "", "large"], ["big"]),
         helper.make_node("GlobalAveragePool", ["big"], ["point"]),

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from consumer.datasets.resumable_folder import refuse_unfinished
 from sharekit.errors import InputError, SharekitError
 from sharekit.storage import files
 from sharekit.storage.budget import Budget
@@ -131,6 +132,7 @@ def read_folder(root: Path) -> DatasetFolder:
     Raises:
         InputError: not a folder, no `images/`, or too many files.
     """
+    refuse_unfinished(root)
     for folder in (root, root / IMAGE_FOLDER):
         if not folder.is_dir():
             raise _refuse(

@@ -252,16 +252,21 @@ def new_directory(path: Path, *, mode: int = 0o755) -> Iterator[Path]:
     temporary.mkdir(mode=mode)
     try:
         yield temporary
-        for folder, _, names in os.walk(temporary):
-            for name in names:
-                descriptor = os.open(Path(folder) / name, os.O_RDONLY)
-                try:
-                    os.fsync(descriptor)
-                finally:
-                    os.close(descriptor)
-            _fsync_directory(Path(folder))
-        temporary.rename(path)
-        _fsync_directory(path.parent)
+        put_in_place(temporary, path)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+
+
+def put_in_place(folder: Path, path: Path) -> None:
+    """Give a finished folder its name, once everything in it is on the disk. Both are in one file system."""
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            descriptor = os.open(Path(parent) / name, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        _fsync_directory(Path(parent))
+    folder.rename(path)
+    _fsync_directory(path.parent)

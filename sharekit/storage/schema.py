@@ -7,7 +7,7 @@ import itertools
 import json
 import math
 import re
-from collections.abc import Iterator, Sized
+from collections.abc import Iterator
 from datetime import datetime
 from importlib import resources
 from typing import Any
@@ -59,7 +59,7 @@ def _with_whole_numbers(value: Any) -> Any:
     return value
 
 
-def _at_most(kind: type[Sized], unit: str) -> Any:
+def _at_most(kind: type[str] | type[list] | type[dict], unit: str) -> Any:
     """The check of a bound on a value's length; jsonschema would print the whole value."""
 
     def check(_validator: Any, most: int, instance: Any, _schema: Any) -> Iterator[ValidationError]:
