@@ -78,7 +78,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     for action in (count, device):
         # argparse goes on to accept every name that an option was added with; help shows the first alone.
-        del action.option_strings[1:]
+        action.option_strings = action.option_strings[:1]
     _configure_refinement(parser)
 
 

@@ -24,7 +24,7 @@ Stage = Callable[[str, str], AbstractContextManager[ProgressCallback]]
 
 
 @dataclass(frozen=True)
-class WrittenReport:
+class ValidatedFolder:
     """A validation report, and the page that shows it."""
 
     report: ValidationReport
@@ -41,7 +41,7 @@ def silent(_stage: str, _unit: str) -> AbstractContextManager[ProgressCallback]:
     return nullcontext(ignore)
 
 
-def write_report(
+def validate_folder(
     dataset: Path,
     bundle: Path | None = None,
     key: Path | None = None,
@@ -49,7 +49,7 @@ def write_report(
     lpips: LpipsOptions | None = None,
     *,
     stage: Stage = silent,
-) -> WrittenReport:
+) -> ValidatedFolder:
     """Validate a data set and write the page.
 
     Args:
@@ -82,4 +82,4 @@ def write_report(
         perceived = perceive(folder, measured, lpips or LpipsOptions(), on_progress)
     report = summarise(folder, measured, statistics, perceived)
     files.write_text(page, render(report, measured, folder, origin))
-    return WrittenReport(report, page, warnings)
+    return ValidatedFolder(report, page, warnings)
