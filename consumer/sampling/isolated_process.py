@@ -27,7 +27,7 @@ from consumer.sampling import runtime
 from consumer.sampling.drawing import Draw
 from sharekit.generator.spec import GeneratorSpec, Scale
 from sharekit.generator.tensors import ChannelLayout
-from sharekit.program.sandbox import restrict
+from sharekit.program.confinement import confine
 from sharekit.storage.files import parse_json
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class Status(IntEnum):
 def main(memory_mib: int, cpu_seconds: int, threads: int) -> None:
     """Obey orders until there are no more."""
     _import_everything()
-    restrict(_address_space_mib() + memory_mib, cpu_seconds)
+    confine(_address_space_mib() + memory_mib, cpu_seconds)
     source, sink = sys.stdin.buffer, sys.stdout.buffer
     _answer(sink, Status.DONE)
     sessions: dict[str, onnxruntime.InferenceSession] = {}
@@ -100,7 +100,7 @@ def _failure(error: Exception) -> Status:
 
 
 def _import_everything() -> None:
-    """After `restrict` no file can be opened, so what libraries import late is used once before."""
+    """After `confine` no file can be opened, so what libraries import late is used once before."""
     runtime.onnxruntime_module()
     Draw(GeneratorSpec("0" * 32, ChannelLayout(1, ("mask",)), (Scale(1, 1, 1),)), 0, (0,)).noise()
 

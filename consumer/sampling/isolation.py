@@ -102,7 +102,7 @@ class IsolatedRunner:
         started = time.monotonic()
         try:
             sandbox = self._sandbox or self._start()
-            sandbox.restart_clock(seconds)
+            sandbox.begin_step(seconds)
             words = f"{entry.file}\n{text}".encode()
             sandbox.send(ORDER.pack(kind, len(words), len(data)) + words)
             sandbox.send(data)

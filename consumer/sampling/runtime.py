@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from consumer.sampling.drawing import Output
 from sharekit.errors import DependencyError, UsageError
 from sharekit.generator.spec import GeneratorSpec
+from sharekit.program.processors import free_processors
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -107,10 +108,8 @@ def run_session(session: onnxruntime.InferenceSession, noise: list[NDArray[np.fl
 
 
 def available_cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """Cores that this process may use and that nobody else keeps busy."""
+    return free_processors()
 
 
 def load_session(data: bytes, provider: str, threads: int) -> onnxruntime.InferenceSession:
