@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from consumer.sampling import checked, runtime
-from consumer.sampling.bounds import DRAW_BYTES, Bounds
+from consumer.sampling.bounds import BATCH_LIMITS, Bounds
 from consumer.sampling.checked import refusal
 from consumer.sampling.drawing import Draw
 from consumer.sampling.isolation import IsolatedRunner, can_isolate
@@ -64,7 +64,7 @@ class Bundle:
         self.threads = threads
         self.isolate = isolate
         self._key = key
-        self._bounds = Bounds(verified)
+        self._bounds = Bounds(verified.computations)
         # By process: a forked worker must neither use nor free what its parent has loaded.
         self._sessions: dict[int, Sessions] = {}
         weakref.finalize(self, _close, self._sessions)
@@ -110,8 +110,8 @@ class Bundle:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What the user should know about the bundle, though it is authentic: that it has expired."""
-        return ()
+        """What the user should know about the bundle though it is authentic, such as that it has expired."""
+        return tuple(warning.message for warning in self.verified.warnings)
 
     @property
     def sessions_opened(self) -> int:
@@ -268,7 +268,7 @@ class Bundle:
             threads = self.threads or runtime.available_cores()
             runner: Runner = LocalRunner(self.provider, threads)
             if self.isolate:
-                runner = IsolatedRunner(threads, DRAW_BYTES)
+                runner = IsolatedRunner(threads, BATCH_LIMITS.memory)
             self._sessions[process] = Sessions(self.verified, runner, threads)
         return self._sessions[process]
 

@@ -69,10 +69,12 @@ def validate_folder(
     page = page or root.with_name(f"{root.name}-report.html")
     # Images are read and LPIPS runs for minutes before the page is written.
     files.check_writable(page)
-    statistics, origin, warnings = None, None, ()
+    statistics, origin = None, None
+    warnings: tuple[str, ...] = ()
     if bundle is not None:
         verified = verify_for(folder, bundle, key)
         claims = verified.manifest
+        warnings = tuple(warning.message for warning in verified.warnings)
         origin = Origin(claims.hospital, claims.release, verified.verdict, verified.fingerprint)
         if "statistics.json" in verified.names:
             statistics = files.parse_json(verified.read("statistics.json"), "statistics.json")
