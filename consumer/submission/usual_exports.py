@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx
@@ -227,7 +228,8 @@ def _adapt_input(model: ModelProto, contract: SegmenterContract, item: object) -
             f"{[length or 'free' for length in shape]}",
             "give the --size and the number of channels (--mean) that the model was exported for",
         )
-    nodes, name = [], _INPUT
+    nodes: list[NodeProto] = []
+    name = _INPUT
     if kind == TensorProto.UINT8:
         nodes, name = _as_bytes(model, contract, name)
     elif kind != TensorProto.FLOAT:
@@ -273,7 +275,7 @@ def _rename_input(model: ModelProto, before: str, after: str) -> None:
 
 def _adapt_output(
     model: ModelProto,
-    output: NDArray[np.generic],
+    output: NDArray[Any],
     contract: SegmenterContract,
     channels: Channels,
     item: object,
@@ -304,7 +306,7 @@ def _adapt_output(
 
 
 def _masks_first(
-    model: ModelProto, name: str, output: NDArray[np.generic], contract: SegmenterContract, item: object
+    model: ModelProto, name: str, output: NDArray[Any], contract: SegmenterContract, item: object
 ) -> tuple[str, int]:
     """The output as `(1, K, h, w)`, and K."""
     shape, size = output.shape, contract.size
@@ -344,14 +346,14 @@ def _finish(model: ModelProto, name: str, contract: SegmenterContract, kind: Out
     return kind
 
 
-def _node(model: ModelProto, operator: str, inputs: list[str], **attributes: object) -> str:
+def _node(model: ModelProto, operator: str, inputs: list[str], **attributes: Any) -> str:
     """Append a node; the name of what it gives."""
     name = f"{_OUTPUT}_{len(model.graph.node)}"
     model.graph.node.append(helper.make_node(operator, inputs, [name], **attributes))
     return name
 
 
-def _constant(model: ModelProto, name: str, array: NDArray[np.generic]) -> str:
+def _constant(model: ModelProto, name: str, array: NDArray[Any]) -> str:
     model.graph.initializer.append(numpy_helper.from_array(array, name))
     return name
 
@@ -372,9 +374,7 @@ def _refuse_background_class(contract: SegmenterContract) -> None:
         )
 
 
-def _refuse_unlikely_probabilities(
-    output: NDArray[np.generic], contract: SegmenterContract, item: object
-) -> None:
+def _refuse_unlikely_probabilities(output: NDArray[Any], contract: SegmenterContract, item: object) -> None:
     if contract.output != "probabilities" or output.dtype != np.float32:
         return
     low, high = float(np.min(output)), float(np.max(output))

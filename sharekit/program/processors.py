@@ -110,6 +110,6 @@ def _quota_of(folder: Path) -> float | None:
         granted, period = (folder / "cpu.max").read_text().split()
         return None if granted == "max" else int(granted) / int(period)
     with contextlib.suppress(OSError, ValueError):
-        granted = int((folder / "cpu.cfs_quota_us").read_text())
-        return granted / int((folder / "cpu.cfs_period_us").read_text()) if granted > 0 else None
+        quota = int((folder / "cpu.cfs_quota_us").read_text())
+        return quota / int((folder / "cpu.cfs_period_us").read_text()) if quota > 0 else None
     return None
