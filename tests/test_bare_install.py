@@ -82,6 +82,16 @@ def test_the_one_line_api_is_there(bare: Path) -> None:
     assert result.returncode == 0, result.stderr
 
 
+def test_a_page_is_rendered_from_the_templates_in_the_wheel(bare: Path) -> None:
+    program = "from sharekit.experiment.experiment_page import render; print(render([]))"
+    result = _python(bare, program)
+    assert result.stdout.startswith("<!DOCTYPE html>"), result.stderr
+    packages = next(bare.parent.glob("lib/python*/site-packages"))
+    templates = {path.relative_to(ROOT) for path in ROOT.glob("*/*/templates/*")}
+    assert len(templates) >= 6
+    assert [path for path in templates if not (packages / path).is_file()] == []
+
+
 @pytest.mark.parametrize("program", ["consumer", "sharekit", "hospital-node"])
 def test_help_works(bare: Path, program: str) -> None:
     result = _run(bare / program, "--help")
@@ -93,6 +103,17 @@ def test_help_works(bare: Path, program: str) -> None:
 def test_help_of_the_consumers_commands_works(bare: Path, command: str) -> None:
     result = _run(bare / "consumer", command, "--help")
     assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize(
+    ("program", "extra"),
+    [
+        ("from sharekit.intervals import student_mean; student_mean([1.0, 2.0])", "experiment"),
+        ("from sharekit.storage.weights import read_safetensors; read_safetensors(b'', 'FILE')", "torch"),
+    ],
+)
+def test_a_function_that_needs_an_extra_names_it(bare: Path, program: str, extra: str) -> None:
+    assert f"pip install 'sharekit[{extra}]'" in _python(bare, program).stderr
 
 
 @pytest.mark.parametrize(

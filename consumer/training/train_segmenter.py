@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from consumer.style.gatys import choose_device
-from consumer.torch_support import define_missing_operators
+from consumer.torch_support import choose_device, define_missing_operators
 from consumer.training import export_segmenter
 from consumer.training.augmentation import augmentation, unchanged
 from consumer.training.network import EncoderWeights, build_network, try_batch

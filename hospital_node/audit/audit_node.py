@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hospital_node.audit.attack import AttackContext, AuditLimits
-from hospital_node.audit.attacks.distance import Array, resize
+from hospital_node.audit.attack import Array, AttackContext, AuditLimits
+from hospital_node.audit.attacks.distance import resize, with_channels
 from hospital_node.audit.audit_settings import AuditSettings
 from hospital_node.audit.generator_audit import GeneratorAudit, audit_generator
 from hospital_node.candidate import build_onnx, measure_parity
@@ -151,14 +151,6 @@ def _context(
         limits=limits,
         seed=settings.seed,
     )
-
-
-def with_channels(image: Array, channels: int) -> Array:
-    """`(C, H, W)` as grey (the mean) or as RGB (grey three times), so that unlike images can be compared."""
-    if len(image) == channels:
-        return image
-    grey = image.mean(axis=0, keepdims=True)
-    return np.repeat(grey, channels, axis=0)
 
 
 def _control_pool(node: Node, seed: int) -> list[tuple[str, Array]]:

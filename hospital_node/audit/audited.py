@@ -1,22 +1,31 @@
-"""What a node's folder holds for the gate: candidates, audits and approvals, read at the edge."""
+"""What a node's folder holds for the gate: candidates and their audits, read at the edge."""
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import Any
 
 from hospital_node.audit.generator_audit import GeneratorAudit
 from hospital_node.ledger.ledger import ImageRecord, ImageState
 from hospital_node.node.node import Node
-from hospital_node.release.gate import Candidate
 from hospital_node.singan.trained import TrainedGenerator
 from sharekit.errors import SharekitError
+from sharekit.generator import onnx_policy
 from sharekit.storage import files
 
-MAX_CANDIDATE_BYTES = 512 * 2**20
 ASKING = (ImageState.TRAINED, ImageState.AUDITED, ImageState.WITHHELD, ImageState.RELEASED)
 """States of images that have a trained generator."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A generator that asks to leave."""
+
+    generator_id: str
+    sha256: str | None  # of the candidate's bytes as they are now; None: there are none
+    audit: GeneratorAudit | None
+    audit_sha256: str | None  # of the audit's file
+    withheld: str | None = None  # the ledger's reason, where it says that this generator may not leave
 
 
 @dataclass(frozen=True)
@@ -56,21 +65,8 @@ def read_asking(node: Node) -> tuple[list[Asking], dict[str, str]]:
     return found, unreadable
 
 
-def read_approvals(node: Node) -> dict[str, Any]:
-    """Envelopes by file name; what is not JSON is handed on as None, which no verification accepts."""
-    envelopes: dict[str, Any] = {}
-    for path in sorted(node.approvals_dir.glob("*.json")):
-        try:
-            envelopes[path.name] = files.parse_json(
-                files.read_bytes(path, max_bytes=files.MAX_JSON_BYTES), path.name
-            )
-        except SharekitError:
-            envelopes[path.name] = None
-    return envelopes
-
-
 def read_candidate_bytes(node: Node, image_id: str) -> bytes:
-    return files.read_bytes(node.candidate_path(image_id), max_bytes=MAX_CANDIDATE_BYTES)
+    return files.read_bytes(node.candidate_path(image_id), max_bytes=onnx_policy.MAX_BYTES)
 
 
 def _candidate(node: Node, record: ImageRecord, generator_id: str) -> Candidate:

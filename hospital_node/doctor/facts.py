@@ -104,9 +104,9 @@ def loopback() -> tuple[list[str], str]:
 
 def ray_folder() -> tuple[str, int]:
     """Path and mode of a folder made, for the moment, as Ray's private one is."""
-    from hospital_node.isolation.closed_ray import _private_directory
+    from hospital_node.isolation.closed_ray import private_directory
 
-    directory = _private_directory()
+    directory = private_directory()
     try:
         return str(directory), stat.S_IMODE(directory.stat().st_mode)
     finally:

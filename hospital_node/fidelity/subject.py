@@ -9,8 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from hospital_node.audit.attacks.distance import resize
-from hospital_node.audit.audit_node import with_channels
+from hospital_node.audit.attacks.distance import resize, with_channels
 from hospital_node.audit.audited import Asking, read_candidate_bytes
 from hospital_node.candidate.draw import draw
 from hospital_node.fidelity.fidelity_settings import FidelitySettings

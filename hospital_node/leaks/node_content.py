@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from hospital_node.audit.audited import Asking
 from hospital_node.leaks.search import RealContent, digests_of
 from hospital_node.ledger.ledger import ImageRecord
 from hospital_node.node.node import Node
@@ -13,10 +12,14 @@ from hospital_node.singan.pyramid import build_pyramid
 from hospital_node.singan.trained import TrainedGenerator
 
 
-def node_content(node: Node, leaving: Sequence[Asking]) -> list[RealContent]:
-    """Everything of the images behind a release, and the names of all others."""
-    found = [real_content(node, item.record, item.generator) for item in leaving]
-    known = {item.record.id for item in leaving}
+def node_content(node: Node, leaving: Sequence[tuple[ImageRecord, TrainedGenerator]]) -> list[RealContent]:
+    """Everything of the images behind a release, and the names of all others.
+
+    Args:
+        leaving: every image behind the release with its generator.
+    """
+    found = [real_content(node, record, generator) for record, generator in leaving]
+    known = {record.id for record, _ in leaving}
     others = [record for record in node.ledger.iterate() if record.id not in known]
     return [
         *found,

@@ -249,15 +249,12 @@ class _Driver:
 
     def _job(self, image: str) -> Job:
         pair = self.node.load_pair(image)
-        record = self.node.ledger.get(image)
-        again = self.node.generator_path(image).exists()
-        generator_id = None if again else record.generator_id
         return Job(
             image,
             pair.tensor(),
             pair.layout,
             self.config,
-            generator_id or secrets.token_hex(16),
+            generator_id_for(self.node, image),
             self.profile,
             self.node.model_dir(image),
             secrets.randbits(SEED_BITS),
@@ -308,6 +305,12 @@ class _Driver:
         checkpoint.destroy(self.node.model_dir(action.image))
         self.node.ledger.transition(action.image, action.state, action.reason or settings)
         self.work.settle(action.image, trained=action.state is ImageState.TRAINED)
+
+
+def generator_id_for(node: Node, image: str) -> str:
+    """The identifier that an image's training goes on under; another one once a generator is finished."""
+    begun = None if node.generator_path(image).exists() else node.ledger.get(image).generator_id
+    return begun or secrets.token_hex(16)
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from hospital_node.audit.audited import Asking, read_asking
 from hospital_node.node.node import Node
-from hospital_node.release.approval import Approval, sign_approval
+from hospital_node.release.approval import Approval, Approved, sign_approval
 from hospital_node.release.gate import audit_reasons
 from hospital_node.release.release_policy import Policy
 from sharekit.errors import InputError, PolicyError, VerificationError
@@ -97,7 +97,7 @@ def give_approval(
             next_step="list it with `hospital-node policy --node NODE --approver PUB --name NAME`",
         )
     date = (now or datetime.now(UTC)).strftime("%Y-%m-%dT%H:%M:%SZ")
-    approved = tuple(item.candidate.approvable for item in proposal.items)
+    approved = tuple(Approved.of(item.candidate) for item in proposal.items)
     approval = Approval(approved, policy.digest, by, date)
     try:
         Approval.from_statement(approval.to_statement())
@@ -107,5 +107,5 @@ def give_approval(
         ) from error
     name = f"{date.replace(':', '').replace('-', '')}-{secrets.token_hex(4)}.json"
     path = node.approvals_dir / name
-    files.write_json(path, sign_approval(approval, key), mode=0o600)
+    files.write_bytes(path, sign_approval(approval, key).to_bytes(), mode=0o600)
     return path

@@ -7,17 +7,13 @@ from collections.abc import Sequence
 from rich.markup import escape
 from rich.table import Table
 
-from hospital_node.audit.attack import Measure
+from hospital_node.audit.attack import Space
+from hospital_node.audit.attacks.nearest import DISTANCE_RATIO, LINKAGE_RATE
 from hospital_node.audit.generator_audit import GeneratorAudit
 from hospital_node.ledger.ledger import ImageState
 from hospital_node.release.release_policy import Policy
 
 Row = tuple[str, ImageState, str, GeneratorAudit | None]
-
-
-def measure_of(audit: GeneratorAudit, name: str) -> Measure | None:
-    """The first measure called `name` in any attack."""
-    return next((item for result in audit.attacks for item in result.measures if item.name == name), None)
 
 
 def audit_table(rows: Sequence[Row]) -> Table:
@@ -26,8 +22,8 @@ def audit_table(rows: Sequence[Row]) -> Table:
     for title in ("image", "state", "nearest sample", "source linked", "verdict or reason"):
         table.add_column(title, overflow="fold")
     for image_id, state, reason, audit in rows:
-        ratio = audit and measure_of(audit, "full.distance_ratio")
-        rate = audit and measure_of(audit, "full.linkage_rate")
+        ratio = audit and audit.measure(Space.FULL, DISTANCE_RATIO)
+        rate = audit and audit.measure(Space.FULL, LINKAGE_RATE)
         table.add_row(
             image_id[:8],
             str(state),

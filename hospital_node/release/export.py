@@ -8,16 +8,18 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from hospital_node.audit.audited import Asking, read_approvals, read_asking
+from hospital_node.audit.audited import Asking, read_asking
 from hospital_node.leaks.node_content import node_content
 from hospital_node.leaks.search import refuse_real_content
 from hospital_node.ledger.ledger import ImageState
 from hospital_node.node.node import Node
+from hospital_node.release.approval import read_approvals
 from hospital_node.release.contents import Release, style_of
 from hospital_node.release.gate import decide
 from hospital_node.release.release_policy import load_policy
 from sharekit.bundle.bundle import VerifiedBundle, verify_bundle, write_bundle
 from sharekit.errors import InputError, PolicyError
+from sharekit.program.umask import users_umask
 from sharekit.signing.keys import SigningKey
 from sharekit.storage import container
 
@@ -99,8 +101,9 @@ def _write_checked(release: Release, out: Path, key: SigningKey) -> VerifiedBund
     try:
         staged = write_bundle(staging, release.contents(key), release.manifest(), key)
         finished = _Finished(staged.container)
-        refuse_real_content(finished, node_content(node, release.leaving))
-        with container.new_container(out) as writer:
+        behind = [(item.record, item.generator) for item in release.leaving]
+        refuse_real_content(finished, node_content(node, behind))
+        with users_umask(), container.new_container(out) as writer:
             for name, data in finished.items():
                 writer.add(name, data)
             writer.close()

@@ -18,10 +18,11 @@ from sharekit.segmenter.submission import Submission
 from sharekit.signing import dsse
 from sharekit.signing.keys import PublicKey, SigningKey
 from sharekit.storage import files, schema
+from sharekit.storage.budget import Budget
 
 SCHEMA_VERSION = 2
 _WITHOUT_NOISE = 1
-MAX_BYTES = 2**20
+BUDGET = Budget(2**20, max_nodes=10_000, max_depth=16, max_keys=10_000)
 MECHANISM = "discrete Laplace"
 NEIGHBOURS = "one image replaced by another with masks of the same classes"
 INTERVALS = "95 % intervals from mean, count and noise alone, as wide as they can be; no bootstrap"
@@ -155,8 +156,8 @@ def told_interval(mean: float, count: int, decimals: int, noise: float = 0.0) ->
     return Interval(rounded, low, high, count)
 
 
-def sign_report(report: EvaluationReport, key: SigningKey) -> dict[str, Any]:
-    """A DSSE envelope, as JSON, around a report that fits its schema.
+def sign_report(report: EvaluationReport, key: SigningKey) -> dsse.Envelope:
+    """A DSSE envelope around a report that fits its schema.
 
     Raises:
         VerificationError: it does not.
@@ -173,7 +174,7 @@ def read_report(path: Path, keys: Sequence[PublicKey]) -> EvaluationReport:
         InputError: the file cannot be read.
         VerificationError: another form, tampered, or by another key.
     """
-    envelope = files.parse_json(files.read_bytes(path, max_bytes=MAX_BYTES), path)
+    envelope = dsse.Envelope.from_bytes(files.read_bytes(path, max_bytes=BUDGET.max_bytes), path, BUDGET)
     return EvaluationReport.from_statement(dsse.verify_statement(envelope, keys, item=path), path)
 
 

@@ -15,10 +15,12 @@ from onnx import GraphProto, ModelProto, TensorProto, ValueInfoProto, helper
 
 from sharekit.segmenter.contract import INPUT_NAME, METADATA_KEY, OUTPUT_NAME, SegmenterContract
 from sharekit.storage import onnx_bytes
+from sharekit.storage.budget import Budget
 from sharekit.storage.onnx_bytes import refuse
 
 GRAPH_NAME = "segmenter"
 MAX_BYTES = 256 * 2**20
+BUDGET = Budget(MAX_BYTES, max_nodes=2**19, max_depth=16)
 MAX_SIDE = 1024  # pixels
 MAX_PARTS = 8192
 """Of each kind in the graph; UNet++ on SE-ResNeXt-50 has some thousand nodes."""
@@ -94,7 +96,7 @@ def check_segmenter(data: bytes, item: object, contract: SegmenterContract) -> N
     with onnx_bytes.rules(item, "do not load this file; pack the model again with `consumer submit`"):
         if max(contract.size) > MAX_SIDE:
             refuse(f"sides of at most {MAX_SIDE} px", "{}x{}".format(*reversed(contract.size)))
-        model = onnx_bytes.parse(data, MAX_BYTES)
+        model = onnx_bytes.parse(data, BUDGET)
         onnx_bytes.check_counts(model, MAX_PARTS)
         onnx_bytes.check_fields(model, "model", _FIELDS)
         _check_header(model)

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from hospital_node.audit.attack import AuditLimits
-from hospital_node.audit.audit_node import audit_node, with_channels
+from hospital_node.audit.attacks.distance import with_channels
+from hospital_node.audit.audit_node import audit_node
 from hospital_node.audit.audit_settings import AuditSettings
 from hospital_node.audit.generator_audit import ATTACKS, GeneratorAudit
 from hospital_node.candidate import build_onnx

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import sqlite3
 import time
 from datetime import UTC, datetime, timedelta
 
@@ -364,14 +365,14 @@ def test_the_doctor_works_while_a_run_holds_the_node(node):
 
 def test_ten_thousand_images_are_examined_in_seconds(node):
     record = node.ledger.get(ingested_image(node, 1))
-    database = node.ledger._database
-    database.execute("BEGIN")
+    database = sqlite3.connect(node.root / "ledger.sqlite")
     database.executemany(
         "INSERT INTO images SELECT NULL, ?, source_image, source_masks, state, reason, attempts, NULL,"
         " height, width, image_channels, mask_classes, updated, data_dir, ? FROM images WHERE id = ?",
         [(f"{number:032x}", str(number), record.id) for number in range(2, 10_001)],
     )
-    database.execute("COMMIT")
+    database.commit()
+    database.close()
     assert node.ledger.counts()[ImageState.INGESTED] == 10_000
     started = time.monotonic()
     examine(node.root, PROFILES["quick"])

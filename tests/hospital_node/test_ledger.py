@@ -192,12 +192,13 @@ def test_a_read_only_ledger_writes_nothing(ledger):
 
 def test_what_is_written_survives_a_kill_and_half_a_write_does_not(ledger):
     program = """
-import os, pathlib, signal, sys
-from hospital_node.ledger import ImageRecord, ImageState, Ledger
+import os, pathlib, signal, sqlite3, sys
+from hospital_node.ledger.ledger import ImageRecord, ImageState, Ledger
 ledger = Ledger(pathlib.Path(sys.argv[1]))
 ledger.add(ImageRecord("a" * 32, "images/a.png", ("masks/a.png",), ImageState.INGESTED))
-ledger._database.execute("BEGIN IMMEDIATE")
-ledger._database.execute("UPDATE images SET state = 'released'")
+database = sqlite3.connect(sys.argv[1], isolation_level=None)
+database.execute("BEGIN IMMEDIATE")
+database.execute("UPDATE images SET state = 'released'")
 os.kill(os.getpid(), signal.SIGKILL)
 """
     assert subprocess.run([sys.executable, "-c", program, str(ledger.path)], check=False).returncode == -9

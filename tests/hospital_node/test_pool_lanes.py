@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
-from hospital_node.pool.actors import Job, Trainer, _default_engine
+from hospital_node.pool.actors import Job, Trainer, default_engine
 from hospital_node.pool.memory import LaneMemory
 from hospital_node.pool.schedule import Failed, Interrupted, OutOfMemory
 from hospital_node.singan.trained import TrainedGenerator
@@ -21,7 +21,7 @@ def _job(directory, number: int) -> Job:
 @pytest.fixture
 def trainer() -> Trainer:
     worker = Trainer("cpu", 1, None)
-    worker.engine = _default_engine("cpu")
+    worker.engine = default_engine("cpu")
     return worker
 
 

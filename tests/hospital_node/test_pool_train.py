@@ -24,7 +24,7 @@ from hospital_node.isolation import sockets
 from hospital_node.ledger.ledger import ImageState
 from hospital_node.node.node import Node
 from hospital_node.pool.actors import MALLOC, DiskFull, Job, Trainer, one_line
-from hospital_node.pool.driver import _Driver, train_node
+from hospital_node.pool.driver import generator_id_for, train_node
 from hospital_node.pool.heartbeat import Beat
 from hospital_node.pool.options import PoolOptions, TrainingReport
 from hospital_node.pool.schedule import Interrupted, OutOfMemory
@@ -131,11 +131,11 @@ def faulty_run(tmp_path_factory) -> FaultyRun:
     images: dict[int, list[str]] = {}
     for number, shade in enumerate(shades):
         images.setdefault(shade, []).append(ingested_image(node, number, shade))
-    sockets: list[sockets.Listener] = []
+    listeners: list[sockets.Listener] = []
     environments: list[dict[str, str]] = []
 
     def look(_: Progress) -> None:
-        sockets.extend(sockets.check_sockets())
+        listeners.extend(sockets.check_sockets())
         environments.extend(worker_environments())
 
     others = processes()
@@ -147,7 +147,7 @@ def faulty_run(tmp_path_factory) -> FaultyRun:
         engine=faulty_engine(),
         on_progress=look,
     )
-    return FaultyRun(node, report, images, sockets, others, environments)
+    return FaultyRun(node, report, images, listeners, others, environments)
 
 
 @pytest.mark.ray
@@ -438,7 +438,7 @@ def test_what_was_saved_but_not_recorded_is_recorded_and_its_z_star_destroyed(no
 def test_two_drivers_do_not_work_on_one_node(node):
     ingested_image(node, 1)
     script = (
-        "import sys; from pathlib import Path; from hospital_node.node import Node\n"
+        "import sys; from pathlib import Path; from hospital_node.node.node import Node\n"
         "with Node.open(Path(sys.argv[1])).training_lock(): print('locked', flush=True); sys.stdin.read()"
     )
     command = [sys.executable, "-c", script, str(node.root)]
@@ -510,11 +510,10 @@ def test_an_image_sent_back_is_trained_into_another_generator(node):
     image = ingested_image(node, 1)
     generator = tiny_generator()
     node.ledger.transition(image, ImageState.TRAINING, generator_id=generator.spec.id)
-    driver = _Driver(node, "quick", CONFIG, None, None, None, remote=False, heartbeat=1.0)
-    assert driver._job(image).generator_id == generator.spec.id
+    assert generator_id_for(node, image) == generator.spec.id
     node.model_dir(image)
     generator.save(node.generator_path(image))
-    assert driver._job(image).generator_id != generator.spec.id
+    assert generator_id_for(node, image) != generator.spec.id
 
 
 def test_a_full_disk_is_no_fault_of_the_image(tmp_path):

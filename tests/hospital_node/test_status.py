@@ -10,6 +10,7 @@ import pty
 import re
 import select
 import signal
+import sqlite3
 import subprocess
 import sys
 import termios
@@ -207,8 +208,7 @@ def large_node(tmp_path_factory) -> Node:
     """Ten thousand images, a third of them failed."""
     node = Node.create(tmp_path_factory.mktemp("large") / "node", "St. Test")
     image = ingested_image(node, 1)
-    database = node.ledger._database
-    database.execute("BEGIN")
+    database = sqlite3.connect(node.root / "ledger.sqlite")
     database.executemany(
         "INSERT INTO images SELECT NULL, ?, ?, source_masks, ?, ?, attempts, NULL, height, width,"
         " image_channels, mask_classes, updated, data_dir, ? FROM images WHERE id = ?",
@@ -224,7 +224,8 @@ def large_node(tmp_path_factory) -> Node:
             for number in range(2, 10_001)
         ],
     )
-    database.execute("COMMIT")
+    database.commit()
+    database.close()
     return node
 
 

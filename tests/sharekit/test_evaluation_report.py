@@ -49,7 +49,7 @@ NOISED = dataclasses.replace(
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     path = tmp_path / "report.json"
-    files.write_json(path, sign_report(REPORT, HOSPITAL))
+    files.write_bytes(path, sign_report(REPORT, HOSPITAL).to_bytes())
     return path
 
 
@@ -98,7 +98,7 @@ def test_a_better_figure_under_the_old_signature_is_refused(path: Path) -> None:
 
 def test_another_statement_of_the_same_hospital_is_no_report(tmp_path: Path) -> None:
     statement = dataclasses.replace(REPORT.to_statement(), predicate_type="urn:sharekit:approval:v1")
-    files.write_json(tmp_path / "r.json", dsse.sign_statement(statement, HOSPITAL))
+    files.write_bytes(tmp_path / "r.json", dsse.sign_statement(statement, HOSPITAL).to_bytes())
     with pytest.raises(VerificationError, match="evaluation allows"):
         read_report(tmp_path / "r.json", [HOSPITAL.public])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 
 import numpy as np
@@ -70,7 +71,8 @@ def test_an_unknown_field_is_refused() -> None:
 
 
 def test_a_file_beyond_the_size_cap_is_refused_unparsed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(segmenter_policy, "MAX_BYTES", len(DATA) - 1)
+    smaller = dataclasses.replace(segmenter_policy.BUDGET, max_bytes=len(DATA) - 1)
+    monkeypatch.setattr(segmenter_policy, "BUDGET", smaller)
     refused(DATA, "at most")
 
 

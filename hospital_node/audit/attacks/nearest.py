@@ -8,9 +8,24 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hospital_node.audit.attack import Array, AttackContext, AttackResult, AuditLimits, Measure
+from hospital_node.audit.attack import (
+    RESAMPLES,
+    Array,
+    AttackContext,
+    AttackResult,
+    AuditLimits,
+    Measure,
+    Quantity,
+    Space,
+)
 from hospital_node.audit.attacks.distance import SPACES, between, rmse
-from hospital_node.audit.intervals import bootstrap, wilson
+from sharekit.intervals import Interval, Statistic, bootstrap, wilson
+
+NAME = "best-of-n"
+BEST_DISTANCE = Quantity(NAME, "best_distance")
+DISTANCE_RATIO = Quantity(NAME, "distance_ratio")
+RANK = Quantity(NAME, "rank")
+LINKAGE_RATE = Quantity(NAME, "linkage_rate")
 
 BOOTSTRAP = "percentile bootstrap over the samples, 95 %"
 BOOTSTRAP_BOTH = "percentile bootstrap over the samples and the pairs of real images, 95 %"
@@ -21,7 +36,7 @@ WILSON = "Wilson, 95 %"
 class BestOfN:
     """The attacker draws N samples and keeps the one nearest to each real image that is held up to them."""
 
-    name: str = "best-of-n"
+    name: str = NAME
 
     def run(self, context: AttackContext) -> AttackResult:
         measures: list[Measure] = []
@@ -31,9 +46,10 @@ class BestOfN:
             real = view(np.concatenate([context.source[None], context.controls]))
             distances = rmse(view(context.samples), real)
             pairs = between(real) if context.has_controls else np.zeros(0)
-            measures += _measures(space, distances, pairs, context.seed)
+            measures.append(_best_distance(space, distances, pairs, context.seed))
             if context.has_controls:
-                rate = next(measure for measure in measures if measure.name == f"{space}.linkage_rate")
+                ratio, rank, rate = _compared(space, distances, pairs, context.seed)
+                measures += [ratio, rank, rate]
                 at_chance = at_chance and rate.low <= (rate.baseline or 0)
             nearest.append(nearness(distances[:, 0].min(), real[:1], pairs))
         return AttackResult(
@@ -80,57 +96,62 @@ def near_copy(what: str, found: Sequence[Nearness], limits: AuditLimits) -> tupl
     )
 
 
-def _measures(
-    space: str, distances: NDArray[np.float64], pairs: NDArray[np.float64], seed: int
-) -> list[Measure]:
-    """Figures of one space from `(N, 1 + M)` distances, the source in column 0, and the real-real ones."""
+def _best_distance(
+    space: Space, distances: NDArray[np.float64], pairs: NDArray[np.float64], seed: int
+) -> Measure:
+    """From `(N, 1 + M)` distances, the source in column 0, and those between real images, if any."""
+    best = distances.min(axis=0)
+    return Measure.of(
+        space,
+        BEST_DISTANCE,
+        _resampled(best[0], distances, lambda rows, _: distances[rows, 0].min(), seed),
+        BOOTSTRAP,
+        baseline=float(np.median(pairs)) if len(pairs) else None,
+        control=float(best[1:].min()) if len(best) > 1 else None,
+    )
+
+
+def _compared(
+    space: Space, distances: NDArray[np.float64], pairs: NDArray[np.float64], seed: int
+) -> tuple[Measure, Measure, Measure]:
+    """Distance ratio, rank and linkage rate from `(N, 1 + M)` distances and those between real images."""
     count, images = distances.shape
     best = distances.min(axis=0)
-    found = [
-        Measure.of(
-            f"{space}.best_distance",
-            best[0],
-            bootstrap(count, lambda rows, _: distances[rows, 0].min(), seed=seed),
-            BOOTSTRAP,
-            baseline=float(np.median(pairs)) if len(pairs) else None,
-            control=float(best[1:].min()) if images > 1 else None,
-        ),
-    ]
-    if not len(pairs):
-        return found
     nearest = distances.argmin(axis=1)
-    linked = int((nearest == 0).sum())
     others = np.bincount(nearest, minlength=images)[1:]
-    return [
-        *found,
-        Measure.of(
-            f"{space}.distance_ratio",
+    ratio = Measure.of(
+        space,
+        DISTANCE_RATIO,
+        _resampled(
             best[0] / np.median(pairs),
-            bootstrap(
-                count,
-                lambda rows, rng: distances[rows, 0].min() / np.median(rng.choice(pairs, len(pairs))),
-                seed=seed,
-            ),
-            BOOTSTRAP_BOTH,
-            baseline=1.0,
-            control=float(best[1:].min() / np.median(pairs)),
+            distances,
+            lambda rows, rng: distances[rows, 0].min() / np.median(rng.choice(pairs, len(pairs))),
+            seed,
         ),
-        Measure.of(
-            f"{space}.rank",
-            1 + (best[1:] < best[0]).sum(),
-            bootstrap(count, lambda rows, _: _rank(distances[rows]), seed=seed),
-            BOOTSTRAP,
-            baseline=(images + 1) / 2,
-        ),
-        Measure.of(
-            f"{space}.linkage_rate",
-            linked / count,
-            wilson(linked, count),
-            WILSON,
-            baseline=1 / images,
-            control=float(others.max() / count),
-        ),
-    ]
+        BOOTSTRAP_BOTH,
+        baseline=1.0,
+        control=float(best[1:].min() / np.median(pairs)),
+    )
+    rank = Measure.of(
+        space,
+        RANK,
+        _resampled(_rank(distances), distances, lambda rows, _: _rank(distances[rows]), seed),
+        BOOTSTRAP,
+        baseline=(images + 1) / 2,
+    )
+    rate = Measure.of(
+        space,
+        LINKAGE_RATE,
+        wilson(int((nearest == 0).sum()), count),
+        WILSON,
+        baseline=1 / images,
+        control=float(others.max() / count),
+    )
+    return ratio, rank, rate
+
+
+def _resampled(figure: float, distances: NDArray[np.float64], statistic: Statistic, seed: int) -> Interval:
+    return bootstrap(figure, len(distances), statistic, seed=seed, draws=RESAMPLES)
 
 
 def _rank(distances: NDArray[np.float64]) -> float:
