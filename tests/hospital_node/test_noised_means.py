@@ -159,9 +159,9 @@ def bits(weights: tuple[float, ...], epsilon: float) -> float:
         told = np.clip(np.round(100 * (total + noise) / (steps * SMALL)), 0, 100).astype(int)
         rows.append(np.bincount(told, chance, minlength=101))
     joint = np.array(rows) / len(rows)
-    marginal = joint.sum(0)
+    independent = np.broadcast_to(joint.sum(0) / len(rows), joint.shape)
     used = joint > 0
-    return float((joint * np.log2(np.where(used, joint * len(rows) / marginal, 1)))[used].sum())
+    return float((joint[used] * np.log2(joint[used] / independent[used])).sum())
 
 
 @pytest.mark.parametrize(
