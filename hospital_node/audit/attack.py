@@ -5,17 +5,20 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hospital_node.audit.intervals import Interval
 from hospital_node.leaks.search import RealContent
+from sharekit.intervals import Interval
 
 Array = NDArray[np.float32]
 MIN_CONTROLS = 2
 """Other real images below which no attack has a control."""
+RESAMPLES = 200
+"""Bootstrap resamples behind the interval of a figure."""
 
 
 @dataclass(frozen=True)
@@ -61,11 +64,27 @@ class AttackContext:
         return len(self.controls) >= MIN_CONTROLS
 
 
+class Space(StrEnum):
+    """The size at which an attack compares images."""
+
+    THUMBNAIL = "thumbnail"
+    FULL = "full"
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """What an attack measures in each space. The module of the attack lists its quantities."""
+
+    attack: str
+    name: str
+
+
 @dataclass(frozen=True)
 class Measure:
-    """One figure, its interval, and what it is compared with. Law: `from_json(to_json(x)) == x`."""
+    """One figure with its interval and what it is compared with. Law: `from_json(to_json(x)) == x`."""
 
-    name: str
+    space: Space
+    quantity: str  # `Quantity.name`
     value: float
     low: float
     high: float
@@ -74,15 +93,25 @@ class Measure:
     control: float | None = None  # the same attack with other real images in the sources' place
 
     @staticmethod
-    def of(name: str, value: float, interval: Interval, method: str, **compared: float | None) -> Measure:
-        return Measure(name, float(value), float(interval.low), float(interval.high), method, **compared)
+    def of(
+        space: Space, quantity: Quantity, interval: Interval, method: str, **compared: float | None
+    ) -> Measure:
+        return Measure(space, quantity.name, interval.mean, interval.low, interval.high, method, **compared)
+
+    @property
+    def name(self) -> str:
+        """As the audit's JSON writes it: `full.rank`."""
+        return f"{self.space}.{self.quantity}"
 
     def to_json(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
+        value = dataclasses.asdict(self)
+        del value["space"], value["quantity"]
+        return {"name": self.name, **value}
 
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> Measure:
-        return Measure(**value)
+        space, _, quantity = value["name"].partition(".")
+        return Measure(Space(space), quantity, **{key: value[key] for key in value if key != "name"})
 
 
 @dataclass(frozen=True)
@@ -98,6 +127,13 @@ class AttackResult:
     """No better than guessing; None where controls are missing or the attack cannot tell."""
     objections: tuple[str, ...] = ()
     """Why this result forbids the release under the limits; empty: it does not."""
+
+    def measure(self, space: Space, quantity: Quantity) -> Measure | None:
+        """What this attack found for `quantity`; None: nothing, or the quantity belongs to another attack."""
+        if quantity.attack != self.attack:
+            return None
+        found = (item for item in self.measures if (item.space, item.quantity) == (space, quantity.name))
+        return next(found, None)
 
     def to_json(self) -> dict[str, Any]:
         return {

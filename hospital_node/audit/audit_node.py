@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from hospital_node.audit.attack import AttackContext, AuditLimits
-from hospital_node.audit.attacks.distance import Array, resize, with_channels
+from hospital_node.audit.attack import Array, AttackContext, AuditLimits
+from hospital_node.audit.attacks.distance import resize, with_channels
 from hospital_node.audit.audit_settings import AuditSettings
 from hospital_node.audit.audited import load_generator
 from hospital_node.audit.generator_audit import GeneratorAudit, audit_generator

@@ -11,9 +11,9 @@ from hospital_node.ledger.states import GeneratorRecord, GeneratorState
 from hospital_node.node.node import Node
 from hospital_node.singan.trained import TrainedGenerator
 from sharekit.errors import NodeStateError, SharekitError
+from sharekit.generator import onnx_policy
 from sharekit.storage import files
 
-MAX_CANDIDATE_BYTES = 512 * 2**20
 ASKING = (
     GeneratorState.TRAINED,
     GeneratorState.AUDITED,
@@ -95,7 +95,7 @@ def images_behind(asking: Iterable[Asking]) -> tuple[str, ...]:
 
 
 def read_candidate_bytes(node: Node, generator_id: str) -> bytes:
-    return files.read_bytes(node.candidate_path(generator_id), max_bytes=MAX_CANDIDATE_BYTES)
+    return files.read_bytes(node.candidate_path(generator_id), max_bytes=onnx_policy.MAX_BYTES)
 
 
 def _candidate(node: Node, record: GeneratorRecord) -> Candidate:

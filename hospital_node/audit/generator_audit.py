@@ -7,7 +7,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hospital_node.audit.attack import Attack, AttackContext, AttackResult, AuditLimits
+from hospital_node.audit.attack import (
+    Attack,
+    AttackContext,
+    AttackResult,
+    AuditLimits,
+    Measure,
+    Quantity,
+    Space,
+)
 from hospital_node.audit.attacks.mean import MeanOfSamples
 from hospital_node.audit.attacks.nearest import BestOfN
 from hospital_node.audit.attacks.static import StaticCheck
@@ -47,6 +55,11 @@ class GeneratorAudit:
     @property
     def passed(self) -> bool:
         return not self.objections
+
+    def measure(self, space: Space, quantity: Quantity) -> Measure | None:
+        """What the attacks found for `quantity`; None: nothing, as where controls are missing."""
+        found = (attack.measure(space, quantity) for attack in self.attacks)
+        return next((measure for measure in found if measure is not None), None)
 
     def to_json(self) -> dict[str, Any]:
         return {

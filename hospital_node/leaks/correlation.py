@@ -1,4 +1,4 @@
-"""How alike two arrays are whatever their scale and offset."""
+"""Pearson correlation: how alike two arrays are, whatever their scale and offset."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from hospital_node.ledger import schema
+from hospital_node.ledger import ledger_tables
 from hospital_node.ledger.states import State
 from sharekit.errors import NodeStateError
 
@@ -40,7 +40,7 @@ class Database:
                 isolation_level=None,
             )
             version = self._version()
-            if read_only and version in schema.OLDER_VERSIONS:
+            if read_only and version in ledger_tables.OLDER_VERSIONS:
                 self._copy_to_memory()
             if not read_only:
                 self._connection.execute("PRAGMA synchronous = FULL")
@@ -58,7 +58,7 @@ class Database:
         os.close(descriptor)
         with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
             connection.execute("PRAGMA journal_mode = WAL")
-            connection.executescript(f"BEGIN; {schema.SCHEMA} COMMIT;")
+            connection.executescript(f"BEGIN; {ledger_tables.SCHEMA} COMMIT;")
 
     def close(self) -> None:
         self._connection.close()
@@ -110,11 +110,11 @@ class Database:
 
     def _version(self) -> int:
         version: int = self.one("PRAGMA user_version")[0]
-        if version not in {schema.SCHEMA_VERSION, *schema.OLDER_VERSIONS}:
+        if version not in {ledger_tables.SCHEMA_VERSION, *ledger_tables.OLDER_VERSIONS}:
             self.close()
             raise NodeStateError(
                 self.path,
-                expected=f"a ledger of schema version {schema.SCHEMA_VERSION}",
+                expected=f"a ledger of schema version {ledger_tables.SCHEMA_VERSION}",
                 found=f"version {version}",
                 next_step="use the release of hospital-node that wrote it, or ingest into a new node",
             )
@@ -127,11 +127,11 @@ class Database:
         self._connection = copy
 
     def _upgrade(self) -> None:
-        if self._version() == schema.SCHEMA_VERSION:
+        if self._version() == ledger_tables.SCHEMA_VERSION:
             return
         with self.transaction() as connection:
             # Another process may have been quicker.
-            schema.upgrade(connection, self._version(), now())
+            ledger_tables.upgrade(connection, self._version(), now())
 
     @contextlib.contextmanager
     def _faults(self) -> Iterator[None]:

@@ -86,7 +86,7 @@ class Trainer:
         """
         import ray
 
-        self.engine = self.engine or _default_engine(self.device)
+        self.engine = self.engine or default_engine(self.device)
         return ray.get_runtime_context().get_node_id(), os.getpid()
 
     def claim(self, lanes: int, estimate: int) -> int:
@@ -172,7 +172,7 @@ class Trainer:
         checkpoint.destroy(checkpoint_dir)
 
 
-def _default_engine(device: str) -> Engine:
+def default_engine(device: str) -> Engine:
     import torch
 
     from hospital_node.singan.training import train_lanes

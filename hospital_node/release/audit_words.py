@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from rich.markup import escape
 from rich.table import Table
 
-from hospital_node.audit.attack import Measure
+from hospital_node.audit.attack import Space
+from hospital_node.audit.attacks.nearest import DISTANCE_RATIO, LINKAGE_RATE
 from hospital_node.audit.generator_audit import GeneratorAudit
 from hospital_node.ledger.states import GeneratorState
 from hospital_node.release.release_policy import Policy
@@ -16,19 +17,14 @@ Row = tuple[str, int, GeneratorState, str, GeneratorAudit | None]
 """Generator, number of images behind it, state, reason, audit."""
 
 
-def measure_of(audit: GeneratorAudit, name: str) -> Measure | None:
-    """The first measure called `name` in any attack."""
-    return next((item for result in audit.attacks for item in result.measures if item.name == name), None)
-
-
 def audit_table(rows: Sequence[Row]) -> Table:
     """One line a generator: images behind it, state, nearest sample, linkage, and the verdict or reason."""
     table = Table(box=None, header_style="bold")
     for title in ("generator", "images", "state", "nearest sample", "source linked", "verdict or reason"):
         table.add_column(title, overflow="fold")
     for generator_id, images, state, reason, audit in rows:
-        ratio = audit and measure_of(audit, "full.distance_ratio")
-        rate = audit and measure_of(audit, "full.linkage_rate")
+        ratio = audit and audit.measure(Space.FULL, DISTANCE_RATIO)
+        rate = audit and audit.measure(Space.FULL, LINKAGE_RATE)
         table.add_row(
             generator_id[:8],
             str(images),

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from hospital_node.audit.attack import Space
+from hospital_node.audit.attacks.nearest import DISTANCE_RATIO
 from hospital_node.audit.generator_audit import MISSING_CONTROLS, GeneratorAudit
 from hospital_node.audit.release_summary import summarise
 from hospital_node.audit.verdict import Verdict
@@ -25,7 +27,7 @@ MEANINGS = {
     " group, and the attacks that were run did no better than guessing. Other attacks may.",
 }
 """What a verdict means for generators of several images."""
-SPACE_WORDS = {"thumbnail": "as thumbnails", "full": "at full scale"}
+SPACE_WORDS = {Space.THUMBNAIL: "as thumbnails", Space.FULL: "at full scale"}
 
 
 def model_card(
@@ -113,19 +115,13 @@ def _privacy(audits: Sequence[GeneratorAudit]) -> str:
     for words, count in Counter(audit.verdict for audit in audits).most_common():
         lines += [f"**{words}** ({count} of {len(audits)} generators). {_meaning(words, audits)}", ""]
     for measure in summarise(audits):
-        space = measure.name.partition(".")[0]
         lines.append(
             "- generators to whose samples a real image that they learnt from is the nearest"
-            f" ({SPACE_WORDS[space]}): {measure.value:.0%} (95 % interval {measure.low:.0%} to"
+            f" ({SPACE_WORDS[measure.space]}): {measure.value:.0%} (95 % interval {measure.low:.0%} to"
             f" {measure.high:.0%}; guessing gives {measure.baseline or 0:.0%})"
         )
-    ratios = [
-        measure
-        for audit in audits
-        for result in audit.attacks
-        for measure in result.measures
-        if measure.name == "full.distance_ratio"
-    ]
+    found = (audit.measure(Space.FULL, DISTANCE_RATIO) for audit in audits)
+    ratios = [measure for measure in found if measure is not None]
     if ratios:
         nearest = min(ratios, key=lambda measure: measure.value)
         lines.append(

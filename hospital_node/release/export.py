@@ -20,6 +20,7 @@ from hospital_node.release.gate import decide
 from hospital_node.release.release_policy import load_policy
 from sharekit.bundle.bundle import VerifiedBundle, verify_bundle, write_bundle
 from sharekit.errors import InputError, PolicyError
+from sharekit.program.umask import users_umask
 from sharekit.signing.keys import SigningKey
 from sharekit.storage import container
 
@@ -125,7 +126,7 @@ def _write_checked(release: Release, out: Path, key: SigningKey) -> VerifiedBund
         staged = write_bundle(staging, release.contents(key), release.manifest(), key)
         finished = _Finished(staged.container)
         refuse_real_content(finished, node_content(node, [item.generator for item in release.leaving]))
-        with container.new_container(out) as writer:
+        with users_umask(), container.new_container(out) as writer:
             for name, data in finished.items():
                 writer.add(name, data)
             writer.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -15,18 +16,27 @@ from hospital_node.audit.audited import ASKING, Asking, read_asking
 from hospital_node.candidate.draw import draw
 from hospital_node.ledger.states import GeneratorRecord, GeneratorState, ImageRecord
 from hospital_node.node.node import Node
-from hospital_node.node.pair import Pair
 from hospital_node.node.reports_folder import reports_folder
 from hospital_node.release.release_policy import Policy, load_policy
-from hospital_node.report.audit_plots import distances_svg, linkage_svg
 from hospital_node.report.fidelity_section import fidelity_section
-from hospital_node.report.node_page import ImageSection, Picture, render
+from hospital_node.report.node_page import (
+    Count,
+    GeneratorSection,
+    ImageLine,
+    NodePage,
+    Picture,
+    Source,
+    State,
+    Strip,
+    render,
+)
+from hospital_node.report.risk import Risk
 from sharekit.errors import PolicyError, UsageError
 from sharekit.generator.tensors import mask_probability, probability_to_mask, tensor_to_pixels
 from sharekit.storage import files
 
 MAX_PICTURED = 200  # sections with pictures; a page must still open
-SAMPLES = 4  # beside the sources of a generator
+SAMPLES = 4  # of every generator
 SOURCES = 4  # pictured, of the images behind a generator
 THUMBNAIL = 220  # pixels, long side
 
@@ -49,38 +59,52 @@ def write_report(node: Node, name: str = "report.html", *, seed: int = 0) -> Pat
     asking, _ = read_asking(node)
     by_generator = {item.record.id: item for item in asking}
     images = {image.id: image for image in node.ledger.iterate()}
-    generators = node.ledger.generators.records()
-    trained = [record for record in generators if record.state in ASKING]
-    sections = [
-        _section(node, record, images, by_generator.get(record.id), seed, pictured=number < MAX_PICTURED)
-        for number, record in enumerate(trained)
+    records = sorted(
+        node.ledger.generators.records(),
+        key=lambda record: (record.state not in ASKING, _risk(by_generator.get(record.id))),
+    )
+    trained = sum(record.state in ASKING for record in records)
+    generators = [
+        _section(
+            node,
+            record,
+            images,
+            by_generator.get(record.id),
+            seed,
+            pictured=number < min(trained, MAX_PICTURED),
+        )
+        for number, record in enumerate(records)
     ]
-    sections += [
-        ImageSection(_title(record, images), record.state, record.reason, (), None)
-        for record in generators
-        if record.state not in ASKING
-    ]
-    behind = {image for record in generators for image in record.images}
-    sections += [
-        ImageSection(f"{image.id[:8]}  {image.source}", image.state, image.reason, (), None)
+    behind = {image for record in records for image in record.images}
+    lines = [
+        ImageLine(image.source, State(str(image.state)), image.reason)
         for image in images.values()
         if image.id not in behind
     ]
-    audits = [section.audit for section in sections if section.audit is not None]
-    plots = (
-        {
-            "How near do samples come to their source?": distances_svg(audits, _limit(node)),
-            "Which real image is each sample nearest to?": linkage_svg(audits),
-        }
-        if audits
-        else {}
+    page = NodePage(
+        node.hospital,
+        tuple(_counts(node)),
+        _limit(node),
+        tuple(generators),
+        min(trained, MAX_PICTURED),
+        tuple(lines),
+        fidelity_section(node, asking),
     )
-    fidelity = fidelity_section(node, {item.record.id: item.candidate.sha256 for item in asking})
-    counts = {f"{state} images": count for state, count in node.ledger.counts().items()}
-    counts |= {f"{state} generators": count for state, count in node.ledger.generators.counts().items()}
-    page = render(node.hospital, counts, sections, plots, fidelity, _unpictured(len(trained)))
-    files.write_text(path, page, mode=0o600)
+    files.write_text(path, render(page), mode=0o600)
     return path
+
+
+def _counts(node: Node) -> Iterator[Count]:
+    ledger = node.ledger
+    for unit, counts in (("images", ledger.counts()), ("generators", ledger.generators.counts())):
+        yield from (Count(f"{unit} {state}", count) for state, count in counts.items() if count)
+
+
+def _risk(asking: Asking | None) -> float:
+    """The order of the page: the sample nearest to its source first, generators without an audit last."""
+    audit = asking.candidate.audit if asking else None
+    distance = None if audit is None else Risk.of(audit).distance
+    return math.inf if distance is None else distance
 
 
 def _inside(node: Node, name: str) -> Path:
@@ -102,22 +126,6 @@ def _limit(node: Node) -> float:
         return Policy().limits.min_distance_ratio
 
 
-def _title(record: GeneratorRecord, images: Mapping[str, ImageRecord]) -> str:
-    """Identifier, number of images, and their names."""
-    names = ", ".join(images[image].source for image in record.images)
-    count = len(record.images)
-    return f"{record.id[:8]}  {names}" if count == 1 else f"{record.id[:8]}  {count} images: {names}"
-
-
-def _unpictured(count: int) -> str:
-    """What the page says where not every trained generator has its pictures."""
-    if count <= MAX_PICTURED:
-        return ""
-    return (
-        f"Pictures of the first {MAX_PICTURED:,} of {count:,} generators only; audits and plots are of all."
-    )
-
-
 def _section(
     node: Node,
     record: GeneratorRecord,
@@ -126,38 +134,43 @@ def _section(
     seed: int,
     *,
     pictured: bool,
-) -> ImageSection:
+) -> GeneratorSection:
     """The audit is there whether or not there are pictures: the approver reads it here."""
-    reason, pictures = record.reason, list[Picture]()
+    reason, real, samples = record.reason, dict[str, Strip](), list[Strip]()
     if pictured:
         try:
-            pictures = _pictures(node, record, asking, seed)
+            real = {image: _real_pictures(node, image) for image in record.images[:SOURCES]}
+            samples = _sample_pictures(node, record, asking, seed)
         except Exception as error:
             reason = f"{record.reason}; no pictures: {error}"
-    audit = asking.candidate.audit if asking else None
-    return ImageSection(_title(record, images), record.state, reason, tuple(pictures), audit)
+    return GeneratorSection(
+        record.id,
+        State(str(record.state)),
+        reason,
+        tuple(Source(images[image].source, real.get(image, ())) for image in record.images),
+        tuple(samples),
+        asking.candidate.audit if asking else None,
+    )
 
 
-def _pictures(node: Node, record: GeneratorRecord, asking: Asking | None, seed: int) -> list[Picture]:
-    pictures = [
-        picture for image in record.images[:SOURCES] for picture in _source_pictures(node.load_pair(image))
-    ]
+def _real_pictures(node: Node, image: str) -> Strip:
+    pair = node.load_pair(image)
+    masks = (Picture(f"mask {name} (real)", _png(mask), real=True) for name, mask in pair.masks.items())
+    return (Picture("source (real)", _png(pair.image), real=True), *masks)
+
+
+def _sample_pictures(node: Node, record: GeneratorRecord, asking: Asking | None, seed: int) -> list[Strip]:
     if asking is None or record.state is GeneratorState.TRAINED or asking.candidate.sha256 is None:
-        return pictures
+        return []
+    strips = list[Strip]()
     spec = asking.generator.spec
     drawn = draw(node.candidate_path(record.id).read_bytes(), spec, seed, range(SAMPLES))
     channels = spec.layout.image_channels
     for number, sample in enumerate(drawn):
-        pictures.append(Picture(f"sample {number}", _png(tensor_to_pixels(sample[:channels])), real=False))
+        image = Picture(f"sample {number}", _png(tensor_to_pixels(sample[:channels])), real=False)
         mask = probability_to_mask(mask_probability(sample[channels]))
-        pictures.append(Picture(f"its mask {spec.layout.mask_classes[0]}", _png(mask), real=False))
-    return pictures
-
-
-def _source_pictures(pair: Pair) -> Iterator[Picture]:
-    yield Picture("source (real)", _png(pair.image), real=True)
-    for name, mask in pair.masks.items():
-        yield Picture(f"mask {name} (real)", _png(mask), real=True)
+        strips.append((image, Picture(f"its mask {spec.layout.mask_classes[0]}", _png(mask), real=False)))
+    return strips
 
 
 def _png(pixels: NDArray[np.uint8]) -> bytes:

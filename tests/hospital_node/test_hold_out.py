@@ -19,9 +19,12 @@ from hospital_node.ledger.states import IMAGE_TRANSITIONS, ImageState
 from hospital_node.node.node import Node
 from hospital_node.pool.options import GroupOptions
 from hospital_node.pool.queue import fill_queue
-from hospital_node.singan.config import TrainingSettings
+from hospital_node.singan.config import PROFILES, TrainingSettings
+from hospital_node.singan.needs import image_needs
+from tests.hospital_node import held_out, ingested
 from tests.hospital_node.golden import write_ledger
 from tests.hospital_node.held_out import NAME, node_with_hold_out, write_pictures
+from tests.hospital_node.ingested import ingested_image
 from tests.hospital_node.trained_node import picture as random_picture
 
 
@@ -57,11 +60,26 @@ def test_training_finds_nothing_in_a_node_of_held_out_images(tmp_path: Path, cap
     assert node.ledger.counts()[ImageState.HELD_OUT] == 3
 
 
-def test_audit_and_doctor_pass_held_out_images_over(tmp_path: Path, capsys) -> None:
+def test_the_audit_passes_held_out_images_over(tmp_path: Path, capsys) -> None:
     node = node_with_hold_out(tmp_path, 3)
     assert main(["audit", "--node", str(node.root), "--format", "json"]) == 0
     assert json.loads(capsys.readouterr().out)["audited"] == 0
     assert list((node.root / "candidates").iterdir()) == []
+
+
+def test_the_doctor_neither_counts_nor_estimates_held_out_images(tmp_path: Path, capsys) -> None:
+    node = node_with_hold_out(tmp_path, 3)
+    ingested_image(node, 1)
+    # Whatever the doctor says of this machine, its exit code included.
+    main(["doctor", "--node", str(node.root), "--profile", "quick", "--format", "json"])
+    report = json.loads(capsys.readouterr().out)
+    checks = {check["name"]: check["found"] for check in report["checks"]}
+    assert checks["images"].startswith("1 wait")
+    waiting, larger = (
+        image_needs(pictures.HEIGHT, pictures.WIDTH, 4, PROFILES["quick"]).memory
+        for pictures in (ingested, held_out)
+    )
+    assert report["memory_per_image"] == waiting < larger
 
 
 def test_status_and_report_name_the_hold_out(tmp_path: Path, capsys) -> None:

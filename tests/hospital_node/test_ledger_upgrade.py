@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from hospital_node.cli import main
-from hospital_node.ledger import schema
+from hospital_node.ledger import ledger_tables
 from hospital_node.ledger.ledger import Ledger
 from hospital_node.ledger.states import GeneratorState, ImageState
 from hospital_node.node import upgrade as node_upgrade
@@ -132,7 +132,7 @@ def test_an_upgrade_that_is_cut_off_leaves_the_old_ledger(old: Path, monkeypatch
 
     before = rows(old, "SELECT * FROM images")
     with monkeypatch.context() as patch:
-        patch.setattr(schema, "_logged_settings", cut_off)
+        patch.setattr(ledger_tables, "logged_settings", cut_off)
         with pytest.raises(RuntimeError):
             Ledger(old)
     assert rows(old, "SELECT * FROM images") == before

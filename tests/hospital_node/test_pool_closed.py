@@ -92,14 +92,13 @@ def test_a_client_without_the_token_is_refused(running):
 def test_a_client_with_another_token_is_refused_and_one_with_the_token_let_in(running):
     directory, address = running
 
-    def join(token: str) -> int:
+    def join(token: str) -> bool | None:
         environment = {**os.environ, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token}
         environment.pop("RAY_AUTH_TOKEN_PATH", None)
-        command = [sys.executable, "-c", exposure._PROBE, address]
-        return subprocess.run(command, env=environment, capture_output=True).returncode
+        return exposure.lets_in(address, environment)
 
-    assert join("0" * 64) == exposure._REFUSED
-    assert join((directory / "token").read_text()) == 0
+    assert join("0" * 64) is False
+    assert join((directory / "token").read_text()) is True
 
 
 @pytest.mark.ray
@@ -128,7 +127,7 @@ def test_a_ray_without_a_token_is_found_out(tmp_path):
         exposure.check_sockets()
         exposure.check_token_required(ray.get_runtime_context().gcs_address)
     """
-    directory = closed._private_directory()
+    directory = closed.private_directory()
     environment = {
         **os.environ,
         "RAY_AUTH_MODE": "disabled",
@@ -204,11 +203,11 @@ def test_a_guard_ends_what_a_killed_process_left_and_removes_its_folder(tmp_path
 
 
 def test_what_a_killed_run_recorded_is_reaped(tmp_path):
-    directory = closed._private_directory()
+    directory = closed.private_directory()
     (directory / "token").write_text("0")
     record = tmp_path / "ray.json"
     record.write_text(json.dumps({"directory": str(directory)}))
-    closed._reap_recorded(record)
+    closed.reap_recorded(record)
     assert not directory.exists()
     assert not record.exists()
 
@@ -222,7 +221,7 @@ def test_a_recorded_folder_that_is_not_rays_is_left_alone(tmp_path, mode):
         (directory / "token").write_text("0")
     record = tmp_path / "ray.json"
     record.write_text(json.dumps({"directory": str(directory)}))
-    closed._reap_recorded(record)
+    closed.reap_recorded(record)
     assert directory.exists()
 
 
@@ -242,7 +241,7 @@ def test_the_environment_is_given_back(monkeypatch):
     monkeypatch.setenv("RAY_AUTH_TOKEN", "mine")
     monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
     before = dict(os.environ)
-    with closed._environment({"RAY_AUTH_MODE": "token"}, without=("RAY_AUTH_TOKEN",)):
+    with closed.environment({"RAY_AUTH_MODE": "token"}, without=("RAY_AUTH_TOKEN",)):
         assert os.environ["RAY_AUTH_MODE"] == "token"
         assert "RAY_AUTH_TOKEN" not in os.environ
     assert dict(os.environ) == before
@@ -252,7 +251,7 @@ def test_a_long_temporary_folder_still_gives_a_short_path(tmp_path, monkeypatch)
     deep = tmp_path / ("x" * 60)
     deep.mkdir()
     monkeypatch.setattr(closed.tempfile, "tempdir", str(deep))
-    directory = closed._private_directory()
+    directory = closed.private_directory()
     try:
         assert len(os.fsencode(directory)) <= closed.MAX_DIRECTORY_LENGTH
         assert stat.S_IMODE(directory.stat().st_mode) == 0o700

@@ -40,12 +40,12 @@ Engine = Callable[..., list[TrainedGenerator]]
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory) -> Iterator[SimpleNamespace]:
     """A head and a second machine of one CPU each, behind this process's token: `address`, `second`."""
-    directory = closed._private_directory()
+    directory = closed.private_directory()
     (directory / "ray").mkdir()
-    (directory / "token").write_text(closed._token())
+    (directory / "token").write_text(closed.process_token())
     others = processes()
     variables = {
-        **closed._CLOSED,
+        **closed.CLOSED,
         "RAY_AUTH_TOKEN_PATH": str(directory / "token"),
         "RAY_TMPDIR": str(directory),
         # A lost machine is noticed within seconds.
@@ -54,7 +54,7 @@ def cluster(tmp_path_factory) -> Iterator[SimpleNamespace]:
         "RAY_health_check_failure_threshold": "4",
     }
     machine = {"num_cpus": 1, "node_ip_address": "127.0.0.1", "temp_dir": str(directory / "ray")}
-    with closed._environment(variables):
+    with closed.environment(variables):
         from ray.cluster_utils import Cluster
 
         machines = Cluster(

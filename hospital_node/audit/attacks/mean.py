@@ -7,11 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hospital_node.audit.attack import Array, AttackContext, AttackResult, Measure
+from hospital_node.audit.attack import RESAMPLES, Array, AttackContext, AttackResult, Measure, Quantity, Space
 from hospital_node.audit.attacks.distance import SPACES, between, rmse
 from hospital_node.audit.attacks.nearest import Nearness, near_copy, nearness
-from hospital_node.audit.intervals import bootstrap
 from hospital_node.leaks.correlation import correlation
+from sharekit.intervals import bootstrap
+
+NAME = "mean-of-samples"
+DISTANCE = Quantity(NAME, "distance")
+CORRELATION = Quantity(NAME, "correlation")
 
 SHIFTED = "percentile bootstrap over the samples, moved to the estimate, 95 %"
 
@@ -20,7 +24,7 @@ SHIFTED = "percentile bootstrap over the samples, moved to the estimate, 95 %"
 class MeanOfSamples:
     """The attacker averages N samples and holds the mean against the real images."""
 
-    name: str = "mean-of-samples"
+    name: str = NAME
 
     def run(self, context: AttackContext) -> AttackResult:
         measures: list[Measure] = []
@@ -54,7 +58,7 @@ class MeanOfSamples:
 
 
 def _measures(
-    space: str, samples: Array, sources: Array, controls: Array, seed: int
+    space: Space, samples: Array, sources: Array, controls: Array, seed: int
 ) -> tuple[Measure, Measure]:
     """Distance and correlation of the mean of `(N, C, H, W)` with `(k, C, H, W)` and `(M, C, H, W)`.
 
@@ -87,18 +91,18 @@ def _measures(
 
     distance_found = float(rmse(mean[None], sources).min())
     distance = Measure.of(
-        f"{space}.distance",
-        distance_found,
-        bootstrap(count, resampled_distance, seed=seed, estimate=distance_found),
+        space,
+        DISTANCE,
+        bootstrap(distance_found, count, resampled_distance, seed=seed, draws=RESAMPLES, centred=True),
         SHIFTED,
         baseline=float(np.median(rmse(sources, controls).min(axis=0))) if len(controls) else None,
         control=float(rmse(mean[None], controls).min()) if len(controls) else None,
     )
     correlation_found = _most_correlated(sources, mean)
     correlated = Measure.of(
-        f"{space}.correlation",
-        correlation_found,
-        bootstrap(count, resampled_correlation, seed=seed, estimate=correlation_found),
+        space,
+        CORRELATION,
+        bootstrap(correlation_found, count, resampled_correlation, seed=seed, draws=RESAMPLES, centred=True),
         SHIFTED,
         baseline=float(np.median([_most_correlated(sources, image) for image in controls]))
         if len(controls)

@@ -8,9 +8,24 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hospital_node.audit.attack import Array, AttackContext, AttackResult, AuditLimits, Measure
+from hospital_node.audit.attack import (
+    RESAMPLES,
+    Array,
+    AttackContext,
+    AttackResult,
+    AuditLimits,
+    Measure,
+    Quantity,
+    Space,
+)
 from hospital_node.audit.attacks.distance import SPACES, between, rmse
-from hospital_node.audit.intervals import bootstrap, wilson
+from sharekit.intervals import bootstrap, wilson
+
+NAME = "best-of-n"
+BEST_DISTANCE = Quantity(NAME, "best_distance")
+DISTANCE_RATIO = Quantity(NAME, "distance_ratio")
+RANK = Quantity(NAME, "rank")
+LINKAGE_RATE = Quantity(NAME, "linkage_rate")
 
 BOOTSTRAP = "percentile bootstrap over the samples, 95 %"
 BOOTSTRAP_BOTH = "percentile bootstrap over the samples and the pairs of real images, 95 %"
@@ -21,7 +36,7 @@ WILSON = "Wilson, 95 %"
 class BestOfN:
     """The attacker draws N samples and keeps the one nearest to each real image that is held up to them."""
 
-    name: str = "best-of-n"
+    name: str = NAME
 
     def run(self, context: AttackContext) -> AttackResult:
         measures: list[Measure] = []
@@ -32,9 +47,10 @@ class BestOfN:
             real = np.concatenate([sources, view(context.controls)])
             distances = rmse(view(context.samples), real)
             pairs = between(real) if context.has_controls else np.zeros(0)
-            measures += _measures(space, distances, len(sources), pairs, context.seed)
+            measures.append(_best_distance(space, distances, len(sources), pairs, context.seed))
             if context.has_controls:
-                rate = next(measure for measure in measures if measure.name == f"{space}.linkage_rate")
+                ratio, rank, rate = _compared(space, distances, len(sources), pairs, context.seed)
+                measures += [ratio, rank, rate]
                 at_chance = at_chance and rate.low <= (rate.baseline or 0)
             nearest += [
                 nearness(distances[:, number].min(), sources[number : number + 1], pairs)
@@ -85,64 +101,66 @@ def near_copy(what: str, found: Sequence[Nearness], limits: AuditLimits) -> tupl
     )
 
 
-def _measures(
-    space: str, distances: NDArray[np.float64], k: int, pairs: NDArray[np.float64], seed: int
-) -> list[Measure]:
-    """Figures of one space from `(N, k + M)` distances, the k sources first, and the real-real ones.
+def _best_distance(
+    space: Space, distances: NDArray[np.float64], k: int, pairs: NDArray[np.float64], seed: int
+) -> Measure:
+    """From `(N, k + M)` distances, the k sources first, and those between real images, if any."""
+    own, others = distances[:, :k].min(axis=1), distances[:, k:]
+    return Measure.of(
+        space,
+        BEST_DISTANCE,
+        bootstrap(own.min(), len(own), lambda rows, _: own[rows].min(), seed=seed, draws=RESAMPLES),
+        BOOTSTRAP,
+        baseline=float(np.median(pairs)) if len(pairs) else None,
+        control=float(others.min()) if others.size else None,
+    )
 
-    The nearest source stands for all of them. Chance: k + M images are nearest with equal odds, and the best
-    of k comes, on average, before all but M / (k + 1) of the M others.
+
+def _compared(
+    space: Space, distances: NDArray[np.float64], k: int, pairs: NDArray[np.float64], seed: int
+) -> tuple[Measure, Measure, Measure]:
+    """Distance ratio, rank and linkage rate from `(N, k + M)` distances and those between real images.
+
+    The nearest source stands for all k of them. Chance: k + M images are nearest with equal odds, and the
+    best of k comes, on average, before all but M / (k + 1) of the M others.
     """
     count, images = distances.shape
     own = distances[:, :k].min(axis=1)
-    best = own.min()
-    best_others = distances[:, k:].min(axis=0)
-    found = [
-        Measure.of(
-            f"{space}.best_distance",
-            best,
-            bootstrap(count, lambda rows, _: own[rows].min(), seed=seed),
-            BOOTSTRAP,
-            baseline=float(np.median(pairs)) if len(pairs) else None,
-            control=float(best_others.min()) if images > k else None,
-        ),
-    ]
-    if not len(pairs):
-        return found
     nearest = distances.argmin(axis=1)
-    linked = int((nearest < k).sum())
     # The k others that the samples are nearest to most often.
     others = np.sort(np.bincount(nearest, minlength=images)[k:])[-k:]
-    return [
-        *found,
-        Measure.of(
-            f"{space}.distance_ratio",
-            best / np.median(pairs),
-            bootstrap(
-                count,
-                lambda rows, rng: own[rows].min() / np.median(rng.choice(pairs, len(pairs))),
-                seed=seed,
-            ),
-            BOOTSTRAP_BOTH,
-            baseline=1.0,
-            control=float(best_others.min() / np.median(pairs)),
+    ratio = Measure.of(
+        space,
+        DISTANCE_RATIO,
+        bootstrap(
+            own.min() / np.median(pairs),
+            count,
+            lambda rows, rng: own[rows].min() / np.median(rng.choice(pairs, len(pairs))),
+            seed=seed,
+            draws=RESAMPLES,
         ),
-        Measure.of(
-            f"{space}.rank",
-            _rank(distances, k),
-            bootstrap(count, lambda rows, _: _rank(distances[rows], k), seed=seed),
-            BOOTSTRAP,
-            baseline=1 + (images - k) / (k + 1),
+        BOOTSTRAP_BOTH,
+        baseline=1.0,
+        control=float(distances[:, k:].min() / np.median(pairs)),
+    )
+    rank = Measure.of(
+        space,
+        RANK,
+        bootstrap(
+            _rank(distances, k), count, lambda rows, _: _rank(distances[rows], k), seed=seed, draws=RESAMPLES
         ),
-        Measure.of(
-            f"{space}.linkage_rate",
-            linked / count,
-            wilson(linked, count),
-            WILSON,
-            baseline=k / images,
-            control=float(others.sum() / count),
-        ),
-    ]
+        BOOTSTRAP,
+        baseline=1 + (images - k) / (k + 1),
+    )
+    rate = Measure.of(
+        space,
+        LINKAGE_RATE,
+        wilson(int((nearest < k).sum()), count),
+        WILSON,
+        baseline=k / images,
+        control=float(others.sum() / count),
+    )
+    return ratio, rank, rate
 
 
 def _rank(distances: NDArray[np.float64], k: int) -> float:

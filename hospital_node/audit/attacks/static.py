@@ -1,4 +1,4 @@
-"""Static search: do the candidate's own bytes hold anything of its sources?"""
+"""Static check: do the candidate's own bytes hold anything of its sources?"""
 
 from __future__ import annotations
 

@@ -70,14 +70,18 @@ CREATE TABLE evaluations (
     time TEXT NOT NULL,
     submission TEXT NOT NULL,
     submitter TEXT NOT NULL,
-    report TEXT
+    report TEXT,
+    epsilon REAL
 ) STRICT;
 CREATE INDEX evaluations_by_submitter ON evaluations (submitter);
 CREATE UNIQUE INDEX evaluations_by_submission ON evaluations (submission) WHERE report IS NOT NULL;
 CREATE TRIGGER evaluations_spent BEFORE DELETE ON evaluations
     BEGIN SELECT RAISE(ABORT, 'a spent evaluation stays spent'); END;
+"""
+_EVALUATIONS_UNCHANGED = """
 CREATE TRIGGER evaluations_reported BEFORE UPDATE ON evaluations
     WHEN OLD.report IS NOT NULL OR NEW.submission <> OLD.submission OR NEW.submitter <> OLD.submitter
+    OR NEW.epsilon IS NOT OLD.epsilon
     BEGIN SELECT RAISE(ABORT, 'a spent evaluation stays spent'); END;
 """
 
@@ -85,6 +89,7 @@ SCHEMA = f"""
 {_IMAGES}
 {_GENERATORS}
 {_EVALUATIONS}
+{_EVALUATIONS_UNCHANGED}
 CREATE TABLE events (
     sequence INTEGER PRIMARY KEY,
     time TEXT NOT NULL,
@@ -119,6 +124,19 @@ INSERT INTO images
 """
 """From version 2: images alone. Their generators follow in `_bring_over`."""
 
+_WITH_EPSILON = f"""
+DROP TRIGGER evaluations_spent;
+DROP TRIGGER evaluations_reported;
+DROP INDEX evaluations_by_submitter;
+DROP INDEX evaluations_by_submission;
+ALTER TABLE evaluations RENAME TO evaluations_before;
+{_EVALUATIONS}
+{_EVALUATIONS_UNCHANGED}
+INSERT INTO evaluations SELECT *, NULL FROM evaluations_before;
+DROP TABLE evaluations_before;
+"""
+"""From version 2, whose evaluations were answered without noise."""
+
 _SETTINGS = re.compile(r"(?:(?P<reason>.*); )?profile (?P<profile>\S+), settings (?P<digest>[0-9a-f]+)")
 """How versions 1 and 2 joined settings to a reason."""
 
@@ -129,7 +147,9 @@ def upgrade(connection: sqlite3.Connection, version: int, now: str) -> None:
     Events stay as they are: what an image went through before stays under the image's identifier.
     """
     if version == 1:
-        _run(connection, _EVALUATIONS)
+        _run(connection, _EVALUATIONS + _EVALUATIONS_UNCHANGED)
+    if version == 2:
+        _run(connection, _WITH_EPSILON)
     if version < SCHEMA_VERSION:
         _run(connection, _SEPARATE)
         _bring_over(connection, now)
@@ -148,7 +168,7 @@ def _bring_over(connection: sqlite3.Connection, now: str) -> None:
         state = GeneratorState.PLANNED if image_state == "ingested" else GeneratorState(image_state)
         reason, profile, settings = _split(words)
         if not profile and state is not GeneratorState.PLANNED:
-            profile, settings = _logged_settings(connection, image)
+            profile, settings = logged_settings(connection, image)
         created = connection.execute(
             "SELECT min(time) FROM events WHERE id = ? AND after = 'training'", (image,)
         ).fetchone()[0]
@@ -177,7 +197,7 @@ def _split(words: str) -> tuple[str, str, str]:
     return match["reason"] or "", match["profile"], json.dumps({"sha256": match["digest"]})
 
 
-def _logged_settings(connection: sqlite3.Connection, image: str) -> tuple[str, str]:
+def logged_settings(connection: sqlite3.Connection, image: str) -> tuple[str, str]:
     """Profile and settings of the last training that the log tells of, empty without any."""
     rows = connection.execute("SELECT reason FROM events WHERE id = ? ORDER BY sequence DESC", (image,))
     found = (_split(reason) for (reason,) in rows)
