@@ -142,3 +142,42 @@ def test_an_interval_holds_the_mean_of_the_images_nineteen_times_in_twenty() -> 
         told = noised_means({"a": scores}, ("iou",), epsilon=0.5, decimals=3)["a"]["iou"]
         held += told.low <= 4 / 6 <= told.high
     assert held / tries > 0.95
+
+
+def bits(weights: tuple[float, ...], epsilon: float) -> float:
+    """Mutual information of the memberships of known pictures and one told IoU of 20 images.
+
+    Computed from the distribution of the discrete Laplace noise; each picture is held out or not, 1 : 1.
+    """
+    decay, steps = math.exp(-epsilon / 1000), 1000
+    reach = math.ceil(25 * steps / epsilon)
+    noise = np.arange(-reach, reach + 1)
+    chance = (1 - decay) / (1 + decay) * decay ** np.abs(noise)
+    rows = []
+    for members in itertools.product((0, 1), repeat=len(weights)):
+        total = 0.35 * SMALL * steps + steps * sum(map(math.prod, zip(weights, members, strict=True)))
+        told = np.clip(np.round(100 * (total + noise) / (steps * SMALL)), 0, 100).astype(int)
+        rows.append(np.bincount(told, chance, minlength=101))
+    joint = np.array(rows) / len(rows)
+    independent = np.broadcast_to(joint.sum(0) / len(rows), joint.shape)
+    used = joint > 0
+    return float((joint[used] * np.log2(joint[used] / independent[used])).sum())
+
+
+@pytest.mark.parametrize(
+    ("weights", "epsilon", "expected"),
+    [
+        ((1.0,), 1.0, 0.13),
+        ((1.0,) * 6, 1.0, 0.49),
+        (WEIGHTS, 1000.0, 3.0),  # hardly any noise: all that the three pictures have
+    ],
+)
+def test_the_bits_that_the_decision_record_states(
+    weights: tuple[float, ...], epsilon: float, expected: float
+) -> None:
+    assert bits(weights, epsilon) == pytest.approx(expected, abs=0.005)
+    if epsilon == 1.0:
+        p = math.e / (1 + math.e)
+        bound = 1 + p * math.log2(p) + (1 - p) * math.log2(1 - p)
+        assert bound == pytest.approx(0.16, abs=0.005)
+        assert bits(weights, epsilon) <= bound * len(weights)
