@@ -61,6 +61,7 @@ SAME_MEANING = {
     "export": "hospital_node: the command of release/export",
     "evaluate": "hospital_node: the command of evaluation/evaluate",
     "ingest": "hospital_node: the command of intake/ingest",
+    "sample": "consumer: the command that draws what sampling/sample describes",
     "train": "hospital_node and consumer: the command `train` of either program",
     "report": "hospital_node and consumer: the command `report` of either program",
 }
