@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from hospital_node.evaluation import evaluation_policy
 from hospital_node.evaluation.evaluation_policy import EvaluationPolicy, Submitter
-from hospital_node.evaluation.noised_means import noised_means, told_metrics
+from hospital_node.evaluation.noised_means import noised_means, reported_metrics
 from hospital_node.evaluation.predict import Predictor, open_predictor
 from hospital_node.intake.pairing import SINGLE_CLASS
 from hospital_node.ledger.ledger import ImageRecord, ImageState
@@ -149,7 +149,7 @@ def _new_report(
     submission, contract = signed.submission, signed.submission.contract
     records = _hold_out(node, contract, policy.min_images)
     counts = [sum(_stored(name) in record.mask_classes for record in records) for name in contract.classes]
-    metrics = told_metrics(counts, policy.images_for_all_metrics)
+    metrics = reported_metrics(counts, policy.images_for_all_metrics)
     blank = _blank_report(node, submission, policy, records, metrics, now)
     for record in records:
         _prepared(node.load_pair(record.id), contract)
