@@ -38,4 +38,4 @@ COMMANDS = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    return command_line.main("hospital-node", DESCRIPTION, COMMANDS, argv, extra="hospital")
+    return command_line.main("hospital-node", DESCRIPTION, COMMANDS, argv, extra="hospital", private=True)

@@ -102,6 +102,16 @@ def test_the_one_line_api_is_there(bare: Bare) -> None:
     assert result.returncode == 0, result.stderr
 
 
+def test_a_page_is_rendered_from_the_templates_in_the_wheel(bare: Path) -> None:
+    program = "from sharekit.experiment.experiment_page import render; print(render([]))"
+    result = _python(bare, program)
+    assert result.stdout.startswith("<!DOCTYPE html>"), result.stderr
+    packages = next(bare.parent.glob("lib/python*/site-packages"))
+    templates = {path.relative_to(ROOT) for path in ROOT.glob("*/*/templates/*")}
+    assert len(templates) >= 6
+    assert [path for path in templates if not (packages / path).is_file()] == []
+
+
 @pytest.mark.parametrize("program", ["consumer", "sharekit", "hospital-node"])
 def test_help_works(bare: Bare, program: str) -> None:
     result = bare.program(program, "--help")

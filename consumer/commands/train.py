@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import os
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,7 +24,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--threads",
         type=thread_count,
         metavar="T",
-        help="on the CPU; 1 where trainings run side by side (left out: all CPUs of this process)",
+        help="threads on the CPU; 1 where trainings run side by side (left out: as many as this machine has "
+        "free)",
     )
 
 
@@ -54,16 +55,20 @@ def _configure_data(parser: argparse.ArgumentParser) -> None:
 
 def _configure_network(parser: argparse.ArgumentParser) -> None:
     from consumer.training import TrainingSettings
+    from consumer.training.training_settings import ARCHITECTURES
 
     defaults = TrainingSettings()
     parser.add_argument(
         "--architecture",
         default=defaults.architecture,
         metavar="NAME",
-        help="of segmentation-models-pytorch",
+        help=f"network: {', '.join(ARCHITECTURES)}",
     )
     parser.add_argument(
-        "--encoder", default=defaults.encoder, metavar="NAME", help="of segmentation-models-pytorch"
+        "--encoder",
+        default=defaults.encoder,
+        metavar="NAME",
+        help="encoder, as segmentation-models-pytorch names it; dpt takes those that start with tu-",
     )
     parser.add_argument(
         "--encoder-weights",
@@ -72,7 +77,11 @@ def _configure_network(parser: argparse.ArgumentParser) -> None:
         help="none (random), imagenet (downloaded by segmentation-models-pytorch) or FILE.safetensors",
     )
     parser.add_argument(
-        "--size", type=int, default=defaults.size, metavar="PIXELS", help="sides of the model's input"
+        "--size",
+        type=int,
+        default=defaults.size,
+        metavar="PIXELS",
+        help="width and height of the model's input",
     )
 
 
@@ -82,24 +91,28 @@ def _configure_schedule(parser: argparse.ArgumentParser) -> None:
     defaults = TrainingSettings()
     length = parser.add_mutually_exclusive_group()
     length.add_argument(
-        "--epochs", type=int, default=defaults.epochs, metavar="N", help="how often every image is shown"
+        "--epochs",
+        type=int,
+        default=defaults.epochs,
+        metavar="N",
+        help="how often to show every image; the paper: 300 in Table 1, 100 in Table 2",
     )
-    length.add_argument("--updates", type=int, metavar="N", help="of the weights, instead of epochs")
+    length.add_argument("--updates", type=int, metavar="N", help="updates of the weights, instead of epochs")
     parser.add_argument(
         "--decay-at",
         type=int,
         metavar="EPOCH",
-        help="after which the learning rate is a tenth (left out: 50, or a third of --updates)",
+        help="epoch after which the learning rate is a tenth (left out: 50, or a third of --updates)",
     )
     parser.add_argument(
-        "--batch-size", type=int, default=defaults.batch_size, metavar="B", help="images of an update"
+        "--batch-size", type=int, default=defaults.batch_size, metavar="B", help="images in a batch"
     )
     parser.add_argument(
         "--real-share",
         type=float,
         metavar="S",
-        help="of every batch are real, where some data sets are synthetic and some are not (left out: every "
-        "image comes equally often)",
+        help="share of real images in every batch, where some data sets are synthetic and some are not (left "
+        "out: every image comes equally often)",
     )
     parser.add_argument(
         "--real-finish",
@@ -109,10 +122,18 @@ def _configure_schedule(parser: argparse.ArgumentParser) -> None:
         help="share of the updates, at the end, that show real images alone, where there are any",
     )
     parser.add_argument(
-        "--learning-rate", type=float, default=defaults.learning_rate, metavar="R", help="of Adam"
+        "--learning-rate",
+        type=float,
+        default=defaults.learning_rate,
+        metavar="R",
+        help="learning rate of Adam",
     )
     parser.add_argument(
-        "--seed", type=int, default=defaults.seed, metavar="S", help="of weights, batches and augmentation"
+        "--seed",
+        type=int,
+        default=defaults.seed,
+        metavar="S",
+        help="seed of weights, batches and augmentation",
     )
     parser.add_argument(
         "--augment",
@@ -125,32 +146,20 @@ def _configure_schedule(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=defaults.validations,
         metavar="N",
-        help="at most so many; without --updates no more than one an epoch",
+        help="largest number of validations; without --updates no more than one an epoch",
     )
 
 
 def run(args: argparse.Namespace, output: Output) -> int:
     from consumer.training import TrainingSettings, read_task, train_segmenter
+    from consumer.training.train_segmenter import check_out
+    from sharekit.program.processors import free_processors
     from sharekit.program.progress import reporter
-    from sharekit.storage import files
 
-    settings = TrainingSettings(
-        architecture=args.architecture,
-        encoder=args.encoder,
-        encoder_weights=args.encoder_weights,
-        size=args.size,
-        epochs=args.epochs,
-        updates=args.updates,
-        decay_at=args.decay_at,
-        batch_size=args.batch_size,
-        real_share=args.real_share,
-        real_finish=args.real_finish,
-        learning_rate=args.learning_rate,
-        seed=args.seed,
-        augment=args.augment,
-        validations=args.validations,
+    settings = TrainingSettings.from_json(
+        {field.name: getattr(args, field.name) for field in dataclasses.fields(TrainingSettings)}
     )
-    files.refuse_existing(args.out)
+    check_out(args.out)
     with reporter("read", unit="images") as on_progress:
         task = read_task(
             args.datasets, args.validation, settings, class_name=args.class_name, on_progress=on_progress
@@ -160,11 +169,18 @@ def run(args: argparse.Namespace, output: Output) -> int:
             task,
             args.out,
             device=args.device,
-            threads=args.threads or len(os.sched_getaffinity(0)),
+            threads=args.threads or free_processors(),
             on_progress=on_progress,
+            on_warning=_warn,
         )
     output.result(result.to_json(), *_describe(result))
     return 0
+
+
+def _warn(text: str) -> None:
+    from rich.console import Console
+
+    Console(stderr=True).print(f"warning: {text}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _describe(result: TrainingResult) -> list[str]:
@@ -179,10 +195,16 @@ def _describe(result: TrainingResult) -> list[str]:
     return [
         f"{task.settings.architecture} with {task.settings.encoder} ({_weights(task.weights.source)}): "
         f"{facts['images']} images ({facts['synthetic_images']} synthetic), {facts['updates']} updates, "
-        f"{result.seconds:.0f} s on {result.device}",
+        f"{result.seconds:.0f} s on {_device(result)}",
         f"best of {len(task.validation)} validation images after update {result.best.update}: {scores}",
         f"model: {escape(str(result.out))}",
     ]
+
+
+def _device(result: TrainingResult) -> str:
+    if result.device != "cpu":
+        return result.device
+    return f"the CPU ({result.threads} {'thread' if result.threads == 1 else 'threads'})"
 
 
 def _weights(source: str) -> str:

@@ -10,9 +10,9 @@ from hospital_node.ledger.ledger import ImageRecord, ImageState
 from hospital_node.node.node import Node
 from hospital_node.singan.trained import TrainedGenerator
 from sharekit.errors import SharekitError
+from sharekit.generator import onnx_policy
 from sharekit.storage import files
 
-MAX_CANDIDATE_BYTES = 512 * 2**20
 ASKING = (ImageState.TRAINED, ImageState.AUDITED, ImageState.WITHHELD, ImageState.RELEASED)
 """States of images that have a trained generator."""
 
@@ -66,7 +66,7 @@ def read_asking(node: Node) -> tuple[list[Asking], dict[str, str]]:
 
 
 def read_candidate_bytes(node: Node, image_id: str) -> bytes:
-    return files.read_bytes(node.candidate_path(image_id), max_bytes=MAX_CANDIDATE_BYTES)
+    return files.read_bytes(node.candidate_path(image_id), max_bytes=onnx_policy.MAX_BYTES)
 
 
 def _candidate(node: Node, record: ImageRecord, generator_id: str) -> Candidate:

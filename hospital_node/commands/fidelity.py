@@ -39,19 +39,19 @@ def run(args: argparse.Namespace, output: Output) -> None:
     import torch
     from rich.markup import escape
 
-    from hospital_node.doctor.facts import processors
     from hospital_node.fidelity import inception
     from hospital_node.fidelity.fidelity_words import BIAS, HALVES, basis, figure_in_words
     from hospital_node.fidelity.measure_node import measure, write
     from hospital_node.node.node import Node
     from sharekit.errors import UsageError
+    from sharekit.program.processors import free_processors
     from sharekit.program.progress import reporter
 
     if args.threads is not None and args.threads < 1:
         raise UsageError(
             "--threads", expected="at least 1", found=str(args.threads), next_step="leave it out"
         )
-    torch.set_num_threads(args.threads or processors().workers)
+    torch.set_num_threads(args.threads or free_processors())
     node = Node.open(args.node, read_only=True)
     weights = args.features or inception.find()
     network = None if weights is None else inception.load(weights)

@@ -10,7 +10,7 @@ from sharekit.program.command_line import Output, add_output_options
 
 if TYPE_CHECKING:
     from hospital_node.evaluation.evaluation_policy import EvaluationPolicy
-    from hospital_node.node.node import Node
+    from hospital_node.evaluation.overview import EvaluationOverview
 
 SUMMARY = "register who may have segmenters evaluated on the hold-out; show or change budgets and limits"
 
@@ -24,29 +24,27 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--budget",
         type=int,
         metavar="N",
-        help="evaluations over all time; left out, a known key keeps its own and a new one has the policy's",
+        help="evaluations over all time (left out: a known key keeps its own, a new one has the policy's); "
+        "submitter_epsilon limits them, too",
     )
     show = actions.add_parser("list", help="show submitters, what they have spent, budgets and limits")
     change = actions.add_parser("set", help="change budgets and limits")
-    change.add_argument("settings", nargs="+", metavar="KEY=NUMBER", help="as `list` names them")
+    change.add_argument("settings", nargs="+", metavar="KEY=NUMBER", help="a setting as `list` names it")
     for action in (add, show, change):
         action.add_argument("--node", type=Path, required=True, metavar="NODE", help="the node's folder")
         add_output_options(action, nested=True)
 
 
 def run(args: argparse.Namespace, output: Output) -> None:
-    from hospital_node.evaluation.evaluation_policy import NAME, load_policy, save_policy
+    from hospital_node.evaluation.overview import change_policy, evaluation_overview
     from hospital_node.node.node import Node
 
     node = Node.open(args.node)
-    path = node.root / NAME
     if args.action == "list":
-        policy = load_policy(path)
+        overview = evaluation_overview(node)
     else:
-        with node.training_lock():
-            policy = _changed(args, load_policy(path))
-            save_policy(path, policy)
-    _tell(node, policy, output)
+        overview = change_policy(node, lambda policy: _changed(args, policy))
+    output.result(overview.to_json(), *_describe(overview))
 
 
 def _changed(args: argparse.Namespace, policy: EvaluationPolicy) -> EvaluationPolicy:
@@ -63,30 +61,22 @@ def _changed(args: argparse.Namespace, policy: EvaluationPolicy) -> EvaluationPo
     return policy
 
 
-def _tell(node: Node, policy: EvaluationPolicy, output: Output) -> None:
+def _describe(overview: EvaluationOverview) -> list[str]:
     from rich.markup import escape
 
-    from hospital_node.ledger.ledger import ImageState
-
-    held_out, spent = node.ledger.counts()[ImageState.HELD_OUT], node.ledger.evaluations()
-    submitters = [
-        {
-            "name": submitter.name,
-            "fingerprint": submitter.fingerprint,
-            "spent": node.ledger.evaluations(submitter.fingerprint),
-            "budget": policy.budget_of(submitter),
-        }
-        for submitter in policy.submitters
-    ]
-    settings = {name: value for name, value in policy.to_json().items() if name != "submitters"}
-    limits = settings.pop("limits")
-    output.result(
-        {**settings, "limits": limits, "held_out": held_out, "spent": spent, "submitters": submitters},
-        f"{held_out} images held out, {spent} of {policy.hold_out_budget} evaluations spent",
+    policy = overview.policy
+    earlier = f", {overview.without_noise} more without noise" if overview.without_noise else ""
+    return [
+        f"{overview.held_out} images held out",
+        f"{overview.spent} of {policy.hold_out_budget} evaluations spent",
+        f"epsilon {overview.epsilon_spent:g} of {policy.hold_out_epsilon:g} spent{earlier}",
         *(
-            escape(f"  {one['name']}  {one['fingerprint']}  {one['spent']} of {one['budget']} spent")
-            for one in submitters
+            escape(
+                f"  {one.name}  {one.fingerprint}  {one.spent} of {one.budget} spent, "
+                f"epsilon {one.epsilon_spent:g} of {policy.submitter_epsilon:g}"
+            )
+            for one in overview.submitters
         ),
-        *([] if submitters else ["  no submitter: nothing is evaluated"]),
-        *(f"{name:<17}{value}" for name, value in {**settings, **limits}.items() if name != "schema_version"),
-    )
+        *([] if overview.submitters else ["  no submitter: nothing is evaluated"]),
+        *(f"{name:<24}{value:g}" for name, value in overview.settings.items()),
+    ]

@@ -22,11 +22,11 @@ from hospital_node.doctor.machine import Gpu, Processors, Torch
 from hospital_node.doctor.node_folder import FileSystem
 from sharekit.bundle import features
 from sharekit.errors import SharekitError
+from sharekit.program.processors import cpu_quota, usable_processors
 from sharekit.storage import files
 
 _DISTRIBUTION = "sharekit"
 _EXTRA = "hospital"
-_CGROUP_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 _NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - measured, never written
 
@@ -81,15 +81,7 @@ def nvidia_driver() -> str | None:
 
 
 def processors() -> Processors:
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return Processors(os.cpu_count() or 1, usable, _cpu_quota())
-
-
-def _cpu_quota() -> float | None:
-    with contextlib.suppress(OSError, ValueError):
-        granted, period = _CGROUP_QUOTA.read_text().split()
-        return None if granted == "max" else int(granted) / int(period)
-    return None
+    return Processors(os.cpu_count() or 1, usable_processors(), cpu_quota())
 
 
 def available_memory() -> int:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
@@ -21,8 +22,8 @@ from typing import Any
 
 from sharekit.errors import InputError, NodeStateError, PolicyError
 
-SCHEMA_VERSION = 2
-OLDER_VERSIONS = frozenset({1})
+SCHEMA_VERSION = 3
+OLDER_VERSIONS = frozenset({1, 2})
 """Brought up to date when they are opened for writing."""
 BUSY_TIMEOUT = 30.0  # seconds to wait for another process's write
 PAGE = 500  # records held in memory at once by `Ledger.iterate`
@@ -149,20 +150,25 @@ CREATE TABLE evaluations (
     time TEXT NOT NULL,
     submission TEXT NOT NULL,
     submitter TEXT NOT NULL,
-    report TEXT
+    report TEXT,
+    epsilon REAL
 ) STRICT;
 CREATE INDEX evaluations_by_submitter ON evaluations (submitter);
 CREATE UNIQUE INDEX evaluations_by_submission ON evaluations (submission) WHERE report IS NOT NULL;
 CREATE TRIGGER evaluations_spent BEFORE DELETE ON evaluations
     BEGIN SELECT RAISE(ABORT, 'a spent evaluation stays spent'); END;
+"""
+_EVALUATIONS_UNCHANGED = """
 CREATE TRIGGER evaluations_reported BEFORE UPDATE ON evaluations
     WHEN OLD.report IS NOT NULL OR NEW.submission <> OLD.submission OR NEW.submitter <> OLD.submitter
+    OR NEW.epsilon IS NOT OLD.epsilon
     BEGIN SELECT RAISE(ABORT, 'a spent evaluation stays spent'); END;
 """
 
 _SCHEMA = f"""
 {_IMAGES}
 {_EVALUATIONS}
+{_EVALUATIONS_UNCHANGED}
 CREATE TABLE events (
     sequence INTEGER PRIMARY KEY,
     time TEXT NOT NULL,
@@ -181,7 +187,8 @@ INSERT INTO counters VALUES ('release', 0);
 PRAGMA user_version = {SCHEMA_VERSION};
 """
 
-_UPGRADE = f"""
+_UPGRADES = {
+    1: f"""
 DROP INDEX images_by_state;
 DROP INDEX images_by_source;
 ALTER TABLE images RENAME TO images_before;
@@ -189,9 +196,18 @@ ALTER TABLE images RENAME TO images_before;
 INSERT INTO images SELECT * FROM images_before;
 DROP TABLE images_before;
 {_EVALUATIONS}
+{_EVALUATIONS_UNCHANGED}
 PRAGMA user_version = {SCHEMA_VERSION};
-"""
-"""From version 1, which had no hold-out: the states are a constraint of the table."""
+""",
+    2: f"""
+ALTER TABLE evaluations ADD COLUMN epsilon REAL;
+DROP TRIGGER evaluations_reported;
+{_EVALUATIONS_UNCHANGED}
+PRAGMA user_version = {SCHEMA_VERSION};
+""",
+}
+"""From version 1, which had no hold-out (the states are a constraint of the table), and from version 2, whose
+evaluations were answered without noise."""
 
 
 class Ledger:
@@ -318,6 +334,18 @@ class Ledger:
         """How many evaluations were spent, those without a report included: of one submitter, or of all."""
         return self._one("SELECT count(*) FROM evaluations WHERE ?1 IS NULL OR submitter = ?1", submitter)[0]
 
+    def evaluations_epsilon(self, submitter: str | None = None) -> float:
+        """The sum of epsilon over spent evaluations: of one submitter, or of all.
+
+        Evaluations from before there was noise are not in it: no epsilon bounds what they told.
+        """
+        query = "SELECT total(epsilon) FROM evaluations WHERE ?1 IS NULL OR submitter = ?1"
+        return float(self._one(query, submitter)[0])
+
+    def evaluations_without_noise(self) -> int:
+        """How many evaluations were answered before there was noise."""
+        return self._one("SELECT count(*) FROM evaluations WHERE epsilon IS NULL")[0]
+
     # -- writing
 
     def add(self, record: ImageRecord) -> None:
@@ -394,33 +422,47 @@ class Ledger:
             database.execute("UPDATE counters SET value = value + 1 WHERE name = 'release'")
             return self._one("SELECT value FROM counters WHERE name = 'release'")[0]
 
-    def spend_evaluation(self, submission: str, submitter: str, *, budget: int, hold_out_budget: int) -> int:
+    def spend_evaluation(
+        self,
+        submission: str,
+        submitter: str,
+        *,
+        budget: int,
+        hold_out_budget: int,
+        epsilon: float = 0.0,
+        submitter_epsilon: float = math.inf,
+        hold_out_epsilon: float = math.inf,
+    ) -> int:
         """Spend one evaluation, before its result is known; the number by which `keep_report` ends it.
 
         Args:
             submission: its digest.
             submitter: fingerprint of the submitter's key.
-            budget: of this submitter, over all time.
-            hold_out_budget: of all submitters together.
+            budget: evaluations of this submitter, over all time.
+            hold_out_budget: evaluations of all submitters together.
+            epsilon: of this evaluation.
+            submitter_epsilon: of all evaluations of this submitter.
+            hold_out_epsilon: of all evaluations of all submitters together.
 
         Raises:
-            PolicyError: one of the two is spent; nothing was written.
+            PolicyError: one of the budgets does not allow it; nothing was written.
         """
         with self._transaction() as database:
-            for limit, spent, whose in (
-                (budget, self.evaluations(submitter), "this submitter"),
-                (hold_out_budget, self.evaluations(), "all submitters together"),
+            for limit, epsilon_limit, asker, whose in (
+                (budget, submitter_epsilon, submitter, "this submitter"),
+                (hold_out_budget, hold_out_epsilon, None, "all submitters together"),
             ):
+                spent, epsilon_spent = self.evaluations(asker), self.evaluations_epsilon(asker)
                 if spent >= limit:
-                    raise PolicyError(
-                        "evaluation",
-                        expected=f"fewer than {limit} evaluations of {whose}",
-                        found=f"{spent} spent",
-                        next_step="ask the hospital: every further answer tells more of its masks",
+                    raise _overspent(f"fewer than {limit} evaluations of {whose}", f"{spent} spent")
+                if epsilon_spent + epsilon > epsilon_limit * (1 + _ROUNDING):
+                    raise _overspent(
+                        f"a sum of epsilon of at most {epsilon_limit:g} for {whose}",
+                        f"{epsilon_spent:g} spent, {epsilon:g} more wanted",
                     )
             cursor = database.execute(
-                "INSERT INTO evaluations (time, submission, submitter) VALUES (?, ?, ?)",
-                (_now(), submission, submitter),
+                "INSERT INTO evaluations (time, submission, submitter, epsilon) VALUES (?, ?, ?, ?)",
+                (_now(), submission, submitter, epsilon),
             )
             return int(cursor.lastrowid or 0)
 
@@ -447,9 +489,9 @@ class Ledger:
             return
         with self._transaction() as database:
             # Another process may have been quicker.
-            if self._one("PRAGMA user_version")[0] != SCHEMA_VERSION:
-                for statement in _statements(_UPGRADE):
-                    database.execute(statement)
+            version = self._one("PRAGMA user_version")[0]
+            for statement in _statements(_UPGRADES.get(version, "")):
+                database.execute(statement)
 
     def _refusals_of(self, record: ImageRecord) -> list[str]:
         """Identifiers of refused records that stand for the same source files as `record`."""
@@ -505,6 +547,18 @@ class Ledger:
                 found=f"{type(error).__name__}: {error}",
                 next_step="check free disk space and permissions; run the same command again",
             ) from error
+
+
+_ROUNDING = 1e-9  # of a sum of floats
+
+
+def _overspent(expected: str, found: str) -> PolicyError:
+    return PolicyError(
+        "evaluation",
+        expected=expected,
+        found=found,
+        next_step="ask the hospital: every further answer tells more of its masks",
+    )
 
 
 def _statements(script: str) -> Iterator[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from hospital_node.audit.audited import Candidate
 from hospital_node.node.node import Node
@@ -16,6 +15,9 @@ from sharekit.storage import files, schema
 
 SCHEMA_VERSION = 1
 PREDICATE_TYPE = "urn:sharekit:approval:v1"
+
+Envelopes = Mapping[str, dsse.Envelope | VerificationError]
+"""Approvals by file name, with the error of a file that holds none. None is trusted yet."""
 
 
 @dataclass(frozen=True)
@@ -93,36 +95,34 @@ class Approval:
         return Approval(approved, predicate["policy_sha256"], predicate["approver"], predicate["date"])
 
 
-def sign_approval(approval: Approval, key: SigningKey) -> dict[str, Any]:
-    """A DSSE envelope, as JSON, around the approval."""
+def sign_approval(approval: Approval, key: SigningKey) -> dsse.Envelope:
+    """A DSSE envelope around the approval."""
     return dsse.sign_statement(approval.to_statement(), key)
 
 
 def verify_approval(
-    envelope: Any, keys: Sequence[PublicKey], item: object = "approval"
+    envelope: dsse.Envelope, keys: Sequence[PublicKey], item: object = "approval"
 ) -> tuple[Approval, PublicKey]:
     """The approval in an envelope, once one of `keys` is known to have signed it.
 
     Raises:
-        VerificationError: another shape, tampered, or by another key.
+        VerificationError: another statement, tampered, or by another key.
     """
     payload, key = dsse.verify_with_signer(envelope, keys, item=item)
-    statement = dsse.Statement.from_json(files.parse_json(payload, item), item)
-    return Approval.from_statement(statement, item), key
+    return Approval.from_statement(dsse.Statement.from_bytes(payload, item), item), key
 
 
 def valid_approvals(
-    policy: Policy, envelopes: Mapping[str, Any]
+    policy: Policy, envelopes: Envelopes
 ) -> tuple[list[tuple[Approval, PublicKey]], list[str]]:
-    """Approvals by listed approvers under this very policy, and why the other envelopes do not count.
-
-    `envelopes` are file names with their parsed JSON.
-    """
+    """Approvals by listed approvers under this very policy, and why the other envelopes do not count."""
     keys = [approver.key for approver in policy.approvers]
     valid: list[tuple[Approval, PublicKey]] = []
     void: list[str] = []
     for name, envelope in sorted(envelopes.items()):
         try:
+            if isinstance(envelope, VerificationError):
+                raise envelope
             approval, key = verify_approval(envelope, keys, name)
         except VerificationError as error:
             void.append(f"{name}: {error.found}")
@@ -134,14 +134,13 @@ def valid_approvals(
     return valid, void
 
 
-def read_approvals(node: Node) -> dict[str, Any]:
-    """Envelopes by file name; what is not JSON is handed on as None, which no verification accepts."""
-    envelopes: dict[str, Any] = {}
+def read_approvals(node: Node) -> Envelopes:
+    """The files in the node's folder of approvals, parsed."""
+    envelopes: dict[str, dsse.Envelope | VerificationError] = {}
     for path in sorted(node.approvals_dir.glob("*.json")):
         try:
-            envelopes[path.name] = files.parse_json(
-                files.read_bytes(path, max_bytes=files.MAX_JSON_BYTES), path.name
-            )
-        except SharekitError:
-            envelopes[path.name] = None
+            data = files.read_bytes(path, max_bytes=files.MAX_JSON_BYTES)
+            envelopes[path.name] = dsse.Envelope.from_bytes(data, path.name)
+        except SharekitError as error:
+            envelopes[path.name] = dsse.refusal(path.name, error.expected, error.found)
     return envelopes

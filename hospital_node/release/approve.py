@@ -107,5 +107,5 @@ def give_approval(
         ) from error
     name = f"{date.replace(':', '').replace('-', '')}-{secrets.token_hex(4)}.json"
     path = node.approvals_dir / name
-    files.write_json(path, sign_approval(approval, key), mode=0o600)
+    files.write_bytes(path, sign_approval(approval, key).to_bytes(), mode=0o600)
     return path

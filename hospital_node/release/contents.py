@@ -18,7 +18,7 @@ from hospital_node.statistics.gram_matrices import load_torch, style_statistics
 from hospital_node.statistics.protected_coverage import CoverageStatistics, publish_coverage
 from sharekit.bundle import features
 from sharekit.bundle.bundle import CARD_NAME, PRIVACY_NAME, PROVENANCE_NAME
-from sharekit.bundle.manifest import Dependencies, FeatureSource, GeneratorEntry, Manifest
+from sharekit.bundle.manifest import Dependencies, FeatureSource, GeneratorEntry, Limits, Manifest
 from sharekit.bundle.style_statistics import StyleStatistics
 from sharekit.generator.onnx_contract import IR_VERSION, OPSET
 from sharekit.generator.tensors import pixels_to_tensor
@@ -53,6 +53,7 @@ class Release:
         """Our fields of the bundle, the list of files still empty."""
         style = self.style
         source = None if style is None else FeatureSource(style.network, style.network_sha256)
+        specs = [item.generator.spec for item in self.leaving]
         return Manifest(
             self.node.hospital,
             self.number,
@@ -70,6 +71,7 @@ class Release:
                 for item in self.leaving
             ),
             Dependencies(OPSET, IR_VERSION, features=source),
+            Limits(max_side=max(Limits.max_side, *(max(spec.height, spec.width) for spec in specs))),
         )
 
     def contents(self, key: SigningKey) -> Mapping[str, bytes]:
@@ -95,8 +97,8 @@ class Release:
         described = {
             CARD_NAME: card.encode(),
             STATISTICS_NAME: files.dump_json(statistics.to_json()),
-            PRIVACY_NAME: files.dump_json(dsse.sign_statement(privacy, key)),
-            PROVENANCE_NAME: files.dump_json(dsse.sign_statement(provenance, key)),
+            PRIVACY_NAME: dsse.sign_statement(privacy, key).to_bytes(),
+            PROVENANCE_NAME: dsse.sign_statement(provenance, key).to_bytes(),
             **(self.style.to_files() if self.style else {}),
         }
         return _Contents(described, self.node, {item.bundle_path: item.record.id for item in self.leaving})

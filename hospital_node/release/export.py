@@ -19,6 +19,7 @@ from hospital_node.release.gate import decide
 from hospital_node.release.release_policy import load_policy
 from sharekit.bundle.bundle import VerifiedBundle, verify_bundle, write_bundle
 from sharekit.errors import InputError, PolicyError
+from sharekit.program.umask import users_umask
 from sharekit.signing.keys import SigningKey
 from sharekit.storage import container
 
@@ -102,7 +103,7 @@ def _write_checked(release: Release, out: Path, key: SigningKey) -> VerifiedBund
         finished = _Finished(staged.container)
         behind = [(item.record, item.generator) for item in release.leaving]
         refuse_real_content(finished, node_content(node, behind))
-        with container.new_container(out) as writer:
+        with users_umask(), container.new_container(out) as writer:
             for name, data in finished.items():
                 writer.add(name, data)
             writer.close()

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from hospital_node.audit.audited import Candidate
 from hospital_node.audit.generator_audit import ATTACKS
 from hospital_node.audit.verdict import verdict
-from hospital_node.release.approval import Approval, Approved, valid_approvals
+from hospital_node.release.approval import Approval, Approved, Envelopes, valid_approvals
 from hospital_node.release.release_policy import Policy
 from sharekit.signing.keys import PublicKey
 
@@ -22,13 +21,13 @@ class Decision:
     refused: Mapping[str, tuple[str, ...]]  # generator id: reasons
 
 
-def decide(policy: Policy, candidates: Sequence[Candidate], approvals: Mapping[str, Any]) -> Decision:
+def decide(policy: Policy, candidates: Sequence[Candidate], approvals: Envelopes) -> Decision:
     """Decide about every candidate by itself.
 
     Args:
         policy: as read; a policy that cannot be read never comes here.
         candidates: every generator that asks to leave.
-        approvals: file name to DSSE envelope, as parsed JSON; none is trusted before it is verified here.
+        approvals: as the node's folder holds them; none is trusted before it is verified here.
     """
     valid, void = valid_approvals(policy, approvals)
     allowed: dict[str, tuple[str, ...]] = {}

@@ -12,10 +12,10 @@ from sharekit.program.command_line import Output
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from sharekit.bundle.inspection import Inspection
     from sharekit.bundle.manifest import Manifest
 
 SUMMARY = "show what a bundle says that it holds; unverified unless --key is given"
-UNVERIFIED = "unverified"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -33,26 +33,27 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, output: Output) -> None:
     from rich.markup import escape
 
-    from sharekit.bundle.bundle import read_claims, verify_bundle
+    from sharekit.bundle.inspection import inspect_bundle
     from sharekit.signing.keys import PublicKey
 
-    if args.key:
-        bundle = verify_bundle(args.bundle, [PublicKey.load(path) for path in args.key])
-        manifest, lengths, verdict = bundle.manifest, bundle.container.lengths, bundle.verdict
-        heading = f"[bold green]{verdict}[/]  (key {bundle.fingerprint})"
-    else:
-        manifest, lengths = read_claims(args.bundle)
-        verdict = UNVERIFIED
-        heading = "[bold red]UNVERIFIED[/]: anyone could have written what follows; give --key to verify"
+    found = inspect_bundle(args.bundle, [PublicKey.load(path) for path in args.key])
+    manifest = found.manifest
     output.result(
-        {"verdict": verdict, "manifest": manifest.to_json(), "lengths": dict(lengths)},
-        heading,
+        found.to_json(),
+        _heading(found),
         f"{escape(manifest.hospital)}, release {manifest.release}, "
         f"{manifest.created:%Y-%m-%d} to {manifest.expires:%Y-%m-%d}",
+        *(f"[yellow]{warning.message}[/]" for warning in found.warnings),
         _generators(manifest),
-        _files(lengths),
+        _files(found.lengths),
         _needs(manifest),
     )
+
+
+def _heading(found: Inspection) -> str:
+    if found.fingerprint is None:
+        return "[bold red]UNVERIFIED[/]: anyone could have written what follows; give --key to verify"
+    return f"[bold green]{found.verdict}[/]  (key {found.fingerprint})"
 
 
 def _generators(manifest: Manifest) -> Table:

@@ -23,8 +23,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, output: Output) -> None:
-    from datetime import UTC, datetime
-
     from rich.markup import escape
 
     from sharekit.bundle.bundle import verify_bundle
@@ -32,29 +30,13 @@ def run(args: argparse.Namespace, output: Output) -> None:
 
     bundle = verify_bundle(args.bundle, [PublicKey.load(path) for path in args.key])
     manifest = bundle.manifest
-    expired = manifest.expired(datetime.now(UTC))
-    data = {
-        "bundle": str(bundle.path),
-        "verdict": bundle.verdict,
-        "freshness": "unknown",
-        "hospital": manifest.hospital,
-        "release": manifest.release,
-        "created": manifest.created.isoformat(),
-        "expires": manifest.expires.isoformat(),
-        "expired": expired,
-        "fingerprint": bundle.fingerprint,
-        "manifest_sha256": bundle.manifest_sha256,
-        "files": len(bundle.names),
-        "generators": len(manifest.generators),
-    }
-    warning = ["[yellow]The bundle has expired: ask the hospital for a newer release.[/]"] if expired else []
     output.result(
-        data,
+        bundle.to_json(),
         f"[bold green]{bundle.verdict}[/]  (checked offline; whether a newer release exists is unknown)",
         f"hospital     {escape(manifest.hospital)}",
         f"release      {manifest.release}, {manifest.created:%Y-%m-%d} to {manifest.expires:%Y-%m-%d}",
         f"fingerprint  {bundle.fingerprint}",
         f"manifest     {bundle.manifest_sha256}",
         f"holds        {len(manifest.generators)} generators, {len(bundle.names)} files",
-        *warning,
+        *(f"[yellow]{warning.message}[/]" for warning in bundle.warnings),
     )

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import inspect
 import json
-import os
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -21,6 +20,7 @@ from rich.console import Console, RenderableType
 
 from sharekit import __version__
 from sharekit.errors import INTERRUPTED_EXIT_CODE, SharekitError, missing_package
+from sharekit.program import umask
 
 EXIT_CODES = """exit codes:
   0  done
@@ -72,13 +72,15 @@ def main(
     argv: Sequence[str] | None = None,
     *,
     extra: str | None = None,
+    private: bool = False,
 ) -> int:
     """Parse `argv`, run one sub-command and return the exit code.
 
-    `extra` names what to install when a command imports a package that is not there.
+    `extra` names what to install when a command imports a package that is not there; `private` programs write
+    files that nobody else can read.
     """
-    # Whatever a library prints or writes must not be readable by others on a shared machine.
-    os.umask(0o077)
+    if private:
+        umask.make_private()
     parser = build_parser(program, description, commands)
     args = parser.parse_args(argv)
     try:

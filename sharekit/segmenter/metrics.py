@@ -54,6 +54,8 @@ class Metric(StrEnum):
 
 
 METRICS = tuple(Metric)
+WORST = ImageScores(dice_loss=1.0, iou=0.0, f_score=0.0, accuracy=0.0, recall=0.0, precision=0.0)
+"""Of an image for which a model has no sound answer."""
 
 
 def score_image(

@@ -106,11 +106,11 @@ def read_entries(path: Path, file: BinaryIO) -> Mapping[str, Entry]:
         expected_offset = entry.data_offset + entry.length
     if expected_offset != directory_offset:
         raise _refusal(path, "files up to the central directory", "other bytes between them")
-    by_name = {entry.name: entry for entry in entries}
-    if len(by_name) != len(entries):
-        names = [entry.name for entry in entries]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise _refusal(printable(twice), "every name once in the zip", "the same name twice")
+    by_name: dict[str, Entry] = {}
+    for entry in entries:
+        if entry.name in by_name:
+            raise _refusal(printable(entry.name), "every name once in the zip", "the same name twice")
+        by_name[entry.name] = entry
     return by_name
 
 

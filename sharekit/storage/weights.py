@@ -14,6 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sharekit.errors import VerificationError, missing_package
+from sharekit.storage import files
+from sharekit.storage.budget import Budget
+
+HEADER_BUDGET = Budget(2**24, max_nodes=400_000, max_depth=8, max_keys=200_000)
+"""For the header of a safetensors file: a tensor takes 7 values and 4 keys."""
 
 
 def read_safetensors(data: bytes, item: object) -> dict[str, NDArray[np.float32]]:
@@ -31,6 +36,8 @@ def read_safetensors(data: bytes, item: object) -> dict[str, NDArray[np.float32]
         from safetensors.numpy import load
     except ImportError:
         raise missing_package("safetensors", "torch") from None
+    header = data[8 : 8 + int.from_bytes(data[:8], "little")]
+    files.parse_json(header, item, HEADER_BUDGET)  # counted before the library makes objects of it
     try:
         tensors = load(data)
     except (SafetensorError, KeyError, ValueError, TypeError) as error:

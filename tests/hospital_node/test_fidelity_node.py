@@ -22,6 +22,7 @@ from hospital_node.report import write_report
 from sharekit.errors import NodeStateError, PolicyError, UsageError, VerificationError
 from tests.hospital_node.feature_network import random_stem
 from tests.hospital_node.trained_node import add_image, trained_node
+from tests.pages import Page
 
 IMAGES = 7
 SETTINGS = FidelitySettings(samples=3, halves=20)
@@ -143,7 +144,7 @@ def test_report_shows_fidelity_in_words_and_plots(node: Node, report: FidelityRe
         r"FID \(64-d\), lower is better: real against real [\d.]+ \[.*samples against real", page
     )
     assert "worse than real images" in page
-    assert page.count("<svg") == 4
+    assert len(Page(page).plots) == 4
     assert "Measured before" not in page
 
 

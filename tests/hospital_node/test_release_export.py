@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from hospital_node.release.release_policy import Approver, Policy, load_policy, 
 from sharekit.bundle import features
 from sharekit.bundle.bundle import VerifiedBundle, verify_bundle
 from sharekit.errors import ExposureError, InputError, PolicyError, VerificationError
+from sharekit.program import umask
 from sharekit.storage import files
 from tests.hospital_node.trained_node import APPROVER_NAME, Keys, add_image, make_keys, trained_node
 
@@ -79,6 +81,21 @@ def test_bundle_verifies_and_every_image_is_released(released: tuple[Node, Verif
     assert verify_bundle(bundle.path, [KEYS.release.public]).verdict == "authentic"
     assert len(bundle.manifest.generators) == 3
     assert {record.state for record in node.ledger.records()} == {ImageState.RELEASED}
+
+
+def test_the_bundle_has_the_user_s_permissions_and_the_node_keeps_its_own(
+    node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(umask, "users", None)
+    before = os.umask(0o027)
+    try:
+        umask.make_private()
+        export_bundle(node, tmp_path / "bundle", KEYS.release)
+    finally:
+        os.umask(before)
+    bundle = (tmp_path / "bundle", *(tmp_path / "bundle").rglob("*"))
+    assert {f"{path.stat().st_mode & 0o777:o}" for path in bundle} == {"750", "640"}
+    assert {path.stat().st_mode & 0o077 for path in (node.root, *node.root.rglob("*"))} == {0}
 
 
 def test_bundle_holds_the_audited_bytes(released: tuple[Node, VerifiedBundle]) -> None:

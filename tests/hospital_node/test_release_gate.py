@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import dataclasses
-import json
 from typing import Any
 
 import pytest
@@ -20,6 +18,7 @@ from hospital_node.release.gate import Decision, decide
 from hospital_node.release.release_policy import Approver, Policy
 from sharekit.errors import VerificationError
 from sharekit.signing import dsse
+from sharekit.signing.dsse import Envelope
 from sharekit.signing.keys import SigningKey, generate
 
 GENERATOR = "a" * 32
@@ -47,9 +46,7 @@ APPROVED = Approved.of(CANDIDATE)
 POLICY = Policy((Approver("Officer", APPROVER.public.pem().decode()),))
 
 
-def approval(
-    key: SigningKey = APPROVER, approved: Approved = APPROVED, policy: Policy = POLICY
-) -> dict[str, Any]:
+def approval(key: SigningKey = APPROVER, approved: Approved = APPROVED, policy: Policy = POLICY) -> Envelope:
     statement = Approval((approved,), policy.digest, "Officer", "2026-01-02T03:04:05Z")
     return sign_approval(statement, key)
 
@@ -164,14 +161,16 @@ def test_approval_under_another_policy_is_refused() -> None:
 def test_tampered_approval_is_refused() -> None:
     other = Approved(GENERATOR, OTHER_BYTES, AUDIT_DIGEST)
     envelope = approval(approved=other)
-    payload = base64.b64decode(envelope["payload"]).replace(OTHER_BYTES.encode(), BYTES.encode())
-    envelope["payload"] = base64.b64encode(payload).decode()
-    assert "approved by 0 of 1" in reasons(ask(envelopes=(envelope,)))
+    payload = envelope.payload.replace(OTHER_BYTES.encode(), BYTES.encode())
+    tampered = dataclasses.replace(envelope, payload=payload)
+    assert "approved by 0 of 1" in reasons(ask(envelopes=(tampered,)))
 
 
-@pytest.mark.parametrize("envelope", [None, {}, [], {"payload": "", "payloadType": "", "signatures": []}])
-def test_approval_of_another_form_is_refused(envelope: Any) -> None:
-    assert "approved by 0 of 1" in reasons(ask(envelopes=(envelope,)))
+@pytest.mark.parametrize("value", [None, {}, [], {"payload": "", "payloadType": "", "signatures": []}])
+def test_approval_of_another_form_is_refused(value: Any) -> None:
+    with pytest.raises(VerificationError) as caught:
+        Envelope.from_json(value)
+    assert "approved by 0 of 1" in reasons(ask(envelopes=(caught.value,)))
 
 
 def test_a_statement_of_another_kind_by_an_approver_is_no_approval() -> None:
@@ -202,7 +201,7 @@ def test_one_refused_generator_does_not_hold_back_another() -> None:
 def test_approval_survives_its_statement() -> None:
     given = Approval((APPROVED,), POLICY.digest, "Officer", "2026-01-02T03:04:05Z")
     assert Approval.from_statement(given.to_statement()) == given
-    envelope = json.loads(json.dumps(sign_approval(given, APPROVER)))
+    envelope = Envelope.from_bytes(sign_approval(given, APPROVER).to_bytes())
     assert verify_approval(envelope, [STRANGER.public, APPROVER.public]) == (given, APPROVER.public)
 
 

@@ -15,6 +15,7 @@ from hospital_node.report import node_report as report
 from hospital_node.report import write_report
 from sharekit.errors import PolicyError, UsageError
 from tests.hospital_node.trained_node import add_image, trained_node
+from tests.pages import Page, sound
 
 
 @pytest.fixture(scope="module")
@@ -26,10 +27,10 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Node:
 
 def test_report_shows_sources_beside_samples_and_says_that_it_must_not_leave(node: Node) -> None:
     page = write_report(node).read_text()
-    assert "Contains real images: do not leave" in page
+    assert "Contains real images: never leaves the node." in page
     assert page.count("source (real)") >= 3
     assert page.count("sample 0") >= 3
-    assert page.count("<svg") == 2
+    assert len(Page(page).plots) == 2
     assert "patient-mueller-001.png" in page
     assert "linkable: controlled access" in page
 
@@ -41,12 +42,13 @@ def test_images_beyond_the_pictured_keep_their_audit_and_the_page_says_how_many_
     monkeypatch.setattr(report, "MAX_PICTURED", 1)
     page = write_report(node).read_text()
     assert page.count("<figcaption>source (real)") == 1
-    assert "Pictures of the first 1 of 3 images only; audits and plots are of all." in page
+    assert "Pictures of the first 1 of 3 generators only; audits are of all." in page
     assert page.count("16 samples, verdict:") == 3
     for record in node.ledger.iterate():
         assert record.generator_id is not None
         # matplotlib writes a label's text as a comment beside its glyphs: a row in each of the two plots.
-        assert page.count(f"<!-- {record.generator_id[:8]} -->") == 2
+        drawn = [f"<!-- {record.generator_id[:8]} -->" in plot for plot in Page(page).plots]
+        assert drawn == [True, True]
 
 
 def test_an_image_whose_pictures_are_lost_keeps_its_audit(tmp_path: Path) -> None:
@@ -62,6 +64,7 @@ def test_an_image_whose_pictures_are_lost_keeps_its_audit(tmp_path: Path) -> Non
 def test_report_is_one_file_without_scripts_or_links(node: Node) -> None:
     page = write_report(node).read_text()
     assert not re.search(r"<script|<link|href=\"http|src=\"(?!data:)|url\(http", page)
+    sound(page)
 
 
 def test_report_lies_in_the_node_and_is_private(node: Node) -> None:
