@@ -193,7 +193,8 @@ def _from_tiff(data: bytes, item: object, limits: Limits) -> Raster:
             deep = read_deep(image, data, page.bits, page.kind) if is_deep else None
             raster = _raster(image, item, page.orientation, page.bits, deep)
             # Some releases of Pillow turn a TIFF upright when they load it, and drop the tag.
-            return raster if _ORIENTATION in image.tag_v2 else raster.turned_back()
+            turned = _ORIENTATION not in getattr(image, "tag_v2", {})
+            return raster.turned_back() if turned else raster
     except (OSError, SyntaxError, ValueError, KeyError, EOFError) as error:
         samples = tiff.read_samples(data, page, number) if page.whole else None
         if samples is None:

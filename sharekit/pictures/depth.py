@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,8 +96,7 @@ def _low_bytes(data: bytes, loaded: Image.Image) -> NDArray | None:
         return np.asarray(image)
 
 
-def _other_order(arguments: object) -> object:
+def _other_order(arguments: Any) -> Any:
     if isinstance(arguments, tuple):
         return (_other_order(arguments[0]), *arguments[1:])
-    mode = str(arguments)
-    return f"{mode[:-1]}L" if mode.endswith(";16B") else f"{mode[:-1]}B"
+    return f"{arguments[:-1]}L" if arguments.endswith(";16B") else f"{arguments[:-1]}B"

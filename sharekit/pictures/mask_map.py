@@ -15,7 +15,7 @@ from sharekit.pictures.masks import COLOUR_DIFFERENCE, MAX_STRAY, colours_of, nu
 
 CLASS_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 BACKGROUND, IGNORE = "background", "ignore"
-"""Names that are no classes: neither gets a mask. Ignored pixels are counted, so that a person hears of them."""
+"""Names that are no classes: neither gets a mask. Ignored pixels are counted for the report."""
 ALL_OTHERS = "*"
 """Stands for every number that is not named; 0 stays background."""
 
@@ -126,7 +126,7 @@ class MaskMap:
         return labels
 
     def _labels_of_colours(self, raster: Raster, item: object) -> NDArray[np.uint8]:
-        """As `_labels_of_numbers`, by the nearest named colour: JPEG's rounding and soft edges are allowed for."""
+        """As `_labels_of_numbers`, by the nearest named colour: JPEG's rounding is allowed for."""
         pixels = colours_of(raster)
         if pixels is None and raster.deep is None:
             pixels = np.repeat(raster.samples[:, :, None], 3, axis=2)
