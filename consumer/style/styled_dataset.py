@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from consumer.datasets.reader import DEFAULT_CLASS, DESCRIPTION_FILE, METADATA_FILE, DatasetFolder, Entry
+from consumer.datasets.reader import DatasetFolder, Entry
 from consumer.style import gatys
 from consumer.style.gatys import StyleSettings
 from sharekit.bundle.bundle import VerifiedBundle
@@ -22,6 +22,7 @@ from sharekit.bundle.style_statistics import DESCRIPTION_FILE as STYLE_FILE
 from sharekit.bundle.style_statistics import FOLDER, StyleStatistics
 from sharekit.errors import InputError
 from sharekit.generator.tensors import pixels_to_tensor, tensor_to_pixels
+from sharekit.pictures.folder import DESCRIPTION, METADATA, SINGLE_CLASS
 from sharekit.program.progress import Progress, ProgressCallback, ignore
 from sharekit.storage import files
 
@@ -152,7 +153,7 @@ def _record(entry: Entry) -> dict[str, Any]:
         # Raw probabilities are of no use beside masks that did not change, and are not copied.
         return {key: value for key, value in entry.record.items() if key != "probabilities"}
     return {
-        "mask_file_name" if label == DEFAULT_CLASS else f"{label}_mask_file_name": path
+        "mask_file_name" if label == SINGLE_CLASS else f"{label}_mask_file_name": path
         for label, path in entry.masks.items()
     }
 
@@ -176,7 +177,7 @@ def _write_metadata(
         json.dumps({**_record(entry), "file_name": _png(entry.image)}, sort_keys=True, ensure_ascii=False)
         for entry in folder.entries
     ]
-    files.write_text(root / METADATA_FILE, "".join(f"{line}\n" for line in lines))
+    files.write_text(root / METADATA, "".join(f"{line}\n" for line in lines))
     how = {
         "content_weight": settings.content_weight,
         "style_weight": settings.style_weight,
@@ -185,4 +186,4 @@ def _write_metadata(
         "network": {"name": statistics.network, "sha256": statistics.network_sha256},
         "statistics_images": statistics.image_count,
     }
-    files.write_json(root / DESCRIPTION_FILE, {**folder.description, "style": how})
+    files.write_json(root / DESCRIPTION, {**folder.description, "style": how})

@@ -21,20 +21,17 @@ from numpy.typing import NDArray
 from hospital_node.evaluation import evaluation_policy
 from hospital_node.evaluation.evaluation_policy import EvaluationPolicy, Submitter
 from hospital_node.evaluation.predict import Predictor, open_predictor
-from hospital_node.intake.pairing import SINGLE_CLASS
 from hospital_node.ledger.ledger import ImageRecord, ImageState
 from hospital_node.node.node import Node, Pair
 from sharekit.errors import NodeStateError, PolicyError, SharekitError, VerificationError
 from sharekit.intervals import Interval
+from sharekit.pictures.folder import FORMER_SINGLE_CLASS, SINGLE_CLASS
 from sharekit.program.progress import Progress, ProgressCallback, ignore
 from sharekit.segmenter.contract import SegmenterContract
 from sharekit.segmenter.evaluation_report import EvaluationReport, coarse_interval
 from sharekit.segmenter.metrics import METRICS, ImageScores, score_image
 from sharekit.segmenter.submission import SignedSubmission, Submission
 from sharekit.signing import dsse
-
-UNNAMED_CLASS = "mask"
-"""What a consumer's reader calls the masks that lie in `masks/` itself; intake calls them `SINGLE_CLASS`."""
 
 
 @dataclass(frozen=True)
@@ -168,7 +165,7 @@ def _hold_out(node: Node, contract: SegmenterContract, min_images: int) -> list[
         raise PolicyError(
             "submission",
             expected="every class once",
-            found=f"{UNNAMED_CLASS!r} and {SINGLE_CLASS!r}, which are the same masks",
+            found=f"{FORMER_SINGLE_CLASS!r} and {SINGLE_CLASS!r}, which are the same masks",
             next_step="submit a model with one output for them",
         )
     held_out = node.ledger.records(ImageState.HELD_OUT)
@@ -186,8 +183,8 @@ def _hold_out(node: Node, contract: SegmenterContract, min_images: int) -> list[
 
 
 def _stored(name: str) -> str:
-    """The node's word for a class of a contract."""
-    return SINGLE_CLASS if name == UNNAMED_CLASS else name
+    """The node's word for a class of a contract: segmenters of earlier releases have another one."""
+    return SINGLE_CLASS if name == FORMER_SINGLE_CLASS else name
 
 
 def _scores(

@@ -19,7 +19,7 @@ from PIL import Image
 from sharekit.errors import InputError
 from sharekit.pictures import png, tiff
 from sharekit.pictures.depth import DeepSamples, read_deep
-from sharekit.pictures.folder import MAX_FILE_BYTES
+from sharekit.pictures.folder import MAX_FILE_BYTES, is_picture
 from sharekit.pictures.orientation import UPRIGHT, Stored, turned_back
 from sharekit.pictures.png import broken
 
@@ -171,12 +171,10 @@ def _from_png(data: bytes, item: object, limits: Limits) -> Raster:
 
 
 def _from_jpeg(data: bytes, item: object, limits: Limits) -> Raster:
-    try:
-        with _opened(data, item, limits) as image:
-            image.load()
-            return _raster(image, item, _orientation(image), 8, None)
-    except Image.UnidentifiedImageError:
-        raise _unread_jpeg(data, item) from None
+    _check_jpeg(data, item)
+    with _opened(data, item, limits) as image:
+        image.load()
+        return _raster(image, item, _orientation(image), 8, None)
 
 
 def _from_tiff(data: bytes, item: object, limits: Limits) -> Raster:
@@ -189,6 +187,8 @@ def _from_tiff(data: bytes, item: object, limits: Limits) -> Raster:
     try:
         with _opened(data, item, limits) as image:
             image.seek(number)
+            if len(image.getbands()) == 1 < page.samples:
+                raise Image.UnidentifiedImageError("Pillow would read the first of several planes alone")
             image.load()
             deep = read_deep(image, data, page.bits, page.kind) if is_deep else None
             raster = _raster(image, item, page.orientation, page.bits, deep)
@@ -254,27 +254,25 @@ def _raster(
     return Raster(samples, palette, alpha, orientation, bits if image.mode == "L" else 8, deep, image.mode)
 
 
-def _unread_jpeg(data: bytes, item: object) -> InputError:
-    """Why Pillow does not read a JPEG: a form of the standard that few decoders know, or damage."""
+def _check_jpeg(data: bytes, item: object) -> None:
+    """Refuse forms of the standard that few decoders read; the frame's marker and precision tell."""
     position = 2
-    while data[position : position + 1] == b"\xff" and position + 9 < len(data):
-        marker = data[position + 1]
-        if (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)) or marker == 0xF7:
-            precision = data[position + 4]
+    while data[position : position + 1] == b"\xff" and position + 4 < len(data):
+        marker, precision = data[position + 1], data[position + 4]
+        if (0xC0 <= marker <= 0xCF and marker not in _NO_FRAMES) or marker == 0xF7:
             if precision != 8 or marker in _JPEG_FORMS:
-                form = _JPEG_FORMS.get(marker, "")
-                return InputError(
+                raise InputError(
                     item,
                     expected="a JPEG of 8 bits, baseline or progressive",
-                    found=f"a {precision}-bit {form}JPEG, which our decoder does not read; the file itself "
-                    "may be sound",
+                    found=f"a {precision}-bit {_JPEG_FORMS.get(marker, '')}JPEG, which our decoder does not "
+                    "read; the file itself may be sound",
                     next_step="export it again as PNG with the program that wrote it",
                 )
-            break
+            return
         position += 2 + int.from_bytes(data[position + 2 : position + 4])
-    return broken(item, "unreadable header")
 
 
+_NO_FRAMES = (0xC4, 0xC8, 0xCC)  # tables and extensions between the frames' markers
 _JPEG_FORMS = {0xC3: "lossless ", 0xC7: "lossless ", 0xCB: "lossless ", 0xCF: "lossless ", 0xF7: "JPEG-LS "}
 """What the frame's marker says, where that is not DCT coding."""
 
@@ -287,9 +285,10 @@ def _other_format(data: bytes) -> str:
         return "a DICOM file"
     if data[4:8] == b"ftyp":
         return "a HEIF or AVIF picture, as some telephones write them"
-    return next(
-        (name for start, name in _OTHER_FORMATS if data.startswith(start)), "another or no image format"
-    )
+    if len(data) < _MAX_LINK_BYTES and is_picture(data.decode("utf-8", "replace")):
+        return "the text of a symbolic link, copied without what it leads to"
+    named = (name for start, name in _OTHER_FORMATS if data.startswith(start))
+    return next(named, "another or no image format")
 
 
 def _check_pixels(item: object, width: int, height: int, limits: Limits) -> None:

@@ -58,6 +58,12 @@ class MaskKind(StrEnum):
 USABLE = frozenset({MaskKind.BINARY, MaskKind.EMPTY, MaskKind.FULL})
 
 
+class MaskError(InputError):
+    """A file that is not taken as a mask; `reading` says what it holds."""
+
+    reading: MaskReading
+
+
 @dataclass(frozen=True)
 class MaskReading:
     """What was found in a mask's file."""
@@ -72,17 +78,19 @@ class MaskReading:
     values: tuple[int, ...] = ()
     """Its grey values, ascending, where grey is what it holds."""
 
-    def refusal(self, item: object, *, mapping: bool = False) -> InputError:
-        """Why it is no mask, and what to do.
+    def refusal(self, item: object, *, options: bool = False) -> MaskError:
+        """Why it is not taken as a mask, and what to do.
 
         Args:
             item: the file.
-            mapping: whether the command has `--mask-map` and `--mask-colour`.
+            options: whether the command has intake's options for masks.
         """
         expected, next_step = _ADVICE[self.kind]
-        if mapping and self.kind in _MAPPED:
-            next_step = f"name what its values mean with {_MAPPED[self.kind]}, or {next_step}"
-        return InputError(item, expected=expected, found=self.found, next_step=next_step)
+        if options and self.kind in _OPTIONS:
+            next_step = f"{_OPTIONS[self.kind]}, or {next_step}"
+        error = MaskError(item, expected=expected, found=self.found, next_step=next_step)
+        error.reading = self
+        return error
 
 
 _TWO_VALUES = "a mask of two values, 0 for background and 255 for foreground"
@@ -113,11 +121,12 @@ _ADVICE = {
         "if the mask is its alpha channel: magick IN -alpha extract OUT.png",
     ),
 }
-_MAPPED = {
-    MaskKind.NUMBERS: "--mask-map 1=NAME,2=NAME,255=ignore",
-    MaskKind.CONSTANT: "--mask-map",
-    MaskKind.DEEP: "--mask-map",
-    MaskKind.COLOURED: "--mask-colour '#ff0000=NAME'",
+_OPTIONS = {
+    MaskKind.EMPTY: "take it as a negative with --allow-empty-masks",
+    MaskKind.CONSTANT: "name what its value means with --mask-map",
+    MaskKind.NUMBERS: "name what its values mean, as in --mask-map 1=polyp,2=instrument,255=ignore",
+    MaskKind.DEEP: "name what its values mean with --mask-map",
+    MaskKind.COLOURED: "name what its colours mean, as in --mask-colour '#ff0000=polyp,#00ff00=instrument'",
 }
 
 
@@ -193,6 +202,9 @@ def _of_greys(greys: Pixels, white: int) -> MaskReading:
     stray = counts[BETWEEN[0] : BETWEEN[1] + 1].sum() / greys.size
     if stray > MAX_STRAY:
         return _other(MaskKind.GREY, f"{stray:.1%}: a grey picture or soft edges")
+    dark, bright = _levels(counts)
+    if dark > NOISE or (counts[bright] and bright < 255 - NOISE):
+        return _other(MaskKind.NUMBERS, f"{_looks_like(values)}{_listed(greys)}", values)
     return _usable(binarise(greys), values, exact=False)
 
 
@@ -205,21 +217,24 @@ def _usable(mask: Pixels, values: tuple[int, ...], *, exact: bool) -> MaskReadin
 
 
 def _in_areas(greys: Pixels, counts: NDArray) -> bool:
-    """Whether other values than one near 0 and one near 255 fill areas, as labels do.
+    """Whether values other than the commonest dark and the commonest bright one fill areas, as labels do.
 
     What lossy compression and soft edges leave is scattered along outlines. A single odd value is a label as
     well, unless it is a rarity.
     """
-    dark = int(counts[: BETWEEN[0]].argmax())
-    bright = BETWEEN[1] + 1 + int(counts[BETWEEN[1] + 1 :].argmax())
-    if dark > NOISE or (counts[bright] and bright < 255 - NOISE):
-        return True
+    dark, bright = _levels(counts)
     odd = (greys != dark) & (greys != bright)
     total = int(odd.sum())
     values = int((counts > 0).sum()) - int(counts[dark] > 0) - int(counts[bright] > 0)
     if values == 1 and (total > MAX_STRAY * greys.size or not counts[bright]):
         return True
     return total > 0 and int((odd & _solid(greys)).sum()) >= MAX_SCATTERED * total
+
+
+def _levels(counts: NDArray) -> tuple[int, int]:
+    """The commonest dark value and the commonest bright one; their counts are 0 where there is none."""
+    first = BETWEEN[1] + 1
+    return int(counts[: BETWEEN[0]].argmax()), first + int(counts[first:].argmax())
 
 
 def _solid(greys: Pixels) -> NDArray[np.bool_]:

@@ -28,6 +28,14 @@ _WORDS = {
 _BACK = {6: 8, 8: 6}
 
 
+class OrientationError(InputError):
+    """A mask lies another way than its picture, and nobody said what that means."""
+
+
+class SizeError(InputError):
+    """A mask is of another size than its picture."""
+
+
 class Turn(StrEnum):
     """What a person says of masks whose orientation differs from their picture's."""
 
@@ -91,8 +99,8 @@ def agreement(
     """The orientations that are applied to a picture and to each of its masks, by class.
 
     Raises:
-        InputError: a mask has another orientation than its picture and nobody said what that means, or it is
-            of another size once both are turned; names the mask.
+        OrientationError: a mask has another orientation than its picture, and nobody said what that means.
+        SizeError: a mask is of another size once both are turned.
     """
     image_turn = image.orientation
     turns = {}
@@ -106,10 +114,10 @@ def check_same_size(image: tuple[int, int], mask: tuple[int, int], item: object)
     """Refuse a mask of another height or width than its picture.
 
     Raises:
-        InputError: naming `item`.
+        SizeError: naming `item`.
     """
     if image != mask:
-        raise InputError(
+        raise SizeError(
             item,
             expected=f"a mask of the picture's size, {image[1]}x{image[0]} pixels",
             found=f"{mask[1]}x{mask[0]} pixels",
@@ -130,7 +138,7 @@ def agreed(image: Stored, mask: Stored, choice: Turn | None, next_step: str) -> 
         next_step: of the refusal.
 
     Raises:
-        InputError: the two differ, and nobody said what that means; names both files.
+        OrientationError: the two differ, and nobody said what that means; names both files.
     """
     match choice:
         case Turn.NEITHER:
@@ -143,7 +151,7 @@ def agreed(image: Stored, mask: Stored, choice: Turn | None, next_step: str) -> 
     fits_as_shown = image.size_shown == mask.size_shown and image.size != mask.size
     if image.orientation == mask.orientation or fits_as_shown:
         return image.orientation, mask.orientation
-    raise InputError(
+    raise OrientationError(
         mask.name,
         expected=f"the EXIF orientation of {image.name}: {_WORDS[image.orientation]}",
         found=f"{_WORDS[mask.orientation]}, so that only one of the two would be turned",

@@ -31,6 +31,7 @@ INFORMATIVE_BITS = 32
 """Hashes with fewer bits set, in either of the two, say nothing: flat pictures have hardly any."""
 
 _DETAIL_SIDE, _COARSE_SIDE = 32, 8
+_MEAN_SIZE = (_DETAIL_SIDE // 2) ** 2
 _BLOCK = 2048  # images compared at once
 
 Pixels = NDArray[np.uint8]
@@ -189,7 +190,7 @@ class Pictures:
         self._counts = self._bits.sum(axis=1)
         details = [_details(grid) for grid in grids]
         self._details = np.array([one[0] for one in details], np.float32).reshape(-1, _DETAIL_SIDE**2)
-        self._means = np.array([_mean(one) for one in details], np.float32).reshape(len(self._details), -1)
+        self._means = np.array([_mean(one) for one in details], np.float32).reshape(-1, _MEAN_SIZE)
 
     def copies(self, one: Fingerprint, *, first: int | None = None) -> NDArray[np.intp]:
         """Indices of the pictures that are copies of this one, in any of eight positions.
