@@ -11,7 +11,16 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("sharekit", "hospital_node", "consumer", "schemas")
-HEAVY = {"torch", "scipy", "matplotlib", "torchvision", "segmentation_models_pytorch", "skimage", "lpips"}
+HEAVY = {
+    "tifffile",
+    "torch",
+    "scipy",
+    "matplotlib",
+    "torchvision",
+    "segmentation_models_pytorch",
+    "skimage",
+    "lpips",
+}
 
 NEVER = {
     "sharekit": {"hospital_node", "consumer", "ray", "onnxruntime", "safetensors", "opendp", "psutil"}
@@ -24,9 +33,10 @@ NEVER = {
 
 ALLOWED = {
     "sharekit/page/plots.py": {"matplotlib"},
+    "sharekit/pictures/tiff.py": {"tifffile"},
     "sharekit/steps/cluster.py": {"ray"},
 }
-"""Inside functions alone: see docs/adr/0020-experiments.md."""
+"""Inside functions alone: see docs/adr/0020-experiments.md and 0024-one-contract-for-pictures.md."""
 
 ENTRIES = {"consumer.__init__", "consumer.cli"}
 

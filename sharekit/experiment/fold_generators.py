@@ -14,13 +14,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from sharekit import __version__
 from sharekit.experiment.experiment_settings import GeneratorSettings
 from sharekit.experiment.folds import Split
 from sharekit.experiment.picture_pool import Picture, digest_of, write_pictures
 from sharekit.experiment.tasks import file_digest
+from sharekit.pictures.folder import stem_of
 from sharekit.steps.processes import Processes
 from sharekit.steps.step import DONE_FOR_SOME, Step, read_record, run_step
 from sharekit.storage import files
@@ -120,6 +121,7 @@ def fold_steps(plan: FoldPlan, settings: GeneratorSettings) -> tuple[Step, ...]:
             "ingest",
             command("ingest", "--data", plan.data, "--hospital", HOSPITAL),
             made / "ingest.json",
+            accepted=DONE_FOR_SOME,
         ),
         Step("train", command("train", *settings.train_options), made / "train.json", accepted=DONE_FOR_SOME),
         Step(
@@ -180,7 +182,7 @@ def read_generators(plan: FoldPlan) -> FoldGenerators:
     images = read_record(plan.release / "results" / "status.json")["images"]
     generators, reasons = {}, {}
     for image in images:
-        name = PurePosixPath(image["source_image"]).stem
+        name = stem_of(image["source_image"])
         if image["state"] == RELEASED:
             generators[name] = image["generator"]
         else:

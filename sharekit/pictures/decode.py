@@ -46,7 +46,6 @@ _OTHER_FORMATS = (
     (b"\x89HDF", "an HDF5 file"),
     (b"P5", "a PGM"),
     (b"P6", "a PPM"),
-    (b"version https://git-lfs", "a Git LFS pointer: the picture itself was not fetched (git lfs pull)"),
     (b"<svg", "an SVG drawing"),
     (b"<", "HTML or XML"),
 )
@@ -133,11 +132,12 @@ def decode(data: bytes, item: object, limits: Limits = LIMITS) -> Raster:
         # Pillow puts an object's address into the message of an unknown format.
         unknown = isinstance(error, Image.UnidentifiedImageError)
         raise broken(item, "unreadable header" if unknown else f"{type(error).__name__}: {error}") from error
+    found, next_step = _other_format(data)
     raise InputError(
         item,
         expected=f"a file whose content is {', '.join(FORMATS[:-1])} or {FORMATS[-1]}",
-        found=_other_format(data),
-        next_step="convert it to PNG, or fetch it again from its source",
+        found=found,
+        next_step=next_step,
     )
 
 
@@ -277,18 +277,22 @@ _JPEG_FORMS = {0xC3: "lossless ", 0xC7: "lossless ", 0xCB: "lossless ", 0xCF: "l
 """What the frame's marker says, where that is not DCT coding."""
 
 
-def _other_format(data: bytes) -> str:
-    """What the first bytes say that a file is."""
-    if not data:
-        return "an empty file"
-    if data[128:132] == b"DICM":
-        return "a DICOM file"
-    if data[4:8] == b"ftyp":
-        return "a HEIF or AVIF picture, as some telephones write them"
+def _other_format(data: bytes) -> tuple[str, str]:
+    """What the first bytes say that a file is, and what to do."""
+    if data.startswith(b"version https://git-lfs"):
+        return "a Git LFS pointer", "fetch the picture itself: git lfs pull"
     if len(data) < _MAX_LINK_BYTES and is_picture(data.decode("utf-8", "replace")):
-        return "the text of a symbolic link, copied without what it leads to"
-    named = (name for start, name in _OTHER_FORMATS if data.startswith(start))
-    return next(named, "another or no image format")
+        return "the text of a symbolic link", "copy the data with its links followed: cp -rL DATA COPY"
+    found = "another or no image format"
+    if not data:
+        found = "an empty file"
+    elif data[128:132] == b"DICM":
+        found = "a DICOM file"
+    elif data[4:8] == b"ftyp":
+        found = "a HEIF or AVIF picture, as some telephones write them"
+    else:
+        found = next((name for start, name in _OTHER_FORMATS if data.startswith(start)), found)
+    return found, "convert it to PNG, or fetch it again from its source"
 
 
 def _check_pixels(item: object, width: int, height: int, limits: Limits) -> None:

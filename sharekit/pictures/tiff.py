@@ -270,7 +270,7 @@ def unread(item: object, page: Page, error: Exception) -> InputError:
     if not isinstance(error, Image.UnidentifiedImageError) and page.compression in COMPRESSION_INFO:
         return broken(item, f"{type(error).__name__}: {error}")
     if find_spec("tifffile") is None:
-        return _gap(item, page, "which needs the package tifffile (pip install tifffile)")
+        return _gap(item, page, "which needs the package tifffile (pip install 'sharekit[tiff]')")
     return _gap(item, page, "which our decoders do not read")
 
 

@@ -312,7 +312,7 @@ def test_a_compression_that_the_decoders_lack_is_named_and_the_file_not_blamed()
 def test_without_tifffile_an_unusual_layout_is_named_with_the_package(monkeypatch):
     data = tiff((RGB, {"photometric": "minisblack", "planarconfig": "contig"}))
     monkeypatch.setitem(sys.modules, "tifffile", None)
-    refused(data, "3 unsigned 8-bit samples a pixel, black-is-zero", "pip install tifffile")
+    refused(data, "3 unsigned 8-bit samples a pixel, black-is-zero", "pip install 'sharekit[tiff]'")
 
 
 def test_a_cut_tiff_of_an_unusual_layout_is_broken():
