@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SOURCES = ("sharekit", "hospital_node", "consumer", "schemas")
 OPTIONAL = (
     *("torch", "ray", "safetensors", "opendp", "psutil", "scipy", "matplotlib"),
-    *("skimage", "lpips", "torchvision", "segmentation_models_pytorch"),
+    *("tifffile", "skimage", "lpips", "torchvision", "segmentation_models_pytorch"),
 )
 
 
@@ -163,7 +163,7 @@ def test_what_needs_an_extra_names_it(
 ) -> None:
     data, node = tmp_path / "data", tmp_path / "node"
     phantom.write_data_set(data, 1, height=64, width=64)
-    ingested = bare.program("hospital-node", "ingest", "--data", data, "--node", node)
+    ingested = bare.program("hospital-node", "ingest", "--data", data, "--node", node, "--hospital", "H")
     assert ingested.returncode == 0, ingested.stderr
     program, *rest = (argument.format(data=data, node=node) for argument in arguments)
     result = bare.program(program, *rest)
