@@ -88,11 +88,11 @@ def open_bundle(
         InputError: the bundle or the key cannot be read.
         UsageError: an argument of a wrong type, or isolation where it is not possible.
     """
-    from consumer.sampling import arguments
+    from consumer.sampling import checked
     from consumer.sampling.synthetic_bundle import Bundle
 
-    chosen = arguments.text("device", device if provider is None else provider)
-    return Bundle.open(arguments.path("path", path), arguments.path("key", key), chosen, threads, isolate)
+    chosen = checked.text("device", device if provider is None else provider)
+    return Bundle.open(checked.path("path", path), checked.path("key", key), chosen, threads, isolate)
 
 
 def __getattr__(name: str) -> Any:

@@ -13,10 +13,12 @@ OWNERS = {"self", "cls", "super()"}
 """What a class may ask for its own private parts."""
 BY_NAME = {"setattr", "getattr", "delattr", "hasattr", "patch"}
 """Functions that take an attribute's name, or the dotted path of one, as a string."""
+NAMED_TUPLES = {"_asdict", "_fields", "_make", "_replace"}
+"""Public in spite of the underscore: `collections.namedtuple` documents them."""
 
 
 def _is_private(name: str) -> bool:
-    return name.startswith("_") and not name.startswith("__")
+    return name.startswith("_") and not name.startswith("__") and name not in NAMED_TUPLES
 
 
 def _reached_for(tree: ast.AST) -> Iterator[tuple[int, str]]:
@@ -51,6 +53,7 @@ def test_every_form_is_seen() -> None:
         "a.__dict__",
         "from a import b as _b",
         "setattr(a, 'b_', '-')",
+        "a._replace(b=1)",
         "x['_a']",
     ]
     assert [line for line, _ in _reached_for(ast.parse("\n".join(lines + allowed)))] == [1, 2, 3, 4, 5]

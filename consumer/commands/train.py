@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -172,10 +171,16 @@ def run(args: argparse.Namespace, output: Output) -> int:
             device=args.device,
             threads=args.threads or free_processors(),
             on_progress=on_progress,
-            on_warning=lambda text: print(f"warning: {text}", file=sys.stderr),
+            on_warning=_warn,
         )
     output.result(result.to_json(), *_describe(result))
     return 0
+
+
+def _warn(text: str) -> None:
+    from rich.console import Console
+
+    Console(stderr=True).print(f"warning: {text}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _describe(result: TrainingResult) -> list[str]:

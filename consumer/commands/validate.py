@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from sharekit.program.command_line import Output, thread_count
 
 if TYPE_CHECKING:
-    from consumer.validation.write_report import WrittenReport
+    from consumer.validation.validate_folder import ValidatedFolder
 
 SUMMARY = "check a data set's files, masks and diversity; write a report"
 
@@ -64,10 +64,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, output: Output) -> int:
     from consumer.validation import LpipsOptions
-    from consumer.validation.write_report import write_report
+    from consumer.validation.validate_folder import validate_folder
     from sharekit.program.progress import reporter
 
-    written = write_report(
+    validated = validate_folder(
         args.dataset,
         args.bundle,
         args.key,
@@ -75,18 +75,18 @@ def run(args: argparse.Namespace, output: Output) -> int:
         LpipsOptions(args.lpips, args.lpips_images, args.threads, args.seed),
         stage=lambda name, unit: reporter(name, unit=unit),
     )
-    output.result(written.to_json(), *_lines(written))
-    return written.report.exit_code
+    output.result(validated.to_json(), *_lines(validated))
+    return validated.report.exit_code
 
 
-def _lines(written: WrittenReport) -> list[str]:
+def _lines(validated: ValidatedFolder) -> list[str]:
     from rich.markup import escape
 
     from consumer.validation.validation_words import answers
 
-    report = written.report
+    report = validated.report
     lines = [
-        *(f"[yellow]{escape(warning)}[/]" for warning in written.warnings),
+        *(f"[yellow]{escape(warning)}[/]" for warning in validated.warnings),
         f"[bold]{report.verdict}[/bold]",
         f"{report.images} images with masks in {escape(report.dataset)}",
     ]
@@ -94,4 +94,4 @@ def _lines(written: WrittenReport) -> list[str]:
         f"  {finding.severity:<8}{escape(finding.message)}: {finding.count}" for finding in report.findings
     ]
     lines += [f"[bold]{escape(answer.question)}[/bold] {escape(answer.text)}" for answer in answers(report)]
-    return [*lines, f"report: {escape(str(written.page))}"]
+    return [*lines, f"report: {escape(str(validated.page))}"]

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from consumer.datasets.resumable_folder import PartialFolder, is_finished, resumable_folder
-from consumer.sampling.arguments import refusal
+from consumer.sampling.checked import refusal
 from consumer.sampling.layouts import common_layout
 from consumer.sampling.refinement import UNREFINED, Refinement
 from consumer.sampling.request import Request

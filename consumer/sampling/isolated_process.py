@@ -1,8 +1,8 @@
 """The process that draws from generators which it does not trust, with limits of memory and processor time.
 
 Run as `python -m consumer.sampling.isolated_process MEMORY_MIB CPU_SECONDS THREADS`, where MEMORY_MIB is
-what it may take beyond its own program. It says DONE when it is ready; then it reads orders and answers each
-with a `Status`, byte by byte:
+what it may take beyond its own program. First it says which layers confine it, in one byte; then it reads
+orders and answers each with a `Status`:
 
     LOAD  name and ONNX file                      status
     DROP  name                                    status
@@ -57,9 +57,9 @@ class Status(IntEnum):
 def main(memory_mib: int, cpu_seconds: int, threads: int) -> None:
     """Obey orders until there are no more."""
     _import_everything()
-    confine(_address_space_mib() + memory_mib, cpu_seconds)
+    layers = confine(_address_space_mib() + memory_mib, cpu_seconds)
     source, sink = sys.stdin.buffer, sys.stdout.buffer
-    _answer(sink, Status.DONE)
+    _answer(sink, layers)
     sessions: dict[str, onnxruntime.InferenceSession] = {}
     while order := source.read(ORDER.size):
         kind, text_length, file_length = ORDER.unpack(order)
@@ -78,7 +78,7 @@ def main(memory_mib: int, cpu_seconds: int, threads: int) -> None:
         _answer(sink, status, *arrays)
 
 
-def _answer(sink: BinaryIO, status: Status, *arrays: np.ndarray) -> None:
+def _answer(sink: BinaryIO, status: int, *arrays: np.ndarray) -> None:
     sink.write(bytes([status]))
     for array in arrays:
         sink.write(array.data)

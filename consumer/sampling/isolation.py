@@ -18,6 +18,7 @@ from consumer.sampling.isolated_process import FLOAT, ORDER, Kind, Status
 from consumer.sampling.sessions import MIN_SESSIONS, POOL_THREADS, SESSION_BYTES
 from sharekit.bundle.manifest import GeneratorEntry
 from sharekit.errors import DependencyError, VerificationError
+from sharekit.program.confinement import Layer
 from sharekit.program.sandbox import Limits, Sandbox, SandboxError, start_sandbox
 
 PROGRAM = ("-m", "consumer.sampling.isolated_process")
@@ -78,14 +79,11 @@ class IsolatedRunner:
         """
         self._sandbox = start_sandbox(PROGRAM, self._limits, [str(self._threads)])
         try:
-            self._sandbox.receive(1)
+            (layers,) = self._sandbox.receive(1)
         except SandboxError as error:
-            raise DependencyError(
-                "--isolate",
-                expected="a process with limits of memory and time",
-                found=f"it does not start: {error}",
-                next_step="use --no-isolate if you trust the hospital's generators like your own programs",
-            ) from None
+            raise _no_isolation(f"it does not start: {error}") from None
+        if not Layer.LIMITS & layers:
+            raise _no_isolation("this system does not limit it")
         return self._sandbox
 
     def _order(
@@ -122,6 +120,15 @@ class IsolatedRunner:
             return _refusal(entry, expected, "it needs more")
         deed = "load" if kind is Kind.LOAD else "run"
         return _refusal(entry, f"a generator that ONNX Runtime can {deed}", "it cannot")
+
+
+def _no_isolation(found: str) -> DependencyError:
+    return DependencyError(
+        "--isolate",
+        expected="a process with limits of memory and time",
+        found=found,
+        next_step="use --no-isolate if you trust the hospital's generators like your own programs",
+    )
 
 
 def _refusal(entry: GeneratorEntry, expected: str, found: str) -> VerificationError:

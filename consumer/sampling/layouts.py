@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
-from consumer.sampling.arguments import refusal
+from consumer.sampling.checked import refusal
 from sharekit.bundle.manifest import GeneratorEntry
 from sharekit.errors import UsageError
 from sharekit.generator.tensors import ChannelLayout

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from consumer.sampling import arguments
-from consumer.sampling.arguments import refusal
+from consumer.sampling import checked
+from consumer.sampling.checked import refusal
 from sharekit.errors import missing_package
 from sharekit.generator.tensors import PROBABILITY_THRESHOLD
 
@@ -48,13 +48,13 @@ class Refinement:
             UsageError: a value of a wrong type, or outside its range.
             DependencyError: `clean_masks` needs SciPy, which is not installed.
         """
-        if arguments.truth("clean masks", self.clean_masks) and find_spec("scipy") is None:
+        if checked.truth("clean masks", self.clean_masks) and find_spec("scipy") is None:
             raise missing_package("scipy", "validate")
-        if not 0 < arguments.real("temperature", self.temperature) <= 2:
+        if not 0 < checked.real("temperature", self.temperature) <= 2:
             raise refusal("temperature", "above 0, at most 2", str(self.temperature))
-        if not 0 < arguments.real("mask threshold", self.mask_threshold) < 1:
+        if not 0 < checked.real("mask threshold", self.mask_threshold) < 1:
             raise refusal("mask threshold", "between 0 and 1", str(self.mask_threshold))
-        if not 0 <= arguments.real("redraw below", self.redraw_below) < 1:
+        if not 0 <= checked.real("redraw below", self.redraw_below) < 1:
             raise refusal("redraw below", "a share from 0 to below 1", str(self.redraw_below))
 
     def to_json(self) -> dict[str, Any]:

@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from consumer.sampling import arguments
-from consumer.sampling.arguments import refusal
+from consumer.sampling import checked
+from consumer.sampling.checked import refusal
 from consumer.sampling.refinement import UNREFINED, Refinement
 from sharekit.generator.noise import MAX_SEED
 
@@ -38,8 +38,8 @@ class Size(NamedTuple):
             if match is not None:
                 return Size(int(match[1]), int(match[2]))
         elif isinstance(value, tuple | list) and len(value) == 2:
-            return Size(*(arguments.whole("size", side) for side in value))
-        raise refusal("size", "a pair Size(width, height), or a text like 320x240", arguments.shown(value))
+            return Size(*(checked.whole("size", side) for side in value))
+        raise refusal("size", "a pair Size(width, height), or a text like 320x240", checked.shown(value))
 
 
 @dataclass(frozen=True)
@@ -66,16 +66,16 @@ class Request:
 
     def __post_init__(self) -> None:
         set_field = object.__setattr__  # the dataclass is frozen
-        set_field(self, "seed", arguments.whole("seed", self.seed))
-        set_field(self, "batch_size", arguments.whole("batch size", self.batch_size))
+        set_field(self, "seed", checked.whole("seed", self.seed))
+        set_field(self, "batch_size", checked.whole("batch size", self.batch_size))
         if self.size is not None:
             set_field(self, "size", Size.of(self.size))
         for name, value in (("generator", self.generator), ("layout", self.layout)):
             if value is not None:
-                arguments.text(name, value)
-        arguments.truth("probabilities", self.probabilities)
+                checked.text(name, value)
+        checked.truth("probabilities", self.probabilities)
         if not isinstance(self.refinement, Refinement):
-            raise refusal("refinement", "a Refinement", arguments.shown(self.refinement))
+            raise refusal("refinement", "a Refinement", checked.shown(self.refinement))
 
     def check(self, limits: Limits) -> None:
         """Refuse what the noise or the bundle's limits do not allow.

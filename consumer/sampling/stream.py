@@ -11,8 +11,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from consumer.sampling import arguments
-from consumer.sampling.arguments import refusal
+from consumer.sampling import checked
+from consumer.sampling.checked import refusal
 from consumer.sampling.layouts import common_layout
 from consumer.sampling.request import Request
 from consumer.sampling.sample import Sample
@@ -61,10 +61,10 @@ class SyntheticDataset(IterableDataset):
         self.request = request
         self.entries = source.accept(request)
         common_layout(self.entries)
-        if length is not None and arguments.whole("length", length) < 1:
+        if length is not None and checked.whole("length", length) < 1:
             raise refusal("length", "at least one sample", str(length))
         if transform is not None and not callable(transform):
-            raise refusal("transform", "a function of an item", arguments.shown(transform))
+            raise refusal("transform", "a function of an item", checked.shown(transform))
         self.length = length
         self.transform = transform
         self.seek(start)
@@ -76,7 +76,7 @@ class SyntheticDataset(IterableDataset):
             UsageError: a negative or too large number.
         """
         last = MAX_SEED - (self.length or 0)
-        if not 0 <= arguments.whole("start", number) <= last:
+        if not 0 <= checked.whole("start", number) <= last:
             raise refusal("start", f"0 to {last}", str(number))
         self.start = number
 

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from consumer.sampling import arguments, runtime
-from consumer.sampling.arguments import refusal
-from consumer.sampling.bounds import DRAW_BYTES, Bounds
+from consumer.sampling import checked, runtime
+from consumer.sampling.bounds import BATCH_LIMITS, Bounds
+from consumer.sampling.checked import refusal
 from consumer.sampling.drawing import Draw
 from consumer.sampling.isolation import IsolatedRunner, can_isolate
 from consumer.sampling.layouts import by_layout, of_layout
@@ -64,7 +64,7 @@ class Bundle:
         self.threads = threads
         self.isolate = isolate
         self._key = key
-        self._bounds = Bounds(verified)
+        self._bounds = Bounds(verified.computations)
         # By process: a forked worker must neither use nor free what its parent has loaded.
         self._sessions: dict[int, Sessions] = {}
         weakref.finalize(self, _close, self._sessions)
@@ -74,7 +74,7 @@ class Bundle:
         path: Path, key: Path, device: str, threads: int | None = None, isolate: bool | None = None
     ) -> Bundle:
         """See `consumer.open_bundle`."""
-        if threads is not None and arguments.whole("threads", threads) < 1:
+        if threads is not None and checked.whole("threads", threads) < 1:
             raise refusal("threads", "at least one thread", str(threads))
         verified = verify_bundle(path, [PublicKey.load(key)])
         provider = runtime.choose_provider(device)
@@ -110,8 +110,8 @@ class Bundle:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What the user should know about the bundle, though it is authentic: that it has expired."""
-        return ()
+        """What the user should know about the bundle though it is authentic, such as that it has expired."""
+        return tuple(warning.message for warning in self.verified.warnings)
 
     @property
     def sessions_opened(self) -> int:
@@ -152,7 +152,7 @@ class Bundle:
         wanted = None if size is None else Size.of(size)
         request = Request(seed, generator, wanted, batch_size, probabilities, refinement, layout)
         entries = self.accept(request)
-        n, start = arguments.whole("n", n), arguments.whole("start", start)
+        n, start = checked.whole("n", n), checked.whole("start", start)
         if n < 0:
             raise refusal("n", "a count from 0", str(n))
         if not 0 <= start <= MAX_SEED - n:
@@ -268,7 +268,7 @@ class Bundle:
             threads = self.threads or runtime.available_cores()
             runner: Runner = LocalRunner(self.provider, threads)
             if self.isolate:
-                runner = IsolatedRunner(threads, DRAW_BYTES)
+                runner = IsolatedRunner(threads, BATCH_LIMITS.memory)
             self._sessions[process] = Sessions(self.verified, runner, threads)
         return self._sessions[process]
 
@@ -288,7 +288,7 @@ def isolates(wanted: bool | None, provider: runtime.ProviderChoice) -> bool:
     possible = can_isolate() and provider.name == runtime.CPU
     if wanted is None:
         return possible
-    if arguments.truth("isolate", wanted) and not possible:
+    if checked.truth("isolate", wanted) and not possible:
         expected = "Linux and the CPU, where memory can be limited"
         raise refusal("isolate", expected, f"{sys.platform}, {provider.name}")
     return wanted

@@ -92,7 +92,7 @@ def style_data_set(
     return StyledBundle(
         styled,
         verified.verdict,
-        (),
+        tuple(warning.message for warning in verified.warnings),
         verified.manifest.hospital,
         verified.fingerprint,
         device,

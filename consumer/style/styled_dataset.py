@@ -15,7 +15,7 @@ from PIL import Image
 
 from consumer.datasets.reader import DEFAULT_CLASS, DESCRIPTION_FILE, METADATA_FILE, DatasetFolder, Entry
 from consumer.datasets.resumable_folder import PartialFolder, is_finished, resumable_folder
-from consumer.sampling.arguments import refusal
+from consumer.sampling.checked import refusal
 from consumer.style import gatys
 from consumer.style.gatys import StyleSettings
 from sharekit.bundle.bundle import VerifiedBundle

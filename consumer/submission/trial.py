@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
@@ -23,7 +25,7 @@ def run_once(data: bytes, contract: SegmenterContract, item: object, *, threads:
 
 def run_on_grey(
     data: bytes, contract: SegmenterContract, input_name: str, item: object, *, threads: int = 1
-) -> NDArray[np.generic]:
+) -> NDArray[Any]:
     """What a model of one output gives for one grey image, in whatever shape and type.
 
     Args:

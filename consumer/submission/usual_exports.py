@@ -275,7 +275,7 @@ def _rename_input(model: ModelProto, before: str, after: str) -> None:
 
 def _adapt_output(
     model: ModelProto,
-    output: NDArray[np.generic],
+    output: NDArray[Any],
     contract: SegmenterContract,
     channels: Channels,
     item: object,
@@ -306,7 +306,7 @@ def _adapt_output(
 
 
 def _masks_first(
-    model: ModelProto, name: str, output: NDArray[np.generic], contract: SegmenterContract, item: object
+    model: ModelProto, name: str, output: NDArray[Any], contract: SegmenterContract, item: object
 ) -> tuple[str, int]:
     """The output as `(1, K, h, w)`, and K."""
     shape, size = output.shape, contract.size
@@ -353,7 +353,7 @@ def _node(model: ModelProto, operator: str, inputs: list[str], **attributes: Any
     return name
 
 
-def _constant(model: ModelProto, name: str, array: NDArray[np.generic]) -> str:
+def _constant(model: ModelProto, name: str, array: NDArray[Any]) -> str:
     model.graph.initializer.append(numpy_helper.from_array(array, name))
     return name
 
@@ -374,9 +374,7 @@ def _refuse_background_class(contract: SegmenterContract) -> None:
         )
 
 
-def _refuse_unlikely_probabilities(
-    output: NDArray[np.generic], contract: SegmenterContract, item: object
-) -> None:
+def _refuse_unlikely_probabilities(output: NDArray[Any], contract: SegmenterContract, item: object) -> None:
     if contract.output != "probabilities" or output.dtype != np.float32:
         return
     low, high = float(np.min(output)), float(np.max(output))

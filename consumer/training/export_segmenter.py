@@ -89,9 +89,9 @@ def _any_pooling() -> Iterator[None]:
 
     name = "aten::adaptive_avg_pool2d"
 
-    def pool(graph: Any, image: Any, size: Any) -> Any:
-        height, width = symbolic_helper._get_tensor_sizes(image)[-2:]
-        rows, columns = symbolic_helper._maybe_get_const(size, "is")
+    @symbolic_helper.parse_args("v", "is")
+    def pool(graph: Any, image: Any, size: list[int]) -> Any:
+        (height, width), (rows, columns) = image.type().sizes()[-2:], size
         if (rows, columns) == (1, 1):
             return graph.op("GlobalAveragePool", image)
         down = graph.op("Constant", value_t=torch.from_numpy(averaging(height, rows)))

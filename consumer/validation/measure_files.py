@@ -28,7 +28,7 @@ MASK_GRID = 128  # pixels, long side of a generator's mean mask
 
 
 def short(name: str) -> str:
-    """What plots, tables and sentences call a generator: our identifier's start, or a name cut."""
+    """What plots, tables and sentences call a generator: 8 digits of an identifier, both ends of a name."""
     if name == WHOLE:
         return "all images"
     if GENERATOR_ID.fullmatch(name):

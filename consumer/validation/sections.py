@@ -11,7 +11,6 @@ from consumer.validation.findings import follows_edges
 from consumer.validation.measure_files import Measurements, short
 from consumer.validation.validation_report import (
     ClassSummary,
-    DuplicateSummary,
     GeneratorSummary,
     ReferenceSummary,
     ValidationReport,
@@ -69,17 +68,18 @@ class DiversitySection:
     perceived: Embedded | None  # by LPIPS
     pixels: Embedded | None
     rows: tuple[Order[GeneratorRow], ...]
-    whole: ValidationReport
-    duplicates: DuplicateSummary
+    whole: ValidationReport  # whose figures are those of the whole data set
 
 
 def generators(report: ValidationReport) -> Generators:
+    """How many generators there are and are shown, and their identifiers where these are shortened."""
     count = len(report.generators)
     ids = tuple(entry.id for entry in report.generators if short(entry.id) != entry.id)
     return Generators(count, min(count, plots.MAX_GENERATORS), min(count, plots.MAX_ROWS), ids)
 
 
 def coverage(report: ValidationReport) -> tuple[ClassSection, ...]:
+    """A section of each mask class."""
     references = {entry.name: entry for entry in report.reference}
     return tuple(
         ClassSection(
@@ -95,6 +95,7 @@ def coverage(report: ValidationReport) -> tuple[ClassSection, ...]:
 
 
 def masks(report: ValidationReport, measured: Measurements) -> MaskSection:
+    """The section on masks, generators with the weakest edges first."""
     edges = _plot(
         report,
         lambda entry: entry.edges,
@@ -122,6 +123,7 @@ def masks(report: ValidationReport, measured: Measurements) -> MaskSection:
 
 
 def diversity(report: ValidationReport) -> DiversitySection:
+    """The section on diversity, the least diverse generators first."""
     rows = orders(
         _rows(report),
         {
@@ -142,7 +144,6 @@ def diversity(report: ValidationReport) -> DiversitySection:
         ),
         rows,
         report,
-        report.duplicates,
     )
 
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from hospital_node.evaluation import evaluation_policy
 from hospital_node.evaluation.evaluation_policy import EvaluationPolicy, Submitter
-from hospital_node.evaluation.noised_means import noised_means, told_metrics
+from hospital_node.evaluation.noised_means import noised_means, reported_metrics
 from hospital_node.evaluation.predict import Predictor, open_predictor
 from hospital_node.intake.pairing import SINGLE_CLASS
 from hospital_node.ledger.ledger import ImageRecord, ImageState
@@ -93,7 +93,7 @@ def evaluate(
     """Evaluate a submission on the node's hold-out, or give its stored report again.
 
     Args:
-        node: its training lock is taken.
+        node: its write lock is taken.
         signed: as `read_submission` gave it.
         threads: of the process that runs the model.
         required: what must confine that process.
@@ -109,7 +109,7 @@ def evaluate(
             whatever happens; every error after that says so.
     """
     submission = signed.submission
-    with node.training_lock():
+    with node.write_lock():
         policy = evaluation_policy.load_policy(node.root / evaluation_policy.NAME)
         submitter = _registered(policy, submission)
         report, process = _stored_report(node, submission), None
@@ -120,16 +120,16 @@ def evaluate(
         return Evaluation(
             report,
             submitter.name,
-            node.ledger.evaluations(submitter.fingerprint),
+            node.ledger.evaluations.count(submitter.fingerprint),
             policy.budget_of(submitter),
-            node.ledger.evaluations_epsilon(submitter.fingerprint),
+            node.ledger.evaluations.epsilon(submitter.fingerprint),
             policy.submitter_epsilon,
             process,
         )
 
 
 def _stored_report(node: Node, submission: Submission) -> EvaluationReport | None:
-    stored = node.ledger.evaluation_report(submission.sha256)
+    stored = node.ledger.evaluations.report(submission.sha256)
     if stored is None:
         return None
     return EvaluationReport.from_statement(dsse.Statement.from_json(json.loads(stored)))
@@ -149,7 +149,7 @@ def _new_report(
     submission, contract = signed.submission, signed.submission.contract
     records = _hold_out(node, contract, policy.min_images)
     counts = [sum(_stored(name) in record.mask_classes for record in records) for name in contract.classes]
-    metrics = told_metrics(counts, policy.images_for_all_metrics)
+    metrics = reported_metrics(counts, policy.images_for_all_metrics)
     blank = _blank_report(node, submission, policy, records, metrics, now)
     for record in records:
         _prepared(node.load_pair(record.id), contract)
@@ -160,7 +160,7 @@ def _new_report(
         with open_predictor(
             signed.model, contract, policy.limits, threads=threads, images=len(records), required=required
         ) as predictor:
-            number = node.ledger.spend_evaluation(
+            number = node.ledger.evaluations.spend(
                 submission.sha256,
                 submitter.fingerprint,
                 budget=policy.budget_of(submitter),
@@ -172,18 +172,18 @@ def _new_report(
             scores = _scores(node, records, predictor, contract, on_progress)
         means = noised_means(scores, metrics, epsilon=policy.epsilon, decimals=policy.decimals)
         report = dataclasses.replace(blank, classes=means)
-        node.ledger.keep_report(number, json.dumps(report.to_statement().to_json()))
+        node.ledger.evaluations.keep_report(number, json.dumps(report.to_statement().to_json()))
     return report, Process(predictor.layers, predictor.failures)
 
 
 @contextlib.contextmanager
 def _telling_its_cost(node: Node, fingerprint: str, budget: int) -> Iterator[None]:
     """What stops an evaluation that was spent in the block says so, and that the same again costs another."""
-    before = node.ledger.evaluations(fingerprint)
+    before = node.ledger.evaluations.count(fingerprint)
     try:
         yield
     except (SharekitError, KeyboardInterrupt) as error:
-        spent = node.ledger.evaluations(fingerprint)
+        spent = node.ledger.evaluations.count(fingerprint)
         if spent == before:
             raise
         cost = (

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence, Sized
+from typing import Any
 
 from hospital_node.fidelity.fidelity_report import Comparison, GeneratorFidelity
 from hospital_node.report.risk import Risk
+from sharekit.generator.spec import short_id
 from sharekit.page.plots import BLUE, MUTED, RED, drawing, label_rows, svg
 
 SOURCE, CONTROL, BASELINE = RED, BLUE, MUTED
 MAX_ROWS = 60
 """Generators that a plot shows."""
 NO_CONTROLS = "no controls"
-_ROW, _FRAME = 0.25, 1.1  # inches
 
 
 def distances(risks: Sequence[Risk], limit: float) -> bytes:
@@ -23,32 +24,26 @@ def distances(risks: Sequence[Risk], limit: float) -> bytes:
         limit: the policy's least ratio.
     """
     shown = risks[:MAX_ROWS]
-    with drawing(_FRAME + _ROW * len(shown)) as figure:
+    with drawing(_height(shown)) as figure:
         axes = figure.add_subplot()
         for row, risk in enumerate(shown):
             found = risk.nearest
             if found is None or found.control is None:
                 axes.text(0.02, row, NO_CONTROLS, va="center", color=BASELINE)
                 continue
-            axes.plot([found.low, found.high], [row, row], color=SOURCE, lw=2)
-            axes.plot(found.value, row, "o", color=SOURCE)
-            axes.plot(found.control, row, "s", color=CONTROL, mfc="none")
+            _interval(axes, row, found.value, found.low, found.high)
+            _other(axes, row, found.control)
         axes.axvline(1, color=BASELINE, lw=1, ls=":", label="real to real")
         axes.axvline(limit, color=SOURCE, lw=1, ls="--", label=f"policy: at least {limit:g}")
-        axes.plot([], [], "o-", color=SOURCE, lw=2, label="to the source, 95 %")
-        axes.plot([], [], "s", color=CONTROL, mfc="none", label="to the nearest other real image")
-        label_rows(axes, [risk.name for risk in shown])
-        axes.set_xlim(left=0)
+        _name_marks(axes, "to the source, 95 %", "to the nearest other real image")
         axes.set_xlabel("RMSE of the nearest sample / median RMSE between real images")
-        axes.grid(axis="x")
-        figure.legend(loc="outside upper left", ncols=4)
-        return svg(figure)
+        return _finished(figure, axes, [risk.name for risk in shown])
 
 
 def linkage(risks: Sequence[Risk]) -> bytes:
     """Share of each generator's samples whose nearest real image is the source, and what chance gives."""
     shown = risks[:MAX_ROWS]
-    with drawing(_FRAME + _ROW * len(shown)) as figure:
+    with drawing(_height(shown)) as figure:
         axes = figure.add_subplot()
         for row, risk in enumerate(shown):
             found = risk.linked
@@ -60,12 +55,9 @@ def linkage(risks: Sequence[Risk]) -> bytes:
             axes.plot([found.baseline, found.baseline], [row - 0.4, row + 0.4], color=BASELINE)
         axes.plot([], [], color=SOURCE, lw=2, label="share of samples, 95 %")
         axes.plot([], [], color=BASELINE, label="by chance")
-        label_rows(axes, [risk.name for risk in shown])
         axes.set_xlim(0, 1.02)
         axes.set_xlabel("share of samples whose nearest real image is the source")
-        axes.grid(axis="x")
-        figure.legend(loc="outside upper left", ncols=2)
-        return svg(figure)
+        return _finished(figure, axes, [risk.name for risk in shown])
 
 
 def comparisons(found: Sequence[Comparison]) -> bytes:
@@ -74,8 +66,7 @@ def comparisons(found: Sequence[Comparison]) -> bytes:
         panels = figure.subplots(len(found), squeeze=False)[:, 0]
         for axes, each in zip(panels, found, strict=True):
             for height, interval, colour in ((1, each.floor, CONTROL), (0, each.samples, SOURCE)):
-                axes.plot([interval.low, interval.high], [height, height], color=colour, lw=2)
-                axes.plot(interval.mean, height, "o", color=colour)
+                _interval(axes, height, interval.mean, interval.low, interval.high, colour)
             axes.set_yticks([1, 0], ["real", "samples"])
             axes.set_ylim(-0.6, 1.6)
             axes.set_title(f"{each.name}: {each.better} is better", loc="left", pad=2)
@@ -83,27 +74,49 @@ def comparisons(found: Sequence[Comparison]) -> bytes:
         return svg(figure)
 
 
-def sifid(found: Sequence[GeneratorFidelity], names: Mapping[str, str]) -> bytes:
+def sifid(found: Sequence[GeneratorFidelity]) -> bytes:
     """SIFID of every generator's samples to their source, and of the other real images to that source.
 
     Args:
         found: with SIFID; the first `MAX_ROWS` are drawn.
-        names: image to its generator's short identifier.
     """
     shown = found[:MAX_ROWS]
-    with drawing(_FRAME + _ROW * len(shown)) as figure:
+    with drawing(_height(shown)) as figure:
         axes = figure.add_subplot()
         for row, each in enumerate(shown):
             if each.sifid is not None:
-                axes.plot([each.sifid.low, each.sifid.high], [row, row], color=SOURCE, lw=2)
-                axes.plot(each.sifid.mean, row, "o", color=SOURCE)
+                _interval(axes, row, each.sifid.mean, each.sifid.low, each.sifid.high)
             if each.sifid_others is not None:
-                axes.plot(each.sifid_others, row, "s", color=CONTROL, mfc="none")
-        axes.plot([], [], "o-", color=SOURCE, lw=2, label="mean of the samples, 95 %")
-        axes.plot([], [], "s", color=CONTROL, mfc="none", label="median of other real images")
-        label_rows(axes, [names.get(each.image_id, each.image_id[:8]) for each in shown])
-        axes.set_xlim(left=0)
+                _other(axes, row, each.sifid_others)
+        _name_marks(axes, "mean of the samples, 95 %", "median of other real images")
         axes.set_xlabel("SIFID (64-d) to the source: lower is nearer in texture")
-        axes.grid(axis="x")
-        figure.legend(loc="outside upper left", ncols=2)
-        return svg(figure)
+        return _finished(figure, axes, [short_id(each.generator_id) for each in shown])
+
+
+def _height(rows: Sized) -> float:
+    """Inches of a plot with a row for each generator."""
+    return 1.1 + 0.25 * len(rows)
+
+
+def _interval(axes: Any, row: int, value: float, low: float, high: float, colour: str = SOURCE) -> None:
+    axes.plot([low, high], [row, row], color=colour, lw=2)
+    axes.plot(value, row, "o", color=colour)
+
+
+def _other(axes: Any, row: int, value: float) -> None:
+    axes.plot(value, row, "s", color=CONTROL, mfc="none")
+
+
+def _name_marks(axes: Any, interval: str, other: str) -> None:
+    """Say in the legend what the marks of `_interval` and `_other` are."""
+    axes.plot([], [], "o-", color=SOURCE, lw=2, label=interval)
+    axes.plot([], [], "s", color=CONTROL, mfc="none", label=other)
+
+
+def _finished(figure: Any, axes: Any, names: Sequence[str]) -> bytes:
+    """The SVG of a plot with a row for each of `names`, its legend above."""
+    label_rows(axes, names)
+    axes.set_xlim(left=0)
+    axes.grid(axis="x")
+    figure.legend(loc="outside upper left", ncols=4)
+    return svg(figure)

@@ -22,8 +22,6 @@ _MOODS = {
     "failed": Mood.WARN,
     "quarantined": Mood.BAD,
     "withheld": Mood.BAD,
-    "audited": Mood.GOOD,
-    "released": Mood.GOOD,
 }
 
 
@@ -40,10 +38,10 @@ class State:
 
 @dataclass(frozen=True)
 class Count:
-    """How many images are in one state."""
+    """How many images or generators are in one state."""
 
-    state: State
-    images: int
+    what: str
+    number: int
 
 
 @dataclass(frozen=True)
@@ -145,8 +143,8 @@ class NodePage:
     @property
     def nearest(self) -> Risk | None:
         """The generator with the sample that lies nearest to a source."""
-        risk = self.generators[0].risk if self.generators else None
-        return risk if risk is not None and risk.nearest is not None else None
+        known = (each.risk for each in self.generators if each.risk.nearest is not None)
+        return min(known, key=lambda risk: risk.distance or 0.0, default=None)
 
     @property
     def order(self) -> tuple[Order[GeneratorSection], ...]:

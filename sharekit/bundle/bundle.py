@@ -19,6 +19,7 @@ from sharekit.bundle.manifest import MANIFEST_NAME, BundleWarning, FeatureSource
 from sharekit.bundle.style_statistics import StyleStatistics
 from sharekit.errors import UsageError, VerificationError
 from sharekit.generator import onnx_policy
+from sharekit.generator.cost import Computation, Step
 from sharekit.signing import dsse, oms
 from sharekit.signing.keys import PublicKey, SigningKey
 from sharekit.signing.oms import SIGNATURE_NAME
@@ -51,6 +52,8 @@ class VerifiedBundle:
     key: PublicKey
     digests: Mapping[str, str]
     """SHA-256 of every file but the signature, as signed."""
+    computations: Mapping[str, Computation]
+    """What each generator's file computes, which tells what a request costs before it is loaded."""
     warnings: tuple[BundleWarning, ...] = ()
     """What a person should know before using it, as of the time of verification."""
     verdict: str = AUTHENTIC
@@ -130,13 +133,20 @@ def verify_bundle(path: Path, keys: Sequence[PublicKey], now: datetime | None = 
     claims = manifest.parse(_checked(MANIFEST_NAME, box.read(MANIFEST_NAME), digests[MANIFEST_NAME]))
     check_manifest(claims, digests)
     style: dict[str, bytes] = {}
+    computations: dict[str, Computation] = {}
+    shared: dict[tuple[Step, ...], tuple[Step, ...]] = {}
     for entry in claims.files:
         data = _checked(entry.path, box.read(entry.path), entry.sha256, entry.length)
-        check_content(entry.path, data, claims, key)
+        computation = check_content(entry.path, data, claims, key)
+        if computation is not None:
+            # Generators of one architecture share their steps.
+            steps = shared.setdefault(computation.steps, computation.steps)
+            computations[entry.path] = dataclasses.replace(computation, steps=steps)
         if entry.path.startswith(f"{style_statistics.FOLDER}/"):
             style[entry.path] = data
     check_style(style, claims)
-    return VerifiedBundle(box, claims, key, digests, claims.warnings(now or datetime.now(UTC)))
+    warnings = claims.warnings(now or datetime.now(UTC))
+    return VerifiedBundle(box, claims, key, digests, computations, warnings)
 
 
 def read_claims(path: Path) -> tuple[Manifest, Mapping[str, int]]:
@@ -240,8 +250,11 @@ def check_manifest(claims: Manifest, digests: Mapping[str, str]) -> None:
             raise _refusal(name, expected, digests[name])
 
 
-def check_content(name: str, data: bytes, claims: Manifest, key: PublicKey) -> None:
+def check_content(name: str, data: bytes, claims: Manifest, key: PublicKey) -> Computation | None:
     """Check the content of a file whose digest is right: a signer, too, can be wrong or misled.
+
+    Returns:
+        What the file computes, if it is a generator.
 
     Raises:
         VerificationError: an attestation by another key or about other files, JSON that does not fit its
@@ -255,7 +268,8 @@ def check_content(name: str, data: bytes, claims: Manifest, key: PublicKey) -> N
         schema.validate(PurePosixPath(name).stem, files.parse_json(data, name), name)
     for entry in claims.generators:
         if entry.file == name:
-            onnx_policy.check_generator(data, name, entry.spec)
+            return onnx_policy.check_generator(data, name, entry.spec)
+    return None
 
 
 def check_card(data: bytes) -> None:

@@ -80,6 +80,11 @@ class ExperimentPage:
     metrics: ClassVar[tuple[str, ...]] = tuple(_METRICS.values())
     as_planned: ClassVar[str] = AS_PLANNED
 
+    @property
+    def contents(self) -> tuple[tuple[str, str], ...]:
+        """Anchor and title of each section."""
+        return (*((table.name, table.title) for table in self.tables), ("reading", "How to read this"))
+
 
 def render(tables: Sequence[Table]) -> str:
     """The page of the tables that there are, as text."""

@@ -96,6 +96,7 @@ def render(package: str, template: str, page: object) -> str:
 
 @cache
 def environment(package: str) -> Environment:
+    """What renders the templates of `package`, and the shared ones that they extend."""
     environment = Environment(
         loader=ChoiceLoader([PackageLoader(package), PackageLoader("sharekit.page")]),
         autoescape=True,

@@ -73,7 +73,7 @@ def confine(memory_mib: int, cpu_seconds: int, layers: Layer = ALL) -> Layer:
     active = Layer(0)
     for layer, step in steps.items():
         if layer in layers:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, ValueError):
                 step()
                 active |= layer
     return active

@@ -18,8 +18,8 @@ WATCH = 0.1  # seconds
 _TOLERANCE = 0.3  # processors: what the system itself does
 _STAT = Path("/proc/stat")
 _IDLE, _WAITING = 4, 5  # columns of a processor's row: idle, and waiting for input or output
-_CGROUPS = Path("/sys/fs/cgroup")
-_OWN_CGROUPS = Path("/proc/self/cgroup")
+CONTROL_GROUPS = Path("/sys/fs/cgroup")
+OWN_CONTROL_GROUPS = Path("/proc/self/cgroup")
 
 
 def usable_processors() -> int:
@@ -95,14 +95,14 @@ def cpu_quota() -> float | None:
 def _control_groups() -> Iterator[Path]:
     """Folders of this process's control groups; inside a container often the root alone."""
     with contextlib.suppress(OSError):
-        for line in _OWN_CGROUPS.read_text().splitlines():
+        for line in OWN_CONTROL_GROUPS.read_text().splitlines():
             _, controllers, name = line.split(":", 2)
             if controllers and "cpu" not in controllers.split(","):
                 continue
-            root = _CGROUPS / controllers if controllers else _CGROUPS
+            root = CONTROL_GROUPS / controllers if controllers else CONTROL_GROUPS
             inside = PurePosixPath(name.lstrip("/"))
             yield from (root / part for part in (inside, *inside.parents))
-    yield from (_CGROUPS, _CGROUPS / "cpu")
+    yield from (CONTROL_GROUPS, CONTROL_GROUPS / "cpu")
 
 
 def _quota_of(folder: Path) -> float | None:

@@ -14,7 +14,8 @@ import pytest
 
 from consumer.cli import main
 from consumer.datasets.reader import read_folder
-from consumer.validation import Severity, ValidationReport, validate
+from consumer.validation import Severity, ValidationReport, validate, validation_plots
+from consumer.validation.measure_files import short
 from consumer.validation.validation_page import render
 from consumer.validation.validation_report import MAX_ITEMS
 from consumer.validation.validation_words import answers
@@ -322,6 +323,35 @@ def test_the_page_forbids_scripts_and_loads_nothing(tmp_path: Path) -> None:
     sound(page(sound_pairs(tmp_path / "set")))
     assert "default-src 'none'" in CONTENT_SECURITY_POLICY
     assert "script-src" not in CONTENT_SECURITY_POLICY
+
+
+def test_a_generator_has_one_name_on_the_page_in_plots_and_in_words(tmp_path: Path) -> None:
+    root = sound_pairs(tmp_path / "set")
+    break_fit(root)
+    found = sound(page(root))
+    by_generator = [plot for plot in found.plots if "<!-- aaaaaaaa" in plot]
+    assert len(by_generator) >= 3
+    assert not any("a" * 9 in plot for plot in found.plots)
+    # Once whole, to be copied to a command line.
+    assert found.text.count("a" * 32) == 1
+    assert "aaaaaaaa: " in found.text  # in the finding
+    names = ("all images", "aaaaaaaa", "polyps", "gener…tor-12")
+    assert tuple(map(short, ("all", "a" * 32, "polyps", "generator-number-generator-12"))) == names
+
+
+def test_the_weakest_generators_are_shown_where_there_are_too_many(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(validation_plots, "MAX_ROWS", 1)
+    root = sound_pairs(tmp_path / "set")
+    break_fit(root)
+    found = sound(page(root))
+    rows = [element for element in found.all("code") if "title" in element.attributes]
+    # Edges, regions, holes, name; LPIPS, difference, images, name. The first one's masks were displaced.
+    assert len(rows) == 8
+    assert rows[0].attributes["title"] == "a" * 32
+    assert "The 1 lowest of 2 generators are drawn." in found.text
+    assert "1 more is in the JSON report." in found.text
 
 
 def test_equal_data_sets_give_equal_pages(tmp_path: Path) -> None:

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from sharekit.program import confinement
 from sharekit.program.confinement import ALL, ESSENTIAL, Layer, system_call_filter
 from sharekit.program.interruption import termination_interrupts
+
+RETURN = 0x06  # of classic BPF
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the layers are Linux's")
 
@@ -135,10 +136,10 @@ def attack(layers: Layer, folder: Path, victim: tuple[int, int]) -> tuple[Layer,
         ended = subprocess.run(
             [sys.executable, "-c", ATTACKS, *words], capture_output=True, text=True, timeout=60, check=False
         )
-    told = [line.split(" ", 1) for line in ended.stdout.splitlines()]
-    assert told, ended.stderr
-    active = Layer(int(next(value for kind, value in told if kind == "active")))
-    done, refused = ({value for kind, value in told if kind == wanted} for wanted in ("done", "refused"))
+    given = [line.split(" ", 1) for line in ended.stdout.splitlines()]
+    assert given, ended.stderr
+    active = Layer(int(next(value for kind, value in given if kind == "active")))
+    done, refused = ({value for kind, value in given if kind == wanted} for wanted in ("done", "refused"))
     assert "a thread" in done
     if "exec" not in done:  # the new program may have been refused its libraries
         refused.add("exec")
@@ -194,11 +195,11 @@ def parent_can_be_read():
         os._exit(1)
     os._exit(0)
 
-told = [parent_can_be_read()]
+given = [parent_can_be_read()]
 with memory_kept_private():
-    told.append(parent_can_be_read())
-told.append(parent_can_be_read())
-print(*told)
+    given.append(parent_can_be_read())
+given.append(parent_can_be_read())
+print(*given)
 """
 
 
@@ -234,7 +235,7 @@ def test_every_jump_of_the_filter_ends_inside_it(machine: str) -> None:
     count = len(program) // 8
     for number in range(count):
         code, yes, no = program[8 * number], program[8 * number + 2], program[8 * number + 3]
-        assert number + 1 + max(yes, no) < count or code == confinement._RETURN
+        assert number + 1 + max(yes, no) < count or code == RETURN
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])

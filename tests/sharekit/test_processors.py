@@ -34,8 +34,8 @@ def test_threads_find_a_processor(usable: int, idle: float, threads: int) -> Non
 @pytest.fixture
 def groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A made-up tree of control groups, and the file that says where this process is in it."""
-    monkeypatch.setattr(processors, "_CGROUPS", tmp_path / "cgroup")
-    monkeypatch.setattr(processors, "_OWN_CGROUPS", tmp_path / "own")
+    monkeypatch.setattr(processors, "CONTROL_GROUPS", tmp_path / "cgroup")
+    monkeypatch.setattr(processors, "OWN_CONTROL_GROUPS", tmp_path / "own")
     (tmp_path / "cgroup" / "user" / "job").mkdir(parents=True)
     return tmp_path
 

@@ -24,7 +24,7 @@ Stage = Callable[[str, str], AbstractContextManager[ProgressCallback]]
 
 
 @dataclass(frozen=True)
-class WrittenReport:
+class ValidatedFolder:
     """A validation report, and the page that shows it."""
 
     report: ValidationReport
@@ -41,7 +41,7 @@ def silent(_stage: str, _unit: str) -> AbstractContextManager[ProgressCallback]:
     return nullcontext(ignore)
 
 
-def write_report(
+def validate_folder(
     dataset: Path,
     bundle: Path | None = None,
     key: Path | None = None,
@@ -49,7 +49,7 @@ def write_report(
     lpips: LpipsOptions | None = None,
     *,
     stage: Stage = silent,
-) -> WrittenReport:
+) -> ValidatedFolder:
     """Validate a data set and write the page.
 
     Args:
@@ -69,10 +69,12 @@ def write_report(
     page = page or root.with_name(f"{root.name}-report.html")
     # Images are read and LPIPS runs for minutes before the page is written.
     files.check_writable(page)
-    statistics, origin, warnings = None, None, ()
+    statistics, origin = None, None
+    warnings: tuple[str, ...] = ()
     if bundle is not None:
         verified = verify_for(folder, bundle, key)
         claims = verified.manifest
+        warnings = tuple(warning.message for warning in verified.warnings)
         origin = Origin(claims.hospital, claims.release, verified.verdict, verified.fingerprint)
         if "statistics.json" in verified.names:
             statistics = files.parse_json(verified.read("statistics.json"), "statistics.json")
@@ -82,4 +84,4 @@ def write_report(
         perceived = perceive(folder, measured, lpips or LpipsOptions(), on_progress)
     report = summarise(folder, measured, statistics, perceived)
     files.write_text(page, render(report, measured, folder, origin))
-    return WrittenReport(report, page, warnings)
+    return ValidatedFolder(report, page, warnings)
