@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from hospital_node.leaks.search import RealContent
 from sharekit.intervals import Interval
 
 Array = NDArray[np.float32]
@@ -43,19 +44,18 @@ class AuditLimits:
 
 @dataclass(frozen=True)
 class AttackContext:
-    """What an attacker with the source in hand, and the hospital's other images beside it, works with.
+    """What an attacker with the sources and the hospital's other images in hand works with.
 
-    Everything is in [-1, 1], image channels only. `samples`, `source` and `controls` have one size: the
+    Everything is in [-1, 1], image channels only. `samples`, `sources` and `controls` have one size: the
     finest scale of the generator.
     """
 
     generator_id: str
     candidate: bytes  # the ONNX file that would be released
     samples: Array  # (N, C, H, W), drawn from `candidate`
-    source: Array  # (C, H, W), the real image at the finest scale
+    sources: Array  # (k, C, H, W), the k >= 1 real images behind the generator, at the finest scale
     controls: Array  # (M, C, H, W), other real images of the node; M may be 0
-    levels: tuple[Array, ...]  # the real pyramid with mask channels, coarsest first, each (C + masks, h, w)
-    pixels: tuple[NDArray[np.uint8], ...]  # original image (H, W, C) and masks (H, W)
+    real: tuple[RealContent, ...]  # pixels and pyramids of the sources, as the static search looks for them
     limits: AuditLimits
     seed: int
 
@@ -90,13 +90,20 @@ class Measure:
     high: float
     method: str  # of the interval
     baseline: float | None = None  # what no leak at all would give
-    control: float | None = None  # the same attack with other real images in the source's place
+    control: float | None = None  # the same attack with other real images in the sources' place
 
     @staticmethod
     def of(
-        space: Space, quantity: Quantity, interval: Interval, method: str, **compared: float | None
+        space: Space,
+        quantity: Quantity,
+        interval: Interval,
+        method: str,
+        *,
+        baseline: float | None = None,
+        control: float | None = None,
     ) -> Measure:
-        return Measure(space, quantity.name, interval.mean, interval.low, interval.high, method, **compared)
+        value, low, high = interval.mean, interval.low, interval.high
+        return Measure(space, quantity.name, value, low, high, method, baseline, control)
 
     @property
     def name(self) -> str:
@@ -160,7 +167,7 @@ class AttackResult:
 
 
 class Attack(Protocol):
-    """One way of learning about the source. A new attack is one more object in `generator_audit.ATTACKS`."""
+    """One way of learning about the sources. A new attack is one more object in `generator_audit.ATTACKS`."""
 
     @property
     def name(self) -> str: ...

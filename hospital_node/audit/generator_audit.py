@@ -92,17 +92,17 @@ class GeneratorAudit:
 
 
 def audit_generator(
-    context: AttackContext, parity: Parity, *, group_size: int = 1, attacks: Sequence[Attack] = ATTACKS
+    context: AttackContext, parity: Parity, *, attacks: Sequence[Attack] = ATTACKS
 ) -> GeneratorAudit:
     """Run every attack on one candidate and put the verdict in words.
 
     Args:
-        context: the candidate, its samples, its source and the other real images.
+        context: the candidate, its samples, its sources and the other real images.
         parity: how far the candidate lies from the trained network.
-        group_size: real images that the generator was trained on.
         attacks: all of them count; none can be skipped by a caller who wants a better verdict.
     """
     results = tuple(attack.run(context) for attack in attacks)
+    group_size = len(context.sources)
     return GeneratorAudit(
         generator_id=context.generator_id,
         candidate_sha256=hashlib.sha256(context.candidate).hexdigest(),

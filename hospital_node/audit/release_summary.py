@@ -1,4 +1,4 @@
-"""The attacks over all generators of a release: how many of them are linked to their own source."""
+"""The attacks over all generators of a release: how many of them are linked to a source of their own."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ TOP_1_ACCURACY = Quantity(NAME, "top-1-accuracy")
 
 
 def summarise(audits: Sequence[GeneratorAudit]) -> tuple[Measure, ...]:
-    """Top-1 accuracy of best-of-N: the share of generators whose own source is the nearest real image.
+    """Top-1 accuracy of best-of-N: the share of generators to which a source is the nearest real image.
 
     Generators without controls do not count; without any that has them there is nothing to say.
     """
@@ -25,7 +25,7 @@ def summarise(audits: Sequence[GeneratorAudit]) -> tuple[Measure, ...]:
                 rank = result.measure(space, RANK)
                 if rank is not None and result.controls >= MIN_CONTROLS:
                     ranks.append(rank.value)
-                    baselines.append(1 / (1 + result.controls))
+                    baselines.append(audit.group_size / (audit.group_size + result.controls))
         if ranks:
             linked = ranks.count(1)
             found.append(

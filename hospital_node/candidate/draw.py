@@ -1,4 +1,4 @@
-"""Samples for the attacks: drawn from the candidate's bytes, by the noise that a consumer would use."""
+"""Samples drawn from a candidate's bytes, by the noise that a consumer would use."""
 
 from __future__ import annotations
 

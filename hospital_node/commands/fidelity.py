@@ -52,7 +52,7 @@ def run(args: argparse.Namespace, output: Output) -> None:
             "--threads", expected="at least 1", found=str(args.threads), next_step="leave it out"
         )
     torch.set_num_threads(args.threads or free_processors())
-    node = Node.open(args.node, read_only=True)
+    node = Node.open(args.node)
     weights = args.features or inception.find()
     network = None if weights is None else inception.load(weights)
     settings = FidelitySettings(samples=args.samples, seed=args.seed)
@@ -64,7 +64,7 @@ def run(args: argparse.Namespace, output: Output) -> None:
         _table(report),
         *(escape(figure_in_words(found)) for found in report.figures),
         *(escape(f"missing: {line}") for line in report.missing),
-        *(escape(f"left out: {image[:8]}: {reason}") for image, reason in report.left_out.items()),
+        *(escape(f"left out: {name[:8]}: {reason}") for name, reason in report.left_out.items()),
         escape(f"{basis(report)}. {HALVES} {BIAS}"),
         f"{escape(str(path))}  (stays in the node; `hospital-node report` shows it)",
     )

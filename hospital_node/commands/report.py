@@ -21,7 +21,7 @@ def run(args: argparse.Namespace, output: Output) -> None:
     from hospital_node.node.node import Node
     from hospital_node.report import write_report
 
-    path = write_report(Node.open(args.node, read_only=True), args.name)
+    path = write_report(Node.open(args.node), args.name)
     output.result(
         {"report": str(path)},
         f"report  {escape(str(path))}  (contains real images: keep it in the node)",

@@ -65,7 +65,7 @@ def change_policy(node: Node, change: Callable[[EvaluationPolicy], EvaluationPol
     Raises:
         UsageError, PolicyError: the change makes no sense, or leaves what the schema allows.
     """
-    with node.training_lock():
+    with node.write_lock():
         policy = change(load_policy(node.root / NAME))
         save_policy(node.root / NAME, policy)
     return _overview(node, policy)
@@ -76,16 +76,16 @@ def _overview(node: Node, policy: EvaluationPolicy) -> EvaluationOverview:
     return EvaluationOverview(
         policy=policy,
         held_out=ledger.counts()[ImageState.HELD_OUT],
-        spent=ledger.evaluations(),
-        epsilon_spent=ledger.evaluations_epsilon(),
-        without_noise=ledger.evaluations_without_noise(),
+        spent=ledger.evaluations.count(),
+        epsilon_spent=ledger.evaluations.epsilon(),
+        without_noise=ledger.evaluations.without_noise(),
         submitters=tuple(
             SubmitterSpending(
                 submitter.name,
                 submitter.fingerprint,
-                ledger.evaluations(submitter.fingerprint),
+                ledger.evaluations.count(submitter.fingerprint),
                 policy.budget_of(submitter),
-                ledger.evaluations_epsilon(submitter.fingerprint),
+                ledger.evaluations.epsilon(submitter.fingerprint),
             )
             for submitter in policy.submitters
         ),

@@ -30,7 +30,7 @@ class Approved:
 
     @staticmethod
     def of(candidate: Candidate) -> Approved:
-        """What an approval of this candidate is about.
+        """What an approval of a candidate is about.
 
         Raises:
             ValueError: there is no candidate or no audit.

@@ -10,29 +10,31 @@ from rich.table import Table
 from hospital_node.audit.attack import Space
 from hospital_node.audit.attacks.nearest import DISTANCE_RATIO, LINKAGE_RATE
 from hospital_node.audit.generator_audit import GeneratorAudit
-from hospital_node.ledger.ledger import ImageState
+from hospital_node.ledger.states import GeneratorState
 from hospital_node.release.release_policy import Policy
 
-Row = tuple[str, ImageState, str, GeneratorAudit | None]
+Row = tuple[str, int, GeneratorState, str, GeneratorAudit | None]
+"""Generator, number of images behind it, state, reason, audit."""
 
 
 def audit_table(rows: Sequence[Row]) -> Table:
-    """One line an image: identifier, state, nearest sample, linkage, and the verdict or reason."""
+    """One line a generator: images behind it, state, nearest sample, linkage, and the verdict or reason."""
     table = Table(box=None, header_style="bold")
-    for title in ("image", "state", "nearest sample", "source linked", "verdict or reason"):
+    for title in ("generator", "images", "state", "nearest sample", "source linked", "verdict or reason"):
         table.add_column(title, overflow="fold")
-    for image_id, state, reason, audit in rows:
+    for generator_id, images, state, reason, audit in rows:
         ratio = audit and audit.measure(Space.FULL, DISTANCE_RATIO)
         rate = audit and audit.measure(Space.FULL, LINKAGE_RATE)
         table.add_row(
-            image_id[:8],
+            generator_id[:8],
+            str(images),
             str(state),
             f"{ratio.value:.2f} [{ratio.low:.2f}, {ratio.high:.2f}]" if ratio else "no controls",
             f"{rate.value:.0%} of samples (chance {rate.baseline or 0:.0%})" if rate else "no controls",
             escape(reason if audit is None or not audit.passed else str(audit.verdict)),
         )
     table.caption = (
-        "nearest sample: distance to the source / median distance between real images, 95 % interval"
+        "nearest sample: distance to a source / median distance between real images, 95 % interval"
     )
     return table
 

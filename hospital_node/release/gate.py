@@ -76,6 +76,5 @@ def _approvers(candidate: Candidate, valid: Sequence[tuple[Approval, PublicKey]]
     """Fingerprints of the different keys that approved this very candidate with this very audit."""
     if candidate.sha256 is None or candidate.audit_sha256 is None:
         return ()
-    return tuple(
-        sorted({key.fingerprint for approval, key in valid if Approved.of(candidate) in approval.approved})
-    )
+    approvable = Approved.of(candidate)
+    return tuple(sorted({key.fingerprint for approval, key in valid if approvable in approval.approved}))

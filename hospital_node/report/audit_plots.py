@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Sized
+from collections.abc import Sequence, Sized
 from typing import Any
 
 from hospital_node.fidelity.fidelity_report import Comparison, GeneratorFidelity
 from hospital_node.report.risk import Risk
+from sharekit.generator.spec import short_id
 from sharekit.page.plots import BLUE, MUTED, RED, drawing, label_rows, svg
 
 SOURCE, CONTROL, BASELINE = RED, BLUE, MUTED
@@ -73,12 +74,11 @@ def comparisons(found: Sequence[Comparison]) -> bytes:
         return svg(figure)
 
 
-def sifid(found: Sequence[GeneratorFidelity], names: Mapping[str, str]) -> bytes:
+def sifid(found: Sequence[GeneratorFidelity]) -> bytes:
     """SIFID of every generator's samples to their source, and of the other real images to that source.
 
     Args:
         found: with SIFID; the first `MAX_ROWS` are drawn.
-        names: image to its generator's short identifier.
     """
     shown = found[:MAX_ROWS]
     with drawing(_height(shown)) as figure:
@@ -90,7 +90,7 @@ def sifid(found: Sequence[GeneratorFidelity], names: Mapping[str, str]) -> bytes
                 _other(axes, row, each.sifid_others)
         _name_marks(axes, "mean of the samples, 95 %", "median of other real images")
         axes.set_xlabel("SIFID (64-d) to the source: lower is nearer in texture")
-        return _finished(figure, axes, [names.get(each.image_id, each.image_id[:8]) for each in shown])
+        return _finished(figure, axes, [short_id(each.generator_id) for each in shown])
 
 
 def _height(rows: Sized) -> float:

@@ -44,27 +44,23 @@ def fidelity_section(node: Node, asking: Sequence[Asking]) -> FidelitySection | 
         report = FidelityReport.from_json(found)
     except (SharekitError, KeyError, TypeError, ValueError, AttributeError) as error:
         return FidelitySection(f"{NAME} cannot be read ({type(error).__name__}): measure again")
-    names = {item.record.id: short_id(item.candidate.generator_id) for item in asking}
     return FidelitySection(
         _stale(report, asking),
         (
             *map(in_words, report.comparisons),
             *map(figure_in_words, report.figures),
             *(f"Missing: {line}" for line in report.missing),
-            *(
-                f"Left out: {names.get(image, image[:8])}: {reason}"
-                for image, reason in report.left_out.items()
-            ),
+            *(f"Left out: {short_id(generator)}: {reason}" for generator, reason in report.left_out.items()),
         ),
         f"{basis(report)}. {HALVES} {BIAS}",
-        tuple(_plots(report, names)),
+        tuple(_plots(report)),
         report.comparisons,
     )
 
 
 def _stale(report: FidelityReport, asking: Sequence[Asking]) -> str:
     now = {item.record.id: item.candidate.sha256 for item in asking}
-    changed = sum(now.get(one.image_id) != one.candidate_sha256 for one in report.generators)
+    changed = sum(now.get(one.generator_id) != one.candidate_sha256 for one in report.generators)
     if not changed:
         return ""
     return (
@@ -73,7 +69,7 @@ def _stale(report: FidelityReport, asking: Sequence[Asking]) -> str:
     )
 
 
-def _plots(report: FidelityReport, names: dict[str, str]) -> list[Embedded]:
+def _plots(report: FidelityReport) -> list[Embedded]:
     plots = []
     if report.comparisons:
         drawn = audit_plots.comparisons(report.comparisons)
@@ -83,6 +79,6 @@ def _plots(report: FidelityReport, names: dict[str, str]) -> list[Embedded]:
         key=lambda one: one.sifid.mean if one.sifid else 0.0,
     )
     if seen:
-        drawn = audit_plots.sifid(seen, names)
+        drawn = audit_plots.sifid(seen)
         plots.append(Embedded.svg(drawn, "SIFID of each generator's samples to their source"))
     return plots

@@ -38,10 +38,10 @@ class State:
 
 @dataclass(frozen=True)
 class Count:
-    """How many images are in one state."""
+    """How many images or generators are in one state."""
 
-    state: State
-    images: int
+    what: str
+    number: int
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from PIL import Image
 
 from hospital_node.audit.audited import ASKING, Asking, read_asking
 from hospital_node.candidate.draw import draw
-from hospital_node.ledger.ledger import ImageRecord, ImageState
+from hospital_node.ledger.states import GeneratorRecord, GeneratorState, ImageRecord
 from hospital_node.node.node import Node
 from hospital_node.node.reports_folder import reports_folder
 from hospital_node.release.release_policy import Policy, load_policy
@@ -36,6 +37,7 @@ from sharekit.storage import files
 
 MAX_PICTURED = 200  # sections with pictures; a page must still open
 SAMPLES = 4  # of every generator
+SOURCES = 4  # pictured, of the images behind a generator
 THUMBNAIL = 220  # pixels, long side
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\.html")
@@ -55,28 +57,47 @@ def write_report(node: Node, name: str = "report.html", *, seed: int = 0) -> Pat
     """
     path = _inside(node, name)
     asking, _ = read_asking(node)
-    by_image = {item.record.id: item for item in asking}
-    records = sorted(node.ledger.records(*ASKING), key=lambda record: _risk(by_image.get(record.id)))
+    by_generator = {item.record.id: item for item in asking}
+    images = {image.id: image for image in node.ledger.iterate()}
+    records = sorted(
+        node.ledger.generators.records(),
+        key=lambda record: (record.state not in ASKING, _risk(by_generator.get(record.id))),
+    )
+    trained = sum(record.state in ASKING for record in records)
     generators = [
-        _section(node, record, by_image.get(record.id), seed, pictured=number < MAX_PICTURED)
+        _section(
+            node,
+            record,
+            images,
+            by_generator.get(record.id),
+            seed,
+            pictured=number < min(trained, MAX_PICTURED),
+        )
         for number, record in enumerate(records)
     ]
-    images = [
-        ImageLine(_files(record), State(str(record.state)), record.reason)
-        for record in node.ledger.iterate()
-        if record.state not in ASKING
+    behind = {image for record in records for image in record.images}
+    lines = [
+        ImageLine(image.source, State(str(image.state)), image.reason)
+        for image in images.values()
+        if image.id not in behind
     ]
     page = NodePage(
         node.hospital,
-        tuple(Count(State(str(state)), count) for state, count in node.ledger.counts().items() if count),
+        tuple(_counts(node)),
         _limit(node),
         tuple(generators),
-        min(len(generators), MAX_PICTURED),
-        tuple(images),
+        min(trained, MAX_PICTURED),
+        tuple(lines),
         fidelity_section(node, asking),
     )
     files.write_text(path, render(page), mode=0o600)
     return path
+
+
+def _counts(node: Node) -> Iterator[Count]:
+    ledger = node.ledger
+    for unit, counts in (("images", ledger.counts()), ("generators", ledger.generators.counts())):
+        yield from (Count(f"{unit} {state}", count) for state, count in counts.items() if count)
 
 
 def _risk(asking: Asking | None) -> float:
@@ -105,39 +126,41 @@ def _limit(node: Node) -> float:
         return Policy().limits.min_distance_ratio
 
 
-def _files(record: ImageRecord) -> str:
-    return record.source_image or ", ".join(record.source_masks)
-
-
 def _section(
-    node: Node, record: ImageRecord, asking: Asking | None, seed: int, *, pictured: bool
+    node: Node,
+    record: GeneratorRecord,
+    images: Mapping[str, ImageRecord],
+    asking: Asking | None,
+    seed: int,
+    *,
+    pictured: bool,
 ) -> GeneratorSection:
     """The audit is there whether or not there are pictures: the approver reads it here."""
-    reason, real, samples = record.reason, list[Picture](), list[Strip]()
+    reason, real, samples = record.reason, dict[str, Strip](), list[Strip]()
     if pictured:
         try:
-            real = _real_pictures(node, record)
+            real = {image: _real_pictures(node, image) for image in record.images[:SOURCES]}
             samples = _sample_pictures(node, record, asking, seed)
         except Exception as error:
             reason = f"{record.reason}; no pictures: {error}"
     return GeneratorSection(
-        record.generator_id or record.id,
+        record.id,
         State(str(record.state)),
         reason,
-        (Source(_files(record), tuple(real)),),
+        tuple(Source(images[image].source, real.get(image, ())) for image in record.images),
         tuple(samples),
         asking.candidate.audit if asking else None,
     )
 
 
-def _real_pictures(node: Node, record: ImageRecord) -> list[Picture]:
-    pair = node.load_pair(record.id)
-    masks = [Picture(f"mask {name} (real)", _png(mask), real=True) for name, mask in pair.masks.items()]
-    return [Picture("source (real)", _png(pair.image), real=True), *masks]
+def _real_pictures(node: Node, image: str) -> Strip:
+    pair = node.load_pair(image)
+    masks = (Picture(f"mask {name} (real)", _png(mask), real=True) for name, mask in pair.masks.items())
+    return (Picture("source (real)", _png(pair.image), real=True), *masks)
 
 
-def _sample_pictures(node: Node, record: ImageRecord, asking: Asking | None, seed: int) -> list[Strip]:
-    if asking is None or record.state is ImageState.TRAINED or asking.candidate.sha256 is None:
+def _sample_pictures(node: Node, record: GeneratorRecord, asking: Asking | None, seed: int) -> list[Strip]:
+    if asking is None or record.state is GeneratorState.TRAINED or asking.candidate.sha256 is None:
         return []
     strips = list[Strip]()
     spec = asking.generator.spec

@@ -60,7 +60,7 @@ def protect(
         epsilon: of all of them together (pure differential privacy).
 
     The discrete Laplace (two-sided geometric) mechanism: Ghosh, Roughgarden and Sundararajan, STOC 2009. The
-    number of images is public: a bundle shows a generator for each.
+    number of images is public: a bundle says it.
     """
     sensitivity = L1_SENSITIVITY_PER_HISTOGRAM * max(len(histograms), 1)
     scale = sensitivity / epsilon

@@ -14,13 +14,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from sharekit import __version__
 from sharekit.experiment.experiment_settings import GeneratorSettings
 from sharekit.experiment.folds import Split
 from sharekit.experiment.picture_pool import Picture, digest_of, write_pictures
 from sharekit.experiment.tasks import file_digest
+from sharekit.pictures.folder import stem_of
 from sharekit.steps.processes import Processes
 from sharekit.steps.step import DONE_FOR_SOME, Step, read_record, run_step
 from sharekit.storage import files
@@ -28,6 +29,7 @@ from sharekit.storage import files
 HOSPITAL = "Experiment"
 OFFICER = "Officer"
 RELEASED = "released"
+STATUS = "node-status.json"
 
 
 @dataclass(frozen=True)
@@ -120,6 +122,7 @@ def fold_steps(plan: FoldPlan, settings: GeneratorSettings) -> tuple[Step, ...]:
             "ingest",
             command("ingest", "--data", plan.data, "--hospital", HOSPITAL),
             made / "ingest.json",
+            accepted=DONE_FOR_SOME,
         ),
         Step("train", command("train", *settings.train_options), made / "train.json", accepted=DONE_FOR_SOME),
         Step(
@@ -139,7 +142,7 @@ def fold_steps(plan: FoldPlan, settings: GeneratorSettings) -> tuple[Step, ...]:
             released / "export.json",
             (plan.bundle,),
         ),
-        Step("status", command("status", "--all"), released / "status.json"),
+        Step("status", command("status", "--all"), released / STATUS),
     )
 
 
@@ -177,14 +180,15 @@ def make_generators(
 
 def read_generators(plan: FoldPlan) -> FoldGenerators:
     """What a fold's finished steps left: which picture has which generator."""
-    images = read_record(plan.release / "results" / "status.json")["images"]
-    generators, reasons = {}, {}
-    for image in images:
-        name = PurePosixPath(image["source_image"]).stem
-        if image["state"] == RELEASED:
-            generators[name] = image["generator"]
-        else:
-            reasons[name] = f"{image['state']}: {image['reason']}"
+    status = read_record(plan.release / "results" / STATUS)
+    reasons = {stem_of(image["source_image"]): _why(image) for image in status["named_images"]}
+    generators = {}
+    for generator in status["named_generators"]:
+        for name in map(stem_of, generator["sources"]):
+            if generator["state"] == RELEASED:
+                generators[name] = generator["id"]
+            else:
+                reasons[name] = _why(generator)
     manifest = files.read_bytes(plan.bundle / "manifest.json", max_bytes=files.MAX_JSON_BYTES)
     return FoldGenerators(
         plan.label,
@@ -193,8 +197,12 @@ def read_generators(plan: FoldPlan) -> FoldGenerators:
         hashlib.sha256(manifest).hexdigest(),
         plan.pictures,
         generators,
-        reasons,
+        {name: why for name, why in reasons.items() if name not in generators},
     )
+
+
+def _why(record: Mapping[str, str]) -> str:
+    return f"{record['state']}: {record['reason']}"
 
 
 def _key(*parts: str) -> str:

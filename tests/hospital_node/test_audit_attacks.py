@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -46,16 +47,15 @@ def real(seed: int) -> Array:
     return pixels_to_tensor(picture(seed).image)
 
 
-def context(samples: Array, *, controls: int = 8, source: int = 0) -> AttackContext:
+def context(samples: Array, *, controls: int = 8, sources: Sequence[int] = (0,)) -> AttackContext:
     others = [real(seed) for seed in range(100, 100 + controls)]
     return AttackContext(
         generator_id="0" * 32,
         candidate=b"",
         samples=samples.astype(np.float32),
-        source=real(source),
+        sources=np.stack([real(source) for source in sources]),
         controls=np.stack(others) if others else np.zeros((0, *real(0).shape), np.float32),
-        levels=(),
-        pixels=(),
+        real=(),
         limits=AuditLimits(),
         seed=0,
     )
@@ -131,7 +131,7 @@ def test_mean_of_samples_sees_through_noise_that_hides_the_source_in_each_sample
 
 
 def test_mean_of_samples_is_at_chance_for_unrelated_samples() -> None:
-    result = MeanOfSamples().run(context(strangers(), source=3))
+    result = MeanOfSamples().run(context(strangers(), sources=[3]))
     assert result.objections == ()
     assert abs(measure(result, CORRELATION).value) < 0.5
 
@@ -156,11 +156,57 @@ def test_without_controls_nothing_is_called_chance_and_the_source_is_its_own_mea
 def test_samples_of_a_dark_image_are_no_copies_because_other_images_are_bright() -> None:
     rng = np.random.default_rng(2)
     dark = (-0.95 + 0.02 * rng.standard_normal((20, *real(0).shape))).astype(np.float32)
-    kinds = dataclasses.replace(context(dark[1:]), source=dark[0])
+    kinds = dataclasses.replace(context(dark[1:]), sources=dark[:1])
     for attack in (BestOfN(), MeanOfSamples()):
         assert attack.run(kinds).objections == ()
         copies_of_it = dataclasses.replace(kinds, samples=np.repeat(dark[:1], 8, axis=0))
         assert "the source's own contrast" in attack.run(copies_of_it).objections[0]
+
+
+def test_a_group_is_linked_by_any_of_its_sources_and_chance_grows_with_their_number() -> None:
+    for sources in ([0, 51, 52], [51, 0, 52], [51, 52, 0]):
+        result = BestOfN().run(context(copies(0.4), sources=sources))
+        rate, rank = measure(result, LINKAGE_RATE), measure(result, RANK)
+        assert (rate.value, rank.value) == (1, 1)
+        assert rate.baseline == pytest.approx(3 / 11)
+        assert rank.baseline == 1 + 8 / 4
+        assert result.at_chance is False
+
+
+def test_the_order_of_the_sources_changes_no_figure() -> None:
+    for attack in (BestOfN(), MeanOfSamples()):
+        first, second = (
+            attack.run(context(copies(0.3), sources=sources)) for sources in ([0, 51, 52], [52, 0, 51])
+        )
+        for one, other in zip(first.measures, second.measures, strict=True):
+            assert (one.name, one.value) == (other.name, pytest.approx(other.value))
+
+
+def test_a_near_copy_of_any_source_of_a_group_is_an_objection() -> None:
+    for attack in (BestOfN(), MeanOfSamples()):
+        result = attack.run(context(copies(0.01), sources=[51, 0, 52]))
+        assert any("near copy" in objection for objection in result.objections)
+
+
+def test_the_mean_of_a_groups_samples_is_compared_with_the_source_that_it_is_nearest_to() -> None:
+    alone = MeanOfSamples().run(context(copies(0.3)))
+    grouped = MeanOfSamples().run(context(copies(0.3), sources=[51, 0]))
+    for space in Space:
+        for quantity in (DISTANCE, CORRELATION):
+            found, expected = grouped.measure(space, quantity), alone.measure(space, quantity)
+            assert found is not None
+            assert expected is not None
+            assert found.value == pytest.approx(expected.value)
+
+
+def test_unrelated_samples_link_groups_at_the_rate_of_chance() -> None:
+    """On average: some pictures lie in the middle of many, and are nearest more often than others."""
+    chosen = [range(200 + start, 204 + start) for start in range(0, 80, 4)]
+    rates = [
+        measure(BestOfN().run(context(strangers(16), sources=sources)), LINKAGE_RATE) for sources in chosen
+    ]
+    assert {rate.baseline for rate in rates} == {4 / 12}
+    assert np.mean([rate.value for rate in rates]) == pytest.approx(4 / 12, abs=0.08)
 
 
 def test_a_plain_source_has_nothing_to_copy() -> None:
@@ -171,9 +217,9 @@ def test_a_plain_source_has_nothing_to_copy() -> None:
 
 def audit(samples: Array, *, controls: int = 8, group_size: int = 1) -> GeneratorAudit:
     attacks = (BestOfN(), MeanOfSamples())
-    return audit_generator(
-        context(samples, controls=controls), PARITY, group_size=group_size, attacks=attacks
-    )
+    # The first source is the one that the samples may copy.
+    sources = [0, *range(500, 499 + group_size)]
+    return audit_generator(context(samples, controls=controls, sources=sources), PARITY, attacks=attacks)
 
 
 def test_audit_of_one_image_is_linkable_however_well_it_does() -> None:
@@ -238,6 +284,8 @@ def test_summary_counts_generators_that_are_linked_to_their_source() -> None:
     assert accuracy.value >= 2 / 3
     assert accuracy.low < accuracy.value <= accuracy.high
     assert summarise([audit(strangers(), controls=0)]) == ()
+    (_, grouped) = summarise([audit(copies(0.4), group_size=3)])
+    assert grouped.baseline == pytest.approx(3 / 11)
 
 
 RESULTS = st.builds(

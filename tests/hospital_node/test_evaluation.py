@@ -93,8 +93,8 @@ def fails(node: Node, signed: SignedSubmission, found: str, *, spent: int) -> Ve
     """The evaluation ends with an error of that submission, and has cost `spent`."""
     with pytest.raises(VerificationError, match=found) as caught:
         evaluate(node, signed)
-    assert node.ledger.evaluations() == spent
-    assert node.ledger.evaluation_report(signed.submission.sha256) is None
+    assert node.ledger.evaluations.count() == spent
+    assert node.ledger.evaluations.report(signed.submission.sha256) is None
     assert_tells_nothing(str(caught.value), node)
     return caught.value
 
@@ -197,28 +197,28 @@ def test_masks_without_a_class_name_are_the_same_class_on_both_sides(node: Node)
 def test_an_unregistered_submitter_is_refused(node: Node) -> None:
     with pytest.raises(PolicyError, match="a registered submitter"):
         evaluate(node, submission_of(generate()))
-    assert node.ledger.evaluations() == 0
+    assert node.ledger.evaluations.count() == 0
 
 
 def test_too_few_hold_out_images_are_refused(node: Node) -> None:
     register(node, KEY, min_images=IMAGES + 1)
     with pytest.raises(PolicyError, match=f"at least {IMAGES + 1} images"):
         evaluate(node, submission_of(KEY))
-    assert node.ledger.evaluations() == 0
+    assert node.ledger.evaluations.count() == 0
 
 
 def test_a_class_that_the_hold_out_does_not_have_is_refused(node: Node) -> None:
     made_for = contract(("foreground", "instrument"))
     with pytest.raises(PolicyError, match="instrument"):
         evaluate(node, submission_of(KEY, segmenter(made_for), made_for))
-    assert node.ledger.evaluations() == 0
+    assert node.ledger.evaluations.count() == 0
 
 
 def test_two_names_of_one_class_get_no_two_predictions_for_one_evaluation(node: Node) -> None:
     made_for = contract(("mask", "foreground"))
     with pytest.raises(PolicyError, match="the same masks"):
         evaluate(node, submission_of(KEY, segmenter(made_for), made_for))
-    assert node.ledger.evaluations() == 0
+    assert node.ledger.evaluations.count() == 0
 
 
 def test_a_spent_budget_is_refused(node: Node) -> None:
@@ -226,7 +226,7 @@ def test_a_spent_budget_is_refused(node: Node) -> None:
     evaluate(node, submission_of(KEY, purpose="first"))
     with pytest.raises(PolicyError, match="this submitter"):
         evaluate(node, submission_of(KEY, purpose="second"))
-    assert node.ledger.evaluations() == 1
+    assert node.ledger.evaluations.count() == 1
 
 
 def test_the_budget_of_the_hold_out_is_shared_by_all_submitters(node: Node) -> None:
@@ -273,7 +273,7 @@ def test_the_budget_is_spent_when_the_node_is_interrupted(node: Node) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         evaluate(node, submission_of(KEY), on_progress=interrupt)
-    assert node.ledger.evaluations() == 1
+    assert node.ledger.evaluations.count() == 1
     assert model_processes() == []
 
 
@@ -299,7 +299,7 @@ def test_an_interruption_before_the_first_image_costs_nothing(
     monkeypatch.setattr(predict_module.Predictor, "load", interrupted)
     assert main(command(node, tmp_path)) == INTERRUPTED_EXIT_CODE
     assert "run the same command again" in capsys.readouterr().err
-    assert node.ledger.evaluations() == 0
+    assert node.ledger.evaluations.count() == 0
 
 
 def test_a_failure_after_the_first_image_says_what_it_has_cost(
@@ -313,7 +313,7 @@ def test_a_failure_after_the_first_image_says_what_it_has_cost(
     with pytest.raises(VerificationError) as caught:
         evaluate(node, submission_of(KEY), on_progress=fail)
     assert "1 of 5 of this submitter; to ask again costs another one" in caught.value.next_step
-    assert node.ledger.evaluations() == 1
+    assert node.ledger.evaluations.count() == 1
 
 
 def test_a_terminated_evaluation_says_what_it_has_cost(node: Node, tmp_path: Path) -> None:
@@ -330,7 +330,7 @@ def test_a_terminated_evaluation_says_what_it_has_cost(node: Node, tmp_path: Pat
     )
     assert ended.returncode == INTERRUPTED_EXIT_CODE
     assert "1 of 5 of this submitter" in ended.stderr
-    assert node.ledger.evaluations() == 1
+    assert node.ledger.evaluations.count() == 1
 
 
 # -- what is found before anything is spent
@@ -356,14 +356,14 @@ def test_a_damaged_picture_costs_nothing(node: Node, name: str, damage, error: t
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(error):
         evaluate(node, submission_of(KEY))
-    assert node.ledger.evaluations() == 0
+    assert node.ledger.evaluations.count() == 0
 
 
 def test_a_hospital_whose_name_no_report_may_hold_costs_nothing(node: Node) -> None:
     node.hospital = "St.\u200cTest"
     with pytest.raises(NodeStateError, match="hospital"):
         evaluate(node, submission_of(KEY))
-    assert node.ledger.evaluations() == 0
+    assert node.ledger.evaluations.count() == 0
 
 
 def test_a_report_in_a_missing_folder_costs_nothing(
@@ -371,7 +371,7 @@ def test_a_report_in_a_missing_folder_costs_nothing(
 ) -> None:
     assert main(command(node, tmp_path, "missing/report.json")) == InputError.exit_code
     assert "a folder that can be written to" in capsys.readouterr().err
-    assert node.ledger.evaluations() == 0
+    assert node.ledger.evaluations.count() == 0
 
 
 # -- hostile models

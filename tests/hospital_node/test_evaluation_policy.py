@@ -110,7 +110,7 @@ def test_a_new_name_gives_a_barred_submitter_no_new_budget(
 def test_a_change_starts_from_what_was_written_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not from what was there before another command, which had the lock, changed it."""
     node = Node.create(tmp_path / "node")
-    lock = Node.training_lock
+    lock = Node.write_lock
 
     @contextlib.contextmanager
     def after_another(self: Node) -> Iterator[None]:
@@ -118,7 +118,7 @@ def test_a_change_starts_from_what_was_written_last(tmp_path: Path, monkeypatch:
             save_policy(self.root / NAME, EvaluationPolicy(budget=1))
             yield
 
-    monkeypatch.setattr(Node, "training_lock", after_another)
+    monkeypatch.setattr(Node, "write_lock", after_another)
     assert main(["submitter", "set", "min_images=30", "--node", str(node.root)]) == 0
     assert load_policy(node.root / NAME) == EvaluationPolicy(budget=1, min_images=30)
 

@@ -19,10 +19,11 @@ from hospital_node.isolation import closed_ray as closed
 from hospital_node.isolation import guard
 from hospital_node.isolation import sockets as exposure
 from hospital_node.isolation.closed_ray import closed_ray
-from hospital_node.ledger.ledger import ImageState
+from hospital_node.ledger.states import GeneratorState
 from hospital_node.node.node import Node
 from sharekit.errors import ExposureError
 from tests.hospital_node.ingested import ingested_image
+from tests.hospital_node.trained_node import generator_of
 
 PROGRAM = [sys.executable, "-c", "import sys; from hospital_node.cli import main; sys.exit(main())"]
 
@@ -111,8 +112,9 @@ def test_a_cluster_is_joined_with_its_token_and_trains(running, tmp_path):
     command += ["--max-side", "32", "--address", address]
     ended = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr
-    assert node.ledger.get(image).state is ImageState.TRAINED
-    assert [path.name for path in node.model_dir(image).iterdir()] == ["generator.safetensors"]
+    generator = generator_of(node, image)
+    assert node.ledger.generators.get(generator).state is GeneratorState.TRAINED
+    assert [path.name for path in node.model_dir(generator).iterdir()] == ["generator.safetensors"]
 
 
 @pytest.mark.ray

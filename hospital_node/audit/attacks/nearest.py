@@ -1,4 +1,4 @@
-"""Best-of-N: is the source the real image that the samples lie nearest to, and how near?"""
+"""Best-of-N: is a source the real image that the samples lie nearest to, and how near?"""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from hospital_node.audit.attack import (
     Space,
 )
 from hospital_node.audit.attacks.distance import SPACES, between, rmse
-from sharekit.intervals import Interval, Statistic, bootstrap, wilson
+from sharekit.intervals import bootstrap, wilson
 
 NAME = "best-of-n"
 BEST_DISTANCE = Quantity(NAME, "best_distance")
@@ -43,18 +43,25 @@ class BestOfN:
         nearest: list[Nearness] = []
         at_chance: bool | None = True if context.has_controls else None
         for space, view in SPACES.items():
-            real = view(np.concatenate([context.source[None], context.controls]))
+            sources = view(context.sources)
+            real = np.concatenate([sources, view(context.controls)])
             distances = rmse(view(context.samples), real)
             pairs = between(real) if context.has_controls else np.zeros(0)
-            measures.append(_best_distance(space, distances, pairs, context.seed))
+            measures.append(_best_distance(space, distances, len(sources), pairs, context.seed))
             if context.has_controls:
-                ratio, rank, rate = _compared(space, distances, pairs, context.seed)
+                ratio, rank, rate = _compared_with_controls(
+                    space, distances, len(sources), pairs, context.seed
+                )
                 measures += [ratio, rank, rate]
                 at_chance = at_chance and rate.low <= (rate.baseline or 0)
-            nearest.append(nearness(distances[:, 0].min(), real[:1], pairs))
+            nearest += [
+                nearness(distances[:, number].min(), sources[number : number + 1], pairs)
+                for number in range(len(sources))
+            ]
         return AttackResult(
             self.name,
-            "RMSE in [-1, 1] of the image channels, from every sample to the source and to other real images",
+            "RMSE in [-1, 1] of the image channels, from every sample to the sources and to other real"
+            " images",
             len(context.samples),
             len(context.controls),
             tuple(measures),
@@ -97,63 +104,68 @@ def near_copy(what: str, found: Sequence[Nearness], limits: AuditLimits) -> tupl
 
 
 def _best_distance(
-    space: Space, distances: NDArray[np.float64], pairs: NDArray[np.float64], seed: int
+    space: Space, distances: NDArray[np.float64], k: int, pairs: NDArray[np.float64], seed: int
 ) -> Measure:
-    """From `(N, 1 + M)` distances, the source in column 0, and those between real images, if any."""
-    best = distances.min(axis=0)
+    """From `(N, k + M)` distances, the k sources first, and those between real images, if any."""
+    own, others = distances[:, :k].min(axis=1), distances[:, k:]
     return Measure.of(
         space,
         BEST_DISTANCE,
-        _resampled(best[0], distances, lambda rows, _: distances[rows, 0].min(), seed),
+        bootstrap(own.min(), len(own), lambda rows, _: own[rows].min(), seed=seed, draws=RESAMPLES),
         BOOTSTRAP,
         baseline=float(np.median(pairs)) if len(pairs) else None,
-        control=float(best[1:].min()) if len(best) > 1 else None,
+        control=float(others.min()) if others.size else None,
     )
 
 
-def _compared(
-    space: Space, distances: NDArray[np.float64], pairs: NDArray[np.float64], seed: int
+def _compared_with_controls(
+    space: Space, distances: NDArray[np.float64], k: int, pairs: NDArray[np.float64], seed: int
 ) -> tuple[Measure, Measure, Measure]:
-    """Distance ratio, rank and linkage rate from `(N, 1 + M)` distances and those between real images."""
+    """Distance ratio, rank and linkage rate from `(N, k + M)` distances and those between real images.
+
+    The nearest source stands for all k of them. Chance: k + M images are nearest with equal odds, and the
+    best of k comes, on average, before all but M / (k + 1) of the M others.
+    """
     count, images = distances.shape
-    best = distances.min(axis=0)
+    own = distances[:, :k].min(axis=1)
     nearest = distances.argmin(axis=1)
-    others = np.bincount(nearest, minlength=images)[1:]
+    # The k others that the samples are nearest to most often.
+    others = np.sort(np.bincount(nearest, minlength=images)[k:])[-k:]
     ratio = Measure.of(
         space,
         DISTANCE_RATIO,
-        _resampled(
-            best[0] / np.median(pairs),
-            distances,
-            lambda rows, rng: distances[rows, 0].min() / np.median(rng.choice(pairs, len(pairs))),
-            seed,
+        bootstrap(
+            own.min() / np.median(pairs),
+            count,
+            lambda rows, rng: own[rows].min() / np.median(rng.choice(pairs, len(pairs))),
+            seed=seed,
+            draws=RESAMPLES,
         ),
         BOOTSTRAP_BOTH,
         baseline=1.0,
-        control=float(best[1:].min() / np.median(pairs)),
+        control=float(distances[:, k:].min() / np.median(pairs)),
     )
     rank = Measure.of(
         space,
         RANK,
-        _resampled(_rank(distances), distances, lambda rows, _: _rank(distances[rows]), seed),
+        bootstrap(
+            _rank(distances, k), count, lambda rows, _: _rank(distances[rows], k), seed=seed, draws=RESAMPLES
+        ),
         BOOTSTRAP,
-        baseline=(images + 1) / 2,
+        baseline=1 + (images - k) / (k + 1),
     )
     rate = Measure.of(
         space,
         LINKAGE_RATE,
-        wilson(int((nearest == 0).sum()), count),
+        wilson(int((nearest < k).sum()), count),
         WILSON,
-        baseline=1 / images,
-        control=float(others.max() / count),
+        baseline=k / images,
+        control=float(others.sum() / count),
     )
     return ratio, rank, rate
 
 
-def _resampled(figure: float, distances: NDArray[np.float64], statistic: Statistic, seed: int) -> Interval:
-    return bootstrap(figure, len(distances), statistic, seed=seed, draws=RESAMPLES)
-
-
-def _rank(distances: NDArray[np.float64]) -> float:
+def _rank(distances: NDArray[np.float64], k: int) -> float:
+    """Place of the nearest of k sources among the other real images, 1 the nearest of all."""
     best = distances.min(axis=0)
-    return float(1 + (best[1:] < best[0]).sum())
+    return float(1 + (best[k:] < best[:k].min()).sum())

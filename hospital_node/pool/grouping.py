@@ -1,0 +1,164 @@
+"""Which images a generator learns from: of one channel layout, by chance or by unit. Pure."""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from hospital_node.ledger.states import GeneratorRecord, GeneratorState, ImageRecord
+from sharekit.generator.tensors import ChannelLayout
+
+Unit = tuple[ImageRecord, ...]
+"""Images that stay together, of one layout."""
+
+
+@dataclass(frozen=True)
+class Grouping:
+    """What is asked for."""
+
+    size: int = 1
+    """Least number of images behind a generator."""
+    units: Mapping[str, str] | None = None
+    """Image to its unit (a patient, a sequence), whose images all go to one generator. None: every image by
+    itself, and chance decides who belongs together."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be planned anew."""
+
+    replaced: tuple[str, ...]
+    """Planned generators, not begun, that are not what is asked for."""
+    groups: tuple[tuple[str, ...], ...]
+    """Images of each new generator, in the order of training."""
+    notes: tuple[str, ...]
+    """Sentences about images that wait."""
+
+
+def plan_generators(
+    images: Sequence[ImageRecord],
+    generators: Sequence[GeneratorRecord],
+    grouping: Grouping,
+    rng: random.Random,
+) -> Plan:
+    """Plan a generator for every unit that has none of the kind yet, in groups of at least `grouping.size`.
+
+    There are two kinds of generators: of one image, and of several. An image stands behind at most one
+    generator of each kind that was not withdrawn, so that the same call plans nothing twice. Images that are
+    left over once all groups have their size join the smallest groups.
+
+    Args:
+        images: that may be trained on, oldest first.
+        generators: all of the node.
+        grouping: what is asked for.
+        rng: decides who belongs together.
+    """
+    units, unlisted = _units(images, grouping)
+    unit_of = {image.id: number for number, unit in enumerate(units) for image in unit}
+    replaced = {
+        generator.id
+        for generator in generators
+        if generator.state is GeneratorState.PLANNED
+        and not generator.begun
+        and not _fits(generator, units, unit_of, grouping)
+    }
+    live = [
+        generator.images
+        for generator in generators
+        if generator.state is not GeneratorState.WITHDRAWN and generator.id not in replaced
+    ]
+    free, late = _free(units, live, grouping)
+    groups: list[tuple[str, ...]] = []
+    notes = _wait(unlisted, "not in the file of groups")
+    notes += _wait(late, "others of the same unit are in a generator already")
+    smaller = sum(len(members) for members in live if 1 < len(members) < grouping.size)
+    if smaller:
+        notes.append(f"{smaller} images stay in groups of fewer than {grouping.size}")
+    for layout, waiting in free.items():
+        packed, rest = _pack(waiting, grouping.size, rng)
+        groups += packed
+        notes += _wait(rest, f"of {_in_words(layout)}, a generator needs at least {grouping.size}")
+    return Plan(tuple(sorted(replaced)), tuple(groups), tuple(notes))
+
+
+def _units(images: Sequence[ImageRecord], grouping: Grouping) -> tuple[list[Unit], int]:
+    """Images by unit and layout, and how many are in none."""
+    found: dict[tuple[str, ChannelLayout], list[ImageRecord]] = defaultdict(list)
+    unlisted = 0
+    for image in images:
+        unit = image.id if grouping.units is None else grouping.units.get(image.id)
+        if unit is None:
+            unlisted += 1
+        else:
+            found[unit, image.layout].append(image)
+    return [tuple(unit) for unit in found.values()], unlisted
+
+
+def _fits(
+    generator: GeneratorRecord, units: Sequence[Unit], unit_of: Mapping[str, int], grouping: Grouping
+) -> bool:
+    """Whether this grouping could have planned a generator."""
+    size = len(generator.images)
+    if grouping.units is None:
+        return size == 1 if grouping.size == 1 else size >= grouping.size
+    touched = {unit_of[image] for image in generator.images if image in unit_of}
+    listed = all(image in unit_of for image in generator.images)
+    return size >= grouping.size and listed and sum(len(units[number]) for number in touched) == size
+
+
+def _free(
+    units: Sequence[Unit], live: Sequence[Sequence[str]], grouping: Grouping
+) -> tuple[Mapping[ChannelLayout, list[Unit]], int]:
+    """Units by layout that no generator of the kind has, and how many images come late to one that has."""
+    single = {members[0] for members in live if len(members) == 1}
+    grouped = {image for members in live if len(members) > 1 for image in members}
+    free: dict[ChannelLayout, list[Unit]] = defaultdict(list)
+    late = 0
+    for unit in units:
+        taken = single if grouping.size == len(unit) == 1 else grouped
+        missing = sum(image.id not in taken for image in unit)
+        if missing == len(unit):
+            free[unit[0].layout].append(unit)
+        else:
+            late += missing
+    return free, late
+
+
+def _pack(units: Sequence[Unit], size: int, rng: random.Random) -> tuple[list[tuple[str, ...]], int]:
+    """Groups of at least `size` images, whole units each; and how many images are too few for one."""
+    if size == 1:
+        return [_members([unit]) for unit in units], 0
+    groups: list[list[Unit]] = []
+    filling: list[Unit] = []
+    for unit in rng.sample(units, len(units)):
+        filling.append(unit)
+        if _count(filling) >= size:
+            groups.append(filling)
+            filling = []
+    if not groups:
+        return [], _count(filling)
+    for unit in filling:
+        min(groups, key=_count).append(unit)
+    return [_members(group) for group in groups], 0
+
+
+def _count(units: Sequence[Unit]) -> int:
+    return sum(map(len, units))
+
+
+def _members(units: Sequence[Unit]) -> tuple[str, ...]:
+    return tuple(image.id for unit in units for image in unit)
+
+
+def _wait(count: int, why: str) -> list[str]:
+    """The sentence about images that wait; none where none does."""
+    if not count:
+        return []
+    return [f"1 image waits: {why}" if count == 1 else f"{count} images wait: {why}"]
+
+
+def _in_words(layout: ChannelLayout) -> str:
+    kind = "RGB" if layout.image_channels == 3 else "grey"
+    return f"{kind} images with masks {', '.join(layout.mask_classes)}"
