@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from consumer import open_bundle
 from consumer.sampling.refinement import UNREFINED, Refinement
-from consumer.sampling.request import Request, Size
+from consumer.sampling.request import BATCH_SIZE, Request, Size
 from sharekit.errors import UsageError
 from sharekit.program.command_line import Output, default_of, thread_count
 from sharekit.program.progress import reporter
@@ -57,14 +57,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="where to run; auto says what it chose",
     )
     parser.add_argument(
-        "--threads", type=thread_count, metavar="T", help="threads on the CPU (left out: every core)"
+        "--threads", type=thread_count, metavar="T", help="threads on the CPU (left out: as many as are free)"
     )
     parser.add_argument(
         "--batch-size",
         type=int,
-        default=Request.batch_size,
         metavar="B",
-        help="samples that go through a generator at once: for speed alone",
+        help=f"samples that go through a generator at once: for speed alone (left out: {BATCH_SIZE}, within "
+        "the bundle's limit)",
     )
     parser.add_argument(
         "--isolate",

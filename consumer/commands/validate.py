@@ -51,7 +51,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="random seed of the choice of these images",
     )
     parser.add_argument(
-        "--threads", type=thread_count, metavar="T", help="threads of LPIPS (left out: every core)"
+        "--threads", type=thread_count, metavar="T", help="threads of LPIPS (left out: as many as are free)"
     )
     parser.add_argument(
         "--out",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,9 @@ from consumer.sampling.request import Size
 from consumer.sampling.synthetic_bundle import Bundle
 from sharekit.errors import UsageError
 from sharekit.generator.cost import CostLimits
+from sharekit.signing import keys
 from tests.consumer.test_sampling import same
+from tests.sharekit.bundles import make_parts
 
 LARGE = Size(width=200, height=160)
 
@@ -60,6 +63,18 @@ def test_a_batch_that_needs_too_much_is_drawn_in_smaller_ones(
     assert Bounds(opened.verified.computations).batch_size(entry, LARGE, 8) in (1, 2)
     assert Bounds(opened.verified.computations).batch_size(entry, None, 8) == 8
     assert all(map(same, opened.sample(9, 3, size=LARGE), expected))
+
+
+def test_a_bundle_with_a_smaller_limit_is_drawn_without_asking_for_it(tmp_path: Path) -> None:
+    key = keys.generate()
+    key.public.save(tmp_path / "hospital.pub")
+    parts = make_parts(key)
+    manifest = replace(parts.manifest, limits=replace(parts.manifest.limits, max_batch=3))
+    replace(parts, manifest=manifest).write(tmp_path / "bundle", key)
+    opened = consumer.open_bundle(tmp_path / "bundle", tmp_path / "hospital.pub", device="cpu")
+    assert len(list(opened.sample(10))) == 10
+    with pytest.raises(UsageError, match="1 to 3, the bundle's limit"):
+        opened.sample(10, batch_size=4)
 
 
 def test_patience_grows_with_the_work(opened: Bundle) -> None:
