@@ -14,8 +14,7 @@ PACKAGES = ("sharekit", "hospital_node", "consumer", "schemas")
 HEAVY = {"torch", "scipy", "matplotlib", "torchvision", "segmentation_models_pytorch", "skimage", "lpips"}
 
 NEVER = {
-    "sharekit": {"hospital_node", "consumer", "ray", "onnxruntime", "safetensors", "opendp", "psutil"}
-    | HEAVY,
+    "sharekit": {"hospital_node", "consumer", "ray", "safetensors", "opendp", "psutil"} | HEAVY,
     "hospital_node": {"consumer"},
     "consumer": {"hospital_node", "ray", "safetensors", "opendp", "psutil"},
     "schemas": {"sharekit", "hospital_node", "consumer", "numpy", "ray", "onnx", "onnxruntime"} | HEAVY,
@@ -27,6 +26,9 @@ ALLOWED = {
     "sharekit/steps/cluster.py": {"ray"},
 }
 """Inside functions alone: see docs/adr/0020-experiments.md."""
+
+ONNX_RUNTIME = "sharekit.program.onnx_runtime"
+"""The one module that loads ONNX Runtime: see docs/adr/0028-nobody-is-contacted.md."""
 
 ENTRIES = {"consumer.__init__", "consumer.cli"}
 
@@ -61,6 +63,10 @@ def _every_module() -> list[Path]:
 
 def _name(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
+
+
+def _module_name(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts)
 
 
 def _imports(node: ast.AST, *, inside: bool = False, typing_only: bool = False) -> Iterator[Import]:
@@ -100,11 +106,25 @@ def test_packages_import_only_along_the_arrows(package: str) -> None:
     assert wrong == []
 
 
+def test_onnx_runtime_is_loaded_in_one_place_and_not_by_the_shared_package() -> None:
+    wrong = [
+        f"{_name(path)}:{found.line} imports {found.module}"
+        for path in _every_module()
+        for found in _imports(_tree(path))
+        if not found.typing_only
+        and (
+            (found.package == "onnxruntime" and _module_name(path) != ONNX_RUNTIME)
+            or (found.module.startswith(ONNX_RUNTIME) and path.is_relative_to(ROOT / "sharekit"))
+        )
+    ]
+    assert wrong == []
+
+
 def test_nothing_heavy_is_imported_with_the_consumer() -> None:
     """A module that cannot do without (a torch data set is a subclass) is imported by functions alone."""
     at_import = {path: [i for i in _imports(_tree(path)) if i.at_import] for path in _modules("consumer")}
     heavy = {
-        ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        _module_name(path)
         for path, imports in at_import.items()
         if any(found.package in HEAVY for found in imports)
     }

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
@@ -17,6 +16,7 @@ from sharekit.errors import DependencyError, UsageError
 from sharekit.generator.onnx_contract import IMAGE, IR_VERSION, MASK, OPSET, noise_name
 from sharekit.generator.onnx_policy import check_generator
 from sharekit.generator.spec import GeneratorSpec
+from sharekit.program.onnx_runtime import onnxruntime
 
 AUTO, CUDA, CPU = "auto", "cuda", "cpu"
 PROVIDERS = (AUTO, CUDA, CPU)
@@ -100,7 +100,6 @@ def available_cores() -> int:
 
 
 def _session(data: bytes, provider: str, threads: int) -> onnxruntime.InferenceSession:
-    onnxruntime.disable_telemetry_events()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from consumer.sampling import runtime
@@ -28,6 +27,7 @@ from sharekit.bundle.manifest import GeneratorEntry
 from sharekit.generator.noise import MAX_SEED
 from sharekit.generator.spec import GeneratorSpec
 from sharekit.generator.tensors import ChannelLayout, mask_probability, tensor_to_pixels
+from sharekit.program.onnx_runtime import onnxruntime
 from sharekit.signing.keys import PublicKey
 
 if TYPE_CHECKING:

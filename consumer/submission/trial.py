@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-import onnxruntime
 
 from sharekit.errors import InputError
+from sharekit.program.onnx_runtime import onnxruntime
 from sharekit.segmenter.contract import INPUT_NAME, OUTPUT_NAME, SegmenterContract
 
 

@@ -18,6 +18,7 @@ from hospital_node.pool import live
 from hospital_node.singan.config import TrainingConfig
 from hospital_node.singan.needs import ImageNeeds, disk_needed, image_needs, images_at_once
 from sharekit.errors import InputError, SharekitError
+from sharekit.program.silence import loud
 
 LAYOUT_CHANNELS = 4
 """RGB and one mask class, as long as no image says otherwise."""
@@ -89,6 +90,7 @@ def _software() -> list[Check]:
 
 def _surroundings() -> list[Check]:
     return [
+        machine.check_contacts(loud()),
         machine.check_loopback(*facts.loopback()),
         _attempt(
             "ray folder", lambda: machine.check_ray_folder(*facts.ray_folder(), most=MAX_DIRECTORY_LENGTH)

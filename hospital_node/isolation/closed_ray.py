@@ -25,15 +25,20 @@ MAX_DIRECTORY_LENGTH = 38
 """Bytes: Ray adds `/ray/session_<date>_<pid>/sockets/plasma_store`, and a Unix socket's path ends at 107."""
 
 _LOOPBACK = "127.0.0.1"
+_NOWHERE = f"http://{_LOOPBACK}:9"
+"""A port of this machine where nobody listens."""
 _CLOSED = {
     # Without it, gRPC servers bind to every interface whatever the node's address is.
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
-    "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_AUTH_MODE": "token",
     # Nobody reads them, and their ports ask for no token.
     "RAY_enable_metrics_collection": "0",
     # Workers get an environment of their own: those started ahead would only idle.
     "RAY_prestart_worker_first_driver": "0",
+    # With usage statistics off, Ray still asks the cloud's metadata address where it runs. Lower case wins.
+    "http_proxy": _NOWHERE,
+    "https_proxy": _NOWHERE,
+    "no_proxy": f"{_LOOPBACK},localhost",
 }
 _TOKENS = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 _QUIET: Mapping[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
@@ -99,7 +104,7 @@ def joined_ray(address: str) -> Iterator[None]:
             found=f"RAY_AUTH_MODE={os.environ['RAY_AUTH_MODE']}" if _has_token() else "no token",
             next_step="start the cluster with RAY_AUTH_MODE=token and give its token here",
         )
-    with _environment({"RAY_AUTH_MODE": "token", "RAY_USAGE_STATS_ENABLED": "0"}):
+    with _environment({"RAY_AUTH_MODE": "token"}):
         import ray
 
         try:
