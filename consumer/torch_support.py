@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from sharekit.program.command_line import missing_package
+from sharekit.errors import missing_package
 
 EXTRA = "train"
 _SIGNATURES = tuple(

@@ -54,7 +54,7 @@ class UsageError(SharekitError):
 
 
 class InputError(SharekitError):
-    """An input file or folder is missing, broken, too large or of the wrong kind."""
+    """A file or folder is missing, broken, too large, of the wrong kind, or cannot be read or written."""
 
     exit_code = 3
 
@@ -84,7 +84,7 @@ class PartialFailureError(SharekitError):
 
 
 class NodeStateError(SharekitError):
-    """The node is not in the state that the command needs (not ingested, locked, disk full)."""
+    """Node or machine is not in the state that the command needs (not ingested, locked, out of memory)."""
 
     exit_code = 8
 
@@ -96,3 +96,13 @@ class ExposureError(SharekitError):
 
 
 INTERRUPTED_EXIT_CODE = 130
+
+
+def missing_package(name: str, extra: str) -> DependencyError:
+    """The error for an optional package that is not installed."""
+    return DependencyError(
+        name,
+        expected=f"the package {name}",
+        found="it is not installed",
+        next_step=f"pip install 'sharekit[{extra}]'",
+    )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,9 @@ from tests.tiny import tiny_generator
 OBSTACLE = observed.obstacle()
 pytestmark = pytest.mark.skipif(OBSTACLE is not None, reason=str(OBSTACLE))
 
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = ("sharekit", "hospital_node", "consumer")
+ONE_PLACE = ROOT / "sharekit" / "program" / "onnx_runtime.py"
 NOBODY = "192.0.2.1"  # an address of the block for documentation
 
 ASK = f"""
@@ -95,6 +99,27 @@ def test_onnx_runtime_keeps_no_device_id_and_asks_nobody(tmp_path: Path, generat
     assert seen.returncode == 0, seen.stderr
     assert seen.strangers == []
     assert seen.outside([tmp_path / "temporary", Path("/dev")]) == []
+
+
+def test_onnx_runtime_is_loaded_in_one_place_and_not_by_the_shared_package() -> None:
+    wrong = []
+    for path in (path for package in PACKAGES for path in (ROOT / package).rglob("*.py")):
+        ours = path.is_relative_to(ROOT / "sharekit")
+        names = {
+            name for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) for name in _imported(node)
+        }
+        if path != ONE_PLACE and (
+            "onnxruntime" in names or (ours and "sharekit.program.onnx_runtime" in names)
+        ):
+            wrong.append(path.relative_to(ROOT))
+    assert wrong == []
+
+
+def _imported(node: ast.AST) -> Iterator[str]:
+    if isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+        yield from (str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names))
 
 
 @pytest.mark.skipif(

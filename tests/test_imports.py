@@ -27,9 +27,6 @@ ALLOWED = {
 }
 """Inside functions alone: see docs/adr/0020-experiments.md."""
 
-ONNX_RUNTIME = "sharekit.program.onnx_runtime"
-"""The one module that loads ONNX Runtime: see docs/adr/0028-nobody-is-contacted.md."""
-
 ENTRIES = {"consumer.__init__", "consumer.cli"}
 
 DESERIALISERS = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
@@ -63,10 +60,6 @@ def _every_module() -> list[Path]:
 
 def _name(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
-
-
-def _module_name(path: Path) -> str:
-    return ".".join(path.relative_to(ROOT).with_suffix("").parts)
 
 
 def _imports(node: ast.AST, *, inside: bool = False, typing_only: bool = False) -> Iterator[Import]:
@@ -106,25 +99,11 @@ def test_packages_import_only_along_the_arrows(package: str) -> None:
     assert wrong == []
 
 
-def test_onnx_runtime_is_loaded_in_one_place_and_not_by_the_shared_package() -> None:
-    wrong = [
-        f"{_name(path)}:{found.line} imports {found.module}"
-        for path in _every_module()
-        for found in _imports(_tree(path))
-        if not found.typing_only
-        and (
-            (found.package == "onnxruntime" and _module_name(path) != ONNX_RUNTIME)
-            or (found.module.startswith(ONNX_RUNTIME) and path.is_relative_to(ROOT / "sharekit"))
-        )
-    ]
-    assert wrong == []
-
-
 def test_nothing_heavy_is_imported_with_the_consumer() -> None:
     """A module that cannot do without (a torch data set is a subclass) is imported by functions alone."""
     at_import = {path: [i for i in _imports(_tree(path)) if i.at_import] for path in _modules("consumer")}
     heavy = {
-        _module_name(path)
+        ".".join(path.relative_to(ROOT).with_suffix("").parts)
         for path, imports in at_import.items()
         if any(found.package in HEAVY for found in imports)
     }
@@ -185,8 +164,8 @@ def test_no_text_is_run_as_code_or_by_a_shell() -> None:
 
 
 def test_progress_and_results_do_not_go_through_print() -> None:
-    """`command_line` and `progress` own stdout and stderr; another print would break `--format json`."""
-    allowed = {"sharekit/program/command_line.py", "sharekit/program/progress.py"}
+    """`output` and `progress` own stdout and stderr; another print would break `--format json`."""
+    allowed = {"sharekit/program/output.py", "sharekit/program/progress.py"}
     wrong = [
         f"{_name(path)}:{call.lineno}"
         for path in _every_module()

@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from sharekit.program.command_line import Output, add_output_options
+from sharekit.program.command_line import add_output_options
+from sharekit.program.output import Output
+from sharekit.program.phrases import counted
 
 SUMMARY = "verify a hospital's evaluation report and show what it says"
 
@@ -20,7 +22,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, output: Output) -> None:
-    from rich.markup import escape
+    from rich.text import Text
 
     from sharekit.segmenter.evaluation_report import INTERVALS, check_belongs, read_report
     from sharekit.segmenter.submission import read_submission
@@ -40,13 +42,13 @@ def run(args: argparse.Namespace, output: Output) -> None:
             "submission_sha256": report.submission_sha256,
             **report.to_statement().to_json()["predicate"],
         },
-        "[bold]authentic[/bold]",
-        f"hospital     {escape(report.hospital)}, {report.date}",
+        Text("authentic", style="bold"),
+        f"hospital     {report.hospital}, {report.date}",
         f"about        {about}",
-        f"hold-out     {report.images} real images; means over images",
+        f"hold-out     {counted(report.images, 'real image')}; means over images",
         f"             {INTERVALS}",
         *(
-            f"  {escape(name)}: " + ", ".join(f"{metric} {value}" for metric, value in metrics.items())
+            f"  {name}: " + ", ".join(f"{metric} {value}" for metric, value in metrics.items())
             for name, metrics in report.classes.items()
         ),
         f"fingerprint  {key.fingerprint}",

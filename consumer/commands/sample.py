@@ -10,8 +10,8 @@ from pathlib import Path
 from consumer import open_bundle
 from consumer.sampling.refinement import UNREFINED, Refinement
 from consumer.sampling.request import Request
+from sharekit.program import progress
 from sharekit.program.command_line import Output, default_of
-from sharekit.program.progress import reporter
 
 SUMMARY = "draw a synthetic data set from a verified bundle"
 
@@ -72,6 +72,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--threads", type=int, metavar="T", help="on the CPU; otherwise every core of this process"
     )
+    progress.configure(parser)
 
 
 def run(args: argparse.Namespace, output: Output) -> int:
@@ -81,7 +82,7 @@ def run(args: argparse.Namespace, output: Output) -> int:
     request = Request(args.seed, args.generator, args.size, args.batch_size, args.probabilities, refinement)
     bundle = open_bundle(args.bundle, args.key, provider=args.provider, threads=args.threads)
     started = time.monotonic()
-    with reporter("sample", unit="samples") as on_progress:
+    with progress.reporter("sample", unit="samples") as on_progress:
         description = write_dataset(bundle, args.out, args.count, request, on_progress)
     seconds = time.monotonic() - started
     verified = bundle.verified

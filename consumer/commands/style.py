@@ -6,6 +6,7 @@ import argparse
 import time
 from pathlib import Path
 
+from sharekit.program import progress
 from sharekit.program.command_line import Output, default_of
 
 SUMMARY = "give a data set the look of the real images; masks pass through untouched"
@@ -62,16 +63,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default=default_of(style_dataset, "batch_size"),
         help="images at once: for speed alone",
     )
+    progress.configure(parser)
 
 
 def run(args: argparse.Namespace, output: Output) -> int:
-    from rich.markup import escape
-
     from consumer.datasets.reader import read_folder
     from consumer.style import gatys
     from consumer.style.styled_dataset import read_statistics, style_dataset
     from consumer.trust import verify_for
-    from sharekit.program.progress import reporter
 
     settings = gatys.StyleSettings(args.content_weight, args.style_weight, args.steps)
     folder = read_folder(args.dataset)
@@ -83,7 +82,7 @@ def run(args: argparse.Namespace, output: Output) -> int:
         gatys.torch_module().set_num_threads(args.threads)
     root = args.dataset.resolve()
     started = time.monotonic()
-    with reporter("style", unit="images") as on_progress:
+    with progress.reporter("style", unit="images") as on_progress:
         result = style_dataset(
             folder,
             statistics,
@@ -97,10 +96,10 @@ def run(args: argparse.Namespace, output: Output) -> int:
     seconds = time.monotonic() - started
     output.result(
         {**result.to_json(), "verdict": bundle.verdict, "device": device, "seconds": round(seconds, 1)},
-        f"{bundle.verdict}: {escape(bundle.manifest.hospital)}, key {bundle.fingerprint}",
+        f"{bundle.verdict}: {bundle.manifest.hospital}, key {bundle.fingerprint}",
         f"{result.images} images styled in {seconds:.1f} s on {device} with {result.network}, "
         f"after the statistics of {result.statistics_images} real images",
         f"pixels changed by {result.mean_change:.1f} of 255 on average; masks unchanged",
-        f"data set: {escape(str(result.path))}",
+        f"data set: {result.path}",
     )
     return 0

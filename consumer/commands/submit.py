@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sharekit.program import password
-from sharekit.program.command_line import Output
+from sharekit.program import options, password
+from sharekit.program.output import Output
 
 if TYPE_CHECKING:
     import onnx
@@ -21,27 +21,35 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "model", type=Path, metavar="MODEL.onnx", help="one input, one output, weights inside"
     )
-    parser.add_argument("--key", type=Path, required=True, help="the submitter's private key")
+    options.private_key(parser, "the submitter's")
     parser.add_argument(
         "--out", type=Path, required=True, metavar="SUBMISSION", help="a new folder, or a new zip: NAME.zip"
     )
-    parser.add_argument("--purpose", default="evaluation", help="one line for the hospital's reader")
-    contract = parser.add_argument_group(
-        "contract", "of a model that `consumer train` did not write, or to change what it wrote"
+    parser.add_argument(
+        "--purpose", metavar="TEXT", default="evaluation", help="one line for the hospital's reader"
     )
-    contract.add_argument("--size", type=_size, metavar="WxH", help="of the model's input, pixels")
-    contract.add_argument("--mean", type=float, nargs="+", metavar="M", help="per channel, of [0, 1]")
-    contract.add_argument("--std", type=float, nargs="+", metavar="S", help="per channel, of [0, 1]")
-    contract.add_argument("--output", choices=["logits", "probabilities"], help="what the model gives")
-    contract.add_argument("--classes", nargs="+", metavar="NAME", help="of the output's channels, in order")
+    contract = parser.add_argument_group(
+        "contract", "for a model that `consumer train` did not write, or to change what it wrote"
+    )
+    contract.add_argument("--size", type=_size, metavar="WxH", help="size of the model's input, pixels")
+    contract.add_argument(
+        "--mean", type=float, nargs="+", metavar="M", help="mean of each channel, in [0, 1]"
+    )
+    contract.add_argument(
+        "--std", type=float, nargs="+", metavar="S", help="standard deviation of each channel, in [0, 1]"
+    )
+    contract.add_argument(
+        "--output", choices=["logits", "probabilities"], help="numbers that the model gives"
+    )
+    contract.add_argument(
+        "--classes", nargs="+", metavar="NAME", help="classes of the output's channels, in order"
+    )
     contract.add_argument("--threshold", type=float, metavar="T", help="a probability above is foreground")
     password.configure(parser)
 
 
 def run(args: argparse.Namespace, output: Output) -> None:
     import hashlib
-
-    from rich.markup import escape
 
     from consumer.submission.canonical import canonical_bytes, load_model
     from consumer.submission.trial import run_once
@@ -68,7 +76,7 @@ def run(args: argparse.Namespace, output: Output) -> None:
             "contract": contract.to_json(),
             "bytes": len(data),
         },
-        f"submission   {escape(str(args.out))}",
+        f"submission   {args.out}",
         f"digest       {submission.sha256}",
         f"signed by    {key.public.fingerprint}",
         "Send it to the hospital, which must have registered this key.",

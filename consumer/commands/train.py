@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sharekit.program.command_line import Output, thread_count
+from sharekit.program import options, progress
+from sharekit.program.output import Output
 
 if TYPE_CHECKING:
     from consumer.training import TrainingResult
@@ -19,13 +19,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     _configure_data(parser)
     _configure_network(parser)
     _configure_schedule(parser)
-    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto", help="where to train")
-    parser.add_argument(
-        "--threads",
-        type=thread_count,
-        metavar="T",
-        help="on the CPU; 1 where trainings run side by side (left out: all CPUs of this process)",
-    )
+    options.device(parser)
+    options.threads(parser)
+    progress.configure(parser)
 
 
 def _configure_data(parser: argparse.ArgumentParser) -> None:
@@ -40,10 +36,12 @@ def _configure_data(parser: argparse.ArgumentParser) -> None:
         "--validation",
         type=Path,
         required=True,
-        metavar="FOLDER",
+        metavar="DIR",
         help="data set that decides which weights are best; no image of it may be trained on",
     )
-    parser.add_argument("--out", type=Path, required=True, metavar="SEGMENTER.onnx", help="the model")
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="SEGMENTER.onnx", help="file of the trained model"
+    )
     parser.add_argument(
         "--class",
         dest="class_name",
@@ -60,10 +58,10 @@ def _configure_network(parser: argparse.ArgumentParser) -> None:
         "--architecture",
         default=defaults.architecture,
         metavar="NAME",
-        help="of segmentation-models-pytorch",
+        help="network of segmentation-models-pytorch",
     )
     parser.add_argument(
-        "--encoder", default=defaults.encoder, metavar="NAME", help="of segmentation-models-pytorch"
+        "--encoder", default=defaults.encoder, metavar="NAME", help="encoder of segmentation-models-pytorch"
     )
     parser.add_argument(
         "--encoder-weights",
@@ -84,12 +82,12 @@ def _configure_schedule(parser: argparse.ArgumentParser) -> None:
     length.add_argument(
         "--epochs", type=int, default=defaults.epochs, metavar="N", help="how often every image is shown"
     )
-    length.add_argument("--updates", type=int, metavar="N", help="of the weights, instead of epochs")
+    length.add_argument("--updates", type=int, metavar="N", help="updates of the weights, instead of epochs")
     parser.add_argument(
         "--decay-at",
         type=int,
         metavar="EPOCH",
-        help="after which the learning rate is a tenth (left out: 50, or a third of --updates)",
+        help="epoch after which the learning rate is a tenth (left out: 50, or a third of --updates)",
     )
     parser.add_argument(
         "--batch-size", type=int, default=defaults.batch_size, metavar="B", help="images of an update"
@@ -98,8 +96,8 @@ def _configure_schedule(parser: argparse.ArgumentParser) -> None:
         "--real-share",
         type=float,
         metavar="S",
-        help="of every batch are real, where some data sets are synthetic and some are not (left out: every "
-        "image comes equally often)",
+        help="share of real images in every batch, where some data sets are synthetic and some are not (left "
+        "out: every image comes equally often)",
     )
     parser.add_argument(
         "--real-finish",
@@ -109,11 +107,13 @@ def _configure_schedule(parser: argparse.ArgumentParser) -> None:
         help="share of the updates, at the end, that show real images alone, where there are any",
     )
     parser.add_argument(
-        "--learning-rate", type=float, default=defaults.learning_rate, metavar="R", help="of Adam"
+        "--learning-rate",
+        type=float,
+        default=defaults.learning_rate,
+        metavar="R",
+        help="learning rate of Adam",
     )
-    parser.add_argument(
-        "--seed", type=int, default=defaults.seed, metavar="S", help="of weights, batches and augmentation"
-    )
+    options.seed(parser, defaults.seed, "weights, batches and augmentation")
     parser.add_argument(
         "--augment",
         action=argparse.BooleanOptionalAction,
@@ -125,13 +125,13 @@ def _configure_schedule(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=defaults.validations,
         metavar="N",
-        help="at most so many; without --updates no more than one an epoch",
+        help="validations at most; without --updates no more than one an epoch",
     )
 
 
 def run(args: argparse.Namespace, output: Output) -> int:
+    from consumer.sampling.runtime import available_cores
     from consumer.training import TrainingSettings, read_task, train_segmenter
-    from sharekit.program.progress import reporter
     from sharekit.storage import files
 
     settings = TrainingSettings(
@@ -151,16 +151,16 @@ def run(args: argparse.Namespace, output: Output) -> int:
         validations=args.validations,
     )
     files.refuse_existing(args.out)
-    with reporter("read", unit="images") as on_progress:
+    with progress.reporter("read", unit="images") as on_progress:
         task = read_task(
             args.datasets, args.validation, settings, class_name=args.class_name, on_progress=on_progress
         )
-    with reporter("train", unit="updates") as on_progress:
+    with progress.reporter("train", unit="updates") as on_progress:
         result = train_segmenter(
             task,
             args.out,
             device=args.device,
-            threads=args.threads or len(os.sched_getaffinity(0)),
+            threads=args.threads or available_cores(),
             on_progress=on_progress,
         )
     output.result(result.to_json(), *_describe(result))
@@ -168,8 +168,6 @@ def run(args: argparse.Namespace, output: Output) -> int:
 
 
 def _describe(result: TrainingResult) -> list[str]:
-    from rich.markup import escape
-
     facts = result.to_json()
     task, best = result.task, facts["best"]["metrics"]
     scores = ", ".join(
@@ -181,12 +179,10 @@ def _describe(result: TrainingResult) -> list[str]:
         f"{facts['images']} images ({facts['synthetic_images']} synthetic), {facts['updates']} updates, "
         f"{result.seconds:.0f} s on {result.device}",
         f"best of {len(task.validation)} validation images after update {result.best.update}: {scores}",
-        f"model: {escape(str(result.out))}",
+        f"model: {result.out}",
     ]
 
 
 def _weights(source: str) -> str:
-    from rich.markup import escape
-
     words = {"none": "random weights at first", "imagenet": "ImageNet weights at first"}
-    return words.get(source, f"weights of {escape(source)} at first")
+    return words.get(source, f"weights of {source} at first")

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sharekit.program import progress
 from sharekit.program.command_line import Output
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="the report, with pictures of the data set; by default beside it, DATASET-report.html; "
         "an older report there is replaced",
     )
+    progress.configure(parser)
 
 
 def run(args: argparse.Namespace, output: Output) -> int:
@@ -65,7 +67,6 @@ def run(args: argparse.Namespace, output: Output) -> int:
     from consumer.validation.measure_files import measure
     from consumer.validation.perceptual import perceive
     from consumer.validation.validation_page import Origin, render
-    from sharekit.program.progress import reporter
     from sharekit.storage import files
 
     lpips = LpipsOptions(args.lpips, args.lpips_images, args.threads, args.seed)
@@ -81,9 +82,9 @@ def run(args: argparse.Namespace, output: Output) -> int:
         origin = Origin(claims.hospital, claims.release, bundle.verdict, bundle.fingerprint)
         if "statistics.json" in bundle.names:
             statistics = files.parse_json(bundle.read("statistics.json"), "statistics.json")
-    with reporter("validate", unit="images") as on_progress:
+    with progress.reporter("validate", unit="images") as on_progress:
         measured = measure(folder, on_progress)
-    with reporter("LPIPS", unit="generators") as on_progress:
+    with progress.reporter("LPIPS", unit="generators") as on_progress:
         perceived = perceive(folder, measured, lpips, on_progress)
     report = summarise(folder, measured, statistics, perceived)
     files.write_text(page, render(report, measured, folder, origin))
@@ -92,16 +93,12 @@ def run(args: argparse.Namespace, output: Output) -> int:
 
 
 def _lines(report: ValidationReport, page: Path) -> list[str]:
-    from rich.markup import escape
-
     from consumer.validation.validation_words import answers
 
     lines = [
-        f"[bold]{report.verdict}[/bold]",
-        f"{report.images} images with masks in {escape(report.dataset)}",
+        report.verdict,
+        f"{report.images} images with masks in {report.dataset}",
     ]
-    lines += [
-        f"  {finding.severity:<8}{escape(finding.message)}: {finding.count}" for finding in report.findings
-    ]
-    lines += [f"[bold]{escape(answer.question)}[/bold] {escape(answer.text)}" for answer in answers(report)]
-    return [*lines, f"report: {escape(str(page))}"]
+    lines += [f"  {finding.severity:<8}{finding.message}: {finding.count}" for finding in report.findings]
+    lines += [f"{answer.question} {answer.text}" for answer in answers(report)]
+    return [*lines, f"report: {page}"]

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sharekit.errors import missing_package
 from sharekit.generator.tensors import PROBABILITY_THRESHOLD
-from sharekit.program.command_line import missing_package
 
 SPECK_SHARE = 0.05
 """A region, or a hole, with a smaller share of the mask's largest region is taken for an error."""

@@ -12,8 +12,8 @@ import numpy as np
 
 from consumer.sampling.request import Request, refusal
 from consumer.sampling.synthetic_bundle import Bundle, Sample, common_layout
+from sharekit.errors import missing_package
 from sharekit.generator.noise import MAX_SEED
-from sharekit.program.command_line import missing_package
 
 try:
     import torch

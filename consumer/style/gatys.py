@@ -19,8 +19,7 @@ from numpy.typing import NDArray
 from sharekit.bundle import features
 from sharekit.bundle.features import CONTENT_LAYER, STYLE_LAYERS, FeatureNetwork
 from sharekit.bundle.style_statistics import StyleStatistics
-from sharekit.errors import DependencyError, UsageError, VerificationError
-from sharekit.program.command_line import missing_package
+from sharekit.errors import DependencyError, UsageError, VerificationError, missing_package
 from sharekit.program.progress import Progress, ProgressCallback, ignore
 
 if TYPE_CHECKING:

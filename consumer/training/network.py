@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 from consumer.torch_support import EXTRA, define_missing_operators
 from consumer.training.training_settings import IMAGENET, NO_WEIGHTS, TrainingSettings
 from sharekit.bundle.features import IMAGENET_MEAN, IMAGENET_STD, read_safetensors
-from sharekit.errors import DependencyError, InputError, UsageError
-from sharekit.program.command_line import missing_package
+from sharekit.errors import DependencyError, InputError, UsageError, missing_package
 from sharekit.storage import files
 
 if TYPE_CHECKING:

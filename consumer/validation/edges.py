@@ -14,8 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from sharekit.errors import DependencyError
-from sharekit.program.command_line import missing_package
+from sharekit.errors import DependencyError, missing_package
 
 LONG_SIDE = 256
 """Pixels that an image is reduced to, so that an outline's width does not depend on the resolution."""

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from sharekit.errors import missing_package
 from sharekit.pictures import mask_statistics
-from sharekit.program.command_line import missing_package
 
 BETWEEN = (64, 191)
 """Greys that are neither background nor foreground; JPEG's ringing stays outside."""

@@ -25,9 +25,8 @@ from consumer.validation.lpips_options import LpipsOptions
 from consumer.validation.lpips_weights import Weights
 from consumer.validation.measure_files import ImageFacts, Measurements
 from consumer.validation.validation_report import Missing
-from sharekit.errors import DependencyError
+from sharekit.errors import DependencyError, missing_package
 from sharekit.intervals import Interval
-from sharekit.program.command_line import missing_package
 from sharekit.program.progress import Progress, ProgressCallback, ignore
 
 SIDE = 128

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from hospital_node.audit.audit_settings import AuditSettings
+from sharekit.program import progress
 from sharekit.program.command_line import Output
 
 SUMMARY = "build each trained generator's candidate, attack it, and put the verdict in words"
@@ -24,6 +25,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="audit also what was audited, withheld or released before, as after a change of the policy",
     )
+    progress.configure(parser)
 
 
 def run(args: argparse.Namespace, output: Output) -> int:
@@ -33,11 +35,10 @@ def run(args: argparse.Namespace, output: Output) -> int:
     from hospital_node.release.audit_words import audit_table
     from hospital_node.release.release_policy import load_or_create_policy
     from sharekit.errors import PartialFailureError
-    from sharekit.program.progress import reporter
 
     node = Node.open(args.node)
     limits = load_or_create_policy(node.policy_path).limits
-    with reporter("audit", unit="generators") as on_progress:
+    with progress.reporter("audit", unit="generators") as on_progress:
         settings = AuditSettings(args.samples, args.seed, args.again)
         outcomes = audit_node(node, limits, settings, on_progress=on_progress)
     failed = [outcome for outcome in outcomes if outcome.audit is None]

@@ -27,8 +27,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, output: Output) -> None:
-    from rich.markup import escape
-
     from hospital_node.node.node import Node
     from hospital_node.release.export import export_bundle
     from sharekit.signing.keys import SigningKey
@@ -49,11 +47,11 @@ def run(args: argparse.Namespace, output: Output) -> None:
             "refused": {name: list(reasons) for name, reasons in result.refused.items()},
             "style": result.style,
         },
-        f"bundle       {escape(str(result.bundle.path))}",
+        f"bundle       {result.bundle.path}",
         f"release      {manifest.release}, {result.bundle.verdict}",
         f"generators   {len(result.released)}; ONNX within {parity:.1e} of the trained networks",
-        f"style        {escape(result.style)}",
+        f"style        {result.style}",
         f"searched     {len(result.bundle.names) + 1} finished files: nothing real found",
         f"signed by    {result.bundle.fingerprint}",
-        *([f"not released {len(refused)}", escape("\n".join(refused))] if refused else []),
+        *([f"not released {len(refused)}", "\n".join(refused)] if refused else []),
     )

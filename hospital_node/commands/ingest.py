@@ -7,7 +7,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sharekit.program.command_line import Output
+from sharekit.program import options, progress
+from sharekit.program.output import Output
+from sharekit.program.phrases import next_command
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -25,7 +27,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="folder with images/ and masks/ (or masks/CLASS/): PNG, JPEG or TIFF, paired by name",
     )
-    parser.add_argument("--node", type=Path, required=True, metavar="NODE", help="the node's folder")
+    options.node(parser)
     parser.add_argument(
         "--hospital", metavar="NAME", help="name that bundles will carry; fixed when the node is made"
     )
@@ -34,30 +36,28 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="keep these images for the evaluation of segmenters; nothing is ever trained on them",
     )
+    progress.configure(parser)
 
 
 def run(args: argparse.Namespace, output: Output) -> int:
     """Exit 0 when something usable is in the node, whatever was refused; 3 when nothing of the folder is."""
-    from rich.markup import escape
-
     from hospital_node.intake import ingest
     from hospital_node.intake.pairing import list_files
     from hospital_node.node.node import Node
     from sharekit.errors import InputError
-    from sharekit.program.progress import reporter
 
     # A wrong --data must not leave an empty node behind.
     list_files(args.data)
     node = Node.create_or_open(args.node, args.hospital)
-    with reporter("ingest", unit="images") as on_progress:
+    with progress.reporter("ingest", unit="images") as on_progress:
         report = ingest(args.data, node, on_progress, hold_out=args.hold_out)
-    verb, following = ("held out", "evaluate SUBMISSION") if args.hold_out else ("ingested", "train")
+    verb, following = ("held out", ("evaluate", "SUBMISSION")) if args.hold_out else ("ingested", ("train",))
     output.result(
         {"node": str(args.node), "hospital": node.hospital, "hold_out": args.hold_out, **report.to_json()},
         f"{report.ingested} {verb}, {report.known} known already, {len(report.refused)} refused",
         *([_table(report.refused)] if report.refused else []),
-        *(escape(f"skipped: {path}") for path in report.skipped),
-        *([f"next: hospital-node {following} --node {escape(str(args.node))}"] if report.usable else []),
+        *(f"skipped: {path}" for path in report.skipped),
+        *([next_command("hospital-node", *following, "--node", args.node)] if report.usable else []),
     )
     if not report.usable:
         raise InputError(
@@ -71,11 +71,8 @@ def run(args: argparse.Namespace, output: Output) -> int:
 
 def _table(refusals: Iterable[Refusal]) -> Table:
     from rich.table import Table
-    from rich.text import Text
 
     table = Table("refused", "expected", "found", "next")
     for refusal in refusals:
-        table.add_row(
-            Text(refusal.path), Text(refusal.expected), Text(refusal.found), Text(refusal.next_step)
-        )
+        table.add_row(refusal.path, refusal.expected, refusal.found, refusal.next_step)
     return table

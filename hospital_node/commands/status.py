@@ -31,8 +31,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, output: Output) -> int:
-    from rich.markup import escape
-
     from hospital_node.node.node import Node
     from hospital_node.pool import live
 
@@ -50,8 +48,8 @@ def run(args: argparse.Namespace, output: Output) -> int:
     output.result(
         data,
         _counts_table(counts),
-        *map(escape, _training_lines(training)),
-        *(escape(f"{record.state}: {_why(record)}") for record in records),
+        *_training_lines(training),
+        *(f"{record.state}: {_why(record)}" for record in records),
         *(f"{state}: {count} more, named with --all" for state, count in left_out.items()),
     )
     return 0

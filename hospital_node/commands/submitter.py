@@ -6,20 +6,24 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sharekit.program.command_line import Output, add_output_options
+from sharekit.program import options
+from sharekit.program.arguments import Parser, settings_in_words
+from sharekit.program.command_line import add_output_options
+from sharekit.program.output import Output
+from sharekit.program.phrases import counted
 
 if TYPE_CHECKING:
     from hospital_node.evaluation.evaluation_policy import EvaluationPolicy
-    from hospital_node.node.node import Node
+    from hospital_node.evaluation.overview import Overview
 
 SUMMARY = "register who may have segmenters evaluated on the hold-out; show or change budgets and limits"
 
 
-def configure(parser: argparse.ArgumentParser) -> None:
+def configure(parser: Parser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     add = actions.add_parser("add", help="register a submitter, or change one's name and budget")
     add.add_argument("--key", type=Path, required=True, metavar="PUB", help="the submitter's public key")
-    add.add_argument("--name", required=True, help="the submitter's name or office")
+    add.add_argument("--name", required=True, metavar="NAME", help="the submitter's name or office")
     add.add_argument(
         "--budget",
         type=int,
@@ -28,14 +32,25 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     show = actions.add_parser("list", help="show submitters, what they have spent, budgets and limits")
     change = actions.add_parser("set", help="change budgets and limits")
-    change.add_argument("settings", nargs="+", metavar="KEY=NUMBER", help="as `list` names them")
+    change.add_argument(
+        "settings", nargs="+", metavar="KEY=NUMBER", help="settings to change; their names stand below"
+    )
+    change.late_epilog = _settings
     for action in (add, show, change):
-        action.add_argument("--node", type=Path, required=True, metavar="NODE", help="the node's folder")
+        options.node(action)
         add_output_options(action, nested=True)
+
+
+def _settings() -> str:
+    from hospital_node.evaluation.evaluation_policy import SETTINGS, EvaluationPolicy
+
+    value = EvaluationPolicy().to_json()
+    return settings_in_words(SETTINGS, {**value, **value["limits"]})
 
 
 def run(args: argparse.Namespace, output: Output) -> None:
     from hospital_node.evaluation.evaluation_policy import NAME, load_policy, save_policy
+    from hospital_node.evaluation.overview import overview
     from hospital_node.node.node import Node
 
     node = Node.open(args.node)
@@ -46,7 +61,8 @@ def run(args: argparse.Namespace, output: Output) -> None:
         with node.training_lock():
             policy = _changed(args, load_policy(path))
             save_policy(path, policy)
-    _tell(node, policy, output)
+    found = overview(node, policy)
+    output.result(found.to_json(), *_lines(found))
 
 
 def _changed(args: argparse.Namespace, policy: EvaluationPolicy) -> EvaluationPolicy:
@@ -63,30 +79,15 @@ def _changed(args: argparse.Namespace, policy: EvaluationPolicy) -> EvaluationPo
     return policy
 
 
-def _tell(node: Node, policy: EvaluationPolicy, output: Output) -> None:
-    from rich.markup import escape
+def _lines(found: Overview) -> list[str]:
+    from hospital_node.evaluation.evaluation_policy import SETTINGS
 
-    from hospital_node.ledger.ledger import ImageState
-
-    held_out, spent = node.ledger.counts()[ImageState.HELD_OUT], node.ledger.evaluations()
-    submitters = [
-        {
-            "name": submitter.name,
-            "fingerprint": submitter.fingerprint,
-            "spent": node.ledger.evaluations(submitter.fingerprint),
-            "budget": policy.budget_of(submitter),
-        }
-        for submitter in policy.submitters
+    policy = found.policy.to_json()
+    settings = {**policy, **policy["limits"]}
+    spent = f"{found.spent} of {counted(found.policy.hold_out_budget, 'evaluation')} spent"
+    return [
+        f"{counted(found.held_out, 'image')} held out, {spent}",
+        *(f"  {one.name}  {one.fingerprint}  {one.spent} of {one.budget} spent" for one in found.accounts),
+        *([] if found.accounts else ["  no submitter: nothing is evaluated"]),
+        *(f"{name:<17}{settings[name]}" for name in SETTINGS),
     ]
-    settings = {name: value for name, value in policy.to_json().items() if name != "submitters"}
-    limits = settings.pop("limits")
-    output.result(
-        {**settings, "limits": limits, "held_out": held_out, "spent": spent, "submitters": submitters},
-        f"{held_out} images held out, {spent} of {policy.hold_out_budget} evaluations spent",
-        *(
-            escape(f"  {one['name']}  {one['fingerprint']}  {one['spent']} of {one['budget']} spent")
-            for one in submitters
-        ),
-        *([] if submitters else ["  no submitter: nothing is evaluated"]),
-        *(f"{name:<17}{value}" for name, value in {**settings, **limits}.items() if name != "schema_version"),
-    )

@@ -6,11 +6,10 @@ import argparse
 import dataclasses
 from pathlib import Path
 
-from rich.markup import escape
-
 from hospital_node.pool.options import GPU_LANES, PoolOptions, TrainingReport
 from hospital_node.singan.config import DEFAULT_PROFILE, PRECISIONS, PROFILES, TrainingConfig
 from sharekit.errors import PartialFailureError, UsageError
+from sharekit.program import progress
 from sharekit.program.command_line import Output
 
 SUMMARY = "train a generator on every ingested image; the same command again goes on after an interruption"
@@ -80,13 +79,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="train interrupted, failed and quarantined images from the beginning",
     )
+    progress.configure(parser)
 
 
 def run(args: argparse.Namespace, output: Output) -> int:
     """Train, print the report; exit code 7 when images of the node have failed."""
     from hospital_node.node.node import Node
     from hospital_node.pool.driver import train_node
-    from sharekit.program import progress
 
     config = _config(args)
     options = PoolOptions(
@@ -130,10 +129,10 @@ def _config(args: argparse.Namespace) -> TrainingConfig:
 
 def _describe(report: TrainingReport) -> list[str]:
     lines = [
-        f"[bold]{report.trained}[/] trained, {report.waiting} waiting, {len(report.failed)} failed, "
+        f"{report.trained} trained, {report.waiting} waiting, {len(report.failed)} failed, "
         f"{len(report.quarantined)} quarantined; {report.seconds:g} s, "
         f"{report.iterations_per_second:g} iterations a second"
     ]
     for state, reasons in (("failed", report.failed), ("quarantined", report.quarantined)):
-        lines += [f"  {image}  {state}: {escape(reason)}" for image, reason in reasons.items()]
+        lines += [f"  {image}  {state}: {reason}" for image, reason in reasons.items()]
     return lines

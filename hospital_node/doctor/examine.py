@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from hospital_node.doctor import facts, machine
 from hospital_node.doctor import node_folder as folder
@@ -47,6 +48,13 @@ class Examination:
     @property
     def problems(self) -> tuple[Check, ...]:
         return tuple(check for check in self.checks if check.outcome is Outcome.PROBLEM)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "memory_per_image": self.needs.memory,
+            "checks": [check.to_json() for check in self.checks],
+            "problems": len(self.problems),
+        }
 
 
 def examine(root: Path | None, config: TrainingConfig) -> Examination:

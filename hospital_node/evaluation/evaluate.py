@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from statistics import fmean
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +47,15 @@ class Evaluation:
     repeated: bool  # the stored report of an earlier evaluation; nothing was spent
     spent: int  # evaluations of this submitter, this one included
     budget: int
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "repeated": self.repeated,
+            "submitter": self.submitter,
+            "spent": self.spent,
+            "budget": self.budget,
+            **self.report.to_statement().to_json()["predicate"],
+        }
 
 
 def evaluate(

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from sharekit.program.command_line import Output
+from sharekit.program.output import Output
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -31,7 +31,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, output: Output) -> None:
-    from rich.markup import escape
+    from rich.text import Text
 
     from sharekit.bundle.bundle import read_claims, verify_bundle
     from sharekit.signing.keys import PublicKey
@@ -39,15 +39,17 @@ def run(args: argparse.Namespace, output: Output) -> None:
     if args.key:
         bundle = verify_bundle(args.bundle, [PublicKey.load(path) for path in args.key])
         manifest, lengths, verdict = bundle.manifest, bundle.container.lengths, bundle.verdict
-        heading = f"[bold green]{verdict}[/]  (key {bundle.fingerprint})"
+        heading = Text.assemble((verdict, "bold green"), f"  (key {bundle.fingerprint})")
     else:
         manifest, lengths = read_claims(args.bundle)
         verdict = UNVERIFIED
-        heading = "[bold red]UNVERIFIED[/]: anyone could have written what follows; give --key to verify"
+        heading = Text.assemble(
+            (UNVERIFIED.upper(), "bold red"), ": anyone could have written what follows; give --key to verify"
+        )
     output.result(
         {"verdict": verdict, "manifest": manifest.to_json(), "lengths": dict(lengths)},
         heading,
-        f"{escape(manifest.hospital)}, release {manifest.release}, "
+        f"{manifest.hospital}, release {manifest.release}, "
         f"{manifest.created:%Y-%m-%d} to {manifest.expires:%Y-%m-%d}",
         _generators(manifest),
         _files(lengths),
@@ -57,14 +59,13 @@ def run(args: argparse.Namespace, output: Output) -> None:
 
 def _generators(manifest: Manifest) -> Table:
     table = _table("Generators")
-    table.add_column("id", no_wrap=True)
+    table.add_column("id")
     table.add_column("draws")
     table.add_column("audit")
     for entry in manifest.generators:
         spec = entry.spec
         image = "RGB" if spec.layout.image_channels == 3 else "grey"
-        _add_row(
-            table,
+        table.add_row(
             spec.id,
             f"{spec.width}x{spec.height} {image} + {', '.join(spec.layout.mask_classes)}\n"
             f"{entry.profile}, ONNX error {entry.parity.max_abs_difference:.0e}",
@@ -75,22 +76,20 @@ def _generators(manifest: Manifest) -> Table:
 
 def _files(lengths: Mapping[str, int]) -> Table:
     table = _table("Files")
-    table.add_column("path", overflow="fold")
+    table.add_column("path")
     table.add_column("bytes", justify="right")
     for name in sorted(lengths):
-        _add_row(table, name, f"{lengths[name]:,}")
+        table.add_row(name, f"{lengths[name]:,}")
     return table
 
 
 def _needs(manifest: Manifest) -> str:
-    from rich.markup import escape
-
     needs = manifest.dependencies
     style = f"style statistics of {needs.features.name}" if needs.features else "no style statistics"
     limits = manifest.limits
     return (
-        f"ONNX opset {needs.onnx_opset}, IR {needs.onnx_ir_version}; noise {escape(needs.noise_scheme)}; "
-        f"{escape(style)}; at most {limits.max_side} pixels a side, {limits.max_batch} samples a batch"
+        f"ONNX opset {needs.onnx_opset}, IR {needs.onnx_ir_version}; noise {needs.noise_scheme}; "
+        f"{style}; at most {limits.max_side} pixels a side, {limits.max_batch} samples a batch"
     )
 
 
@@ -98,10 +97,3 @@ def _table(title: str) -> Table:
     from rich.table import Table
 
     return Table(title=title, title_justify="left", show_edge=False)
-
-
-def _add_row(table: Table, *cells: Any) -> None:
-    from rich.text import Text
-
-    # Text, because a claim must not be able to bring its own markup.
-    table.add_row(*(Text(str(cell)) for cell in cells))

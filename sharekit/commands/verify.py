@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from sharekit.program.command_line import Output
+from sharekit.program.output import Output
+from sharekit.program.phrases import counted
 
 SUMMARY = "verify a bundle's signature, digests, schemas and generators with a pinned key"
 
@@ -25,7 +26,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, output: Output) -> None:
     from datetime import UTC, datetime
 
-    from rich.markup import escape
+    from rich.text import Text
 
     from sharekit.bundle.bundle import verify_bundle
     from sharekit.signing.keys import PublicKey
@@ -47,14 +48,16 @@ def run(args: argparse.Namespace, output: Output) -> None:
         "files": len(bundle.names),
         "generators": len(manifest.generators),
     }
-    warning = ["[yellow]The bundle has expired: ask the hospital for a newer release.[/]"] if expired else []
+    old = Text("The bundle has expired: ask the hospital for a newer release.", style="yellow")
     output.result(
         data,
-        f"[bold green]{bundle.verdict}[/]  (checked offline; whether a newer release exists is unknown)",
-        f"hospital     {escape(manifest.hospital)}",
+        Text.assemble(
+            (bundle.verdict, "bold green"), "  (checked offline; whether a newer release exists is unknown)"
+        ),
+        f"hospital     {manifest.hospital}",
         f"release      {manifest.release}, {manifest.created:%Y-%m-%d} to {manifest.expires:%Y-%m-%d}",
         f"fingerprint  {bundle.fingerprint}",
         f"manifest     {bundle.manifest_sha256}",
-        f"holds        {len(manifest.generators)} generators, {len(bundle.names)} files",
-        *warning,
+        f"holds        {counted(data['generators'], 'generator')}, {counted(data['files'], 'file')}",
+        *([old] if expired else []),
     )

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from typing import Any
 
-from sharekit.program.command_line import missing_package
+from sharekit.errors import missing_package
 
 INK, MUTED, GRID = "#1f2933", "#616e7c", "#e4e7eb"
 _STYLE: Any = {

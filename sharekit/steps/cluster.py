@@ -13,8 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sharekit.errors import NodeStateError, SharekitError
-from sharekit.program.command_line import missing_package
+from sharekit.errors import NodeStateError, SharekitError, missing_package
 from sharekit.steps.processes import Processes, threads_environment
 from sharekit.steps.step import Step, run_step
 
