@@ -1,8 +1,8 @@
-"""What a command and all that it starts contact and create, told by the kernel.
+"""What a command and all that it starts contact and create, told by the kernel, which can refuse it to them.
 
 A seccomp filter, which children inherit, reports the system calls that name a peer or create something. This
-process notes them before they are carried out, and lets them go on. It needs Linux, but neither `strace` nor
-special rights.
+process notes them before they are carried out, and lets them go on or fail, as they would on a full disk. It
+needs Linux, but neither `strace` nor special rights.
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ class _Call:
     path: int | None = None
     folder: int | None = None  # the descriptor that the path is relative to
     flags: int | None = None  # of `open`: reported only where they write
+    descriptor: int | None = None  # of an open file; reported only where the call may be refused
 
 
 _CALLS = {
@@ -66,7 +67,38 @@ _CALLS = {
     "linkat": _Call(265, 37, path=3, folder=2),
     "symlink": _Call(88, None, path=1),
     "symlinkat": _Call(266, 36, path=2, folder=1),
+    "write": _Call(1, 64, descriptor=0),
+    "writev": _Call(20, 66, descriptor=0),
+    "pwrite64": _Call(18, 68, descriptor=0),
+    "flock": _Call(73, 32, descriptor=0),
 }
+_WRITING = ("write", "writev", "pwrite64")
+_CREATING = tuple(name for name, call in _CALLS.items() if call.path is not None)
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """System calls that fail for everything below a folder."""
+
+    number: int  # errno
+    calls: tuple[str, ...]
+    under: Path
+
+
+def full_disk(under: Path) -> Refusal:
+    return Refusal(errno.ENOSPC, _WRITING, under)
+
+
+def no_rights(under: Path) -> Refusal:
+    return Refusal(errno.EACCES, _CREATING, under)
+
+
+def read_only(under: Path) -> Refusal:
+    return Refusal(errno.EROFS, _CREATING, under)
+
+
+def no_locks(under: Path) -> Refusal:
+    return Refusal(errno.ENOLCK, ("flock",), under)
 
 
 @dataclass(frozen=True)
@@ -122,13 +154,16 @@ def run(
     *,
     cwd: Path | None = None,
     environment: Mapping[str, str] | None = None,
+    refusals: Sequence[Refusal] = (),
     timeout: float = 300,
 ) -> Observation:
-    """Run a command to its end, and note what it and its children contact and create."""
+    """Run a command to its end; note what it contacts and creates, and refuse what must fail."""
     seen = Observation()
+    refused = {name for refusal in refusals for name in refusal.calls}
+    reported = [name for name, call in _CALLS.items() if call.descriptor is None or name in refused]
     ours, theirs = socket.socketpair()
     with subprocess.Popen(
-        [sys.executable, "-I", __file__, str(theirs.fileno()), *map(str, command)],
+        [sys.executable, "-I", __file__, str(theirs.fileno()), ",".join(reported), *map(str, command)],
         cwd=cwd,
         env=None if environment is None else dict(environment),
         stdout=subprocess.PIPE,
@@ -140,12 +175,12 @@ def run(
         theirs.close()
         with ours:
             number = ours.recv(16)
-            if not number:
+            if not number or ours.recv(16):
                 raise RuntimeError(process.communicate()[1])
             listener = _descriptor_of(process.pid, int(number))
             ours.send(b"taken")
         ended = threading.Event()
-        watcher = threading.Thread(target=_watch, args=(listener, seen, ended))
+        watcher = threading.Thread(target=_watch, args=(listener, seen, refusals, ended))
         watcher.start()
         try:
             seen.stdout, seen.stderr = process.communicate(timeout=timeout)
@@ -175,8 +210,8 @@ def _called(result: int) -> int:
     return result
 
 
-def _watch(listener: int, seen: Observation, ended: threading.Event) -> None:
-    names = {getattr(call, platform.machine()): call for call in _CALLS.values()}
+def _watch(listener: int, seen: Observation, refusals: Sequence[Refusal], ended: threading.Event) -> None:
+    names = {getattr(call, platform.machine()): name for name, call in _CALLS.items()}
     poll = select.poll()
     poll.register(listener, select.POLLIN)
     while not ended.is_set():
@@ -189,16 +224,32 @@ def _watch(listener: int, seen: Observation, ended: threading.Event) -> None:
         try:
             fcntl.ioctl(listener, _RECEIVE, request)
             identifier, pid, _, number, _, _, *arguments = _NOTIFICATION.unpack(request)
+            failure = 0
             # A process that has died meanwhile has nothing to look at.
             with contextlib.suppress(OSError, ValueError):
-                _note(names[number], pid, arguments, seen)
-            fcntl.ioctl(listener, _SEND, _ANSWER.pack(identifier, 0, 0, _CONTINUE))
+                failure = _judge(names[number], pid, arguments, seen, refusals)
+            fcntl.ioctl(listener, _SEND, _ANSWER.pack(identifier, 0, -failure, 0 if failure else _CONTINUE))
         except OSError as error:
             if error.errno not in (errno.ENOENT, errno.EINTR):
                 raise
 
 
-def _note(call: _Call, pid: int, arguments: Sequence[int], seen: Observation) -> None:
+def _judge(
+    name: str, pid: int, arguments: Sequence[int], seen: Observation, refusals: Sequence[Refusal]
+) -> int:
+    """Note a call; the number of the error that it shall fail with, 0 for none."""
+    call = _CALLS[name]
+    if call.descriptor is not None:
+        path = Path(f"/proc/{pid}/fd/{arguments[call.descriptor]}").readlink()
+    else:
+        path = _note(call, pid, arguments, seen)
+    for refusal in refusals:
+        if path is not None and name in refusal.calls and path.is_relative_to(refusal.under):
+            return refusal.number
+    return 0
+
+
+def _note(call: _Call, pid: int, arguments: Sequence[int], seen: Observation) -> Path | None:
     with Path(f"/proc/{pid}/mem").open("rb", buffering=0) as memory:
 
         def read(address: int, length: int) -> bytes:
@@ -207,14 +258,16 @@ def _note(call: _Call, pid: int, arguments: Sequence[int], seen: Observation) ->
 
         if call.path is not None:
             folder = None if call.folder is None else ctypes.c_int(arguments[call.folder]).value
-            seen.created.add(_path(pid, folder, read, arguments[call.path]))
-            return
+            path = _path(pid, folder, read, arguments[call.path])
+            seen.created.add(path)
+            return path
         if call.message is not None:
             address, length = struct.unpack("=QI", read(arguments[call.message], 12))
         else:
             address, length = arguments[call.address], arguments[call.address + 1]
         if address:
             _note_peer(pid, read(address, length), seen)
+    return None
 
 
 def _path(pid: int, folder: int | None, read: Callable[[int, int], bytes], address: int) -> Path:
@@ -243,7 +296,7 @@ class _Program(ctypes.Structure):
     _fields_ = (("length", ctypes.c_ushort), ("instructions", ctypes.c_char_p))
 
 
-def _filter() -> Iterator[bytes]:
+def _filter(reported: Iterable[str]) -> Iterator[bytes]:
     """Instructions of the kernel's packet filter, over `struct seccomp_data`."""
     load, jump_if_equal, jump_if_any_bit, give = 0x20, 0x15, 0x45, 0x06
 
@@ -254,7 +307,7 @@ def _filter() -> Iterator[bytes]:
     yield instruction(jump_if_equal, _ARCHITECTURES[platform.machine()], yes=1)
     yield instruction(give, _ALLOW)
     yield instruction(load, 0)
-    for call in _CALLS.values():
+    for call in map(_CALLS.__getitem__, reported):
         number = getattr(call, platform.machine())
         if number is None:
             continue
@@ -269,17 +322,21 @@ def _filter() -> Iterator[bytes]:
     yield instruction(give, _ALLOW)
 
 
-def _become(command: Sequence[str], parent: int) -> None:
+def _become(command: Sequence[str], reported: Sequence[str], parent: int) -> None:
     """Install the filter, let the parent take the descriptor that reports, and become the command."""
-    instructions = list(_filter())
+    instructions = list(_filter(reported))
     program = _Program(len(instructions), b"".join(instructions))
-    _called(_LIBC.prctl(_NO_NEW_PRIVILEGES, 1, 0, 0, 0))
-    listener = _called(_LIBC.syscall(_SECCOMP, _SET_FILTER, _NEW_LISTENER, ctypes.byref(program)))
-    os.write(parent, str(listener).encode())
-    os.read(parent, 16)
-    os.close(parent)
+    with socket.socket(fileno=parent) as pipe:
+        # The filter holds up what is said after it; the descriptor will have the lowest free number.
+        free = os.dup(parent)
+        os.close(free)
+        pipe.send(str(free).encode())
+        _called(_LIBC.prctl(_NO_NEW_PRIVILEGES, 1, 0, 0, 0))
+        _called(_LIBC.syscall(_SECCOMP, _SET_FILTER, _NEW_LISTENER, ctypes.byref(program)))
+        pipe.shutdown(socket.SHUT_WR)
+        os.read(parent, 16)
     os.execvp(command[0], command)  # noqa: S606
 
 
 if __name__ == "__main__":
-    _become(sys.argv[2:], int(sys.argv[1]))
+    _become(sys.argv[3:], sys.argv[2].split(","), int(sys.argv[1]))

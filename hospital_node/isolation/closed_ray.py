@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import secrets
 import stat
 import tempfile
@@ -57,6 +58,7 @@ def closed_ray(record: Path) -> Iterator[Path]:
 
     Raises:
         ExposureError: it listens beyond loopback or lets in a client without the token; it is shut down.
+        NodeStateError: it does not start on this machine.
     """
     _reap_recorded(record)
     directory = _private_directory()
@@ -69,14 +71,15 @@ def closed_ray(record: Path) -> Iterator[Path]:
             import ray
 
             try:
-                ray.init(
-                    address="local",
-                    include_dashboard=False,
-                    _node_ip_address=_LOOPBACK,
-                    # Ray opens this folder to everybody (0777); the one around it stays 0700.
-                    _temp_dir=str(directory / "ray"),
-                    **_QUIET,
-                )
+                with _start_told():
+                    ray.init(
+                        address="local",
+                        include_dashboard=False,
+                        _node_ip_address=_LOOPBACK,
+                        # Ray opens this folder to everybody (0777); the one around it stays 0700.
+                        _temp_dir=str(directory / "ray"),
+                        **_QUIET,
+                    )
                 exposure.check_sockets(directory)
                 exposure.check_token_required(ray.get_runtime_context().gcs_address)
                 yield directory
@@ -85,6 +88,25 @@ def closed_ray(record: Path) -> Iterator[Path]:
     finally:
         # The guard has done its work, whatever went wrong in the block.
         record.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _start_told() -> Iterator[None]:
+    """What keeps Ray from starting is the machine's: limits, memory, sockets; Ray raises bare exceptions."""
+    try:
+        yield
+    except Exception as error:
+        limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+        unlimited = limit == resource.RLIM_INFINITY
+        raise NodeStateError(
+            "Ray",
+            expected="a Ray that starts on this machine",
+            found=f"{str(error).splitlines()[0] if str(error) else type(error).__name__:.300}"
+            + ("" if unlimited else f" (the address space is limited to {limit / 2**30:.1f} GiB)"),
+            next_step="see `hospital-node doctor`, and free memory"
+            if unlimited
+            else "lift the limit: `ulimit -v unlimited`",
+        ) from error
 
 
 @contextlib.contextmanager

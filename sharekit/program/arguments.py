@@ -56,8 +56,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Print the usage and a four-part error on stderr, and exit with 2."""
-        form = "json" if re.search(r"--format[= ]json\b", " ".join(self._given)) else "text"
-        print_error(self._explained(message), form, self.format_usage().rstrip())
+        print_error(self._explained(message), wanted_form(self._given), self.format_usage().rstrip())
         self.exit(UsageError.exit_code)
 
     def _chosen(self, found: argparse.Namespace) -> Parser:
@@ -94,6 +93,11 @@ class Parser(argparse.ArgumentParser):
 
     def _error(self, expected: str, found: str, next_step: str) -> UsageError:
         return UsageError(self.prog, expected=expected, found=found, next_step=next_step)
+
+
+def wanted_form(arguments: Sequence[str]) -> str:
+    """What `--format` says in a command line that cannot be parsed, or is not yet."""
+    return "json" if re.search(r"--format[= ]json\b", " ".join(arguments)) else "text"
 
 
 def _meant(word: str, known: Iterable[str]) -> str:

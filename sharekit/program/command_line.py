@@ -19,8 +19,9 @@ from typing import Any
 from sharekit import __version__
 from sharekit.errors import INTERRUPTED_EXIT_CODE
 from sharekit.program import completion, faults, progress
-from sharekit.program.arguments import Parser, thread_count
+from sharekit.program.arguments import Parser, thread_count, wanted_form
 from sharekit.program.output import (
+    STANDARD_OUTPUT,
     Output,
     console_for,
     print_error,
@@ -71,15 +72,17 @@ def main(
     # Whatever a library prints or writes must not be readable by others on a shared machine.
     os.umask(0o077)
     replace_what_a_terminal_cannot_show()
-    parser = build_parser(program, description, commands)
-    args = parser.parse_args(sys.argv[1:] if argv is None else argv)
-    run = commands[args.command].run if args.command in commands else completion.command(parser)
+    given = sys.argv[1:] if argv is None else argv
+    # Until the command line is parsed, which loads the commands' defaults and may fail.
+    args = argparse.Namespace(command="", format=wanted_form(given), verbose="--verbose" in given)
     try:
+        parser = build_parser(program, description, commands)
+        args = parser.parse_args(given)
+        run = commands[args.command].run if args.command in commands else completion.command(parser)
         require()
         progress.use(getattr(args, "progress", progress.AUTO))
         with caches_removed():
             code: int = run(args, Output(args.format)) or 0
-        sys.stdout.flush()
         return code
     except KeyboardInterrupt as interruption:
         # A command for which that is not so says what is.
@@ -87,17 +90,23 @@ def main(
         show(console_for(sys.stderr), words)
         return INTERRUPTED_EXIT_CODE
     except BrokenPipeError:
-        # Python would complain once more when it closes stdout.
-        with contextlib.suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return 0
     except Exception as error:
         if args.verbose:
             traceback.print_exc()
         place = next((found for name in _PLACES if (found := getattr(args, name, None))), None)
-        told = faults.explain(error, f"{program} {args.command}", place, extra)
+        if isinstance(error, OSError) and error.filename == STANDARD_OUTPUT:
+            _drop_output()
+        told = faults.explain(error, f"{program} {args.command}".rstrip(), place, extra)
         print_error(told, args.format)
         return told.exit_code
+
+
+def _drop_output() -> None:
+    """Let Python close stdout without complaining once more that nobody takes what is left."""
+    with contextlib.suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def build_parser(program: str, description: str, commands: Mapping[str, ModuleType]) -> Parser:

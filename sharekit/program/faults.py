@@ -6,8 +6,10 @@ The environment is not a fault of the program: these end with the path, a remedy
 from __future__ import annotations
 
 import errno
+import os
 import re
 import sqlite3
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 
@@ -108,6 +110,7 @@ _NO_MEMORY = re.compile(
     r"|can't start new thread|failed to map segment",
     re.IGNORECASE,
 )
+_TEMPORARY = re.compile(r"\.([^/\\]+)\.[0-9a-f]{8}\.tmp(?=$|[/\\])")
 _NO_LIBRARY = re.compile(r"(\S+): cannot open shared object file|DLL load failed while importing (\w+)")
 
 
@@ -121,11 +124,11 @@ def explain(
         place: the folder or file that the command works on, for errors that name none.
         extra: what to install when a package is missing; None where the command says so itself.
     """
-    if isinstance(error, SharekitError):
-        return error
     fault = _fault_of(error)
+    if isinstance(error, SharekitError) and fault is None:
+        return error
     if fault is not None:
-        item = getattr(error, "filename", None) or (place if fault.somewhere else None) or command
+        item = _final_name(error) or (place if fault.somewhere else None) or command
         return fault.error(item, expected=fault.expected, found=_found(error), next_step=fault.next_step)
     if isinstance(error, ImportError):
         missing = _missing(error, extra)
@@ -147,6 +150,10 @@ def explain(
 
 
 def _fault_of(error: BaseException) -> _Fault | None:
+    if isinstance(error, SharekitError):
+        # A file is not broken because there was no memory to read it; its own words must not decide that.
+        reasons = _reasons(error)
+        return _MEMORY if any(isinstance(reason, MemoryError) for reason in reasons) else None
     if isinstance(error, MemoryError):
         return _MEMORY
     if isinstance(error, OSError) and error.errno is not None:
@@ -157,7 +164,23 @@ def _fault_of(error: BaseException) -> _Fault | None:
     return _MEMORY if _NO_MEMORY.search(str(error)) else None
 
 
+def _reasons(error: BaseException) -> Iterator[BaseException]:
+    """What led to an error, the nearest first."""
+    reason = error.__cause__ or error.__context__
+    while reason is not None:
+        yield reason
+        reason = reason.__cause__ or reason.__context__
+
+
+def _final_name(error: BaseException) -> str | None:
+    """The path that an error names; for a temporary file of `storage.files` the path that it would become."""
+    name = getattr(error, "filename", None)
+    return _TEMPORARY.sub(r"\1", os.fsdecode(name)) if isinstance(name, str | bytes | os.PathLike) else None
+
+
 def _found(error: BaseException) -> str:
+    if isinstance(error, SharekitError):
+        return error.found
     return getattr(error, "strerror", None) or _first_line(str(error)) or "memory ran out"
 
 

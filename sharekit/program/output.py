@@ -6,12 +6,13 @@ them, and what cannot be seen or would move the cursor is shown as its escape se
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import sys
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, TextIO
+from typing import IO, Any, TextIO
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.measure import Measurement
@@ -24,6 +25,7 @@ from sharekit.errors import SharekitError
 
 UNLIMITED = 10_000  # columns, where no terminal limits them
 RULE_WIDTH = 100  # columns
+STANDARD_OUTPUT = "standard output"
 _INVISIBLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 _HARMLESS = "\n\t\u200c\u200d"  # the joiners belong to the spelling of several languages
 
@@ -74,8 +76,9 @@ def show(console: Console, part: RenderableType) -> None:
     """Print text or a table so that every word of it stays whole."""
     if isinstance(part, Table):
         part = _fitted(part, console)
-    # Wrapping would break paths that a person wants to copy.
-    console.print(_Visible(part), soft_wrap=isinstance(part, str | Text))
+    with _named(console.file):
+        # Wrapping would break paths that a person wants to copy.
+        console.print(_Visible(part), soft_wrap=isinstance(part, str | Text))
 
 
 def print_json(value: Any, stream: TextIO, **options: Any) -> None:
@@ -85,7 +88,18 @@ def print_json(value: Any, stream: TextIO, **options: Any) -> None:
         text.encode(stream.encoding or "utf-8")
     except UnicodeEncodeError:
         text = json.dumps(value, **options)
-    print(text, file=stream)
+    with _named(stream):
+        print(text, file=stream, flush=True)
+
+
+@contextlib.contextmanager
+def _named(stream: IO[str]) -> Iterator[None]:
+    """An error of writing to `stream` names it."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = STANDARD_OUTPUT if stream is sys.stdout else "standard error"
+        raise
 
 
 def print_error(error: SharekitError, form: str, usage: str = "") -> None:
