@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import math
 import os
@@ -19,8 +20,20 @@ MAX_JSON_BYTES = 16 * 2**20
 MAX_JSON_DEPTH = 32
 
 
+_BINARY = getattr(os, "O_BINARY", 0)
+"""Windows would otherwise change the ends of lines."""
+_WITHOUT_FOLLOWING = sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC"))
+"""Neither a link nor a pipe that nobody writes is waited for; Windows has none of these flags."""
+_FOLDERS_CAN_BE_OPENED = hasattr(os, "O_DIRECTORY")
+
+
 def _fsync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
+    if _FOLDERS_CAN_BE_OPENED:
+        _fsync(directory, os.O_RDONLY)
+
+
+def _fsync(path: Path, flags: int) -> None:
+    descriptor = os.open(path, flags)
     try:
         os.fsync(descriptor)
     finally:
@@ -33,7 +46,7 @@ def write_bytes(path: Path, data: bytes, *, mode: int = 0o644) -> None:
     `mode` is the permission of the finished file, before the process's umask.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, mode)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
@@ -126,7 +139,10 @@ def read_bytes(path: Path, *, max_bytes: int) -> bytes:
         InputError: missing, not a regular file, unreadable, or too long.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        if path.is_symlink():
+            # The flag refuses links too, and does so without a gap, where the system has it.
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+        descriptor = os.open(path, os.O_RDONLY | _WITHOUT_FOLLOWING | _BINARY)
     except OSError as error:
         raise InputError(
             path,
@@ -204,11 +220,8 @@ def new_directory(path: Path, *, mode: int = 0o755) -> Iterator[Path]:
         yield temporary
         for folder, _, names in os.walk(temporary):
             for name in names:
-                descriptor = os.open(Path(folder) / name, os.O_RDONLY)
-                try:
-                    os.fsync(descriptor)
-                finally:
-                    os.close(descriptor)
+                # Windows syncs only what is open for writing.
+                _fsync(Path(folder) / name, os.O_RDONLY if _FOLDERS_CAN_BE_OPENED else os.O_RDWR)
             _fsync_directory(Path(folder))
         temporary.rename(path)
         _fsync_directory(path.parent)
