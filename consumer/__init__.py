@@ -1,39 +1,107 @@
-"""Everything that runs outside the hospital: sampling, style transfer, data sets, validation.
+"""Draw, style and validate synthetic images with masks from a hospital's signed bundle.
 
-import consumer
+A bundle holds small generators instead of images. Open it with the hospital's public key, whose fingerprint
+you have confirmed by another way than the bundle took, and draw as many samples as you need:
 
-for sample in consumer.open_bundle("bundle", "hospital.pub").sample(100, seed=1):
-    sample.image, sample.mask
+    import consumer
+
+    bundle = consumer.open_bundle("bundle", "hospital.pub")
+    print(bundle)
+    for sample in bundle.sample(4, seed=1):
+        print(sample.image.shape, sample.mask.shape, sample.mask.max())
+
+Sizes are (width, height). `Refinement` repairs masks or draws again what marks too little:
+
+    refinement = consumer.Refinement(clean_masks=True, redraw_below=0.05)
+    samples = list(bundle.sample(4, seed=1, size=consumer.Size(64, 48), refinement=refinement))
+
+For training with torch, without storing a file:
+
+    from torch.utils.data import DataLoader
+
+    loader = DataLoader(bundle.torch_dataset(seed=1, length=8), batch_size=4, num_workers=2)
+    for batch in loader:
+        print(batch["image"].shape, batch["mask"].shape)
+
+Every error of this package is a `SharekitError`. It says what it is about, what was expected, what was found
+and what to do next.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING
+from os import PathLike
+from typing import TYPE_CHECKING, Any
+
+from sharekit.errors import DependencyError, InputError, SharekitError, UsageError, VerificationError
 
 if TYPE_CHECKING:
+    from consumer.sampling.refinement import Refinement
+    from consumer.sampling.request import Size
+    from consumer.sampling.sample import Sample
     from consumer.sampling.synthetic_bundle import Bundle
 
-__all__ = ["open_bundle"]
+__all__ = [
+    "Bundle",
+    "DependencyError",
+    "InputError",
+    "Refinement",
+    "Sample",
+    "SharekitError",
+    "Size",
+    "UsageError",
+    "VerificationError",
+    "open_bundle",
+]
+
+_LATE = {
+    "Bundle": "consumer.sampling.synthetic_bundle",
+    "Refinement": "consumer.sampling.refinement",
+    "Sample": "consumer.sampling.sample",
+    "Size": "consumer.sampling.request",
+}
+"""Imported when they are first used: verification takes a while to load, and `import consumer` should not."""
 
 
 def open_bundle(
-    path: str | Path, key: str | Path, *, provider: str = "auto", threads: int | None = None
+    path: str | PathLike[str],
+    key: str | PathLike[str],
+    *,
+    device: str = "auto",
+    threads: int | None = None,
+    isolate: bool | None = None,
+    provider: str | None = None,
 ) -> Bundle:
     """Verify a bundle and open it for sampling.
 
     Args:
         path: the bundle's folder or zip file.
         key: file with the hospital's public key, whose fingerprint was confirmed out of band.
-        provider: `cuda`, `cpu`, or `auto`: CUDA where it really runs, otherwise the CPU.
-        threads: of ONNX Runtime on the CPU; every core of this process when None.
+        device: `cuda`, `cpu`, or `auto`: CUDA where it really runs, otherwise the CPU.
+        threads: of ONNX Runtime on the CPU; None takes every core of this process.
+        isolate: run the generators in a process with limits of memory and time, which sees no file. None does
+            so where it is possible: on Linux, on the CPU.
+        provider: the former name of `device`.
 
     Raises:
         VerificationError: a signature, digest, schema or ONNX rule does not hold.
         DependencyError: `cuda` was asked for and does not run.
         InputError: the bundle or the key cannot be read.
+        UsageError: an argument of a wrong type, or isolation where it is not possible.
     """
-    # ONNX Runtime takes a while to load, and `import consumer` should not.
+    from consumer.sampling import checked
     from consumer.sampling.synthetic_bundle import Bundle
 
-    return Bundle.open(Path(path), Path(key), provider=provider, threads=threads)
+    chosen = checked.text("device", device if provider is None else provider)
+    return Bundle.open(checked.path("path", path), checked.path("key", key), chosen, threads, isolate)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATE:
+        raise AttributeError(f"module 'consumer' has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(_LATE[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATE})

@@ -1,7 +1,8 @@
-"""torchvision beside a build of torch that its compiled operators do not fit.
+"""torch as the consumer uses it: loaded only where a command needs it, on the device that is really there.
 
-Its Python code describes the operators `nms` and `qnms` while it is imported, and fails when no compiled
-library has defined them. Nothing here calls them: transforms and networks are plain torch.
+`define_missing_operators` lets torchvision work with a build of torch that its compiled operators do not
+fit: torchvision's Python code describes the operators `nms` and `qnms` while it is imported, and fails when
+no compiled library has defined them. Nothing here calls them: transforms and networks are plain torch.
 """
 
 from __future__ import annotations
@@ -9,13 +10,43 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from sharekit.errors import missing_package
+from sharekit.errors import DependencyError, missing_package
 
 EXTRA = "train"
 _SIGNATURES = tuple(
     f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor" for name in ("nms", "qnms")
 )
 _kept_alive: list[Any] = []
+
+
+def torch_module() -> Any:
+    """torch.
+
+    Raises:
+        DependencyError: it is not installed.
+    """
+    try:
+        import torch
+    except ImportError:
+        raise missing_package("torch", "torch") from None
+    return torch
+
+
+def choose_device(name: str) -> str:
+    """`auto` to `cuda` where there is one, otherwise `cpu`; any other name as it is.
+
+    Raises:
+        DependencyError: `cuda` was asked for and is not there.
+    """
+    available = torch_module().cuda.is_available()
+    if name == "cuda" and not available:
+        raise DependencyError(
+            "--device cuda",
+            expected="a CUDA device that torch can use",
+            found="none",
+            next_step="use --device cpu, or install a CUDA build of torch",
+        )
+    return ("cuda" if available else "cpu") if name == "auto" else name
 
 
 def define_missing_operators() -> None:

@@ -42,7 +42,13 @@ COMMANDS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     return command_line.main(
-        "hospital-node", DESCRIPTION, COMMANDS, argv, extra="hospital", require=require_locks
+        "hospital-node",
+        DESCRIPTION,
+        COMMANDS,
+        argv,
+        extra="hospital",
+        private=True,
+        require=require_locks,
     )
 
 

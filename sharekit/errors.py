@@ -77,6 +77,16 @@ class DependencyError(SharekitError):
     exit_code = 6
 
 
+def missing_package(name: str, extra: str) -> DependencyError:
+    """The error for an optional package that is not installed; `extra` is the one that brings it."""
+    return DependencyError(
+        name,
+        expected=f"the package {name}",
+        found="it is not installed",
+        next_step=f"pip install 'sharekit[{extra}]'",
+    )
+
+
 class PartialFailureError(SharekitError):
     """Some images failed, each with its reason; the others are done."""
 
@@ -96,13 +106,3 @@ class ExposureError(SharekitError):
 
 
 INTERRUPTED_EXIT_CODE = 130
-
-
-def missing_package(name: str, extra: str) -> DependencyError:
-    """The error for an optional package that is not installed."""
-    return DependencyError(
-        name,
-        expected=f"the package {name}",
-        found="it is not installed",
-        next_step=f"pip install 'sharekit[{extra}]'",
-    )

@@ -5,26 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sharekit.errors import InputError
+from sharekit.errors import InputError, missing_package
 
 LEVEL = 0.95
 DRAWS = 2000
-
-# fmt: off
-_T = (
-    12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228,
-    2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086,
-    2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042,
-)
-# fmt: on
-"""0.975 quantiles of Student's t distribution with 1, 2, …, 30 degrees of freedom."""
-_NORMAL = 1.96
-"""The same quantile of the normal distribution, taken for more degrees of freedom."""
 
 Statistic = Callable[[NDArray[np.intp], np.random.Generator], float]
 """The indices of one resample, and a generator for anything else that it resamples, to the figure."""
@@ -34,7 +24,7 @@ Statistic = Callable[[NDArray[np.intp], np.random.Generator], float]
 class Interval:
     """A figure with its interval. Law: `from_json(to_json(x)) == x`."""
 
-    mean: float
+    mean: float  # the figure: a mean, a share, or what `bootstrap` resampled
     low: float
     high: float
     count: int  # observations behind it
@@ -86,10 +76,14 @@ def bootstrap_mean(
         ValueError: no values, more than one axis, or a value that is not finite.
     """
     array = _observations(values)
-    low, high = bootstrap(
-        array.size, lambda rows, _: float(array[rows].mean()), seed=seed, draws=draws, level=level
+    return bootstrap(
+        float(array.mean()),
+        array.size,
+        lambda rows, _: float(array[rows].mean()),
+        seed=seed,
+        draws=draws,
+        level=level,
     )
-    return Interval(float(array.mean()), low, high, array.size)
 
 
 def student_mean(values: Sequence[float] | NDArray[np.floating[Any]]) -> Interval:
@@ -104,36 +98,79 @@ def student_mean(values: Sequence[float] | NDArray[np.floating[Any]]) -> Interva
 
     Raises:
         ValueError: no values, more than one axis, or a value that is not finite.
+        DependencyError: SciPy is not installed.
     """
     array = _observations(values)
     mean, freedom = float(array.mean()), array.size - 1
     if not freedom:
         return Interval(mean, mean, mean, 1)
-    quantile = _T[freedom - 1] if freedom <= len(_T) else _NORMAL
+    quantile = float(_scipy_stats().t.ppf((1 + LEVEL) / 2, freedom))
     reach = quantile * float(array.std(ddof=1)) / math.sqrt(array.size)
     return Interval(mean, mean - reach, mean + reach, array.size)
 
 
+def wilson(successes: int, trials: int) -> Interval:
+    """The share of successes with its 95 % score interval (Wilson, JASA 22:209-212, 1927).
+
+    Raises:
+        ValueError: no trials, or successes outside 0..trials.
+        DependencyError: SciPy is not installed.
+    """
+    if trials <= 0 or not 0 <= successes <= trials:
+        raise ValueError(f"successes must be from 0 to trials > 0, not {successes} of {trials}")
+    found = _scipy_stats().binomtest(successes, trials).proportion_ci(LEVEL, method="wilson")
+    return Interval(successes / trials, float(found.low), float(found.high), trials)
+
+
 def bootstrap(
+    figure: float,
     count: int,
     statistic: Statistic,
     *,
     seed: int = 0,
     draws: int = DRAWS,
     level: float = LEVEL,
-    estimate: float | None = None,
-) -> tuple[float, float]:
-    """Percentile bootstrap (Efron, Annals of Statistics 7:1-26, 1979) over `count` observations: low, high.
+    centred: bool = False,
+) -> Interval:
+    """A figure with its percentile bootstrap interval (Efron, Annals of Statistics 7:1-26, 1979).
 
-    The interval of a minimum is one-sided: no resample lies below the observed minimum. With `estimate` the
-    interval is moved so that its median lies there: for figures that are noisier in a resample, which
-    repeats observations, than in the observations themselves.
+    The interval of a minimum is one-sided: no resample lies below the observed minimum.
+
+    Args:
+        figure: what `statistic` gives for the observations themselves.
+        count: number of observations.
+        statistic: the same figure of a resample.
+        seed: starts the resamples.
+        draws: number of resamples.
+        level: share of the resamples inside the interval, 0 to 1.
+        centred: move the interval so that its median is the figure. A resample repeats observations, and
+            some figures, a standard deviation for one, come out smaller or larger for that alone.
     """
     rng = np.random.default_rng(seed)
     values = [statistic(rng.integers(0, count, count), rng) for _ in range(draws)]
-    low, middle, high = np.quantile(values, [(1 - level) / 2, 0.5, (1 + level) / 2])
-    shift = 0.0 if estimate is None else estimate - middle
-    return float(low + shift), float(high + shift)
+    low, median, high = np.quantile(values, [(1 - level) / 2, 0.5, (1 + level) / 2])
+    shift = figure - median if centred else 0.0
+    return Interval(float(figure), float(low + shift), float(high + shift), count)
+
+
+def middle(figure: float, drawn: NDArray[np.floating[Any]], count: int) -> Interval:
+    """A figure with the middle 95 % of what it was in each draw, for draws that are not `bootstrap`'s.
+
+    Args:
+        drawn: `(draws,)`.
+        count: observations behind the figure.
+    """
+    low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Interval(float(figure), float(low), float(high), count)
+
+
+def _scipy_stats() -> ModuleType:
+    """SciPy's distributions; the base install does without them."""
+    try:
+        from scipy import stats
+    except ImportError:
+        raise missing_package("scipy", "experiment") from None
+    return stats
 
 
 def _observations(values: Sequence[float] | NDArray[np.floating[Any]]) -> NDArray[np.float64]:

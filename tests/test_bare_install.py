@@ -1,10 +1,11 @@
-"""A consumer's base install, in an environment that holds nothing else: no torch, no ray, no SciPy."""
+"""A consumer's base install: no torch, no ray, no SciPy, and errors that name the extra to install."""
 
 from __future__ import annotations
 
 import shutil
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -22,15 +23,39 @@ OPTIONAL = (
 
 # One environment for all of them: without this, each of pytest's workers would install its own.
 pytestmark = pytest.mark.xdist_group("bare")
+HIDDEN = f"import sys; sys.modules.update(dict.fromkeys({OPTIONAL}))"
+"""Python that makes every import of an optional package fail as if it were not installed."""
 
 
 def _run(*command: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
 
 
-@pytest.fixture(scope="module")
-def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The `bin` folder of a fresh environment: the project's wheel and the base dependencies alone."""
+@dataclass(frozen=True)
+class Bare:
+    """Where no optional package can be imported: a fresh environment, or this one with them hidden."""
+
+    bin: Path | None  # of the fresh environment
+
+    def python(self, code: str) -> subprocess.CompletedProcess[str]:
+        if self.bin is None:
+            return _run(sys.executable, "-c", f"{HIDDEN}\n{code}")
+        # -I: neither the current folder nor PYTHONPATH can bring in what is not installed.
+        return _run(self.bin / "python", "-I", "-c", code)
+
+    def program(self, name: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+        if self.bin is not None:
+            return _run(self.bin / name, *arguments)
+        package = name.replace("-", "_")
+        given = [str(argument) for argument in arguments]
+        return self.python(f"from {package}.cli import main; sys.exit(main({given}))")
+
+
+@pytest.fixture(scope="module", params=["hidden", pytest.param("installed", marks=pytest.mark.slow)])
+def bare(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Bare:
+    """Optional packages hidden or, in the slow run, a fresh environment with the project's wheel alone."""
+    if request.param == "hidden":
+        return Bare(None)
     root = tmp_path_factory.mktemp("bare")
     source = root / "source"
     # A copy, because building a wheel leaves a folder in the tree.
@@ -47,17 +72,12 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
         *("--constraint", ROOT / ".ci" / "constraints.txt", source),
     )
     assert installed.returncode == 0, installed.stderr
-    return environment / "bin"
-
-
-def _python(bare: Path, program: str) -> subprocess.CompletedProcess[str]:
-    # -I: neither the current folder nor PYTHONPATH can bring in what is not installed.
-    return _run(bare / "python", "-I", "-c", program)
+    return Bare(environment / "bin")
 
 
 @pytest.mark.parametrize("package", OPTIONAL)
-def test_the_optional_packages_are_really_absent(bare: Path, package: str) -> None:
-    result = _python(bare, f"import {package}")
+def test_the_optional_packages_are_really_absent(bare: Bare, package: str) -> None:
+    result = bare.python(f"import {package}")
     assert "ModuleNotFoundError" in result.stderr
 
 
@@ -72,27 +92,47 @@ def test_the_optional_packages_are_really_absent(bare: Path, package: str) -> No
         "schemas",
     ],
 )
-def test_what_a_consumer_imports_works(bare: Path, module: str) -> None:
-    result = _python(bare, f"import {module}")
+def test_what_a_consumer_imports_works(bare: Bare, module: str) -> None:
+    result = bare.python(f"import {module}")
     assert result.returncode == 0, result.stderr
 
 
-def test_the_one_line_api_is_there(bare: Path) -> None:
-    result = _python(bare, "import consumer; consumer.open_bundle")
+def test_the_one_line_api_is_there(bare: Bare) -> None:
+    result = bare.python("import consumer; consumer.open_bundle")
     assert result.returncode == 0, result.stderr
+
+
+def test_a_page_is_rendered_from_the_templates_that_are_installed(bare: Bare) -> None:
+    result = bare.python("from sharekit.experiment.experiment_page import render; print(render([]))")
+    assert result.stdout.startswith("<!DOCTYPE html>"), result.stderr
+    installed = Path(bare.python("import sharekit; print(sharekit.__file__)").stdout).parents[1]
+    templates = {path.relative_to(ROOT) for path in ROOT.glob("*/*/templates/*")}
+    assert len(templates) >= 6
+    assert [path for path in templates if not (installed / path).is_file()] == []
 
 
 @pytest.mark.parametrize("program", ["consumer", "sharekit", "hospital-node"])
-def test_help_works(bare: Path, program: str) -> None:
-    result = _run(bare / program, "--help")
+def test_help_works(bare: Bare, program: str) -> None:
+    result = bare.program(program, "--help")
     assert result.returncode == 0, result.stderr
     assert result.stdout.startswith(f"usage: {program}")
 
 
 @pytest.mark.parametrize("command", ["sample", "style", "validate", "train", "submit", "report"])
-def test_help_of_the_consumers_commands_works(bare: Path, command: str) -> None:
-    result = _run(bare / "consumer", command, "--help")
+def test_help_of_the_consumers_commands_works(bare: Bare, command: str) -> None:
+    result = bare.program("consumer", command, "--help")
     assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize(
+    ("program", "extra"),
+    [
+        ("from sharekit.intervals import student_mean; student_mean([1.0, 2.0])", "experiment"),
+        ("from sharekit.storage.weights import read_safetensors; read_safetensors(b'', 'FILE')", "torch"),
+    ],
+)
+def test_a_function_that_needs_an_extra_names_it(bare: Bare, program: str, extra: str) -> None:
+    assert f"pip install 'sharekit[{extra}]'" in bare.python(program).stderr
 
 
 @pytest.mark.parametrize(
@@ -109,13 +149,13 @@ def test_help_of_the_consumers_commands_works(bare: Path, command: str) -> None:
     ids=lambda value: value if isinstance(value, str) else value[1],
 )
 def test_what_needs_an_extra_names_it(
-    bare: Path, tmp_path: Path, arguments: tuple[str, ...], extra: str
+    bare: Bare, tmp_path: Path, arguments: tuple[str, ...], extra: str
 ) -> None:
     data, node = tmp_path / "data", tmp_path / "node"
     phantom.write_data_set(data, 1, height=64, width=64)
-    ingested = _run(bare / "hospital-node", "ingest", "--data", data, "--node", node)
+    ingested = bare.program("hospital-node", "ingest", "--data", data, "--node", node)
     assert ingested.returncode == 0, ingested.stderr
     program, *rest = (argument.format(data=data, node=node) for argument in arguments)
-    result = _run(bare / program, *rest)
+    result = bare.program(program, *rest)
     assert result.returncode == DependencyError.exit_code, result.stderr
     assert f"pip install 'sharekit[{extra}]'" in result.stderr

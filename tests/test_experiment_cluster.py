@@ -25,15 +25,15 @@ PYTHON = Path(sys.executable).name
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
     """A cluster of one machine with two CPUs, behind this process's token."""
-    directory = closed._private_directory()
+    directory = closed.private_directory()
     (directory / "ray").mkdir()
-    (directory / "token").write_text(closed._token())
+    (directory / "token").write_text(closed.process_token())
     variables = {
-        **closed._CLOSED,
+        **closed.CLOSED,
         "RAY_AUTH_TOKEN_PATH": str(directory / "token"),
         "RAY_TMPDIR": str(directory),
     }
-    with closed._environment(variables):
+    with closed.environment(variables):
         from ray.cluster_utils import Cluster
 
         head = {"num_cpus": 2, "node_ip_address": "127.0.0.1", "temp_dir": str(directory / "ray")}

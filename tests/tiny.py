@@ -21,6 +21,7 @@ def tiny_generator(
     sizes: Sequence[tuple[int, int]] = ((9, 11), (14, 17), (20, 24)),
     image_channels: int = 3,
     mask_classes: Sequence[str] = ("lesion",),
+    hidden_channels: int = HIDDEN_CHANNELS,
 ) -> TrainedGenerator:
     """Random weights, batch norms and amplitudes; `sizes` are `(height, width)` in pixels, coarsest first."""
     random = np.random.default_rng(seed)
@@ -28,7 +29,7 @@ def tiny_generator(
     scales = tuple(
         Scale(height, width, layout.channels if number else 1) for number, (height, width) in enumerate(sizes)
     )
-    widths = [layout.channels, *[HIDDEN_CHANNELS] * (CONVOLUTIONS - 1), layout.channels]
+    widths = [layout.channels, *[hidden_channels] * (CONVOLUTIONS - 1), layout.channels]
     return TrainedGenerator(
         GeneratorSpec(random.bytes(16).hex(), layout, scales),
         "quick",

@@ -73,6 +73,20 @@ def not_a_number() -> ModelProto:
     return model_of(nodes, arrays, contract())
 
 
+def nan_for(image: np.ndarray) -> ModelProto:
+    """Brightness as logits; NaN for this very image, `(3, h, w)` float32 as the model gets it."""
+    nodes = [
+        helper.make_node("Conv", ["image", "weight"], ["logits"]),
+        helper.make_node("Sub", ["image", "poisoned"], ["difference"]),
+        helper.make_node("Mul", ["difference", "difference"], ["square"]),
+        helper.make_node("ReduceMean", ["square"], ["distance"], keepdims=1),
+        helper.make_node("Div", ["distance", "distance"], ["one"]),
+        helper.make_node("Mul", ["logits", "one"], ["mask"]),
+    ]
+    arrays = {"weight": brightness_weights(), "poisoned": image[None]}
+    return model_of(nodes, arrays, contract())
+
+
 def chain(length: int, channels: int = 64) -> ModelProto:
     """`length` convolutions at 256 x 256 pixels, one after the other: far more than a second's work."""
     nodes = [helper.make_node("Conv", ["image", "first"], ["v0"], pads=[1, 1, 1, 1])]
@@ -86,15 +100,14 @@ def chain(length: int, channels: int = 64) -> ModelProto:
 
 
 def memory_hog() -> ModelProto:
-    """Enlarges its image to 12 GB, and makes it small again."""
+    """Enlarges its image to 6.3 GB, and makes it small again; the policy refuses more than 8 GiB."""
     nodes = [
         helper.make_node("Resize", ["image", "", "", "large"], ["big"]),
-        helper.make_node("Relu", ["big"], ["also big"]),
-        helper.make_node("GlobalAveragePool", ["also big"], ["point"]),
+        helper.make_node("GlobalAveragePool", ["big"], ["point"]),
         helper.make_node("Mul", ["image", "point"], ["scaled"]),
         helper.make_node("Conv", ["scaled", "weight"], ["mask"]),
     ]
-    arrays = {"large": np.array([1, 3, 32768, 32768], np.int64), "weight": brightness_weights()}
+    arrays = {"large": np.array([1, 3, 23000, 23000], np.int64), "weight": brightness_weights()}
     return model_of(nodes, arrays, contract())
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from sharekit.program.command_line import add_output_options
-from sharekit.program.output import Output
-from sharekit.program.phrases import counted
+from sharekit.program.command_line import Output, add_output_options
+
+if TYPE_CHECKING:
+    from consumer.submission.verified_report import VerifiedReport
 
 SUMMARY = "verify a hospital's evaluation report and show what it says"
 
@@ -22,34 +24,30 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, output: Output) -> None:
-    from rich.text import Text
-
-    from sharekit.segmenter.evaluation_report import INTERVALS, check_belongs, read_report
-    from sharekit.segmenter.submission import read_submission
+    from consumer.submission.verified_report import verify_report
     from sharekit.signing.keys import PublicKey
 
-    key = PublicKey.load(args.key)
-    report = read_report(args.report, [key])
-    if args.submission is not None:
-        check_belongs(report, read_submission(args.submission).submission, args.report)
-    about = "the submission" if args.submission else "unknown: give --submission to check"
-    output.result(
-        {
-            "verdict": "authentic",
-            "fingerprint": key.fingerprint,
-            "belongs_to_submission": True if args.submission else None,
-            "model_sha256": report.model_sha256,
-            "submission_sha256": report.submission_sha256,
-            **report.to_statement().to_json()["predicate"],
-        },
-        Text("authentic", style="bold"),
-        f"hospital     {report.hospital}, {report.date}",
+    verified = verify_report(args.report, PublicKey.load(args.key), args.submission)
+    output.result(verified.to_json(), *_describe(verified))
+
+
+def _describe(verified: VerifiedReport) -> list[str]:
+    from rich.markup import escape
+
+    from sharekit.segmenter.evaluation_report import INTERVALS
+
+    report = verified.report
+    about = "the submission" if verified.belongs_to_submission else "unknown: give --submission to check"
+    return [
+        "[bold]authentic[/bold]",
+        f"hospital     {escape(report.hospital)}, {report.date}",
         f"about        {about}",
-        f"hold-out     {counted(report.images, 'real image')}; means over images",
+        f"hold-out     {report.images} real images; means over images",
+        f"protection   {report.protection}",
         f"             {INTERVALS}",
         *(
-            f"  {name}: " + ", ".join(f"{metric} {value}" for metric, value in metrics.items())
+            f"  {escape(name)}: " + ", ".join(f"{metric} {value}" for metric, value in metrics.items())
             for name, metrics in report.classes.items()
         ),
-        f"fingerprint  {key.fingerprint}",
-    )
+        f"fingerprint  {verified.fingerprint}",
+    ]

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import re
-import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from consumer import open_bundle
 from consumer.sampling.refinement import UNREFINED, Refinement
-from consumer.sampling.request import Request
-from sharekit.program import progress
-from sharekit.program.command_line import Output, default_of
+from consumer.sampling.request import Request, Size
+from sharekit.errors import UsageError
+from sharekit.program.command_line import Output, default_of, thread_count
+from sharekit.program.progress import reporter
+
+if TYPE_CHECKING:
+    from consumer.datasets.sample_bundle import SampledBundle
 
 SUMMARY = "draw a synthetic data set from a verified bundle"
 
@@ -21,20 +24,40 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--key", type=Path, required=True, metavar="PUB", help="the hospital's public key, as pinned"
     )
-    parser.add_argument("--count", type=int, required=True, metavar="N", help="how many samples")
+    count = parser.add_argument(
+        *("--samples", "--count"), type=int, required=True, metavar="N", help="number of samples to draw"
+    )
     parser.add_argument(
-        "--seed", type=int, required=True, metavar="S", help="the same seed gives the same samples"
+        "--seed",
+        type=int,
+        required=True,
+        metavar="S",
+        help="random seed: the same one gives the same samples",
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the new data set")
-    parser.add_argument("--generator", metavar="ID", help="draw from this one; otherwise evenly from all")
     parser.add_argument(
-        "--size", type=_size, metavar="WxH", help="pixels; otherwise the size of each generator's training"
+        "--generator", metavar="ID", help="the only generator to draw from (left out: all of them in turn)"
     )
     parser.add_argument(
-        "--provider",
+        "--layout",
+        metavar="NAME",
+        help="the only channel layout to draw, such as rgb-polyp (left out: one data set for each layout, in "
+        "folders of DIR)",
+    )
+    parser.add_argument(
+        "--size",
+        type=_size,
+        metavar="WxH",
+        help="width and height in pixels (left out: the size of each generator's training)",
+    )
+    device = parser.add_argument(
+        *("--device", "--provider"),
         choices=["auto", "cuda", "cpu"],
-        default=default_of(open_bundle, "provider"),
+        default=default_of(open_bundle, "device"),
         help="where to run; auto says what it chose",
+    )
+    parser.add_argument(
+        "--threads", type=thread_count, metavar="T", help="threads on the CPU (left out: every core)"
     )
     parser.add_argument(
         "--batch-size",
@@ -44,69 +67,91 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="samples that go through a generator at once: for speed alone",
     )
     parser.add_argument(
+        "--isolate",
+        action=argparse.BooleanOptionalAction,
+        default=default_of(open_bundle, "isolate"),
+        help="run the generators in a process with limits of memory and time, which sees no file (left out: "
+        "where it is possible, on Linux on the CPU)",
+    )
+    parser.add_argument(
         "--probabilities", action="store_true", help="store the masks' raw probabilities, too"
     )
-    refined = parser.add_argument_group("departures from the published sampling")
-    refined.add_argument(
+    for action in (count, device):
+        # argparse goes on to accept every name that an option was added with; help shows the first alone.
+        action.option_strings = action.option_strings[:1]
+    _configure_refinement(parser)
+
+
+def _configure_refinement(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("departures from the published sampling")
+    group.add_argument(
         "--temperature",
         type=float,
         default=Refinement.temperature,
         metavar="T",
         help="factor of all noise; below 1 samples vary less",
     )
-    refined.add_argument(
+    group.add_argument(
         "--mask-threshold",
         type=float,
         default=Refinement.mask_threshold,
         metavar="P",
-        help="a mask probability above this is foreground",
+        help="mask probability above which a pixel is foreground",
     )
-    refined.add_argument("--clean-masks", action="store_true", help="drop specks from masks, fill pinholes")
-    refined.add_argument(
+    group.add_argument("--clean-masks", action="store_true", help="drop specks from masks, fill pinholes")
+    group.add_argument(
         "--redraw-below",
         type=float,
         default=UNREFINED.redraw_below,
         metavar="SHARE",
         help="draw samples again, a few times, whose masks mark less of the image than this",
     )
-    parser.add_argument(
-        "--threads", type=int, metavar="T", help="on the CPU; otherwise every core of this process"
-    )
-    progress.configure(parser)
 
 
-def run(args: argparse.Namespace, output: Output) -> int:
-    from consumer.datasets.folder_writer import write_dataset
+def run(args: argparse.Namespace, output: Output) -> None:
+    from consumer.datasets.sample_bundle import sample_bundle
 
     refinement = Refinement(args.temperature, args.mask_threshold, args.clean_masks, args.redraw_below)
-    request = Request(args.seed, args.generator, args.size, args.batch_size, args.probabilities, refinement)
-    bundle = open_bundle(args.bundle, args.key, provider=args.provider, threads=args.threads)
-    started = time.monotonic()
-    with progress.reporter("sample", unit="samples") as on_progress:
-        description = write_dataset(bundle, args.out, args.count, request, on_progress)
-    seconds = time.monotonic() - started
-    verified = bundle.verified
-    output.result(
-        {
-            "out": str(args.out),
-            "verdict": verified.verdict,
-            "dataset": description.to_json(),
-            "provider": {"name": bundle.provider.name, "reason": bundle.provider.reason},
-            "seconds": round(seconds, 3),
-            "samples_per_second": round(args.count / seconds, 2),
-        },
-        f"{verified.verdict}: {description.hospital}, release {description.release},"
-        f" key {description.fingerprint}",
-        f"ran on {bundle.provider.name}: {bundle.provider.reason}",
-        f"{args.count} samples from {len(description.generators)} generators in {args.out}"
-        f" ({args.count / seconds:.1f} a second)",
+    request = Request(
+        args.seed, args.generator, args.size, args.batch_size, args.probabilities, refinement, args.layout
     )
-    return 0
+    with (
+        open_bundle(
+            args.bundle, args.key, device=args.device, threads=args.threads, isolate=args.isolate
+        ) as bundle,
+        reporter("sample", unit="samples") as on_progress,
+    ):
+        result = sample_bundle(bundle, args.out, args.samples, request, on_progress)
+    output.result(result.to_json(), *_lines(result))
 
 
-def _size(text: str) -> tuple[int, int]:
-    """`WxH` to `(height, width)`."""
-    match = re.fullmatch(r"([1-9][0-9]{0,5})[xX]([1-9][0-9]{0,5})", text)
-    if match is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a size like 320x240")
-    return int(match[2]), int(match[1])
+def _lines(result: SampledBundle) -> list[str]:
+    from rich.markup import escape
+
+    origin = result.data_sets[0].description
+    apart = ", in a process with limits" if result.isolated else ""
+    lines = [
+        f"{result.verdict}: {escape(origin.hospital)}, release {origin.release}, key {origin.fingerprint}",
+        *(f"[yellow]{escape(warning)}[/]" for warning in result.warnings),
+        f"ran on {result.provider.name}: {escape(result.provider.reason)}{apart}",
+    ]
+    for data_set in result.data_sets:
+        description = data_set.description
+        lines.append(
+            f"{description.count} samples from {len(description.generators)} generators in "
+            f"{escape(str(data_set.path))}" + _share_drawn(data_set.drawn, description.count)
+        )
+    return [*lines, f"{result.samples_per_second:.1f} samples a second"] if result.drawn else lines
+
+
+def _share_drawn(drawn: int, count: int) -> str:
+    if drawn == count:
+        return ""
+    return f" ({drawn} drawn now, {count - drawn} before)" if drawn else " (all drawn before)"
+
+
+def _size(text: str) -> Size:
+    try:
+        return Size.of(text)
+    except UsageError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size like 320x240") from None

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from sharekit.program import progress
-from sharekit.program.command_line import Output, default_of
+from sharekit.program.command_line import Output, default_of, thread_count
+
+if TYPE_CHECKING:
+    from consumer.style.style_data_set import StyledBundle
 
 SUMMARY = "give a data set the look of the real images; masks pass through untouched"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     from consumer.style.gatys import StyleSettings
-    from consumer.style.styled_dataset import style_dataset
+    from consumer.style.style_data_set import style_data_set
 
     parser.add_argument("dataset", type=Path, metavar="DATASET", help="folder that `consumer sample` wrote")
     parser.add_argument(
@@ -22,13 +24,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=Path,
         required=True,
         metavar="BUNDLE",
-        help="verified; its style statistics are the target",
+        help="bundle whose style statistics are the target; it is verified",
     )
     parser.add_argument(
-        "--key", type=Path, metavar="PUB", help="the hospital's public key; by default the data set's own"
+        "--key", type=Path, metavar="PUB", help="the hospital's public key (left out: the data set's own)"
     )
     parser.add_argument(
-        "--out", type=Path, metavar="DIR", help="folder of the new data set; by default DATASET-styled"
+        "--out", type=Path, metavar="DIR", help="folder of the new data set (left out: DATASET-styled)"
     )
     parser.add_argument(
         "--content-weight",
@@ -49,57 +51,61 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=int,
         metavar="N",
         default=default_of(StyleSettings, "steps"),
-        help="of Adam, for every image",
+        help="steps of Adam for every image",
     )
     parser.add_argument(
-        "--features", type=Path, metavar="FILE", help="feature file; by default looked for on this machine"
+        "--features", type=Path, metavar="FILE", help="feature file (left out: looked for on this machine)"
     )
-    parser.add_argument("--device", choices=["auto", "cuda", "cpu"], default="auto", help="where to run")
-    parser.add_argument("--threads", type=int, metavar="T", help="on the CPU; otherwise torch's own choice")
+    parser.add_argument(
+        "--device",
+        choices=["auto", "cuda", "cpu"],
+        default=default_of(style_data_set, "device"),
+        help="where to run",
+    )
+    parser.add_argument(
+        "--threads", type=thread_count, metavar="T", help="threads on the CPU (left out: torch's own choice)"
+    )
     parser.add_argument(
         "--batch-size",
         type=int,
         metavar="B",
-        default=default_of(style_dataset, "batch_size"),
+        default=default_of(style_data_set, "batch_size"),
         help="images at once: for speed alone",
     )
-    progress.configure(parser)
 
 
-def run(args: argparse.Namespace, output: Output) -> int:
-    from consumer.datasets.reader import read_folder
-    from consumer.style import gatys
-    from consumer.style.styled_dataset import read_statistics, style_dataset
-    from consumer.trust import verify_for
+def run(args: argparse.Namespace, output: Output) -> None:
+    from consumer.style.gatys import StyleSettings
+    from consumer.style.style_data_set import style_data_set
+    from sharekit.program.progress import reporter
 
-    settings = gatys.StyleSettings(args.content_weight, args.style_weight, args.steps)
-    folder = read_folder(args.dataset)
-    bundle = verify_for(folder, args.bundle, args.key)
-    statistics = read_statistics(bundle)
-    device = gatys.choose_device(args.device)
-    network = gatys.load_network(statistics, args.features)
-    if args.threads is not None:
-        gatys.torch_module().set_num_threads(args.threads)
-    root = args.dataset.resolve()
-    started = time.monotonic()
-    with progress.reporter("style", unit="images") as on_progress:
-        result = style_dataset(
-            folder,
-            statistics,
-            network,
-            args.out or root.with_name(f"{root.name}-styled"),
+    settings = StyleSettings(args.content_weight, args.style_weight, args.steps)
+    with reporter("style", unit="images") as on_progress:
+        result = style_data_set(
+            args.dataset,
+            args.bundle,
+            args.key,
+            args.out,
             settings,
+            features=args.features,
+            device=args.device,
+            threads=args.threads,
             batch_size=args.batch_size,
-            device=device,
             on_progress=on_progress,
         )
-    seconds = time.monotonic() - started
-    output.result(
-        {**result.to_json(), "verdict": bundle.verdict, "device": device, "seconds": round(seconds, 1)},
-        f"{bundle.verdict}: {bundle.manifest.hospital}, key {bundle.fingerprint}",
-        f"{result.images} images styled in {seconds:.1f} s on {device} with {result.network}, "
-        f"after the statistics of {result.statistics_images} real images",
-        f"pixels changed by {result.mean_change:.1f} of 255 on average; masks unchanged",
-        f"data set: {result.path}",
-    )
-    return 0
+    output.result(result.to_json(), *_lines(result))
+
+
+def _lines(result: StyledBundle) -> list[str]:
+    from rich.markup import escape
+
+    styled = result.styled
+    before = f" ({styled.images - styled.styled} of them before)" if styled.styled < styled.images else ""
+    return [
+        f"{result.verdict}: {escape(result.hospital)}, key {result.fingerprint}",
+        *(f"[yellow]{escape(warning)}[/]" for warning in result.warnings),
+        f"{styled.images} images styled{before} in {result.seconds:.1f} s on {result.device} with "
+        f"{styled.network}, after the statistics of {styled.statistics_images} real images",
+        f"pixels changed by {styled.mean_change:.1f} of 255 on average; masks unchanged",
+        f"data set: {escape(str(styled.path))}",
+    ]

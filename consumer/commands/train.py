@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sharekit.program import options, progress
-from sharekit.program.output import Output
+from sharekit.program.command_line import Output, thread_count
 
 if TYPE_CHECKING:
     from consumer.training import TrainingResult
@@ -19,9 +19,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     _configure_data(parser)
     _configure_network(parser)
     _configure_schedule(parser)
-    options.device(parser)
-    options.threads(parser)
-    progress.configure(parser)
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto", help="where to train")
+    parser.add_argument(
+        "--threads",
+        type=thread_count,
+        metavar="T",
+        help="threads on the CPU; 1 where trainings run side by side (left out: as many as this machine has "
+        "free)",
+    )
 
 
 def _configure_data(parser: argparse.ArgumentParser) -> None:
@@ -36,12 +41,10 @@ def _configure_data(parser: argparse.ArgumentParser) -> None:
         "--validation",
         type=Path,
         required=True,
-        metavar="DIR",
+        metavar="FOLDER",
         help="data set that decides which weights are best; no image of it may be trained on",
     )
-    parser.add_argument(
-        "--out", type=Path, required=True, metavar="SEGMENTER.onnx", help="file of the trained model"
-    )
+    parser.add_argument("--out", type=Path, required=True, metavar="SEGMENTER.onnx", help="the model")
     parser.add_argument(
         "--class",
         dest="class_name",
@@ -52,16 +55,20 @@ def _configure_data(parser: argparse.ArgumentParser) -> None:
 
 def _configure_network(parser: argparse.ArgumentParser) -> None:
     from consumer.training import TrainingSettings
+    from consumer.training.training_settings import ARCHITECTURES
 
     defaults = TrainingSettings()
     parser.add_argument(
         "--architecture",
         default=defaults.architecture,
         metavar="NAME",
-        help="network of segmentation-models-pytorch",
+        help=f"network: {', '.join(ARCHITECTURES)}",
     )
     parser.add_argument(
-        "--encoder", default=defaults.encoder, metavar="NAME", help="encoder of segmentation-models-pytorch"
+        "--encoder",
+        default=defaults.encoder,
+        metavar="NAME",
+        help="encoder, as segmentation-models-pytorch names it; dpt takes those that start with tu-",
     )
     parser.add_argument(
         "--encoder-weights",
@@ -70,7 +77,11 @@ def _configure_network(parser: argparse.ArgumentParser) -> None:
         help="none (random), imagenet (downloaded by segmentation-models-pytorch) or FILE.safetensors",
     )
     parser.add_argument(
-        "--size", type=int, default=defaults.size, metavar="PIXELS", help="sides of the model's input"
+        "--size",
+        type=int,
+        default=defaults.size,
+        metavar="PIXELS",
+        help="width and height of the model's input",
     )
 
 
@@ -80,7 +91,11 @@ def _configure_schedule(parser: argparse.ArgumentParser) -> None:
     defaults = TrainingSettings()
     length = parser.add_mutually_exclusive_group()
     length.add_argument(
-        "--epochs", type=int, default=defaults.epochs, metavar="N", help="how often every image is shown"
+        "--epochs",
+        type=int,
+        default=defaults.epochs,
+        metavar="N",
+        help="how often to show every image; the paper: 300 in Table 1, 100 in Table 2",
     )
     length.add_argument("--updates", type=int, metavar="N", help="updates of the weights, instead of epochs")
     parser.add_argument(
@@ -90,7 +105,7 @@ def _configure_schedule(parser: argparse.ArgumentParser) -> None:
         help="epoch after which the learning rate is a tenth (left out: 50, or a third of --updates)",
     )
     parser.add_argument(
-        "--batch-size", type=int, default=defaults.batch_size, metavar="B", help="images of an update"
+        "--batch-size", type=int, default=defaults.batch_size, metavar="B", help="images in a batch"
     )
     parser.add_argument(
         "--real-share",
@@ -113,7 +128,13 @@ def _configure_schedule(parser: argparse.ArgumentParser) -> None:
         metavar="R",
         help="learning rate of Adam",
     )
-    options.seed(parser, defaults.seed, "weights, batches and augmentation")
+    parser.add_argument(
+        "--seed",
+        type=int,
+        default=defaults.seed,
+        metavar="S",
+        help="seed of weights, batches and augmentation",
+    )
     parser.add_argument(
         "--augment",
         action=argparse.BooleanOptionalAction,
@@ -125,49 +146,46 @@ def _configure_schedule(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=defaults.validations,
         metavar="N",
-        help="validations at most; without --updates no more than one an epoch",
+        help="largest number of validations; without --updates no more than one an epoch",
     )
 
 
 def run(args: argparse.Namespace, output: Output) -> int:
-    from consumer.sampling.runtime import available_cores
     from consumer.training import TrainingSettings, read_task, train_segmenter
-    from sharekit.storage import files
+    from consumer.training.train_segmenter import check_out
+    from sharekit.program.processors import free_processors
+    from sharekit.program.progress import reporter
 
-    settings = TrainingSettings(
-        architecture=args.architecture,
-        encoder=args.encoder,
-        encoder_weights=args.encoder_weights,
-        size=args.size,
-        epochs=args.epochs,
-        updates=args.updates,
-        decay_at=args.decay_at,
-        batch_size=args.batch_size,
-        real_share=args.real_share,
-        real_finish=args.real_finish,
-        learning_rate=args.learning_rate,
-        seed=args.seed,
-        augment=args.augment,
-        validations=args.validations,
+    settings = TrainingSettings.from_json(
+        {field.name: getattr(args, field.name) for field in dataclasses.fields(TrainingSettings)}
     )
-    files.refuse_existing(args.out)
-    with progress.reporter("read", unit="images") as on_progress:
+    check_out(args.out)
+    with reporter("read", unit="images") as on_progress:
         task = read_task(
             args.datasets, args.validation, settings, class_name=args.class_name, on_progress=on_progress
         )
-    with progress.reporter("train", unit="updates") as on_progress:
+    with reporter("train", unit="updates") as on_progress:
         result = train_segmenter(
             task,
             args.out,
             device=args.device,
-            threads=args.threads or available_cores(),
+            threads=args.threads or free_processors(),
             on_progress=on_progress,
+            on_warning=_warn,
         )
     output.result(result.to_json(), *_describe(result))
     return 0
 
 
+def _warn(text: str) -> None:
+    from rich.console import Console
+
+    Console(stderr=True).print(f"warning: {text}", markup=False, highlight=False, soft_wrap=True)
+
+
 def _describe(result: TrainingResult) -> list[str]:
+    from rich.markup import escape
+
     facts = result.to_json()
     task, best = result.task, facts["best"]["metrics"]
     scores = ", ".join(
@@ -177,12 +195,20 @@ def _describe(result: TrainingResult) -> list[str]:
     return [
         f"{task.settings.architecture} with {task.settings.encoder} ({_weights(task.weights.source)}): "
         f"{facts['images']} images ({facts['synthetic_images']} synthetic), {facts['updates']} updates, "
-        f"{result.seconds:.0f} s on {result.device}",
+        f"{result.seconds:.0f} s on {_device(result)}",
         f"best of {len(task.validation)} validation images after update {result.best.update}: {scores}",
-        f"model: {result.out}",
+        f"model: {escape(str(result.out))}",
     ]
 
 
+def _device(result: TrainingResult) -> str:
+    if result.device != "cpu":
+        return result.device
+    return f"the CPU ({result.threads} {'thread' if result.threads == 1 else 'threads'})"
+
+
 def _weights(source: str) -> str:
+    from rich.markup import escape
+
     words = {"none": "random weights at first", "imagenet": "ImageNet weights at first"}
-    return words.get(source, f"weights of {source} at first")
+    return words.get(source, f"weights of {escape(source)} at first")

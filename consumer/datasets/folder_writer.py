@@ -22,12 +22,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from consumer.datasets.resumable_folder import PartialFolder, is_finished, resumable_folder
+from consumer.sampling.checked import refusal
+from consumer.sampling.layouts import common_layout
 from consumer.sampling.refinement import UNREFINED, Refinement
-from consumer.sampling.request import Request, refusal
-from consumer.sampling.synthetic_bundle import Bundle, Sample, common_layout
+from consumer.sampling.request import Request
+from consumer.sampling.sample import Sample, assign
+from consumer.sampling.synthetic_bundle import Bundle
 from sharekit import __version__
 from sharekit.bundle.manifest import GeneratorEntry
-from sharekit.errors import InputError
 from sharekit.generator.noise import NOISE_SCHEME
 from sharekit.generator.tensors import ChannelLayout
 from sharekit.program.progress import Progress, ProgressCallback, ignore
@@ -102,34 +105,53 @@ class DatasetDescription:
         )
 
 
+@dataclass(frozen=True)
+class WrittenDataset:
+    """A data set that `write_dataset` has finished, now or in an earlier run."""
+
+    path: Path
+    description: DatasetDescription
+    drawn: int
+    """Samples that this run drew; the others were there."""
+
+    def to_json(self) -> dict[str, Any]:
+        return {"out": str(self.path), "drawn": self.drawn, "dataset": self.description.to_json()}
+
+
 def write_dataset(
     bundle: Bundle, out: Path, count: int, request: Request, on_progress: ProgressCallback = ignore
-) -> DatasetDescription:
+) -> WrittenDataset:
     """Write samples 0 to `count - 1`; `out` appears only when the data set is whole.
 
-    The same samples as `Bundle.sample` gives, drawn one generator after the other: each is loaded once.
+    The same samples as `Bundle.sample` gives, drawn one generator after the other: each is loaded once. The
+    same call goes on after an interruption, and draws nothing where the data set is finished.
 
     Raises:
-        InputError: `out` exists and is not an empty folder.
+        InputError: `out` exists and is something else, or was begun with other settings.
         UsageError: something outside the bundle's limits, or generators whose channels differ.
     """
     entries = bundle.accept(request)
     if count < 1:
-        raise refusal("count", "at least one sample", str(count))
+        raise refusal("samples", "a count of at least 1", str(count))
     description = _describe(bundle, entries, count, request)
-    _make_way(out)
-    records: dict[int, dict[str, Any]] = {}
-    with files.new_directory(out) as folder:
+    settings = {**description.to_json(), "probabilities": request.probabilities}
+    if is_finished(out, _settings_of(out), _comparable(settings)):
+        on_progress(Progress(count, count, free=count))
+        return WrittenDataset(out, description, 0)
+    with resumable_folder(out, settings) as folder:
+        found = len(folder.records)
         for position, entry in enumerate(entries):
-            numbers = range(position, count, len(entries))
-            samples = bundle.draw(entry, request, range(len(numbers)))
+            numbers = [n for n in range(position, count, len(entries)) if _stem(n) not in folder.records]
+            samples = bundle.draw(entry, request, [assign(number, len(entries))[1] for number in numbers])
             for number, sample in zip(numbers, samples, strict=True):
-                records[number] = _write_sample(folder, f"{number:06d}", sample)
-                on_progress(Progress(len(records), count, f"generator {position + 1} of {len(entries)}"))
-        lines = [json.dumps(records[number], ensure_ascii=False) + "\n" for number in range(count)]
-        files.write_text(folder / METADATA, "".join(lines))
-        files.write_json(folder / DESCRIPTION, description.to_json())
-    return description
+                _add_sample(folder, _stem(number), sample)
+                message = f"generator {position + 1} of {len(entries)}"
+                on_progress(Progress(len(folder.records), count, message, free=found))
+        records = [folder.records[_stem(number)] for number in range(count)]
+        lines = [json.dumps(record, ensure_ascii=False) + "\n" for record in records]
+        files.write_text(folder.root / METADATA, "".join(lines))
+        files.write_json(folder.root / DESCRIPTION, description.to_json())
+    return WrittenDataset(out, description, count - found)
 
 
 def _describe(
@@ -145,41 +167,52 @@ def _describe(
         request.seed,
         count,
         tuple(entry.spec.id for entry in entries),
-        request.size,
+        None if request.size is None else (request.size.height, request.size.width),
         common_layout(entries),
         bundle.provider.name,
         refinement=request.refinement,
     )
 
 
-def _make_way(out: Path) -> None:
-    """An empty folder may stand where the data set is to be."""
-    if out.is_dir() and not out.is_symlink():
-        if any(out.iterdir()):
-            raise InputError(
-                out,
-                expected="a path that does not exist yet, or an empty folder",
-                found="a folder with something in it",
-                next_step="remove it or choose another path",
-            )
-        out.rmdir()
+def _settings_of(out: Path) -> dict[str, Any] | None:
+    """The settings of a finished data set; None where there is none."""
+    if not (out / DESCRIPTION).is_file():
+        return None
+    data = files.read_bytes(out / DESCRIPTION, max_bytes=files.MAX_JSON_BYTES)
+    return _comparable(
+        {
+            **files.parse_json(data, out / DESCRIPTION),
+            "probabilities": (out / PROBABILITIES).is_dir(),
+        }
+    )
 
 
-def _write_sample(folder: Path, stem: str, sample: Sample) -> dict[str, Any]:
-    """Write one sample's files and return its line of the metadata."""
+def _comparable(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Without the program's version: a finished data set is the same whoever made it."""
+    return {name: value for name, value in settings.items() if name != "program_version"}
+
+
+def _stem(number: int) -> str:
+    return f"{number:06d}"
+
+
+def _add_sample(folder: PartialFolder, stem: str, sample: Sample) -> None:
+    """Write one sample's files, and count it with its line of the metadata."""
     record: dict[str, Any] = {"file_name": f"{IMAGES}/{stem}.png"}
-    _write_png(folder / record["file_name"], sample.image)
+    _write_png(folder.root / record["file_name"], sample.image)
     for name, mask in sample.masks.items():
         single = len(sample.masks) == 1
         key = "mask_file_name" if single else f"{name}_mask_file_name"
         record[key] = f"{MASKS}/{stem}.png" if single else f"{MASKS}/{name}/{stem}.png"
-        _write_png(folder / record[key], mask)
+        _write_png(folder.root / record[key], mask)
     if sample.probabilities is not None:
         record["probabilities"] = f"{PROBABILITIES}/{stem}.npy"
-        path = folder / record["probabilities"]
+        path = folder.root / record["probabilities"]
         path.parent.mkdir(exist_ok=True)
         np.save(path, np.stack(list(sample.probabilities.values())), allow_pickle=False)
-    return record | {"generator": sample.generator, "seed": sample.seed, "index": sample.index}
+    paths = tuple(record.values())
+    record |= {"generator": sample.generator, "seed": sample.seed, "index": sample.index}
+    folder.add(stem, record, paths)
 
 
 def _write_png(path: Path, pixels: NDArray[np.uint8]) -> None:

@@ -18,8 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from consumer.datasets.resumable_folder import refuse_unfinished
 from sharekit.errors import InputError, SharekitError
 from sharekit.storage import files
+from sharekit.storage.budget import Budget
 from sharekit.storage.names import printable
 
 METADATA_FILE = "metadata.jsonl"
@@ -32,7 +34,9 @@ DEFAULT_CLASS = "mask"
 FORMATS = ("PNG", "JPEG", "TIFF")
 MAX_PIXELS = 64 * 2**20  # of one image
 MAX_IMAGE_BYTES = 256 * 2**20
-MAX_METADATA_BYTES = 256 * 2**20
+METADATA_BUDGET = Budget(256 * 2**20, max_nodes=8_000_000, max_depth=32, max_keys=8_000_000)
+"""For the whole of `metadata.jsonl`: a million samples of one class have 7 million values."""
+LINE_BUDGET = Budget(2**20, max_nodes=10_000, max_depth=32, max_keys=10_000)
 MAX_FILES = 1_000_000
 
 COLOUR_DIFFERENCE = 32
@@ -128,6 +132,7 @@ def read_folder(root: Path) -> DatasetFolder:
     Raises:
         InputError: not a folder, no `images/`, or too many files.
     """
+    refuse_unfinished(root)
     for folder in (root, root / IMAGE_FOLDER):
         if not folder.is_dir():
             raise _refuse(
@@ -268,19 +273,15 @@ def _from_metadata(root: Path, present: Mapping[str, str], problems: list[Proble
 
 
 def _records(root: Path, problems: list[Problem]) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    data = files.read_bytes(root / METADATA_FILE, max_bytes=MAX_METADATA_BYTES)
-    for number, line in enumerate(data.split(b"\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            record = files.parse_json(line, f"{METADATA_FILE}:{number}")
-        except SharekitError as error:
-            problems.append(Problem("broken-metadata", f"{METADATA_FILE}:{number}", error.found))
-            continue
-        if not isinstance(record, dict):
-            problems.append(Problem("broken-metadata", f"{METADATA_FILE}:{number}", "not a JSON object"))
-            continue
-        yield number, record
+    data = files.read_bytes(root / METADATA_FILE, max_bytes=METADATA_BUDGET.max_bytes)
+    for number, record in files.parse_json_lines(data, METADATA_FILE, METADATA_BUDGET, LINE_BUDGET):
+        where = f"{METADATA_FILE}:{number}"
+        if isinstance(record, SharekitError):
+            problems.append(Problem("broken-metadata", where, record.found))
+        elif not isinstance(record, dict):
+            problems.append(Problem("broken-metadata", where, "not a JSON object"))
+        else:
+            yield number, record
 
 
 def _entry(record: Mapping[str, Any]) -> Entry:

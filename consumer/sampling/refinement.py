@@ -1,37 +1,61 @@
-"""What may be done to samples beyond the published method: calmer noise, another threshold, cleaner masks."""
+"""Departures from the published sampling: calmer noise, another threshold, cleaner masks, second draws."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from consumer.sampling import checked
+from consumer.sampling.checked import refusal
 from sharekit.errors import missing_package
 from sharekit.generator.tensors import PROBABILITY_THRESHOLD
 
 SPECK_SHARE = 0.05
-"""A region, or a hole, with a smaller share of the mask's largest region is taken for an error."""
+"""A region or a hole that is smaller than this share of the mask's largest region counts as an error."""
 MAX_DRAWS = 5
-"""The last of so many draws is kept, whatever it is."""
+"""Draws of one sample at most; the last is kept, whatever its masks mark."""
 REDRAW_STRIDE = 2**40
-"""From a sample's index to that of its next draw: far beyond the samples that anybody asks for."""
+"""Distance between the index of a sample and that of its next draw: more samples than anybody asks for."""
 
 
 @dataclass(frozen=True)
 class Refinement:
-    """Departures from the published sampling; the default is none. Law: `from_json(to_json(x)) == x`."""
+    """Departures from the published sampling; the default has none. Law: `from_json(to_json(x)) == x`."""
 
     temperature: float = 1.0
-    """Factor of all noise, above 0 and at most 2; below 1 samples vary less and keep closer to the mean."""
+    """Factor of all noise, above 0 and at most 2; below 1 samples vary less and stay closer to the mean."""
     mask_threshold: float = PROBABILITY_THRESHOLD
     """A mask probability above this is foreground; between 0 and 1."""
     clean_masks: bool = False
     """Drop specks from masks and fill pinholes."""
     redraw_below: float = 0.0
-    """Draw again what marks a smaller share of the image, from 0 to below 1."""
+    """Draw a sample again whose masks mark a smaller share of the image, from 0 to below 1."""
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if isinstance(value, np.generic):
+                object.__setattr__(self, name, value.item())  # the dataclass is frozen
+
+    def check(self) -> None:
+        """Refuse values that make no sense.
+
+        Raises:
+            UsageError: a value of a wrong type, or outside its range.
+            DependencyError: `clean_masks` needs SciPy, which is not installed.
+        """
+        if checked.truth("clean masks", self.clean_masks) and find_spec("scipy") is None:
+            raise missing_package("scipy", "validate")
+        if not 0 < checked.real("temperature", self.temperature) <= 2:
+            raise refusal("temperature", "above 0, at most 2", str(self.temperature))
+        if not 0 < checked.real("mask threshold", self.mask_threshold) < 1:
+            raise refusal("mask threshold", "between 0 and 1", str(self.mask_threshold))
+        if not 0 <= checked.real("redraw below", self.redraw_below) < 1:
+            raise refusal("redraw below", "a share from 0 to below 1", str(self.redraw_below))
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -41,15 +65,11 @@ class Refinement:
         return Refinement(**value)
 
     def wants_another(self, masks: NDArray[np.uint8]) -> bool:
-        """Whether a sample with these masks `(K, H, W)` of 0 and 255 is to be drawn again."""
+        """Whether to draw a sample with these masks `(K, H, W)` of 0 and 255 again."""
         return float((masks > 0).any(axis=0).mean()) < self.redraw_below
 
     def masks(self, probabilities: NDArray[np.float32]) -> NDArray[np.uint8]:
-        """A sample's foreground probabilities `(K, H, W)` in [0, 1] to masks of 0 and 255.
-
-        Raises:
-            DependencyError: masks are to be cleaned, and SciPy is not installed.
-        """
+        """Masks of 0 and 255 from a sample's foreground probabilities `(K, H, W)` in [0, 1]."""
         foreground = probabilities > self.mask_threshold
         if self.clean_masks:
             foreground = np.stack([cleaned(mask) for mask in foreground])
@@ -60,16 +80,12 @@ UNREFINED = Refinement()
 
 
 def index_of_draw(index: int, draw: int) -> int:
-    """The index that draw number `draw`, from 0, of a sample takes its noise from."""
+    """The index whose noise draw number `draw` (from 0) of sample `index` takes."""
     return (index + draw * REDRAW_STRIDE) % 2**63
 
 
 def cleaned(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """A mask `(H, W)` without the regions and holes that are small beside its largest region.
-
-    Raises:
-        DependencyError: SciPy is not installed.
-    """
+    """A mask `(H, W)` without regions and holes that are small compared with its largest region."""
     kept, largest = _without_specks(mask, np.ones((3, 3), bool), None)
     background, _ = _without_specks(~kept, None, largest)
     return ~background
@@ -78,11 +94,9 @@ def cleaned(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 def _without_specks(
     mask: NDArray[np.bool_], neighbours: NDArray[np.bool_] | None, largest: int | None
 ) -> tuple[NDArray[np.bool_], int]:
-    """The regions of at least `SPECK_SHARE` of `largest` pixels, by default those of the largest of them."""
-    try:
-        from scipy import ndimage
-    except ImportError:
-        raise missing_package("scipy", "validate") from None
+    """Regions of at least `SPECK_SHARE` x `largest` pixels, and `largest`: the largest region's when None."""
+    from scipy import ndimage
+
     regions, count = ndimage.label(mask, neighbours)
     areas = np.bincount(regions.ravel(), minlength=count + 1)
     areas[0] = 0

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+from consumer.sampling import checked
+from consumer.sampling.checked import refusal
 from consumer.sampling.refinement import UNREFINED, Refinement
-from sharekit.errors import UsageError
 from sharekit.generator.noise import MAX_SEED
 
 if TYPE_CHECKING:
@@ -15,21 +17,65 @@ if TYPE_CHECKING:
 BATCH_SIZE = 8
 
 
+class Size(NamedTuple):
+    """Width and height of an image in pixels, always in this order: `--size 320x240` is `Size(320, 240)`."""
+
+    width: int
+    height: int
+
+    def __str__(self) -> str:
+        return f"{self.width}x{self.height}"
+
+    @staticmethod
+    def of(value: object) -> Size:
+        """A `Size` from a pair (width, height) or from a text such as 320x240.
+
+        Raises:
+            UsageError: it is neither.
+        """
+        if isinstance(value, str):
+            match = re.fullmatch(r"([1-9][0-9]{0,5})[xX]([1-9][0-9]{0,5})", value)
+            if match is not None:
+                return Size(int(match[1]), int(match[2]))
+        elif isinstance(value, tuple | list) and len(value) == 2:
+            return Size(*(checked.whole("size", side) for side in value))
+        raise refusal("size", "a pair Size(width, height), or a text like 320x240", checked.shown(value))
+
+
 @dataclass(frozen=True)
 class Request:
-    """Everything about samples but their numbers."""
+    """Everything about samples but their numbers.
+
+    Raises:
+        UsageError: an argument of a wrong type.
+    """
 
     seed: int = 0
     """0 to 2**63 - 1."""
     generator: str | None = None
     """Identifier of the only generator to draw from; None spreads samples evenly over all."""
-    size: tuple[int, int] | None = None
-    """`(height, width)` in pixels; None is each generator's trained size."""
+    size: Size | None = None
+    """Of every sample; None is each generator's trained size."""
     batch_size: int = BATCH_SIZE
     """Samples that go through a generator at once; it changes the speed alone."""
     probabilities: bool = False
     """Keep the mask probabilities, too."""
     refinement: Refinement = UNREFINED
+    layout: str | None = None
+    """Name of the only channel layout to draw, such as `rgb-polyp`; see `consumer.sampling.layouts`."""
+
+    def __post_init__(self) -> None:
+        set_field = object.__setattr__  # the dataclass is frozen
+        set_field(self, "seed", checked.whole("seed", self.seed))
+        set_field(self, "batch_size", checked.whole("batch size", self.batch_size))
+        if self.size is not None:
+            set_field(self, "size", Size.of(self.size))
+        for name, value in (("generator", self.generator), ("layout", self.layout)):
+            if value is not None:
+                checked.text(name, value)
+        checked.truth("probabilities", self.probabilities)
+        if not isinstance(self.refinement, Refinement):
+            raise refusal("refinement", "a Refinement", checked.shown(self.refinement))
 
     def check(self, limits: Limits) -> None:
         """Refuse what the noise or the bundle's limits do not allow.
@@ -41,19 +87,6 @@ class Request:
             raise refusal("seed", f"0 to {MAX_SEED}", str(self.seed))
         if not 1 <= self.batch_size <= limits.max_batch:
             raise refusal("batch size", f"1 to {limits.max_batch}, the bundle's limit", str(self.batch_size))
-        if not 0 < self.refinement.temperature <= 2:
-            raise refusal("temperature", "above 0, at most 2", str(self.refinement.temperature))
-        if not 0 < self.refinement.mask_threshold < 1:
-            raise refusal("mask threshold", "between 0 and 1", str(self.refinement.mask_threshold))
-        if not 0 <= self.refinement.redraw_below < 1:
-            raise refusal("redraw below", "a share from 0 to below 1", str(self.refinement.redraw_below))
+        self.refinement.check()
         if self.size is not None and not all(1 <= side <= limits.max_side for side in self.size):
-            height, width = self.size
-            raise refusal(
-                "size", f"sides of 1 to {limits.max_side} px, the bundle's limit", f"{width}x{height}"
-            )
-
-
-def refusal(option: str, expected: str, found: str) -> UsageError:
-    """The error for an option outside its range."""
-    return UsageError(option, expected=expected, found=found, next_step="choose another value")
+            raise refusal("size", f"sides of 1 to {limits.max_side} px, the bundle's limit", str(self.size))

@@ -1,4 +1,4 @@
-"""From verified bytes to an ONNX Runtime session, on the provider that was really loaded."""
+"""From verified bytes to an ONNX Runtime session, on the device that was really found."""
 
 from __future__ import annotations
 
@@ -7,19 +7,21 @@ import io
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import TensorProto, helper
 
+from consumer.sampling.drawing import Output
 from sharekit.errors import DependencyError, UsageError
-from sharekit.generator.onnx_contract import IMAGE, IR_VERSION, MASK, OPSET, noise_name
-from sharekit.generator.onnx_policy import check_generator
 from sharekit.generator.spec import GeneratorSpec
-from sharekit.program.onnx_runtime import onnxruntime
+from sharekit.program.processors import free_processors
+
+if TYPE_CHECKING:
+    import onnxruntime
 
 AUTO, CUDA, CPU = "auto", "cuda", "cpu"
-PROVIDERS = (AUTO, CUDA, CPU)
+DEVICES = (AUTO, CUDA, CPU)
 
 _CPU_PROVIDER = "CPUExecutionProvider"
 _CUDA_PROVIDER = "CUDAExecutionProvider"
@@ -40,15 +42,18 @@ class ProviderChoice:
 
 
 def choose_provider(requested: str = AUTO) -> ProviderChoice:
-    """Try what was asked for; ONNX Runtime itself falls back to the CPU without an error.
+    """Try the device that was asked for; ONNX Runtime itself falls back to the CPU without an error.
 
     Raises:
         DependencyError: `cuda` was asked for and does not run.
-        UsageError: no such provider.
+        UsageError: no such device.
     """
-    if requested not in PROVIDERS:
+    if requested not in DEVICES:
         raise UsageError(
-            "--provider", expected=" or ".join(PROVIDERS), found=requested, next_step="choose one of them"
+            "--device",
+            expected=" or ".join(DEVICES),
+            found=f"{requested!r:.80}",
+            next_step="choose one of them",
         )
     if requested == CPU:
         return ProviderChoice(CPU, "as asked")
@@ -61,45 +66,55 @@ def choose_provider(requested: str = AUTO) -> ProviderChoice:
 
 
 def open_session(
-    data: bytes, spec: GeneratorSpec, item: object, choice: ProviderChoice, *, threads: int | None = None
+    data: bytes,
+    spec: GeneratorSpec,
+    item: object,
+    choice: ProviderChoice,
+    *,
+    threads: int | None = None,
+    checked: bool = False,
 ) -> onnxruntime.InferenceSession:
     """Check the ONNX policy, then load these very bytes.
 
     Args:
         data: the generator's file, as verified.
-        spec: what the manifest says of it.
+        spec: what the manifest says about it.
         item: what an error calls it.
         choice: from `choose_provider`.
         threads: on the CPU; every core of this process when None.
+        checked: the policy has allowed these bytes in this process already, as it has for every generator of
+            a `VerifiedBundle`.
 
     Raises:
         VerificationError: the policy refuses the file.
         DependencyError: CUDA was chosen and this session does not use it.
     """
-    check_generator(data, item, spec)
-    session = _session(data, choice.name, threads or available_cores())
+    if not checked:
+        from sharekit.generator.onnx_policy import check_generator
+
+        check_generator(data, item, spec)
+    session = load_session(data, choice.name, threads or available_cores())
     if choice.name == CUDA and not _uses_cuda(session):
         raise _no_cuda(f"the session of {item} runs on {', '.join(session.get_providers())}")
     return session
 
 
-def run_session(
-    session: onnxruntime.InferenceSession, noise: list[NDArray[np.float32]]
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def run_session(session: onnxruntime.InferenceSession, noise: list[NDArray[np.float32]]) -> Output:
     """Noise as `GeneratorSpec.noise` gives it to image `(N, c, H, W)` and mask `(N, k, H, W)` in [-1, 1]."""
-    feed = {noise_name(number): values for number, values in enumerate(noise)}
-    image, mask = session.run([IMAGE, MASK], feed)
+    # The policy has made sure that the inputs are the noise of each scale and the outputs image and mask.
+    feed = {node.name: values for node, values in zip(session.get_inputs(), noise, strict=True)}
+    image, mask = session.run(None, feed)
     return image, mask
 
 
 def available_cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """Cores that this process may use and that nobody else keeps busy."""
+    return free_processors()
 
 
-def _session(data: bytes, provider: str, threads: int) -> onnxruntime.InferenceSession:
+def load_session(data: bytes, provider: str, threads: int) -> onnxruntime.InferenceSession:
+    """A session of bytes that the policy has allowed, on `cuda` or `cpu`."""
+    onnxruntime = onnxruntime_module()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -117,19 +132,28 @@ def _session(data: bytes, provider: str, threads: int) -> onnxruntime.InferenceS
     return onnxruntime.InferenceSession(data, options, providers=providers)
 
 
+def onnxruntime_module() -> Any:
+    """ONNX Runtime, which must find its telemetry switched off when it is imported."""
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+    import onnxruntime
+
+    return onnxruntime
+
+
 def _uses_cuda(session: onnxruntime.InferenceSession) -> bool:
     return _CUDA_PROVIDER in session.get_providers()
 
 
 def _cuda_obstacle() -> str | None:
     """Why CUDA does not run, found by running a convolution on it; None when it does."""
+    onnxruntime = onnxruntime_module()
     if _CUDA_PROVIDER not in onnxruntime.get_available_providers():
         return "this build of ONNX Runtime has no CUDA provider (install onnxruntime-gpu)"
     try:
         with _quiet():
             # Finds CUDA and cuDNN where pip's nvidia-* packages have put them.
             onnxruntime.preload_dlls()
-            session = _session(_probe_model(), CUDA, 1)
+            session = load_session(_probe_model(), CUDA, 1)
             if not _uses_cuda(session):
                 return (
                     "ONNX Runtime could not load its CUDA provider (no NVIDIA driver, CUDA or cuDNN library)"
@@ -143,6 +167,7 @@ def _cuda_obstacle() -> str | None:
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """ONNX Runtime prints what it fails to load; the reason is reported by us instead."""
+    onnxruntime = onnxruntime_module()
     onnxruntime.set_default_logger_severity(_SILENT)
     try:
         with contextlib.redirect_stdout(io.StringIO()):
@@ -152,6 +177,10 @@ def _quiet() -> Iterator[None]:
 
 
 def _probe_model() -> bytes:
+    from onnx import TensorProto, helper
+
+    from sharekit.generator.onnx_contract import IR_VERSION, OPSET
+
     shape = [1, 1, 3, 3]
     graph = helper.make_graph(
         [helper.make_node("Conv", ["x", "w"], ["y"])],
@@ -167,8 +196,8 @@ def _probe_model() -> bytes:
 
 def _no_cuda(found: str) -> DependencyError:
     return DependencyError(
-        "--provider cuda",
+        "--device cuda",
         expected="a CUDA device that ONNX Runtime really uses",
         found=found,
-        next_step="install onnxruntime-gpu with the CUDA and cuDNN it needs, or use --provider cpu",
+        next_step="install onnxruntime-gpu with the CUDA and cuDNN it needs, or use --device cpu",
     )

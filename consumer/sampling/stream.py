@@ -1,4 +1,4 @@
-"""The stream: an endless torch data set drawn from a bundle, with nothing stored.
+"""The stream: a torch data set drawn from a bundle while it is read, with nothing stored.
 
 Imported only where torch is wanted; `Bundle.torch_dataset` is the way in.
 """
@@ -6,12 +6,17 @@ Imported only where torch is wanted; `Bundle.torch_dataset` is the way in.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 
-from consumer.sampling.request import Request, refusal
-from consumer.sampling.synthetic_bundle import Bundle, Sample, common_layout
+from consumer.sampling import checked
+from consumer.sampling.checked import refusal
+from consumer.sampling.layouts import common_layout
+from consumer.sampling.request import Request
+from consumer.sampling.sample import Sample
+from sharekit.bundle.manifest import GeneratorEntry
 from sharekit.errors import missing_package
 from sharekit.generator.noise import MAX_SEED
 
@@ -22,22 +27,46 @@ except ImportError:
     raise missing_package("torch", "torch") from None
 
 
+class Source(Protocol):
+    """What draws the samples: a `Bundle`."""
+
+    def accept(self, request: Request) -> tuple[GeneratorEntry, ...]: ...
+
+    def draw_numbers(
+        self, numbers: Iterable[int], request: Request, entries: Sequence[GeneratorEntry]
+    ) -> Iterator[Sample]: ...
+
+
 class SyntheticDataset(IterableDataset):
-    """Samples `start`, `start + 1`, … of a seed, without end.
+    """Samples `start`, `start + 1`, … of a seed: `length` of them, or without end.
 
     Each item is `{"image": float32 (C, H, W) in [0, 1], "mask": float32 (K, H, W) of 0 and 1}`: exactly the
     pixels that `consumer sample` writes for the same number, divided by 255. K is the number of mask classes.
 
     Worker w of W draws the numbers `start + w`, `start + w + W`, …: together, and in the order of numbers
-    when the loader's `batch_size` is None, they give the same stream as one process. Give a `size` when
-    generators of different sizes are to be batched, and open the bundle with `threads=1` for workers.
+    when the loader's `batch_size` is None, they give the same stream as one process. Open the bundle with
+    `threads=1` for several workers. Every pass gives the same samples; `seek` before it for others, as
+    `seek(epoch * length)` does.
     """
 
-    def __init__(self, bundle: Bundle, request: Request, start: int = 0) -> None:
-        self.bundle = bundle
+    def __init__(
+        self,
+        source: Source,
+        request: Request,
+        start: int = 0,
+        length: int | None = None,
+        transform: Callable[[dict[str, torch.Tensor]], Any] | None = None,
+    ) -> None:
+        self.source = source
         self.request = request
-        self.entries = bundle.accept(request)
+        self.entries = source.accept(request)
         common_layout(self.entries)
+        if length is not None and checked.whole("length", length) < 1:
+            raise refusal("length", "at least one sample", str(length))
+        if transform is not None and not callable(transform):
+            raise refusal("transform", "a function of an item", checked.shown(transform))
+        self.length = length
+        self.transform = transform
         self.seek(start)
 
     def seek(self, number: int) -> None:
@@ -46,15 +75,25 @@ class SyntheticDataset(IterableDataset):
         Raises:
             UsageError: a negative or too large number.
         """
-        if not 0 <= number <= MAX_SEED:
-            raise refusal("start", f"0 to {MAX_SEED}", str(number))
+        last = MAX_SEED - (self.length or 0)
+        if not 0 <= checked.whole("start", number) <= last:
+            raise refusal("start", f"0 to {last}", str(number))
         self.start = number
 
-    def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
+    def __iter__(self) -> Iterator[Any]:
         worker = get_worker_info()
         offset, step = (worker.id, worker.num_workers) if worker else (0, 1)
-        numbers = itertools.count(self.start + offset, step)
-        return map(_tensors, self.bundle.draw_numbers(numbers, self.request, self.entries))
+        numbers: Iterable[int] = itertools.count(self.start + offset, step)
+        if self.length is not None:
+            numbers = range(self.start + offset, self.start + self.length, step)
+        items = map(_tensors, self.source.draw_numbers(numbers, self.request, self.entries))
+        return items if self.transform is None else map(self.transform, items)
+
+    def __len__(self) -> int:
+        if self.length is None:
+            # What Python says of anything without a length: torch's DataLoader relies on the type of error.
+            raise TypeError("a stream without end has no length; torch_dataset(length=...) gives it one")
+        return self.length
 
 
 def _tensors(sample: Sample) -> dict[str, torch.Tensor]:

@@ -1,98 +1,123 @@
-"""How a batch is drawn and cleaned: from a verified bundle to 8-bit images with masks of 0 and 255.
+"""How samples are drawn from a verified bundle: 8-bit images with masks of 0 and 255, in numbered order.
 
 Sample number `i` of a seed comes from generator `i mod G`, in the manifest's order, and is that generator's
 sample of index `i div G`; with one generator chosen, number and index are the same. A sample is a function
-of generator, seed, index and size alone. On the CPU batch size, threads and order change no bit of it;
-another kind of processor, or CUDA, may round differently in the last place.
+of generator, seed, index and size alone. On the CPU batch size, threads, order and isolation change no bit of
+it; another kind of processor, or CUDA, may round differently in the last place.
 """
 
 from __future__ import annotations
 
 import os
-from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from itertools import islice
+import sys
+import weakref
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from consumer.sampling import runtime
+from consumer.sampling import checked, runtime
+from consumer.sampling.bounds import BATCH_LIMITS, Bounds
+from consumer.sampling.checked import refusal
+from consumer.sampling.drawing import Draw
+from consumer.sampling.isolation import IsolatedRunner, can_isolate
+from consumer.sampling.layouts import by_layout, of_layout
+from consumer.sampling.order import in_order
 from consumer.sampling.refinement import MAX_DRAWS, UNREFINED, Refinement, index_of_draw
-from consumer.sampling.request import BATCH_SIZE, Request, refusal
+from consumer.sampling.request import BATCH_SIZE, Request, Size
+from consumer.sampling.sample import Sample, samples_of
+from consumer.sampling.sessions import LocalRunner, Runner, Sessions
 from sharekit.bundle.bundle import VerifiedBundle, verify_bundle
 from sharekit.bundle.manifest import GeneratorEntry
 from sharekit.generator.noise import MAX_SEED
-from sharekit.generator.spec import GeneratorSpec
-from sharekit.generator.tensors import ChannelLayout, mask_probability, tensor_to_pixels
-from sharekit.program.onnx_runtime import onnxruntime
 from sharekit.signing.keys import PublicKey
 
 if TYPE_CHECKING:
     from consumer.sampling.stream import SyntheticDataset
 
-MAX_OPEN_SESSIONS = 16
-MAX_WAITING = 64
-"""Samples drawn ahead, so that each generator draws batches while numbers are handed out in order."""
-
-
-@dataclass(frozen=True, eq=False)
-class Sample:
-    """One synthetic image with its masks."""
-
-    image: NDArray[np.uint8]
-    """`(H, W, 3)` RGB or `(H, W, 1)` grey, 0 to 255."""
-    masks: Mapping[str, NDArray[np.uint8]]
-    """Class name to `(H, W)`, 0 and 255: foreground where the probability is above the threshold of 0.5."""
-    probabilities: Mapping[str, NDArray[np.float32]] | None
-    """Class name to `(H, W)` foreground probability in [0, 1], when asked for."""
-    generator: str  # identifier
-    seed: int
-    index: int  # of the sample under generator and seed
-
-    @property
-    def mask(self) -> NDArray[np.uint8]:
-        """The mask of the first class."""
-        return next(iter(self.masks.values()))
-
-
-def assign(number: int, generators: int) -> tuple[int, int]:
-    """Position of the generator that draws sample `number`, and the index of the sample within it."""
-    index, position = divmod(number, generators)
-    return position, index
+WINDOW_BYTES = 256 * 2**20
+"""Memory of the samples that are drawn ahead, so that each generator draws batches."""
+TRAINED = "trained"
+"""The size of `torch_dataset` that is each generator's own."""
 
 
 class Bundle:
-    """A verified bundle that samples can be drawn from. Sessions are opened when they are first needed."""
+    """A verified bundle that samples can be drawn from; `consumer.open_bundle` makes it.
+
+    Generators are loaded when they are first needed. `close`, or the end of a `with` block, frees them; a
+    bundle that is used again loads them again.
+    """
 
     def __init__(
-        self, verified: VerifiedBundle, key: Path, provider: runtime.ProviderChoice, threads: int | None
+        self,
+        verified: VerifiedBundle,
+        key: Path,
+        provider: runtime.ProviderChoice,
+        threads: int | None = None,
+        isolate: bool = False,
     ) -> None:
         self.verified = verified
         self.provider = provider
         self.threads = threads
+        self.isolate = isolate
         self._key = key
-        # By process: a forked worker must neither run nor free its parent's sessions.
-        self._sessions: dict[int, OrderedDict[str, onnxruntime.InferenceSession]] = {}
+        self._bounds = Bounds(verified.computations)
+        # By process: a forked worker must neither use nor free what its parent has loaded.
+        self._sessions: dict[int, Sessions] = {}
+        weakref.finalize(self, _close, self._sessions)
 
     @staticmethod
-    def open(path: Path, key: Path, provider: str, threads: int | None) -> Bundle:
+    def open(
+        path: Path, key: Path, device: str, threads: int | None = None, isolate: bool | None = None
+    ) -> Bundle:
         """See `consumer.open_bundle`."""
-        if threads is not None and threads < 1:
+        if threads is not None and checked.whole("threads", threads) < 1:
             raise refusal("threads", "at least one thread", str(threads))
         verified = verify_bundle(path, [PublicKey.load(key)])
-        return Bundle(verified, key, runtime.choose_provider(provider), threads)
+        provider = runtime.choose_provider(device)
+        return Bundle(verified, key, provider, threads, isolates(isolate, provider))
 
     def __reduce__(self) -> tuple[object, ...]:
         # Another process trusts the files no more than this one did: it verifies them again.
-        return Bundle.open, (self.verified.path, self._key, self.provider.name, self.threads)
+        return Bundle.open, (self.verified.path, self._key, self.provider.name, self.threads, self.isolate)
+
+    def __repr__(self) -> str:
+        manifest = self.verified.manifest
+        count = len(self.generators)
+        return (
+            f"<Bundle of {manifest.hospital}, release {manifest.release}: {count} "
+            f"generator{'s' * (count != 1)}, {' and '.join(self.layouts)}>"
+        )
+
+    def __enter__(self) -> Bundle:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     @property
     def generators(self) -> tuple[GeneratorEntry, ...]:
         """The manifest's generators, in its order."""
         return self.verified.manifest.generators
+
+    @property
+    def layouts(self) -> tuple[str, ...]:
+        """Names of the channel layouts, such as `rgb-polyp`: one, unless the bundle is mixed."""
+        return tuple(by_layout(self.generators))
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the user should know about the bundle though it is authentic, such as that it has expired."""
+        return tuple(warning.message for warning in self.verified.warnings)
+
+    @property
+    def sessions_opened(self) -> int:
+        """How often this process has loaded a generator."""
+        sessions = self._sessions.get(os.getpid())
+        return 0 if sessions is None else sessions.opened
 
     def sample(
         self,
@@ -100,63 +125,114 @@ class Bundle:
         seed: int = 0,
         *,
         generator: str | None = None,
-        size: tuple[int, int] | None = None,
+        layout: str | None = None,
+        size: Size | tuple[int, int] | None = None,
         batch_size: int = BATCH_SIZE,
         start: int = 0,
         probabilities: bool = False,
         refinement: Refinement = UNREFINED,
     ) -> Iterator[Sample]:
-        """Samples number `start` to `start + n - 1` of `seed`, in that order; `Request` says the rest.
+        """Samples number `start` to `start + n - 1` of `seed`, in that order.
+
+        Args:
+            n: how many.
+            seed: 0 to 2**63 - 1; the same seed gives the same samples.
+            generator: identifier of the only generator to draw from; None takes all in turn.
+            layout: one of `layouts`, to draw from the generators of this layout alone.
+            size: `Size(width, height)` in pixels; None is each generator's trained size.
+            batch_size: samples that go through a generator at once; it changes the speed alone.
+            start: number of the first sample.
+            probabilities: keep the mask probabilities, too.
+            refinement: departures from the published sampling.
 
         Raises:
-            UsageError: at once, for an argument outside the bundle's limits.
+            UsageError: at once, for an argument of a wrong type or outside the bundle's limits.
+            VerificationError: while drawing, when a generator does not run, or gives NaN or an infinity.
         """
-        request = Request(seed, generator, size, batch_size, probabilities, refinement)
+        wanted = None if size is None else Size.of(size)
+        request = Request(seed, generator, wanted, batch_size, probabilities, refinement, layout)
         entries = self.accept(request)
+        n, start = checked.whole("n", n), checked.whole("start", start)
         if n < 0:
             raise refusal("n", "a count from 0", str(n))
         if not 0 <= start <= MAX_SEED - n:
             raise refusal("start", f"0 to {MAX_SEED - n}", str(start))
         return self.draw_numbers(range(start, start + n), request, entries)
 
-    def accept(self, request: Request) -> tuple[GeneratorEntry, ...]:
-        """The generators that the request draws from.
+    def torch_dataset(
+        self,
+        seed: int = 0,
+        *,
+        start: int = 0,
+        length: int | None = None,
+        generator: str | None = None,
+        layout: str | None = None,
+        size: Size | tuple[int, int] | str | None = None,
+        batch_size: int = BATCH_SIZE,
+        refinement: Refinement = UNREFINED,
+        transform: Callable[[dict[str, Any]], Any] | None = None,
+    ) -> SyntheticDataset:
+        """A seekable torch `IterableDataset` of `{"image", "mask"}`; see `consumer.sampling.stream`.
+
+        Args:
+            seed: as in `sample`, and so are `generator`, `layout`, `batch_size` and `refinement`.
+            start: number of the first sample.
+            length: samples of an epoch; None never ends.
+            size: `Size(width, height)` of every item. None is the size that most generators were trained at,
+                so that items can be batched; "trained" is each generator's own.
+            transform: called with every item; what it returns takes the item's place.
 
         Raises:
-            UsageError: an unknown generator, or something outside the bundle's limits.
+            DependencyError: torch is not installed.
+            UsageError: an argument of a wrong type or outside the bundle's limits, or a mixed bundle without
+                a chosen layout.
+        """
+        from consumer.sampling.stream import SyntheticDataset
+
+        request = Request(seed, generator, None, batch_size, False, refinement, layout)
+        if size != TRAINED:
+            wanted = common_size(self.accept(request)) if size is None else Size.of(size)
+            request = replace(request, size=wanted)
+        return SyntheticDataset(self, request, start, length, transform)
+
+    def accept(self, request: Request) -> tuple[GeneratorEntry, ...]:
+        """The generators that the request draws from, in the manifest's order.
+
+        Raises:
+            UsageError: an unknown generator or layout, or something outside the limits of bundle or memory.
         """
         request.check(self.verified.manifest.limits)
-        if request.generator is None:
-            return self.generators
-        chosen = tuple(entry for entry in self.generators if entry.spec.id == request.generator)
-        if not chosen:
-            known = ", ".join(entry.spec.id for entry in self.generators[:20])
-            raise refusal("generator", f"one of {known}", request.generator)
-        return chosen
+        entries = self.generators
+        if request.layout is not None:
+            entries = of_layout(entries, request.layout)
+        if request.generator is not None:
+            entries = tuple(entry for entry in entries if entry.spec.id == request.generator)
+            if not entries:
+                known = ", ".join(entry.spec.id for entry in self.generators[:20])
+                raise refusal("generator", f"one of {known}", request.generator)
+        for entry in entries:
+            self._bounds.check(entry, request.size)
+        return entries
 
     def draw_numbers(
         self, numbers: Iterable[int], request: Request, entries: Sequence[GeneratorEntry]
     ) -> Iterator[Sample]:
         """Samples of these numbers, spread over `entries`, in the order of `numbers`."""
-        remaining = iter(numbers)
-        window = max(request.batch_size, min(request.batch_size * len(entries), MAX_WAITING))
-        while ahead := list(islice(remaining, window)):
-            shares: dict[int, dict[int, int]] = {}  # position of the generator: {place in `ahead`: index}
-            for place, number in enumerate(ahead):
-                position, index = assign(number, len(entries))
-                shares.setdefault(position, {})[place] = index
-            waiting: dict[int, Sample] = {}
-            for position, share in shares.items():
-                drawn = self.draw(entries[position], request, list(share.values()))
-                waiting.update(zip(share, drawn, strict=True))
-            yield from (waiting[place] for place in range(len(ahead)))
+        size = max(_sample_bytes(entry, request) for entry in entries)
+        window = min(request.batch_size * len(entries), WINDOW_BYTES // size)
+
+        def draw(position: int, indices: Sequence[int]) -> list[Sample]:
+            return list(self.draw(entries[position], request, indices))
+
+        return in_order(numbers, len(entries), request.batch_size, max(window, request.batch_size), draw)
 
     def draw(self, entry: GeneratorEntry, request: Request, indices: Sequence[int]) -> Iterator[Sample]:
         """Samples `indices` of one generator, in that order."""
-        for begin in range(0, len(indices), request.batch_size):
-            batch = indices[begin : begin + request.batch_size]
+        batch_size = self._bounds.batch_size(entry, request.size, request.batch_size)
+        for begin in range(0, len(indices), batch_size):
+            batch = indices[begin : begin + batch_size]
             samples = self._draw_batch(entry, request, batch)
-            for draw in range(1, MAX_DRAWS):
+            for number in range(1, MAX_DRAWS):
                 small = [
                     place
                     for place, sample in enumerate(samples)
@@ -164,84 +240,69 @@ class Bundle:
                 ]
                 if not small:
                     break
-                again = [index_of_draw(batch[place], draw) for place in small]
-                for place, sample in zip(small, self._draw_batch(entry, request, again), strict=True):
-                    samples[place] = replace(sample, index=batch[place])
+                again = self._draw_batch(entry, request, [batch[place] for place in small], number)
+                for place, sample in zip(small, again, strict=True):
+                    samples[place] = sample
             yield from samples
 
-    def _draw_batch(self, entry: GeneratorEntry, request: Request, indices: Sequence[int]) -> list[Sample]:
-        spec = entry.spec if request.size is None else entry.spec.resized(*request.size)
-        noise = spec.noise(request.seed, indices)
-        if request.refinement.temperature != 1:
-            noise = [np.float32(request.refinement.temperature) * z for z in noise]
-        image, mask = runtime.run_session(self._session(entry), noise)
-        return list(_samples(image, mask, spec, request, indices))
+    def close(self) -> None:
+        """Free what this process has loaded."""
+        _close(self._sessions)
 
-    def torch_dataset(
-        self,
-        seed: int = 0,
-        *,
-        start: int = 0,
-        generator: str | None = None,
-        size: tuple[int, int] | None = None,
-        batch_size: int = BATCH_SIZE,
-    ) -> SyntheticDataset:
-        """An endless, seekable torch `IterableDataset`; see `consumer.sampling.stream`.
+    def _draw_batch(
+        self, entry: GeneratorEntry, request: Request, indices: Sequence[int], number: int = 0
+    ) -> list[Sample]:
+        """Draw number `number` of the samples `indices`, a batch."""
+        spec, size = entry.spec, request.size
+        if size is not None:
+            spec = spec.resized(size.height, size.width)
+        noise_indices = tuple(index_of_draw(index, number) for index in indices)
+        draw = Draw(spec, request.seed, noise_indices, request.refinement.temperature)
+        seconds = self._bounds.seconds(entry, size, len(indices))
+        image, mask = self._own_sessions().draw(entry, draw, seconds)
+        return list(samples_of(image, mask, entry, request, indices))
 
-        Raises:
-            DependencyError: torch is not installed.
-            UsageError: an argument outside the bundle's limits, or generators whose channels differ.
-        """
-        from consumer.sampling.stream import SyntheticDataset
-
-        return SyntheticDataset(self, Request(seed, generator, size, batch_size), start)
-
-    def _session(self, entry: GeneratorEntry) -> onnxruntime.InferenceSession:
-        sessions = self._sessions.setdefault(os.getpid(), OrderedDict())
-        identifier = entry.spec.id
-        if identifier not in sessions:
-            data = self.verified.read(entry.file)
-            sessions[identifier] = runtime.open_session(
-                data, entry.spec, entry.file, self.provider, threads=self.threads
-            )
-            if len(sessions) > MAX_OPEN_SESSIONS:
-                sessions.popitem(last=False)
-        sessions.move_to_end(identifier)
-        return sessions[identifier]
+    def _own_sessions(self) -> Sessions:
+        process = os.getpid()
+        if process not in self._sessions:
+            threads = self.threads or runtime.available_cores()
+            runner: Runner = LocalRunner(self.provider, threads)
+            if self.isolate:
+                runner = IsolatedRunner(threads, BATCH_LIMITS.memory)
+            self._sessions[process] = Sessions(self.verified, runner, threads)
+        return self._sessions[process]
 
 
-def common_layout(entries: Sequence[GeneratorEntry]) -> ChannelLayout:
-    """The channels that all of `entries` have, which a data set needs.
+def common_size(entries: Sequence[GeneratorEntry]) -> Size:
+    """The size that most of the generators were trained at; of several, the manifest's first."""
+    sizes = Counter(Size(entry.spec.width, entry.spec.height) for entry in entries)
+    return sizes.most_common(1)[0][0]
+
+
+def isolates(wanted: bool | None, provider: runtime.ProviderChoice) -> bool:
+    """Whether generators run in a process with limits; by default where the system can do that.
 
     Raises:
-        UsageError: they differ.
+        UsageError: it is wanted, and cannot be.
     """
-    layouts = {entry.spec.layout for entry in entries}
-    if len(layouts) > 1:
-        kinds = sorted(
-            f"{layout.image_channels} channels with {', '.join(layout.mask_classes)}" for layout in layouts
-        )
-        raise refusal("generator", "one whose channels and classes the others share", "; ".join(kinds))
-    return layouts.pop()
+    possible = can_isolate() and provider.name == runtime.CPU
+    if wanted is None:
+        return possible
+    if checked.truth("isolate", wanted) and not possible:
+        expected = "Linux and the CPU, where memory can be limited"
+        raise refusal("isolate", expected, f"{sys.platform}, {provider.name}")
+    return wanted
 
 
-def _samples(
-    image: NDArray[np.float32],
-    mask: NDArray[np.float32],
-    spec: GeneratorSpec,
-    request: Request,
-    indices: Sequence[int],
-) -> Iterator[Sample]:
-    """A batch in [-1, 1], `(N, c, H, W)` and `(N, k, H, W)`, as samples."""
-    classes = spec.layout.mask_classes
-    pixels = tensor_to_pixels(image)
-    probability = mask_probability(mask)
-    for place, index in enumerate(indices):
-        yield Sample(
-            pixels[place],
-            dict(zip(classes, request.refinement.masks(probability[place]), strict=True)),
-            dict(zip(classes, probability[place], strict=True)) if request.probabilities else None,
-            spec.id,
-            request.seed,
-            index,
-        )
+def _sample_bytes(entry: GeneratorEntry, request: Request) -> int:
+    """Memory of a sample."""
+    width, height = request.size or (entry.spec.width, entry.spec.height)
+    layout = entry.spec.layout
+    classes = len(layout.mask_classes)
+    return width * height * (layout.image_channels + classes * (5 if request.probabilities else 1))
+
+
+def _close(sessions: dict[int, Sessions]) -> None:
+    own = sessions.pop(os.getpid(), None)
+    if own is not None:
+        own.close()

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from consumer.torch_support import torch_module
 from sharekit.bundle import features
 from sharekit.bundle.features import CONTENT_LAYER, STYLE_LAYERS, FeatureNetwork
 from sharekit.bundle.style_statistics import StyleStatistics
-from sharekit.errors import DependencyError, UsageError, VerificationError, missing_package
+from sharekit.errors import DependencyError, UsageError, VerificationError
 from sharekit.program.progress import Progress, ProgressCallback, ignore
 
 if TYPE_CHECKING:
@@ -47,36 +48,6 @@ class StyleSettings:
             raise UsageError(
                 "--steps", expected="at least one step", found=str(self.steps), next_step="choose more steps"
             )
-
-
-def torch_module() -> Any:
-    """torch, which only style transfer needs.
-
-    Raises:
-        DependencyError: it is not installed.
-    """
-    try:
-        import torch
-    except ImportError:
-        raise missing_package("torch", "torch") from None
-    return torch
-
-
-def choose_device(name: str) -> str:
-    """`auto` to `cuda` where there is one, otherwise `cpu`; any other name as it is.
-
-    Raises:
-        DependencyError: `cuda` was asked for and is not there.
-    """
-    available = torch_module().cuda.is_available()
-    if name == "cuda" and not available:
-        raise DependencyError(
-            "--device cuda",
-            expected="a CUDA device that torch can use",
-            found="none",
-            next_step="use --device cpu, or install a CUDA build of torch",
-        )
-    return ("cuda" if available else "cpu") if name == "auto" else name
 
 
 def load_network(statistics: StyleStatistics, path: Path | None = None) -> FeatureNetwork:

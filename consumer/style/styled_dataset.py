@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import io
+import hashlib
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from consumer.datasets.reader import DEFAULT_CLASS, DESCRIPTION_FILE, METADATA_FILE, DatasetFolder, Entry
+from consumer.datasets.resumable_folder import PartialFolder, is_finished, resumable_folder
+from consumer.sampling.checked import refusal
 from consumer.style import gatys
 from consumer.style.gatys import StyleSettings
 from sharekit.bundle.bundle import VerifiedBundle
@@ -47,7 +49,7 @@ def read_statistics(bundle: VerifiedBundle) -> StyleStatistics:
 
 @dataclass(frozen=True)
 class StyledDataset:
-    """What `style_dataset` wrote."""
+    """What `style_dataset` wrote, now or in earlier runs."""
 
     path: Path
     images: int
@@ -55,6 +57,8 @@ class StyledDataset:
     statistics_images: int
     mean_change: float
     """Mean absolute difference of styled and original pixels, of 255."""
+    styled: int
+    """Images that this run styled; the others were there."""
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -63,6 +67,7 @@ class StyledDataset:
             "network": self.network,
             "statistics_images": self.statistics_images,
             "mean_change": round(self.mean_change, 3),
+            "styled": self.styled,
         }
 
 
@@ -79,6 +84,8 @@ def style_dataset(
 ) -> StyledDataset:
     """Style every image of a data set and write a data set of the same form.
 
+    The same call goes on after an interruption, and styles nothing where the data set is finished.
+
     Args:
         folder: the data set to style; it must be sound.
         statistics: style targets, from a verified bundle.
@@ -90,66 +97,145 @@ def style_dataset(
         on_progress: called after every step with images done, fractionally.
 
     Raises:
-        InputError: a problem of the data set, an image too small for the network, or `out` exists.
+        InputError: a problem of the data set, an image too small for the network, or `out` exists and is
+            something else or was begun with other settings.
+        UsageError: no images at once.
     """
     settings = settings or StyleSettings()
+    if batch_size < 1:
+        raise refusal("--batch-size", "at least one image", str(batch_size))
     folder.require_sound()
-    entries = folder.entries
-    changes: list[float] = []
-    with files.new_directory(out) as temporary:
-        for start, batch, pixels in _batches(folder, batch_size):
+    style = {**_style(statistics, settings), "images_sha256": _check_images(folder)}
+    description = {**folder.description, "style": style}
+    total = len(folder.entries)
 
-            def show(event: Progress, start: int = start, count: int = len(batch)) -> None:
-                done = start + count * event.done / event.total
-                on_progress(Progress(done, len(entries), values=event.values))
+    def result(changes: Iterable[float], styled: int) -> StyledDataset:
+        mean = float(np.mean(list(changes)))
+        return StyledDataset(out, total, statistics.network, statistics.image_count, mean, styled)
+
+    if is_finished(out, _description_of(out), description):
+        on_progress(Progress(total, total, free=total))
+        return result(_changes(folder, out), 0)
+    with resumable_folder(out, description) as partial:
+        found = len(partial.records)
+        entries = [entry for entry in folder.entries if entry.image not in partial.records]
+        for batch, pixels in _batches(folder, entries, batch_size):
+            done = len(partial.records)
+
+            def show(event: Progress, done: int = done, count: int = len(batch)) -> None:
+                on_progress(
+                    Progress(done + count * event.done / event.total, total, values=event.values, free=found)
+                )
 
             tensors = np.stack([pixels_to_tensor(image) for image in pixels])
             styled = tensor_to_pixels(
                 gatys.transfer(tensors, statistics, network, settings, device=device, on_progress=show)
             )
             for entry, before, after in zip(batch, pixels, styled, strict=True):
-                after = after.reshape(before.shape)
-                changes.append(float(np.abs(after.astype(np.int16) - before).mean()))
-                _write(temporary / _png(entry.image), after)
-                for mask in entry.masks.values():
-                    target = temporary / mask
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                    target.write_bytes(folder.read_bytes(mask))
-        _write_metadata(temporary, folder, statistics, settings)
-    return StyledDataset(
-        out, len(entries), statistics.network, statistics.image_count, float(np.mean(changes))
-    )
+                _add_image(partial, folder, entry, before, after.reshape(before.shape))
+        lines = [
+            json.dumps({**_record(entry), "file_name": _png(entry.image)}, sort_keys=True, ensure_ascii=False)
+            for entry in folder.entries
+        ]
+        files.write_text(partial.root / METADATA_FILE, "".join(f"{line}\n" for line in lines))
+        files.write_json(partial.root / DESCRIPTION_FILE, description)
+    return result((record["change"] for record in partial.records.values()), total - found)
 
 
-def _batches(
-    folder: DatasetFolder, batch_size: int
-) -> Iterator[tuple[int, list[Entry], list[NDArray[np.uint8]]]]:
-    """Consecutive images of one shape, at most `batch_size`: index of the first, entries, pixels."""
-    start = 0
-    batch: list[Entry] = []
-    pixels: list[NDArray[np.uint8]] = []
-    for number, entry in enumerate(folder.entries):
-        image = folder.read_image(entry)
-        if min(image.shape[:2]) < gatys.MIN_SIDE:
+def _style(statistics: StyleStatistics, settings: StyleSettings) -> dict[str, Any]:
+    """How the images are styled, as `dataset.json` says it."""
+    return {
+        "content_weight": settings.content_weight,
+        "style_weight": settings.style_weight,
+        "steps": settings.steps,
+        "learning_rate": settings.learning_rate,
+        "network": {"name": statistics.network, "sha256": statistics.network_sha256},
+        "statistics_images": statistics.image_count,
+        "statistics_sha256": _digest_of_all(statistics.to_files().items()),
+    }
+
+
+def _check_images(folder: DatasetFolder) -> str:
+    """The digest of all images, which are read before the first is styled: that takes much longer.
+
+    Raises:
+        InputError: naming an image that is broken, or too small for the network.
+    """
+    for entry in folder.entries:
+        height, width = folder.read_image(entry).shape[:2]
+        if min(height, width) < gatys.MIN_SIDE:
             raise InputError(
                 folder.root / entry.image,
                 expected=f"an image of at least {gatys.MIN_SIDE} x {gatys.MIN_SIDE} pixels",
-                found=f"{image.shape[1]} x {image.shape[0]}",
+                found=f"{width} x {height}",
                 next_step="sample at a larger --size",
             )
+    return _digest_of_all((entry.image, folder.read_bytes(entry.image)) for entry in folder.entries)
+
+
+def _batches(
+    folder: DatasetFolder, entries: Sequence[Entry], batch_size: int
+) -> Iterator[tuple[list[Entry], list[NDArray[np.uint8]]]]:
+    """Consecutive images of one shape, at most `batch_size`, with their pixels."""
+    batch: list[Entry] = []
+    pixels: list[NDArray[np.uint8]] = []
+    for entry in entries:
+        image = folder.read_image(entry)
         if batch and (len(batch) == batch_size or image.shape != pixels[0].shape):
-            yield start, batch, pixels
-            start, batch, pixels = number, [], []
+            yield batch, pixels
+            batch, pixels = [], []
         batch.append(entry)
         pixels.append(image)
     if batch:
-        yield start, batch, pixels
+        yield batch, pixels
+
+
+def _add_image(
+    partial: PartialFolder,
+    folder: DatasetFolder,
+    entry: Entry,
+    before: NDArray[np.uint8],
+    after: NDArray[np.uint8],
+) -> None:
+    """Write a styled image with its masks, and count it with how much it has changed."""
+    image = partial.root / _png(entry.image)
+    image.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(after).save(image, "PNG")
+    for mask in entry.masks.values():
+        target = partial.root / mask
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(folder.read_bytes(mask))
+    partial.add(entry.image, {"change": _change(before, after)}, [_png(entry.image), *entry.masks.values()])
+
+
+def _change(before: NDArray[np.uint8], after: NDArray[np.uint8]) -> float:
+    """Mean absolute difference of pixels, of 255."""
+    return float(np.abs(after.astype(np.int16) - before).mean())
+
+
+def _changes(folder: DatasetFolder, out: Path) -> Iterator[float]:
+    """How much each image of a finished data set has changed."""
+    styled = replace(folder, root=out)
+    for entry in folder.entries:
+        after = styled.read_image(replace(entry, image=_png(entry.image)))
+        yield _change(folder.read_image(entry), after)
+
+
+def _description_of(out: Path) -> dict[str, Any] | None:
+    """The `dataset.json` of a finished data set; None where there is none."""
+    path = out / DESCRIPTION_FILE
+    if not path.is_file():
+        return None
+    description: dict[str, Any] = files.parse_json(
+        files.read_bytes(path, max_bytes=files.MAX_JSON_BYTES), path
+    )
+    return description
 
 
 def _record(entry: Entry) -> dict[str, Any]:
     """An entry's line of metadata; a data set without metadata gets the names that the reader knows."""
     if entry.record:
-        # Raw probabilities are of no use beside masks that did not change, and are not copied.
+        # Raw probabilities say nothing new about masks that did not change; they are not copied.
         return {key: value for key, value in entry.record.items() if key != "probabilities"}
     return {
         "mask_file_name" if label == DEFAULT_CLASS else f"{label}_mask_file_name": path
@@ -162,27 +248,7 @@ def _png(path: str) -> str:
     return str(Path(path).with_suffix(".png"))
 
 
-def _write(path: Path, pixels: NDArray[np.uint8]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG")
-    path.write_bytes(buffer.getvalue())
-
-
-def _write_metadata(
-    root: Path, folder: DatasetFolder, statistics: StyleStatistics, settings: StyleSettings
-) -> None:
-    lines = [
-        json.dumps({**_record(entry), "file_name": _png(entry.image)}, sort_keys=True, ensure_ascii=False)
-        for entry in folder.entries
-    ]
-    files.write_text(root / METADATA_FILE, "".join(f"{line}\n" for line in lines))
-    how = {
-        "content_weight": settings.content_weight,
-        "style_weight": settings.style_weight,
-        "steps": settings.steps,
-        "learning_rate": settings.learning_rate,
-        "network": {"name": statistics.network, "sha256": statistics.network_sha256},
-        "statistics_images": statistics.image_count,
-    }
-    files.write_json(root / DESCRIPTION_FILE, {**folder.description, "style": how})
+def _digest_of_all(contents: Iterable[tuple[str, bytes]]) -> str:
+    """SHA-256 of a list of names with the SHA-256 of each content, hexadecimal."""
+    lines = [f"{name}:{hashlib.sha256(data).hexdigest()}\n" for name, data in contents]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()

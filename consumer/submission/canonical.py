@@ -19,6 +19,7 @@ from sharekit.errors import InputError
 from sharekit.segmenter.contract import INPUT_NAME, METADATA_KEY, OUTPUT_NAME, SegmenterContract
 from sharekit.segmenter.segmenter_policy import (
     GRAPH_NAME,
+    IR_VERSIONS,
     MAX_BYTES,
     graph_input,
     graph_output,
@@ -35,7 +36,7 @@ _CONSTANT_TYPES = {
 
 
 def load_model(path: Path) -> ModelProto:
-    """Read an ONNX file that is complete in itself.
+    """Read an ONNX file with its weights inside.
 
     Raises:
         InputError: no ONNX file, too large, or its weights lie in another file.
@@ -46,9 +47,6 @@ def load_model(path: Path) -> ModelProto:
         model.ParseFromString(data)
     except (DecodeError, RecursionError, ValueError):
         raise _refusal(path, "an ONNX model", "something that does not parse as one") from None
-    if not (len(model.graph.input) == len(model.graph.output) == 1):
-        found = f"{len(model.graph.input)} inputs and {len(model.graph.output)} outputs"
-        raise _refusal(path, "a model of one input (images) and one output (masks)", found)
     # Of every tensor, wherever it is: to read one would read a file, and pack it into the submission.
     if any(tensor.data_location == TensorProto.EXTERNAL for tensor in _tensors(model)):
         raise _refusal(path, "one self-contained file", "weights in another file")
@@ -78,7 +76,8 @@ def canonical_bytes(model: ModelProto, contract: SegmenterContract) -> bytes:
             graph.node.append(_plain(node, names))
     graph.input.append(graph_input(contract))
     graph.output.append(graph_output(contract))
-    plain = ModelProto(ir_version=model.ir_version, graph=graph)
+    # Since version 4 of the format nothing that is left in the file depends on it.
+    plain = ModelProto(ir_version=max(model.ir_version, IR_VERSIONS[0]), graph=graph)
     plain.opset_import.append(helper.make_opsetid("", opsets[0]))
     plain.metadata_props.add(key=METADATA_KEY, value=metadata_value(contract))
     return plain.SerializeToString(deterministic=True)

@@ -1,28 +1,51 @@
-"""A packed segmenter is run once before anybody else gets it."""
+"""A segmenter's ONNX file is run once before anybody else gets it."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
 
 from sharekit.errors import InputError
-from sharekit.program.onnx_runtime import onnxruntime
-from sharekit.segmenter.contract import INPUT_NAME, OUTPUT_NAME, SegmenterContract
+from sharekit.segmenter.contract import INPUT_NAME, SegmenterContract
+
+GREY = 127
 
 
 def run_once(data: bytes, contract: SegmenterContract, item: object, *, threads: int = 1) -> None:
-    """Run a model on one grey image.
+    """Run a packed model on one grey image.
 
     Raises:
         InputError: naming `item`; it does not load or run, or its output is not finite or of another shape.
+    """
+    contract.probabilities(run_on_grey(data, contract, INPUT_NAME, item, threads=threads))
+
+
+def run_on_grey(
+    data: bytes, contract: SegmenterContract, input_name: str, item: object, *, threads: int = 1
+) -> NDArray[Any]:
+    """What a model of one output gives for one grey image, in whatever shape and type.
+
+    Args:
+        data: the ONNX file's bytes.
+        contract: how the image is prepared, as `(1, C, h, w)` float32.
+        input_name: of the model.
+        item: what an error calls the model.
+        threads: of ONNX Runtime.
+
+    Raises:
+        InputError: it does not load or run.
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 4  # fatal
     options.add_session_config_entry("session.load_model_format", "ONNX")
-    pixels = np.full((*contract.size, contract.image_channels), 127, np.uint8)
+    pixels = np.full((*contract.size, contract.image_channels), GREY, np.uint8)
     try:
         session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-        (output,) = session.run([OUTPUT_NAME], {INPUT_NAME: contract.prepare(pixels)[None]})
+        (output,) = session.run(None, {input_name: contract.prepare(pixels)[None]})
     except Exception as error:  # ONNX Runtime's errors share no base class
         raise InputError(
             item,
@@ -30,4 +53,4 @@ def run_once(data: bytes, contract: SegmenterContract, item: object, *, threads:
             found=f"{str(error)!r:.300}",
             next_step="mend the model, or --size and the number of channels",
         ) from error
-    contract.probabilities(output)
+    return output

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import io
 import tempfile
 import warnings
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +27,7 @@ OPSET = 17
 TOLERANCE = 1e-4
 """Largest allowed difference of any foreground probability."""
 BATCH_AXIS = "batch"
-NOT_PLAIN = frozenset({"Shape", "Gather", "If", "Loop", "Scan", "NonZero", "Expand", "ConstantOfShape"})
+NOT_PLAIN = frozenset({"Shape", "If", "Loop", "Scan", "NonZero", "Expand", "ConstantOfShape"})
 """Operators of sizes that are computed while the graph runs; every size is known here but the batch's."""
 _SIZED_RESIZE_INPUTS = 4  # image, region of interest, factors, sizes
 
@@ -38,29 +40,81 @@ def export_onnx(network: torch.nn.Module, contract: SegmenterContract) -> bytes:
     Raises:
         UsageError: the architecture needs more than plain operators.
     """
+    model = _folded(_traced(network, contract))
+    _plain(model)
+    attach(model, contract)
+    onnx.checker.check_model(model, full_check=True)
+    return model.SerializeToString(deterministic=True)
+
+
+def _traced(network: torch.nn.Module, contract: SegmenterContract) -> bytes:
+    """The graph that torch's tracer sees for one image.
+
+    Raises:
+        UsageError: it meets something that it cannot express in ONNX.
+    """
     import torch
 
     frozen: Any = copy.deepcopy(network).cpu().eval()
     frozen.to(memory_format=torch.contiguous_format)
     example = torch.zeros(1, contract.image_channels, *contract.size)
     buffer: Any = io.BytesIO()
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), _any_pooling():
         # The tracer warns of sizes that become constants: that is what is wanted.
         warnings.simplefilter("ignore")
-        torch.onnx.export(
-            frozen,
-            (example,),
-            buffer,
-            dynamo=False,
-            opset_version=OPSET,
-            input_names=[INPUT_NAME],
-            output_names=[OUTPUT_NAME],
-        )
-    model = _folded(buffer.getvalue())
-    _plain(model)
-    attach(model, contract)
-    onnx.checker.check_model(model, full_check=True)
-    return model.SerializeToString(deterministic=True)
+        try:
+            torch.onnx.export(
+                frozen,
+                (example,),
+                buffer,
+                dynamo=False,
+                opset_version=OPSET,
+                input_names=[INPUT_NAME],
+                output_names=[OUTPUT_NAME],
+            )
+        except Exception as error:  # of several kinds, with pages of graph in their text
+            raise _not_exportable(f"{type(error).__name__} of torch's exporter") from error
+    return buffer.getvalue()
+
+
+@contextlib.contextmanager
+def _any_pooling() -> Iterator[None]:
+    """For the block, torch exports adaptive average pooling between any two sizes.
+
+    Of itself it can only where the output's sides divide the input's. Pooling to a fixed size is a product
+    with two matrices of constants: one averages rows, one averages columns.
+    """
+    import torch
+    from torch.onnx import symbolic_helper
+
+    name = "aten::adaptive_avg_pool2d"
+
+    @symbolic_helper.parse_args("v", "is")
+    def pool(graph: Any, image: Any, size: list[int]) -> Any:
+        (height, width), (rows, columns) = image.type().sizes()[-2:], size
+        if (rows, columns) == (1, 1):
+            return graph.op("GlobalAveragePool", image)
+        down = graph.op("Constant", value_t=torch.from_numpy(averaging(height, rows)))
+        across = graph.op("Constant", value_t=torch.from_numpy(averaging(width, columns).T.copy()))
+        return graph.op("MatMul", graph.op("MatMul", down, image), across)
+
+    torch.onnx.register_custom_op_symbolic(name, pool, OPSET)
+    try:
+        yield
+    finally:
+        torch.onnx.unregister_custom_op_symbolic(name, OPSET)
+
+
+def averaging(length: int, parts: int) -> NDArray[np.float32]:
+    """`(parts, length)`: row i averages from floor(i length / parts) to before ceil((i + 1) length / parts).
+
+    These are the bounds of torch's `AdaptiveAvgPool2d`.
+    """
+    matrix = np.zeros((parts, length), np.float32)
+    for part in range(parts):
+        start, end = part * length // parts, -(-(part + 1) * length // parts)
+        matrix[part, start:end] = 1 / (end - start)
+    return matrix
 
 
 def operators(data: bytes) -> dict[str, int]:
@@ -138,14 +192,10 @@ def _plain(model: onnx.ModelProto) -> None:
     """Values with numbers for names, the batch as the only free axis, the default operators alone."""
     graph = model.graph
     _scale_resizes(model)
+    _keep_batches(model)
     found = sorted({node.op_type for node in graph.node if node.op_type in NOT_PLAIN or node.domain})
     if found:
-        raise UsageError(
-            "--architecture",
-            expected="a network whose sizes follow from its input's",
-            found=f"the operators {', '.join(found)} in its ONNX graph",
-            next_step="choose another architecture or encoder, such as unetplusplus",
-        )
+        raise _not_exportable(f"the operators {', '.join(found)} in its ONNX graph")
     _number_values(graph)
     del graph.value_info[:]
     del model.opset_import[:]
@@ -155,6 +205,43 @@ def _plain(model: onnx.ModelProto) -> None:
         value.doc_string = ""
     graph.name, graph.doc_string, model.doc_string = "segmenter", "", ""
     model.producer_name, model.producer_version = PRODUCER, ""
+
+
+def _not_exportable(found: str) -> UsageError:
+    return UsageError(
+        "--architecture, --encoder",
+        expected="a network that ONNX can express with sizes that follow from its input's",
+        found=found,
+        next_step="choose another architecture or encoder, such as unetplusplus with se_resnext50_32x4d",
+    )
+
+
+def _keep_batches(model: onnx.ModelProto) -> None:
+    """A Reshape to the example's batch of one becomes one to any batch.
+
+    The batch is in the first axis, alone or joined with others. ONNX writes what is left over as -1, and the
+    length of the input's axis as 0.
+    """
+    shapes = {tensor.name: tensor for tensor in model.graph.initializer}
+    for number, node in enumerate(model.graph.node):
+        if node.op_type != "Reshape" or node.input[1] not in shapes:
+            continue
+        shape = onnx.numpy_helper.to_array(shapes[node.input[1]]).copy()
+        if -1 not in shape:
+            shape[0] = -1
+        elif shape[0] == 1:
+            shape[0] = 0
+        name = f"shape_{number}"
+        model.graph.initializer.append(onnx.numpy_helper.from_array(shape, name))
+        node.input[1] = name
+    _drop_unused(model.graph)
+
+
+def _drop_unused(graph: onnx.GraphProto) -> None:
+    used = {name for node in graph.node for name in node.input}
+    for tensor in list(graph.initializer):
+        if tensor.name not in used:
+            graph.initializer.remove(tensor)
 
 
 def _scale_resizes(model: onnx.ModelProto) -> None:
@@ -172,10 +259,7 @@ def _scale_resizes(model: onnx.ModelProto) -> None:
             name = f"factors_{number}"
             model.graph.initializer.append(onnx.numpy_helper.from_array(factors, name))
             node.input[:] = [node.input[0], "", name]
-    used = {name for node in model.graph.node for name in node.input}
-    for name, tensor in sizes.items():
-        if name not in used:
-            model.graph.initializer.remove(tensor)
+    _drop_unused(model.graph)
 
 
 def _number_values(graph: onnx.GraphProto) -> None:

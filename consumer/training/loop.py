@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -80,6 +81,8 @@ class Loop:
         self.update = 0
         """Updates done."""
         self.last_loss = math.nan
+        self.last_seconds = math.nan
+        """What the last update took, without validation."""
         self.best = self.last = Validation(0, ())
         self._best_weights: State = {}
         self._loss, self._augment = loss, augment
@@ -100,6 +103,7 @@ class Loop:
         Raises:
             InputError: the loss is no longer a number.
         """
+        started = time.monotonic()
         images, masks = self._batch()
         decayed = self.update >= self.schedule.decay_after
         for group in self.optimiser.param_groups:
@@ -111,6 +115,7 @@ class Loop:
         self.optimiser.step()
         self.update += 1
         self.last_loss = loss.item()
+        self.last_seconds = time.monotonic() - started
         if not math.isfinite(self.last_loss):
             raise _diverged(self.update, self.last_loss)
         if self.schedule.validates_after(self.update):

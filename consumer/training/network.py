@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import warnings
 from collections.abc import Mapping
@@ -14,9 +15,10 @@ from numpy.typing import NDArray
 
 from consumer.torch_support import EXTRA, define_missing_operators
 from consumer.training.training_settings import IMAGENET, NO_WEIGHTS, TrainingSettings
-from sharekit.bundle.features import IMAGENET_MEAN, IMAGENET_STD, read_safetensors
+from sharekit.bundle.features import IMAGENET_MEAN, IMAGENET_STD
 from sharekit.errors import DependencyError, InputError, UsageError, missing_package
 from sharekit.storage import files
+from sharekit.storage.weights import read_safetensors
 
 if TYPE_CHECKING:
     import torch
@@ -62,12 +64,11 @@ def build_network(settings: TrainingSettings, weights: EncoderWeights) -> torch.
     What is not pretrained is drawn from torch's global generator.
 
     Raises:
-        UsageError: no such architecture or encoder, or the two do not fit.
+        UsageError: no such encoder, or one that does not fit the architecture.
         InputError: the weights are another encoder's.
         DependencyError: the package, or weights that would have to be downloaded, cannot be had.
     """
     smp = _package()
-    _require_known("--architecture", settings.architecture, list(smp.MODEL_ARCHITECTURES_MAPPING))
     if not settings.encoder.startswith("tu-"):
         _require_known("--encoder", settings.encoder, smp.encoders.get_encoder_names())
     downloaded = IMAGENET if weights.source == IMAGENET else None
@@ -87,6 +88,40 @@ def build_network(settings: TrainingSettings, weights: EncoderWeights) -> torch.
     if weights.tensors is not None:
         load_encoder(network.encoder, weights.tensors, weights.source)
     return network
+
+
+def try_batch(network: torch.nn.Module, settings: TrainingSettings) -> None:
+    """Pass a black batch through a copy of the network, as training would.
+
+    Raises:
+        UsageError: the size or the batch is too small for this network.
+    """
+    import torch
+
+    # Two images show what any larger batch does.
+    shape = (min(settings.batch_size, 2), IMAGE_CHANNELS, settings.size, settings.size)
+    names = f"{settings.architecture} with {settings.encoder} at {settings.size} px"
+    try:
+        with torch.no_grad():
+            copy.deepcopy(network).train()(torch.zeros(shape))
+    except Exception as error:  # of several kinds, and of several packages
+        if _ONE_VALUE in str(error):
+            raise UsageError(
+                "--batch-size",
+                expected=f"at least 2 for {names}, which averages over the batch alone",
+                found=str(settings.batch_size),
+                next_step="use --batch-size 2 or more, or a larger --size",
+            ) from error
+        raise UsageError(
+            "--size",
+            expected=f"a size that {settings.architecture} with {settings.encoder} can take",
+            found=f"{settings.size}: {error}"[:300],
+            next_step="try a larger --size, such as 128 or 256, or another --encoder",
+        ) from error
+
+
+_ONE_VALUE = "Expected more than 1 value per channel"
+"""What torch's batch norm says of a batch of one whose image has shrunk to one pixel."""
 
 
 def input_statistics(settings: TrainingSettings) -> tuple[tuple[float, ...], tuple[float, ...]]:

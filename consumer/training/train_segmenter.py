@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from consumer.style.gatys import choose_device
-from consumer.torch_support import define_missing_operators
+from consumer.torch_support import choose_device, define_missing_operators
 from consumer.training import export_segmenter
 from consumer.training.augmentation import augmentation, unchanged
-from consumer.training.network import EncoderWeights, build_network
+from consumer.training.network import EncoderWeights, build_network, try_batch
 from consumer.training.segmenter_checkpoint import CheckpointFolder
+from consumer.training.slow_updates import SlowUpdates
 from consumer.training.task import Task
 from consumer.training.training_settings import NO_WEIGHTS
+from sharekit.errors import UsageError
 from sharekit.program.interruption import stop_on_signal
 from sharekit.program.progress import Progress, ProgressCallback, ignore
 from sharekit.segmenter.metrics import SMOOTHING
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from consumer.training.loop import Loop, Validation
 
 SAVE_EVERY = 60.0  # seconds
+SUFFIX = ".onnx"
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,23 @@ class TrainingResult:
         }
 
 
+def check_out(out: Path) -> None:
+    """Refuse a name under which no model can be written.
+
+    Raises:
+        UsageError: it does not end in `.onnx`.
+        InputError: there is a file of this name.
+    """
+    if out.suffix.lower() != SUFFIX:
+        raise UsageError(
+            f"--out {out}",
+            expected="a file name that ends in .onnx: the model is written in this form alone",
+            found=out.suffix or "no ending",
+            next_step=f"use --out {out.with_suffix(SUFFIX)}",
+        )
+    files.refuse_existing(out)
+
+
 def train_segmenter(
     task: Task,
     out: Path,
@@ -77,6 +96,7 @@ def train_segmenter(
     threads: int = 1,
     save_every: float = SAVE_EVERY,
     on_progress: ProgressCallback = ignore,
+    on_warning: Callable[[str], None] = lambda _: None,
 ) -> TrainingResult:
     """Train, and write the weights of best validation IoU as a checked ONNX file.
 
@@ -87,12 +107,16 @@ def train_segmenter(
         device: `auto`, `cpu` or `cuda`.
         threads: of torch on the CPU.
         save_every: seconds between checkpoints.
+        on_progress: called after every update.
+        on_warning: called once, with a text for a person, when an update takes far longer than others.
 
     Raises:
+        UsageError: `out` is no name of an ONNX file, or the network takes no such size or batch, or cannot
+            be exported.
         InputError: `out` exists, the checkpoint is of another training, or the training diverges.
         KeyboardInterrupt: after SIGINT or SIGTERM, once the state is saved.
     """
-    files.refuse_existing(out)
+    check_out(out)
     define_missing_operators()
     import torch
 
@@ -103,7 +127,7 @@ def train_segmenter(
     folder = CheckpointFolder.beside(out, task.fingerprint)
     with torch.random.fork_rng(devices=[]):
         loop, seconds = _begin(task, folder, device)
-        seconds += _run(loop, folder, seconds, save_every, on_progress)
+        seconds += _run(loop, folder, seconds, save_every, threads, on_progress, on_warning)
         network = loop.best_network()
     data = export_segmenter.export_onnx(network, task.contract)
     images = task.validation.images[:VALIDATION_BATCH]
@@ -138,6 +162,8 @@ def _begin(task: Task, folder: CheckpointFolder, device: str) -> tuple[Loop, flo
     # The package halves numerator and denominator, and so what is added to them.
     loss = smp.losses.DiceLoss("binary", from_logits=True, smooth=SMOOTHING / 2)
     augment = augmentation() if task.settings.augment else unchanged
+    if saved is None:
+        try_batch(network, task.settings)
     loop = Loop(network, loss, augment, task, device)
     if saved is None:
         _try_export(loop)
@@ -153,7 +179,13 @@ def _try_export(loop: Loop) -> None:
 
 
 def _run(
-    loop: Loop, folder: CheckpointFolder, before: float, save_every: float, on_progress: ProgressCallback
+    loop: Loop,
+    folder: CheckpointFolder,
+    before: float,
+    save_every: float,
+    threads: int,
+    on_progress: ProgressCallback,
+    on_warning: Callable[[str], None],
 ) -> float:
     """Train to the end and return the seconds that it took.
 
@@ -161,12 +193,14 @@ def _run(
         KeyboardInterrupt: after SIGINT or SIGTERM, once the state is saved.
     """
     started = saved = time.monotonic()
-    first = loop.update
+    first, slow = loop.update, SlowUpdates()
     with stop_on_signal() as asked:
         while not loop.finished:
             loop.step()
             now = time.monotonic()
             on_progress(_progress(loop, first))
+            if warning := slow.observe(loop.last_seconds, threads):
+                on_warning(warning)
             if asked.is_set() or now - saved >= save_every:
                 folder.save({"loop": loop.state(), "seconds": before + now - started})
                 saved = now

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -44,8 +46,8 @@ def pixel_std(thumbnails: Pixels) -> Interval:
         return float(np.sqrt(np.maximum(variance, 0)).mean())
 
     # A resample repeats images and so varies less than what it was drawn from: hence the shift.
-    low, high = bootstrap(count, of_resample, draws=DRAWS, estimate=estimate)
-    return Interval(estimate, max(low, 0.0), high, count)
+    found = bootstrap(estimate, count, of_resample, draws=DRAWS, centred=True)
+    return replace(found, low=max(found.low, 0.0))
 
 
 def mean_distance(thumbnails: Pixels) -> Interval | None:
@@ -79,5 +81,4 @@ def mean_of_pairs(distances: NDArray[np.floating]) -> Interval | None:
         pairs = count**2 - weights @ weights
         return float(weights @ values @ weights / pairs) if pairs else estimate
 
-    low, high = bootstrap(count, of_resample, draws=DRAWS)
-    return Interval(estimate, low, high, count)
+    return bootstrap(estimate, count, of_resample, draws=DRAWS)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from consumer.datasets.reader import DatasetFolder, Problem
 from consumer.validation.edges import FOLLOWS
 from consumer.validation.mask_checks import BETWEEN, MAX_STRAY, MaskFacts
-from consumer.validation.measure_files import ImageFacts, Measurements
+from consumer.validation.measure_files import ImageFacts, Measurements, short
 from consumer.validation.validation_report import Finding, GeneratorSummary, Severity
 from sharekit.pictures.similarity import HASH_BITS, NEAR_BITS, NearDuplicates
 from sharekit.storage.names import printable
@@ -88,7 +88,7 @@ def _of_generators(generators: Sequence[GeneratorSummary]) -> list[Finding]:
         "Generators whose masks are not shown to follow edges of their images: the gradient on the outlines "
         f"is not certainly {FOLLOWS} times that elsewhere"
     )
-    items = [f"{entry.id}: {entry.edges}" for entry in flagged]
+    items = [f"{short(entry.id)}: {entry.edges}" for entry in flagged]
     return [Finding.of(Severity.WARNING, "edges-missed", message, items)] if items else []
 
 

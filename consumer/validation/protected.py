@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from consumer.validation.validation_report import Comparison
-from sharekit.intervals import LEVEL, Interval
+from sharekit.intervals import LEVEL, middle
 
 DRAWS = 1000
 _REACH = 30
@@ -79,13 +79,12 @@ def compare(
     masks = int(np.sum(counts))
     real = truths / image_count
     around = distance(rng.multinomial(masks, own, draws) / masks, real)
-    low, high = np.quantile(around, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     # The data set that is drawn from one possible truth is measured against another, as the real one is.
     null = distance(rng.multinomial(masks, rng.permutation(real)) / masks, real)
     as_published = shares(published)
     return Comparison(
         as_published=None if as_published is None else float(distance(own, as_published)),
-        interval=Interval(float(distance(own, real).mean()), float(low), float(high), masks),
+        interval=middle(float(distance(own, real).mean()), around, masks),
         chance=float(np.quantile(null, LEVEL)),
     )
 

@@ -8,13 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from consumer.validation.measure_files import Measurements
+from consumer.validation.measure_files import Measurements, short
 from consumer.validation.validation_report import BIN_EDGES, ClassSummary, ReferenceSummary
-from consumer.validation.validation_words import short
 from sharekit.intervals import Interval
-from sharekit.page.plots import GRID, INK, MUTED, drawing, svg
+from sharekit.page.plots import BLUE, MUTED, ORANGE, WIDTH, drawing, label_rows, svg
 
-DATASET, REFERENCE = "#2a7f9e", "#c9772b"
+DATASET, REFERENCE = BLUE, ORANGE
 MAX_GENERATORS = 8
 """Generators whose masks are drawn; more would be too small to see."""
 MAX_ROWS = 24
@@ -26,7 +25,7 @@ def coverage(summary: ClassSummary, reference: ReferenceSummary | None) -> bytes
     The reference's error bars are one standard deviation of the noise that protects it.
     """
     centres = (np.array(BIN_EDGES[:-1]) + np.array(BIN_EDGES[1:])) / 2
-    with drawing(8.4, 2.7) as figure:
+    with drawing(2.7) as figure:
         axes = figure.add_subplot()
         shares = 100 * np.array(summary.histogram) / max(sum(summary.histogram), 1)
         axes.bar(centres, shares, width=4.2, color=DATASET, label="this data set")
@@ -41,12 +40,12 @@ def coverage(summary: ClassSummary, reference: ReferenceSummary | None) -> bytes
             axes.errorbar(
                 centres, real, bars, fmt="none", ecolor=REFERENCE, elinewidth=0.8, alpha=0.35, zorder=0
             )
-            axes.legend(frameon=False, loc="upper right")
+            axes.legend(loc="upper right")
             highest = max(highest, real.max())
         axes.set(xlim=(0, 100), xlabel="foreground pixels of an image, %", ylabel="share of masks, %")
         axes.set_ylim(0, 1.2 * highest)
         axes.set_xticks(range(0, 101, 10))
-        axes.grid(axis="y", color=GRID)
+        axes.grid(axis="y")
         return svg(figure)
 
 
@@ -56,8 +55,8 @@ def mean_masks(measured: Measurements) -> bytes:
     # Few generators keep the size that many have.
     columns = max(len(shown), 5)
     grid = shown[0][1].moments.mean.shape
-    side = 8.4 / columns  # inches
-    with drawing(8.4, 2 * side * min(1.5, grid[0] / grid[1]) + 0.4) as figure:
+    side = WIDTH / columns  # inches
+    with drawing(2 * side * min(1.5, grid[0] / grid[1]) + 0.5) as figure:
         figure.get_layout_engine().set(w_pad=0.03, h_pad=0.03, wspace=0.0, hspace=0.0)
         for column, (name, masks) in enumerate(shown):
             rows: Sequence[tuple[NDArray[np.float64], str, float]] = (
@@ -67,12 +66,13 @@ def mean_masks(measured: Measurements) -> bytes:
             for row, (values, colours, highest) in enumerate(rows):
                 axes = figure.add_subplot(2, columns, row * columns + column + 1)
                 axes.imshow(values, cmap=colours, vmin=0, vmax=highest)
+                axes.set_anchor("N")
                 axes.set_xticks([])
                 axes.set_yticks([])
                 if column == 0:
                     axes.set_ylabel(("mean", "deviation")[row])
                 if row == 0:
-                    axes.set_title(f"{short(name)}  ({masks.moments.count})", fontsize=8.5, color=INK)
+                    axes.set_title(f"{short(name)}\n({masks.moments.count})", fontsize=8.5)
         return svg(figure)
 
 
@@ -88,14 +88,13 @@ def intervals(
         chance: what the figure would be by chance, as a dashed line.
     """
     shown = list(rows.items())[:MAX_ROWS]
-    with drawing(8.4, 0.9 + 0.28 * max(len(shown), 2)) as figure:
+    with drawing(0.9 + 0.28 * max(len(shown), 2)) as figure:
         axes = figure.add_subplot()
         places = np.arange(len(shown))
         lows, highs = [entry.low for _, entry in shown], [entry.high for _, entry in shown]
         axes.hlines(places, lows, highs, color=DATASET, linewidth=2, alpha=0.45)
         axes.plot([entry.mean for _, entry in shown], places, "o", color=DATASET, markersize=6)
-        axes.set_yticks(places, [f"{short(name)}  ({entry.count})" for name, entry in shown])
-        axes.set_ylim(len(shown) - 0.4, -0.6)
+        label_rows(axes, [f"{short(name)}  ({entry.count})" for name, entry in shown])
         if whole is not None and len(shown) > 1:
             axes.axvspan(whole.low, whole.high, color=REFERENCE, alpha=0.12, linewidth=0)
             axes.axvline(whole.mean, color=REFERENCE, linewidth=1.2)
@@ -106,14 +105,14 @@ def intervals(
             _note(axes, "chance", chance, MUTED)
         axes.set_xlim(0, 1.1 * max(*highs, chance or 0.0) or 1)
         axes.set_xlabel(label)
-        axes.grid(axis="x", color=GRID)
+        axes.grid(axis="x")
         return svg(figure)
 
 
 def regions(measured: Measurements) -> bytes:
     """How many separate regions, and how many holes, the masks have."""
     facts = [facts for image in measured.images for facts in image.masks.values()]
-    with drawing(8.4, 2.1) as figure:
+    with drawing(2.1) as figure:
         for place, (label, values) in enumerate(
             {
                 "regions in a mask": [f.components for f in facts],
@@ -125,7 +124,7 @@ def regions(measured: Measurements) -> bytes:
             counts = np.bincount(np.minimum(values, 10), minlength=11)
             axes.bar(ticks, 100 * counts / max(len(facts), 1), color=DATASET, width=0.75)
             axes.set(xlabel=label, ylabel="share of masks, %" if place == 0 else "", ylim=(0, 100))
-            axes.grid(axis="y", color=GRID)
+            axes.grid(axis="y")
         return svg(figure)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from consumer.validation.edges import FOLLOWS
 from consumer.validation.findings import follows_edges
-from consumer.validation.measure_files import WHOLE
+from consumer.validation.measure_files import short
 from consumer.validation.validation_report import (
     GeneratorSummary,
     Missing,
@@ -46,11 +46,6 @@ def given(interval: Interval, digits: int = 2, scale: float = 1.0) -> str:
     """A figure with its interval, such as `2.1 [1.9, 2.3]`."""
     mean, low, high = (scale * value for value in (interval.mean, interval.low, interval.high))
     return f"{mean:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
-
-
-def short(name: str) -> str:
-    """A generator's identifier, shortened."""
-    return "all images" if name == WHOLE else name[:8]
 
 
 def _broken(report: ValidationReport) -> Answer:

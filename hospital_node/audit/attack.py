@@ -5,16 +5,20 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hospital_node.audit.intervals import Interval
+from hospital_node.leaks.search import RealContent
+from sharekit.intervals import Interval
 
 Array = NDArray[np.float32]
 MIN_CONTROLS = 2
 """Other real images below which no attack has a control."""
+RESAMPLES = 200
+"""Bootstrap resamples behind the interval of a figure."""
 
 
 @dataclass(frozen=True)
@@ -40,19 +44,18 @@ class AuditLimits:
 
 @dataclass(frozen=True)
 class AttackContext:
-    """What an attacker with the source in hand, and the hospital's other images beside it, works with.
+    """What an attacker with the sources and the hospital's other images in hand works with.
 
-    Everything is in [-1, 1], image channels only. `samples`, `source` and `controls` have one size: the
+    Everything is in [-1, 1], image channels only. `samples`, `sources` and `controls` have one size: the
     finest scale of the generator.
     """
 
     generator_id: str
     candidate: bytes  # the ONNX file that would be released
     samples: Array  # (N, C, H, W), drawn from `candidate`
-    source: Array  # (C, H, W), the real image at the finest scale
+    sources: Array  # (k, C, H, W), the k >= 1 real images behind the generator, at the finest scale
     controls: Array  # (M, C, H, W), other real images of the node; M may be 0
-    levels: tuple[Array, ...]  # the real pyramid with mask channels, coarsest first, each (C + masks, h, w)
-    pixels: tuple[NDArray[np.uint8], ...]  # original image (H, W, C) and masks (H, W)
+    real: tuple[RealContent, ...]  # pixels and pyramids of the sources, as the static search looks for them
     limits: AuditLimits
     seed: int
 
@@ -61,28 +64,54 @@ class AttackContext:
         return len(self.controls) >= MIN_CONTROLS
 
 
+class Space(StrEnum):
+    """The size at which an attack compares images."""
+
+    THUMBNAIL = "thumbnail"
+    FULL = "full"
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """What an attack measures in each space. The module of the attack lists its quantities."""
+
+    attack: str
+    name: str
+
+
 @dataclass(frozen=True)
 class Measure:
-    """One figure, its interval, and what it is compared with. Law: `from_json(to_json(x)) == x`."""
+    """One figure with its interval and what it is compared with. Law: `from_json(to_json(x)) == x`."""
 
-    name: str
+    space: Space
+    quantity: str  # `Quantity.name`
     value: float
     low: float
     high: float
     method: str  # of the interval
     baseline: float | None = None  # what no leak at all would give
-    control: float | None = None  # the same attack with other real images in the source's place
+    control: float | None = None  # the same attack with other real images in the sources' place
 
     @staticmethod
-    def of(name: str, value: float, interval: Interval, method: str, **compared: float | None) -> Measure:
-        return Measure(name, float(value), float(interval.low), float(interval.high), method, **compared)
+    def of(
+        space: Space, quantity: Quantity, interval: Interval, method: str, **compared: float | None
+    ) -> Measure:
+        return Measure(space, quantity.name, interval.mean, interval.low, interval.high, method, **compared)
+
+    @property
+    def name(self) -> str:
+        """As the audit's JSON writes it: `full.rank`."""
+        return f"{self.space}.{self.quantity}"
 
     def to_json(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
+        value = dataclasses.asdict(self)
+        del value["space"], value["quantity"]
+        return {"name": self.name, **value}
 
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> Measure:
-        return Measure(**value)
+        space, _, quantity = value["name"].partition(".")
+        return Measure(Space(space), quantity, **{key: value[key] for key in value if key != "name"})
 
 
 @dataclass(frozen=True)
@@ -98,6 +127,13 @@ class AttackResult:
     """No better than guessing; None where controls are missing or the attack cannot tell."""
     objections: tuple[str, ...] = ()
     """Why this result forbids the release under the limits; empty: it does not."""
+
+    def measure(self, space: Space, quantity: Quantity) -> Measure | None:
+        """What this attack found for `quantity`; None: nothing, or the quantity belongs to another attack."""
+        if quantity.attack != self.attack:
+            return None
+        found = (item for item in self.measures if (item.space, item.quantity) == (space, quantity.name))
+        return next(found, None)
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -124,7 +160,7 @@ class AttackResult:
 
 
 class Attack(Protocol):
-    """One way of learning about the source. A new attack is one more object in `audit.record.ATTACKS`."""
+    """One way of learning about the sources. A new attack is one more object in `generator_audit.ATTACKS`."""
 
     @property
     def name(self) -> str: ...

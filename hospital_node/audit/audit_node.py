@@ -1,19 +1,22 @@
-"""The audit of a node: every trained image gets a candidate, an audit, and the state that follows."""
+"""The audit of a node: every trained generator gets a candidate, an audit, and the state that follows."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from hospital_node.audit.attack import AttackContext, AuditLimits
-from hospital_node.audit.attacks.distance import Array, resize
+from hospital_node.audit.attack import Array, AttackContext, AuditLimits
+from hospital_node.audit.attacks.distance import resize, with_channels
 from hospital_node.audit.audit_settings import AuditSettings
+from hospital_node.audit.audited import load_generator
 from hospital_node.audit.generator_audit import GeneratorAudit, audit_generator
 from hospital_node.candidate import build_onnx, measure_parity
 from hospital_node.candidate.draw import draw_images
-from hospital_node.ledger.ledger import ImageRecord, ImageState
+from hospital_node.leaks.search import RealContent
+from hospital_node.ledger.states import GeneratorRecord, GeneratorState, ImageState
 from hospital_node.node.node import Node
 from hospital_node.singan.pyramid import build_pyramid
 from hospital_node.singan.trained import TrainedGenerator
@@ -24,21 +27,63 @@ from sharekit.program.progress import Progress, ProgressCallback, ignore
 from sharekit.storage import files
 
 MAX_CONTROLS = 32
-"""Other real images that a source is compared with; one random choice for the whole audit."""
+"""Other real images that sources are compared with; one random choice for the whole audit."""
 CONTROL_SIDE = 256  # pixels: long side at which controls are kept in memory
-AUDITED_BEFORE = (ImageState.AUDITED, ImageState.WITHHELD, ImageState.RELEASED)
-CONTROLS = tuple(state for state in ImageState if state not in (ImageState.REFUSED, ImageState.HELD_OUT))
+AUDITED_BEFORE = (GeneratorState.AUDITED, GeneratorState.WITHHELD, GeneratorState.RELEASED)
+CONTROLS = (ImageState.INGESTED,)
 """What the hold-out holds must not show in anything that leaves but an evaluation."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one image."""
+    """What became of one generator."""
 
-    image_id: str
-    state: ImageState
+    generator_id: str
+    images: int
+    """Images behind it."""
+    state: GeneratorState
     reason: str
     audit: GeneratorAudit | None  # None: the audit itself failed
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "id": self.generator_id,
+            "images": self.images,
+            "state": str(self.state),
+            "reason": self.reason,
+            "audit": None if self.audit is None else self.audit.to_json(),
+        }
+
+
+@dataclass(frozen=True)
+class AuditReport:
+    """What became of every generator that was audited now."""
+
+    outcomes: tuple[Outcome, ...]
+
+    @property
+    def failed(self) -> int:
+        """How many audits could not be made."""
+        return sum(outcome.audit is None for outcome in self.outcomes)
+
+    @property
+    def withheld(self) -> int:
+        """How many generators their audit withholds."""
+        held = [outcome for outcome in self.outcomes if outcome.state is GeneratorState.WITHHELD]
+        return len(held) - self.failed
+
+    @property
+    def audited(self) -> int:
+        """How many generators may be put forward."""
+        return len(self.outcomes) - self.withheld - self.failed
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "audited": self.audited,
+            "withheld": self.withheld,
+            "failed": self.failed,
+            "generators": [outcome.to_json() for outcome in self.outcomes],
+        }
 
 
 def audit_node(
@@ -47,33 +92,34 @@ def audit_node(
     settings: AuditSettings,
     *,
     on_progress: ProgressCallback = ignore,
-) -> list[Outcome]:
-    """Audit every trained image of a node.
+) -> AuditReport:
+    """Audit every trained generator of a node.
 
     Args:
-        node: its training lock is taken.
+        node: its write lock is taken.
         limits: of the release policy.
         settings: samples, seed, and what is audited.
-        on_progress: called after every image.
+        on_progress: called after every generator.
 
     Raises:
         UsageError: too few samples, or a seed out of range.
         NodeStateError: another process writes the node.
 
-    A fault in one image withholds that image and goes on with the others.
+    A fault in one generator withholds that one and goes on with the others.
     """
     _check(settings, limits)
-    with node.training_lock():
+    with node.write_lock():
         records = _waiting(node, settings.again)
-        pool = _control_pool(node, settings.seed) if records else []
+        largest = max((len(record.images) for record in records), default=0)
+        pool = _control_pool(node, settings.seed, largest) if records else []
         outcomes = []
         for number, record in enumerate(records):
             on_progress(Progress(number, len(records), message=record.id[:8]))
-            outcome = _audit_image(node, record, pool, limits, settings)
-            node.ledger.transition(record.id, outcome.state, outcome.reason)
+            outcome = _audit_one(node, record, pool, limits, settings)
+            node.ledger.generators.transition(record.id, outcome.state, outcome.reason)
             outcomes.append(outcome)
         on_progress(Progress(len(records), len(records)))
-    return outcomes
+    return AuditReport(tuple(outcomes))
 
 
 def _check(settings: AuditSettings, limits: AuditLimits) -> None:
@@ -87,84 +133,84 @@ def _check(settings: AuditSettings, limits: AuditLimits) -> None:
         )
 
 
-def _waiting(node: Node, again: bool) -> list[ImageRecord]:
-    """Images without an audit, those whose audit failed included; with `again` every one that was trained."""
+def _waiting(node: Node, again: bool) -> list[GeneratorRecord]:
+    """Generators without an audit, those whose audit failed included; with `again` every trained one."""
+    table = node.ledger.generators
     if again:
-        return node.ledger.records(ImageState.TRAINED, *AUDITED_BEFORE)
-    records = node.ledger.records(ImageState.TRAINED, ImageState.WITHHELD)
+        return table.records(GeneratorState.TRAINED, *AUDITED_BEFORE)
     return [
         record
-        for record in records
-        if record.state is ImageState.TRAINED or not node.audit_path(record.id).exists()
+        for record in table.records(GeneratorState.TRAINED, GeneratorState.WITHHELD)
+        if record.state is GeneratorState.TRAINED or not node.audit_path(record.id).exists()
     ]
 
 
-def _audit_image(
+def _audit_one(
     node: Node,
-    record: ImageRecord,
+    record: GeneratorRecord,
     pool: Sequence[tuple[str, Array]],
     limits: AuditLimits,
     settings: AuditSettings,
 ) -> Outcome:
     """Build the candidate, attack it, and store both; a fault is an outcome, not an end of the audit."""
+    images = len(record.images)
     try:
-        generator = TrainedGenerator.load(node.generator_path(record.id))
+        generator = load_generator(node, record)
         candidate = build_onnx(generator)
         # An audit of earlier bytes must never lie beside new ones.
         node.audit_path(record.id).unlink(missing_ok=True)
         files.write_bytes(node.candidate_path(record.id), candidate, mode=0o600)
-        context = _context(node, record.id, generator, candidate, pool, limits, settings)
+        context = _context(node, record, generator, candidate, pool, limits, settings)
         parity = measure_parity(generator, candidate, settings.seed)
-        audit = audit_generator(context, parity, group_size=generator.group_size)
+        audit = audit_generator(context, parity)
         files.write_json(node.audit_path(record.id), audit.to_json(), mode=0o600)
     except Exception as error:
         reason = f"the audit failed: {type(error).__name__}: {error}"
-        return Outcome(record.id, ImageState.WITHHELD, reason, None)
+        return Outcome(record.id, images, GeneratorState.WITHHELD, reason, None)
     if audit.passed:
-        return Outcome(record.id, ImageState.AUDITED, str(audit.verdict), audit)
-    return Outcome(record.id, ImageState.WITHHELD, "; ".join(audit.objections), audit)
+        return Outcome(record.id, images, GeneratorState.AUDITED, str(audit.verdict), audit)
+    return Outcome(record.id, images, GeneratorState.WITHHELD, "; ".join(audit.objections), audit)
 
 
 def _context(
     node: Node,
-    image_id: str,
+    record: GeneratorRecord,
     generator: TrainedGenerator,
     candidate: bytes,
     pool: Sequence[tuple[str, Array]],
     limits: AuditLimits,
     settings: AuditSettings,
 ) -> AttackContext:
-    pair = node.load_pair(image_id)
     spec = generator.spec
-    levels = build_pyramid(pair.tensor(), generator.config)
     channels = spec.layout.image_channels
-    others = [image for name, image in pool if name != image_id][:MAX_CONTROLS]
+    pairs = node.load_sources(record.id)
+    pyramids = [build_pyramid(pair.tensor(), generator.config) for pair in pairs]
+    others = [image for name, image in pool if name not in record.images][:MAX_CONTROLS]
     controls = [resize(with_channels(image, channels)[None], spec.height, spec.width)[0] for image in others]
     return AttackContext(
         generator_id=spec.id,
         candidate=candidate,
         samples=draw_images(candidate, spec, settings.seed, range(settings.samples)),
-        source=levels[-1][:channels],
-        controls=np.stack(controls) if controls else np.zeros((0, *levels[-1][:channels].shape), np.float32),
-        levels=tuple(levels),
-        pixels=(pair.image, *pair.masks.values()),
+        sources=np.stack([levels[-1][:channels] for levels in pyramids]),
+        controls=np.stack(controls)
+        if controls
+        else np.zeros((0, channels, spec.height, spec.width), np.float32),
+        real=tuple(
+            RealContent(spec.id, (pair.image, *pair.masks.values()), tuple(levels))
+            for pair, levels in zip(pairs, pyramids, strict=True)
+        ),
         limits=limits,
         seed=settings.seed,
     )
 
 
-def with_channels(image: Array, channels: int) -> Array:
-    """`(C, H, W)` as grey (the mean) or as RGB (grey three times), so that unlike images can be compared."""
-    if len(image) == channels:
-        return image
-    grey = image.mean(axis=0, keepdims=True)
-    return np.repeat(grey, channels, axis=0)
+def _control_pool(node: Node, seed: int, sources: int) -> list[tuple[str, Array]]:
+    """A random choice of the node's real images, `(C, H, W)` in [-1, 1]; what cannot be read is left out.
 
-
-def _control_pool(node: Node, seed: int) -> list[tuple[str, Array]]:
-    """A random choice of the node's real images, `(C, H, W)` in [-1, 1]; what cannot be read is left out."""
+    It holds `MAX_CONTROLS` of them besides those that up to `sources` images of a generator take away.
+    """
     records = node.ledger.records(*CONTROLS)
-    chosen = np.random.default_rng(seed).permutation(len(records))[: MAX_CONTROLS + 1]
+    chosen = np.random.default_rng(seed).permutation(len(records))[: MAX_CONTROLS + sources]
     pool = []
     for number in chosen:
         try:

@@ -1,29 +1,44 @@
-"""What a node's folder holds for the gate: candidates, audits and approvals, read at the edge."""
+"""What a node's folder holds for the gate: trained generators with their candidates and audits."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 from hospital_node.audit.generator_audit import GeneratorAudit
-from hospital_node.ledger.ledger import ImageRecord, ImageState
+from hospital_node.ledger.states import GeneratorRecord, GeneratorState
 from hospital_node.node.node import Node
-from hospital_node.release.gate import Candidate
 from hospital_node.singan.trained import TrainedGenerator
-from sharekit.errors import SharekitError
+from sharekit.errors import NodeStateError, SharekitError
+from sharekit.generator import onnx_policy
 from sharekit.storage import files
 
-MAX_CANDIDATE_BYTES = 512 * 2**20
-ASKING = (ImageState.TRAINED, ImageState.AUDITED, ImageState.WITHHELD, ImageState.RELEASED)
-"""States of images that have a trained generator."""
+ASKING = (
+    GeneratorState.TRAINED,
+    GeneratorState.AUDITED,
+    GeneratorState.WITHHELD,
+    GeneratorState.RELEASED,
+)
+"""States of generators that ask to leave."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A generator that asks to leave, as the gate sees it."""
+
+    generator_id: str
+    sha256: str | None  # of the candidate's bytes as they are now; None: there are none
+    audit: GeneratorAudit | None
+    audit_sha256: str | None  # of the audit's file
+    withheld: str | None = None  # the ledger's reason, where it says that this generator may not leave
 
 
 @dataclass(frozen=True)
 class Asking:
-    """One image whose generator asks to leave. The record holds file names: it stays inside."""
+    """One generator that asks to leave, with what the node knows of it. It stays inside."""
 
-    record: ImageRecord
+    record: GeneratorRecord
     generator: TrainedGenerator
     candidate: Candidate
 
@@ -44,44 +59,54 @@ class Asking:
 
 
 def read_asking(node: Node) -> tuple[list[Asking], dict[str, str]]:
-    """Every trained image with its candidate, and, by image, why another cannot even be read."""
+    """Every trained generator with its candidate, and, by identifier, why another cannot even be read."""
     found, unreadable = [], {}
-    for record in node.ledger.records(*ASKING):
+    for record in node.ledger.generators.records(*ASKING):
         try:
-            generator = TrainedGenerator.load(node.generator_path(record.id))
+            generator = load_generator(node, record)
         except SharekitError as error:
             unreadable[record.id] = f"the trained generator cannot be read: {error.found}"
             continue
-        found.append(Asking(record, generator, _candidate(node, record, generator.spec.id)))
+        found.append(Asking(record, generator, _candidate(node, record)))
     return found, unreadable
 
 
-def read_approvals(node: Node) -> dict[str, Any]:
-    """Envelopes by file name; what is not JSON is handed on as None, which no verification accepts."""
-    envelopes: dict[str, Any] = {}
-    for path in sorted(node.approvals_dir.glob("*.json")):
-        try:
-            envelopes[path.name] = files.parse_json(
-                files.read_bytes(path, max_bytes=files.MAX_JSON_BYTES), path.name
-            )
-        except SharekitError:
-            envelopes[path.name] = None
-    return envelopes
+def load_generator(node: Node, record: GeneratorRecord) -> TrainedGenerator:
+    """The trained generator of a record.
+
+    Raises:
+        InputError: the file is missing.
+        NodeStateError: the file is damaged, or is of another generator or of another number of images.
+    """
+    generator = TrainedGenerator.load(node.generator_path(record.id))
+    if (generator.spec.id, generator.group_size) != (record.id, len(record.images)):
+        raise NodeStateError(
+            record.id,
+            expected=f"a generator of {len(record.images)} images, as the ledger says",
+            found=f"generator {generator.spec.id} of {generator.group_size} images",
+            next_step="find out who changed the node's files; ingest into a new node",
+        )
+    return generator
 
 
-def read_candidate_bytes(node: Node, image_id: str) -> bytes:
-    return files.read_bytes(node.candidate_path(image_id), max_bytes=MAX_CANDIDATE_BYTES)
+def images_behind(asking: Iterable[Asking]) -> tuple[str, ...]:
+    """Identifiers of the distinct images behind generators, in the order of the generators."""
+    return tuple(dict.fromkeys(image for item in asking for image in item.record.images))
 
 
-def _candidate(node: Node, record: ImageRecord, generator_id: str) -> Candidate:
-    withheld = record.reason if record.state is ImageState.WITHHELD else None
+def read_candidate_bytes(node: Node, generator_id: str) -> bytes:
+    return files.read_bytes(node.candidate_path(generator_id), max_bytes=onnx_policy.MAX_BYTES)
+
+
+def _candidate(node: Node, record: GeneratorRecord) -> Candidate:
+    withheld = record.reason if record.state is GeneratorState.WITHHELD else None
     try:
         sha256 = hashlib.sha256(read_candidate_bytes(node, record.id)).hexdigest()
     except SharekitError:
-        return Candidate(generator_id, None, None, None, withheld)
+        return Candidate(record.id, None, None, None, withheld)
     try:
         data = files.read_bytes(node.audit_path(record.id), max_bytes=files.MAX_JSON_BYTES)
         audit = GeneratorAudit.from_json(files.parse_json(data, "audit"))
     except (SharekitError, KeyError, TypeError, ValueError):
-        return Candidate(generator_id, sha256, None, None, withheld)
-    return Candidate(generator_id, sha256, audit, hashlib.sha256(data).hexdigest(), withheld)
+        return Candidate(record.id, sha256, None, None, withheld)
+    return Candidate(record.id, sha256, audit, hashlib.sha256(data).hexdigest(), withheld)

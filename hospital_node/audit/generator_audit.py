@@ -7,12 +7,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hospital_node.audit.attack import Attack, AttackContext, AttackResult, AuditLimits
+from hospital_node.audit.attack import (
+    Attack,
+    AttackContext,
+    AttackResult,
+    AuditLimits,
+    Measure,
+    Quantity,
+    Space,
+)
 from hospital_node.audit.attacks.mean import MeanOfSamples
 from hospital_node.audit.attacks.nearest import BestOfN
+from hospital_node.audit.attacks.static import StaticCheck
 from hospital_node.audit.verdict import Verdict, verdict
 from hospital_node.candidate import Parity
-from hospital_node.leaks.search import StaticCheck
 
 ATTACKS: tuple[Attack, ...] = (BestOfN(), MeanOfSamples(), StaticCheck())
 MISSING_CONTROLS = "controls are missing: fewer than two other real images to compare with"
@@ -48,6 +56,11 @@ class GeneratorAudit:
     def passed(self) -> bool:
         return not self.objections
 
+    def measure(self, space: Space, quantity: Quantity) -> Measure | None:
+        """What the attacks found for `quantity`; None: nothing, as where controls are missing."""
+        found = (attack.measure(space, quantity) for attack in self.attacks)
+        return next((measure for measure in found if measure is not None), None)
+
     def to_json(self) -> dict[str, Any]:
         return {
             "generator_id": self.generator_id,
@@ -79,17 +92,17 @@ class GeneratorAudit:
 
 
 def audit_generator(
-    context: AttackContext, parity: Parity, *, group_size: int = 1, attacks: Sequence[Attack] = ATTACKS
+    context: AttackContext, parity: Parity, *, attacks: Sequence[Attack] = ATTACKS
 ) -> GeneratorAudit:
     """Run every attack on one candidate and put the verdict in words.
 
     Args:
-        context: the candidate, its samples, its source and the other real images.
+        context: the candidate, its samples, its sources and the other real images.
         parity: how far the candidate lies from the trained network.
-        group_size: real images that the generator was trained on.
         attacks: all of them count; none can be skipped by a caller who wants a better verdict.
     """
     results = tuple(attack.run(context) for attack in attacks)
+    group_size = len(context.sources)
     return GeneratorAudit(
         generator_id=context.generator_id,
         candidate_sha256=hashlib.sha256(context.candidate).hexdigest(),

@@ -17,41 +17,34 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--by", required=True, metavar="NAME", help="the approver's name or office")
     chosen = parser.add_mutually_exclusive_group(required=True)
     chosen.add_argument("--all", action="store_true", help="everything that the audit lets leave")
-    chosen.add_argument("--image", nargs="+", metavar="ID", help="identifiers of images")
+    chosen.add_argument("--generator", nargs="+", metavar="ID", help="identifiers of generators")
+    chosen.add_argument(
+        "--image", nargs="+", default=(), metavar="ID", help="identifiers of images: the generators of these"
+    )
     password.configure(parser)
 
 
 def run(args: argparse.Namespace, output: Output) -> None:
+    from rich.markup import escape
+
     from hospital_node.node.node import Node
-    from hospital_node.release.approve import give_approval, propose
+    from hospital_node.release.approve import approve
     from hospital_node.release.audit_words import audit_table, limits_in_words
-    from hospital_node.release.release_policy import load_policy
     from sharekit.signing.keys import SigningKey
 
-    node = Node.open(args.node, read_only=True)
-    policy = load_policy(node.policy_path)
+    node = Node.open(args.node)
     key = SigningKey.load(args.key, password.from_args(args))
-    proposal = propose(node, policy, args.image)
-    path = give_approval(node, policy, proposal, key, args.by)
+    given = approve(node, key, args.by, generators=args.generator, images=args.image)
+    items, refused = given.proposal.items, given.proposal.refused
     output.result(
-        {
-            "approval": str(path),
-            "approver": args.by,
-            "fingerprint": key.public.fingerprint,
-            "approved": [
-                {
-                    "id": item.record.id,
-                    "generator": item.candidate.generator_id,
-                    "verdict": item.audit.verdict,
-                }
-                for item in proposal.items
-            ],
-            "refused": {name: list(reasons) for name, reasons in proposal.refused.items()},
-        },
+        given.to_json(),
         audit_table(
-            [(item.record.id, item.record.state, item.record.reason, item.audit) for item in proposal.items]
+            [
+                (one.record.id, len(one.record.images), one.record.state, one.record.reason, one.audit)
+                for one in items
+            ]
         ),
-        limits_in_words(policy),
-        f"approved by {args.by}: {len(proposal.items)} generators; not approved: {len(proposal.refused)}",
-        f"signed approval: {path}",
+        limits_in_words(given.policy),
+        escape(f"approved by {given.approver}: {len(items)} generators; not approved: {len(refused)}"),
+        escape(f"signed approval: {given.path}"),
     )

@@ -3,33 +3,47 @@
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from sharekit.program import options, password, progress
-from sharekit.program.output import Output
-from sharekit.program.phrases import counted
+from sharekit.program import password
+from sharekit.program.command_line import Output, thread_count
 
-SUMMARY = "evaluate a submitted segmenter on the hold-out and sign a report of rounded means"
+if TYPE_CHECKING:
+    from hospital_node.evaluation.evaluate import Evaluation
+
+SUMMARY = "evaluate a submitted segmenter on the hold-out and sign a report of its means, with noise"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("submission", type=Path, metavar="SUBMISSION", help="folder or zip of a submission")
-    options.node(parser)
-    options.private_key(parser, "the hospital's release")
+    parser.add_argument("--node", type=Path, required=True, metavar="NODE", help="the node's folder")
+    parser.add_argument("--key", type=Path, required=True, help="the hospital's private release key")
     parser.add_argument(
         "--out", type=Path, required=True, metavar="REPORT", help="the report, a new file: NAME.json"
     )
-    options.threads(parser)
+    parser.add_argument(
+        "--threads",
+        type=thread_count,
+        metavar="N",
+        help="threads of the model's process (left out: as many as this machine has free)",
+    )
+    parser.add_argument(
+        "--weak-confinement",
+        action="store_true",
+        help="run the model even where this machine cannot filter its system calls; only for a submitter "
+        "that you trust",
+    )
     password.configure(parser)
-    progress.configure(parser)
 
 
 def run(args: argparse.Namespace, output: Output) -> None:
     from hospital_node.evaluation.evaluate import evaluate
     from hospital_node.evaluation.write_report import check_out, write_report
     from hospital_node.node.node import Node
-    from sharekit.segmenter.evaluation_report import INTERVALS
+    from sharekit.program.confinement import ESSENTIAL, Layer
+    from sharekit.program.processors import free_processors
+    from sharekit.program.progress import reporter
     from sharekit.segmenter.submission import read_submission
     from sharekit.signing.keys import SigningKey
 
@@ -38,20 +52,47 @@ def run(args: argparse.Namespace, output: Output) -> None:
     key = SigningKey.load(args.key, password.from_args(args))
     signed = read_submission(args.submission)
     node = Node.open(args.node)
-    threads = args.threads or len(os.sched_getaffinity(0))
-    with progress.reporter("evaluate", unit="images") as on_progress:
-        done = evaluate(node, signed, threads=threads, on_progress=on_progress)
+    with reporter("evaluate", unit="images") as on_progress:
+        done = evaluate(
+            node,
+            signed,
+            threads=args.threads or free_processors(),
+            required=Layer(0) if args.weak_confinement else ESSENTIAL,
+            on_progress=on_progress,
+        )
     write_report(node, done.report, key, args.out)
+    output.result({"report": str(args.out), **done.to_json()}, *_describe(done, args.out))
+
+
+def _describe(done: Evaluation, out: Path) -> list[str]:
+    from rich.markup import escape
+
+    from sharekit.segmenter.evaluation_report import INTERVALS
+
     report = done.report
-    output.result(
-        {"report": str(args.out), **done.to_json()},
-        f"{counted(report.images, 'hold-out image')}, submitted by {done.submitter}"
-        + (": the stored report again, nothing spent" if done.repeated else ""),
-        f"means over images, with {INTERVALS}",
+    repeated = ": the stored report again, nothing spent" if done.repeated else ""
+    return [
+        f"{report.images} hold-out images, submitted by {escape(done.submitter)}{repeated}",
+        f"means over images, {report.protection}; {INTERVALS}",
         *(
-            f"  {name}: " + ", ".join(f"{metric} {value}" for metric, value in metrics.items())
+            f"  {escape(name)}: " + ", ".join(f"{metric} {value}" for metric, value in metrics.items())
             for name, metrics in report.classes.items()
         ),
-        f"{done.spent} of {counted(done.budget, 'evaluation')} of this submitter spent",
-        f"report: {args.out}",
-    )
+        f"{done.spent} of {done.budget} evaluations of this submitter spent, "
+        f"epsilon {done.epsilon_spent:g} of {done.epsilon_budget:g}",
+        *_describe_process(done),
+        f"report: {escape(str(out))}",
+    ]
+
+
+def _describe_process(done: Evaluation) -> list[str]:
+    """What the operator should know, and keep: no noise protects it."""
+    if done.process is None:
+        return []
+    lines = [f"the model's process was confined by: {', '.join(done.process.layers.labels)}"]
+    if done.process.failures:
+        lines.append(
+            f"images without a sound answer of the model, which count as worst: {done.process.failures}; "
+            "keep this number inside, no noise protects it"
+        )
+    return lines

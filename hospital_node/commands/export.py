@@ -27,31 +27,23 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, output: Output) -> None:
+    from rich.markup import escape
+
     from hospital_node.node.node import Node
     from hospital_node.release.export import export_bundle
     from sharekit.signing.keys import SigningKey
 
     key = SigningKey.load(args.key, password.from_args(args))
     result = export_bundle(Node.open(args.node), args.out, key, features_path=args.features)
-    manifest = result.bundle.manifest
-    parity = max(entry.parity.max_abs_difference for entry in manifest.generators)
     refused = [f"  {name}: {'; '.join(reasons)}" for name, reasons in result.refused.items()]
     output.result(
-        {
-            "bundle": str(result.bundle.path),
-            "release": manifest.release,
-            "verdict": result.bundle.verdict,
-            "fingerprint": result.bundle.fingerprint,
-            "generators": list(result.released),
-            "max_abs_difference": parity,
-            "refused": {name: list(reasons) for name, reasons in result.refused.items()},
-            "style": result.style,
-        },
-        f"bundle       {result.bundle.path}",
-        f"release      {manifest.release}, {result.bundle.verdict}",
-        f"generators   {len(result.released)}; ONNX within {parity:.1e} of the trained networks",
-        f"style        {result.style}",
+        result.to_json(),
+        f"bundle       {escape(str(result.bundle.path))}",
+        f"release      {result.bundle.manifest.release}, {result.bundle.verdict}",
+        f"generators   {len(result.released)}, of {result.images} real images;"
+        f" ONNX within {result.max_abs_difference:.1e} of the trained networks",
+        f"style        {escape(result.style)}",
         f"searched     {len(result.bundle.names) + 1} finished files: nothing real found",
         f"signed by    {result.bundle.fingerprint}",
-        *([f"not released {len(refused)}", "\n".join(refused)] if refused else []),
+        *([f"not released {len(refused)}", escape("\n".join(refused))] if refused else []),
     )

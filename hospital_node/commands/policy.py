@@ -59,6 +59,6 @@ def run(args: argparse.Namespace, output: Output) -> None:
     for assignment in args.settings:
         changed = changed.with_setting(assignment)
     if changed != policy:
-        with node.training_lock():
+        with node.write_lock():
             save_policy(node.policy_path, changed)
     output.result({**changed.to_json(), "sha256": changed.digest}, policy_table(changed))

@@ -1,24 +1,23 @@
-"""`hospital-node status`: which image is in which state, and why, and how far training is."""
+"""`hospital-node status`: how images and generators stand, and how far training is."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
-from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sharekit.program.command_line import Output
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from hospital_node.ledger.ledger import ImageRecord, ImageState, Ledger
+    from hospital_node.ledger.states import ImageRecord
     from hospital_node.pool.live import Found
+    from hospital_node.pool.node_status import GeneratorStatus, NodeStatus
 
-SUMMARY = "show which images are in which state, why some failed, and how far training is, while it runs"
-SHOWN = 20
-"""Images of one state that are named without --all."""
+SUMMARY = "show images and generators by state, why some failed, and how far training is, while it runs"
+SOURCES = 3
+"""Images that are named of those behind one generator, unless all are."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -26,52 +25,28 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--all",
         action="store_true",
-        help=f"name every image, not only the first {SHOWN} of those in training or in trouble",
+        help="name every image and generator, not only the first of those in training or in trouble",
     )
 
 
-def run(args: argparse.Namespace, output: Output) -> int:
+def run(args: argparse.Namespace, output: Output) -> None:
+    from rich.markup import escape
+
     from hospital_node.node.node import Node
-    from hospital_node.pool import live
+    from hospital_node.pool.node_status import node_status
 
-    node = Node.open(args.node, read_only=True)
-    counts = node.ledger.counts()
-    records, left_out = _records(node.ledger, counts, every=args.all)
-    training = live.look(node.root / live.NAME)
-    data = {
-        "node": str(args.node),
-        "counts": counts,
-        "training": None if training is None else training.to_json(),
-        "images": [_described(record) for record in records],
-        "left_out": left_out,
-    }
+    status = node_status(Node.open(args.node, read_only=True), every=args.all)
+    shown = None if args.all else SOURCES
+    behind = {image for generator in status.named_generators for image in generator.record.images}
     output.result(
-        data,
-        _counts_table(counts),
-        *_training_lines(training),
-        *(f"{record.state}: {_why(record)}" for record in records),
-        *(f"{state}: {count} more, named with --all" for state, count in left_out.items()),
+        status.to_json(),
+        _images_table(status),
+        *([_generators_table(status)] if any(status.generators.values()) else []),
+        *map(escape, _training_lines(status.training)),
+        *(escape(_image_line(record)) for record in status.named_images if record.id not in behind),
+        *(escape(_generator_line(generator, shown)) for generator in status.named_generators),
+        *(f"{state}: {count} more, named with --all" for state, count in status.left_out.items()),
     )
-    return 0
-
-
-def _records(
-    ledger: Ledger, counts: Mapping[ImageState, int], *, every: bool
-) -> tuple[list[ImageRecord], dict[str, int]]:
-    """The images to name, failures last, where a reader's eye ends; and how many of a state are left out."""
-    from hospital_node.ledger.ledger import ImageState
-
-    if every:
-        return ledger.records(), {}
-    named = (
-        ImageState.TRAINING,
-        ImageState.WITHHELD,
-        ImageState.REFUSED,
-        ImageState.QUARANTINED,
-        ImageState.FAILED,
-    )
-    records = [record for state in named for record in islice(ledger.iterate(state), SHOWN)]
-    return records, {str(state): counts[state] - SHOWN for state in named if counts[state] > SHOWN}
 
 
 def _training_lines(training: Found | None) -> list[str]:
@@ -92,45 +67,47 @@ def _training_lines(training: Found | None) -> list[str]:
     if training.liveness is Liveness.SILENT:
         head += "; it may hang: look at the process before ending it"
     memory = "" if status.worker_memory is None else f", workers hold {status.worker_memory / 2**30:.2g} GiB"
-    per_hour = "-" if status.images_per_hour is None else f"{status.images_per_hour:g}"
+    per_hour = "-" if status.generators_per_hour is None else f"{status.generators_per_hour:g}"
     return [
         head,
-        f"{status.done_percent:g} % of {status.images} images, ETA {duration(status.eta_seconds)}; "
-        f"{status.iterations_per_second:g} iterations/s, {per_hour} images/h{memory}",
+        f"{status.done_percent:g} % of {status.generators} generators, ETA {duration(status.eta_seconds)}; "
+        f"{status.iterations_per_second:g} iterations/s, {per_hour} generators/h{memory}",
         *(f"  {running.describe()}" for running in status.running),
     ]
 
 
-def _why(record: ImageRecord) -> str:
+def _image_line(record: ImageRecord) -> str:
     # A refusal names its file itself: it may be one of the masks.
-    if record.state == "refused" or not record.reason:
-        return record.reason or f"{record.source_image} ({record.id})"
-    return f"{record.source_image}: {record.reason}"
+    return f"{record.state}: {record.reason or f'{record.source} ({record.id})'}"
 
 
-def _described(record: ImageRecord) -> dict[str, Any]:
-    return {
-        "id": record.id,
-        "state": record.state,
-        "reason": record.reason,
-        "attempts": record.attempts,
-        "generator": record.generator_id,
-        "source_image": record.source_image,
-        "source_masks": record.source_masks,
-        "height": record.height,
-        "width": record.width,
-        "image_channels": record.image_channels,
-        "mask_classes": record.mask_classes,
-        "updated": record.updated,
-    }
+def _generator_line(generator: GeneratorStatus, shown: int | None) -> str:
+    """One line with up to `shown` sources, all without a limit."""
+    record, count = generator.record, len(generator.sources)
+    names = [*generator.sources[:shown], *([] if shown is None or count <= shown else ["…"])]
+    images = f"{count} {'image' if count == 1 else 'images'}"
+    line = f"{record.state}: {record.id}, {images} ({', '.join(names)})"
+    return f"{line}: {record.reason}" if record.reason else line
 
 
-def _counts_table(counts: Mapping[ImageState, int]) -> Table:
+def _images_table(status: NodeStatus) -> Table:
     from rich.table import Table
 
     table = Table("state", "images")
-    for state, count in counts.items():
+    for state, count in status.images.items():
         if count:
             table.add_row(state, str(count))
-    table.add_row("all", str(sum(counts.values())), style="bold")
+    table.add_row("all", str(sum(status.images.values())), style="bold")
+    return table
+
+
+def _generators_table(status: NodeStatus) -> Table:
+    from rich.table import Table
+
+    table = Table("state", "generators", "images behind them")
+    for state, count in status.generators.items():
+        if count:
+            table.add_row(state, str(count), str(status.images_behind[state]))
+    total = str(sum(status.generators.values())), str(sum(status.images_behind.values()))
+    table.add_row("all", *total, style="bold")
     return table

@@ -1,24 +1,40 @@
-"""`hospital-node train`: one generator for every ingested image."""
+"""`hospital-node train`: a generator for every ingested image, or for every group of images."""
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
+import shlex
 from pathlib import Path
 
-from hospital_node.pool.options import GPU_LANES, PoolOptions, TrainingReport
-from hospital_node.singan.config import DEFAULT_PROFILE, PRECISIONS, PROFILES, TrainingConfig
+from rich.markup import escape
+
+from hospital_node.pool.options import GPU_LANES, GroupOptions, PoolOptions, TrainingReport
+from hospital_node.singan.config import DEFAULT_PROFILE, PRECISIONS, PROFILES, TrainingSettings
 from sharekit.errors import PartialFailureError, UsageError
-from sharekit.program import progress
 from sharekit.program.command_line import Output
 
-SUMMARY = "train a generator on every ingested image; the same command again goes on after an interruption"
+SUMMARY = "train generators on the ingested images; the same command again goes on after an interruption"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    defaults = PoolOptions()
+    defaults, groups = PoolOptions(), GroupOptions()
     parser.add_argument("--node", type=Path, required=True, metavar="NODE", help="the node's folder")
     parser.add_argument("--profile", choices=PROFILES, default=DEFAULT_PROFILE, help="settings of the method")
+    parser.add_argument(
+        "--group-size",
+        type=int,
+        default=groups.size,
+        metavar="K",
+        help="least number of images behind each generator; chance groups images of one channel layout",
+    )
+    parser.add_argument(
+        "--groups",
+        type=Path,
+        default=groups.file,
+        metavar="FILE",
+        help="CSV with the columns image and group: images of one group (a patient, a sequence) all go to the"
+        " same generator",
+    )
     parser.add_argument(
         "--iterations", type=int, metavar="N", help="iterations of each scale, instead of the profile's"
     )
@@ -31,7 +47,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--precision",
         choices=PRECISIONS,
-        help="of pictures and convolutions, instead of the profile's",
+        help="precision of pictures and convolutions, instead of the profile's",
     )
     parser.add_argument(
         "--address",
@@ -43,28 +59,28 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=defaults.gpus,
         metavar="F",
-        help="share of a GPU for each image, 0 for the CPU (left out: a whole GPU where there is one)",
+        help="share of a GPU for each worker, 0 for the CPU (left out: a whole GPU where there is one)",
     )
     parser.add_argument(
         "--actors",
         type=int,
         default=defaults.actors,
         metavar="N",
-        help="images trained at once (left out: as many as CPUs and GPUs allow)",
+        help="workers that train at once (left out: as many as CPUs and GPUs allow)",
     )
     parser.add_argument(
         "--cpus-per-actor",
         type=int,
         default=defaults.cpus_per_actor,
         metavar="N",
-        help="CPU threads for each image",
+        help="CPU threads for each worker",
     )
     parser.add_argument(
         "--lanes",
         type=int,
         default=defaults.lanes,
         metavar="N",
-        help="most images of one shape that a worker trains side by side, as far as its memory holds them "
+        help="most generators of one shape that a worker trains side by side, as far as memory holds them "
         f"(left out: {GPU_LANES} on a GPU, 1 on the CPU)",
     )
     parser.add_argument(
@@ -72,48 +88,46 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=defaults.max_attempts,
         metavar="N",
-        help="deaths of its worker after which an image is quarantined",
+        help="deaths of its worker after which a generator is quarantined",
     )
     parser.add_argument(
         "--restart",
         action="store_true",
-        help="train interrupted, failed and quarantined images from the beginning",
+        help="train interrupted, failed and quarantined generators from the beginning",
     )
-    progress.configure(parser)
 
 
 def run(args: argparse.Namespace, output: Output) -> int:
-    """Train, print the report; exit code 7 when images of the node have failed."""
+    """Train, print the report; exit code 7 when generators of the node have failed."""
     from hospital_node.node.node import Node
     from hospital_node.pool.driver import train_node
+    from sharekit.program import progress
 
-    config = _config(args)
+    settings = _settings(args)
+    groups = GroupOptions(args.group_size, args.groups)
     options = PoolOptions(
         args.address, args.actors, args.cpus_per_actor, args.gpus, args.max_attempts, lanes=args.lanes
     )
     node = Node.open(args.node)
     with progress.reporter("train", unit="% of the work") as on_progress:
-        report = train_node(
-            node, args.profile, config, options, restart=args.restart, on_progress=on_progress
-        )
-    output.result(report.to_json(), *_describe(report))
+        report = train_node(node, settings, options, groups, restart=args.restart, on_progress=on_progress)
+    output.result(report.to_json(), *_describe(report, args.node))
     if report.interrupted:
         raise KeyboardInterrupt
     if report.failed or report.quarantined:
         raise PartialFailureError(
             args.node,
-            expected="a generator for every image",
+            expected="every generator trained",
             found=f"{len(report.failed)} failed and {len(report.quarantined)} quarantined",
-            next_step="read the reasons above; `--restart` tries these images again from the beginning",
+            next_step="read the reasons above; `--restart` tries these generators again from the beginning",
         )
     return 0
 
 
-def _config(args: argparse.Namespace) -> TrainingConfig:
+def _settings(args: argparse.Namespace) -> TrainingSettings:
     """The profile's settings with the overrides; a generator's record holds them all."""
-    profile = PROFILES[args.profile]
     changes = {"iterations": args.iterations, "max_side": args.max_side, "precision": args.precision}
-    for name, least in (("iterations", 1), ("max_side", profile.min_side)):
+    for name, least in (("iterations", 1), ("max_side", PROFILES[args.profile].min_side)):
         value = getattr(args, name)
         if value is not None and value < least:
             raise UsageError(
@@ -122,17 +136,20 @@ def _config(args: argparse.Namespace) -> TrainingConfig:
                 found=str(value),
                 next_step="give a larger number",
             )
-    return dataclasses.replace(
-        profile, **{name: value for name, value in changes.items() if value is not None}
+    return TrainingSettings.of(
+        args.profile, **{name: value for name, value in changes.items() if value is not None}
     )
 
 
-def _describe(report: TrainingReport) -> list[str]:
+def _describe(report: TrainingReport, node: Path) -> list[str]:
+    speed = f", {report.iterations_per_second:g} iterations a second" if report.seconds else ""
     lines = [
-        f"{report.trained} trained, {report.waiting} waiting, {len(report.failed)} failed, "
-        f"{len(report.quarantined)} quarantined; {report.seconds:g} s, "
-        f"{report.iterations_per_second:g} iterations a second"
+        f"[bold]{report.trained}[/] trained, {report.waiting} waiting, {len(report.failed)} failed, "
+        f"{len(report.quarantined)} quarantined; {report.seconds:g} s{speed}"
     ]
     for state, reasons in (("failed", report.failed), ("quarantined", report.quarantined)):
-        lines += [f"  {image}  {state}: {reason}" for image, reason in reasons.items()]
+        lines += [f"  {name}  {state}: {escape(reason)}" for name, reason in reasons.items()]
+    lines += map(escape, report.notes)
+    if report.trained and not report.interrupted:
+        lines.append(escape(f"next: hospital-node audit --node {shlex.quote(str(node))}"))
     return lines

@@ -13,7 +13,8 @@ from hospital_node.doctor import facts, machine
 from hospital_node.doctor import node_folder as folder
 from hospital_node.doctor.check import Check, Outcome, passed, problem
 from hospital_node.isolation.closed_ray import MAX_DIRECTORY_LENGTH
-from hospital_node.ledger.ledger import ImageState, Ledger
+from hospital_node.ledger.ledger import Ledger
+from hospital_node.ledger.states import GeneratorState
 from hospital_node.node.node import Node
 from hospital_node.pool import live
 from hospital_node.singan.config import TrainingConfig
@@ -23,7 +24,6 @@ from sharekit.program.silence import loud
 
 LAYOUT_CHANNELS = 4
 """RGB and one mask class, as long as no image says otherwise."""
-_TO_TRAIN = (ImageState.INGESTED, ImageState.TRAINING)
 
 
 @dataclass(frozen=True)
@@ -141,16 +141,10 @@ def _node_checks(root: Path, images: Images, disk: int) -> list[Check]:
 
 
 def _survey(ledger: Ledger, config: TrainingConfig) -> Images:
-    """One pass over the ledger; images of one size are estimated once."""
+    """One pass over the images that wait; those of one size are estimated once."""
     needs: dict[tuple[int, int, int], ImageNeeds | None] = {}
     waiting = too_small = 0
-    last_event = last_release = ""
-    for record in ledger.iterate():
-        last_event = max(last_event, record.updated)
-        if record.state is ImageState.RELEASED:
-            last_release = max(last_release, record.updated)
-        if record.state not in _TO_TRAIN:
-            continue
+    for record in ledger.untrained():
         waiting += 1
         size = record.size
         if size not in needs:
@@ -160,6 +154,7 @@ def _survey(ledger: Ledger, config: TrainingConfig) -> Images:
     none = _no_images(config)
     largest = max(fit, key=lambda size: fit[size].memory, default=none.largest)
     needs_most = fit.get(largest, none.needs)
+    last_event, last_release = ledger.last_event(), ledger.last_event(GeneratorState.RELEASED)
     return Images(waiting, too_small, largest, needs_most, _time(last_event), _time(last_release))
 
 
@@ -175,5 +170,5 @@ def _no_images(config: TrainingConfig) -> Images:
     return Images(0, 0, largest, image_needs(*largest, config), None, None)
 
 
-def _time(text: str) -> datetime | None:
+def _time(text: str | None) -> datetime | None:
     return datetime.fromisoformat(text) if text else None

@@ -22,11 +22,11 @@ from hospital_node.doctor.machine import Gpu, Processors, Torch
 from hospital_node.doctor.node_folder import FileSystem
 from sharekit.bundle import features
 from sharekit.errors import SharekitError
+from sharekit.program.processors import cpu_quota, usable_processors
 from sharekit.storage import files
 
 _DISTRIBUTION = "sharekit"
 _EXTRA = "hospital"
-_CGROUP_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 _NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - measured, never written
 
@@ -81,15 +81,7 @@ def nvidia_driver() -> str | None:
 
 
 def processors() -> Processors:
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return Processors(os.cpu_count() or 1, usable, _cpu_quota())
-
-
-def _cpu_quota() -> float | None:
-    with contextlib.suppress(OSError, ValueError):
-        granted, period = _CGROUP_QUOTA.read_text().split()
-        return None if granted == "max" else int(granted) / int(period)
-    return None
+    return Processors(os.cpu_count() or 1, usable_processors(), cpu_quota())
 
 
 def available_memory() -> int:
@@ -112,9 +104,9 @@ def loopback() -> tuple[list[str], str]:
 
 def ray_folder() -> tuple[str, int]:
     """Path and mode of a folder made, for the moment, as Ray's private one is."""
-    from hospital_node.isolation.closed_ray import _private_directory
+    from hospital_node.isolation.closed_ray import private_directory
 
-    directory = _private_directory()
+    directory = private_directory()
     try:
         return str(directory), stat.S_IMODE(directory.stat().st_mode)
     finally:

@@ -1,7 +1,7 @@
 """The process that runs a stranger's model. It sees prepared images, one at a time, and never a mask.
 
-Run as `python -m hospital_node.evaluation.child MEMORY_MIB CPU_SECONDS THREADS`; see `wire` for what goes in
-and out.
+Run as `python -m hospital_node.evaluation.child MEMORY_MIB CPU_SECONDS THREADS STEP_SECONDS`; see `wire` for
+what goes in and out.
 """
 
 from __future__ import annotations
@@ -11,26 +11,38 @@ import sys
 from typing import BinaryIO
 
 import numpy as np
+import onnxruntime
 
 from hospital_node.evaluation.wire import LENGTHS, SEPARATOR, Status, encode_text
-from hospital_node.isolation.sandbox import restrict
 from sharekit.errors import VerificationError
-from sharekit.program.onnx_runtime import onnxruntime
+from sharekit.program.confinement import confine, forbid_threads, grant_processor_time
 from sharekit.segmenter.contract import INPUT_NAME, OUTPUT_NAME, SegmenterContract
 from sharekit.segmenter.segmenter_policy import check_segmenter
 from sharekit.storage.files import parse_json
 
 
-def main(memory_mib: int, cpu_seconds: int, threads: int) -> None:
-    """Check and load a model, then answer images until there are no more."""
-    # Every import is done: from here on no file can be opened.
-    restrict(memory_mib, cpu_seconds)
+def main(memory_mib: int, cpu_seconds: int, threads: int, step_seconds: int) -> None:
+    """Check and load a model, then answer images until there are no more.
+
+    Args:
+        memory_mib: of address space.
+        cpu_seconds: of processor time, in all.
+        threads: of ONNX Runtime.
+        step_seconds: of processor time, to load the model and for each image.
+    """
     source, sink = sys.stdin.buffer, sys.stdout.buffer
+    # Every import is done: from here on no file can be opened.
+    layers = confine(memory_mib, cpu_seconds)
+    grant_processor_time(step_seconds)
+    sink.write(bytes([layers]))
+    sink.flush()
     contract_length, model_length = LENGTHS.unpack(source.read(LENGTHS.size))
     contract = SegmenterContract.from_json(parse_json(source.read(contract_length), "contract"))
     session = _load(source.read(model_length), contract, threads, sink)
     if session is not None:
-        _answer(session, contract, source, sink)
+        # ONNX Runtime has started its threads.
+        forbid_threads()
+        _answer(session, contract, step_seconds, source, sink)
 
 
 def _load(
@@ -53,12 +65,17 @@ def _load(
 
 
 def _answer(
-    session: onnxruntime.InferenceSession, contract: SegmenterContract, source: BinaryIO, sink: BinaryIO
+    session: onnxruntime.InferenceSession,
+    contract: SegmenterContract,
+    step_seconds: int,
+    source: BinaryIO,
+    sink: BinaryIO,
 ) -> None:
     shape = (1, contract.image_channels, *contract.size)
     expected = (1, len(contract.classes), *contract.size)
     length = 4 * math.prod(shape)
     while len(data := source.read(length)) == length:
+        grant_processor_time(step_seconds)
         prediction = b""
         try:
             image = np.frombuffer(data, "<f4").reshape(shape)
@@ -75,6 +92,7 @@ def _answer(
 
 def _session(model: bytes, threads: int) -> onnxruntime.InferenceSession:
     """A session over these very bytes, on the CPU."""
+    onnxruntime.disable_telemetry_events()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1

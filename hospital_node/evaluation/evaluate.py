@@ -1,8 +1,9 @@
-"""From a submission to a report: who asks, how often, on what, and the means of what came out.
+"""From a submission to a report: who asks, how often, on what, and the noised means of what came out.
 
 The order matters. Whatever can be refused is refused, and whatever of the node can fail is tried, before the
 model's process sees an image; the budget is spent before the first one, whatever becomes of it; masks stay in
-this process.
+this process. A model that fails on an image has the worst scores for that image and no error: whether it
+fails could be made to depend on whose image it is.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -21,16 +21,18 @@ from numpy.typing import NDArray
 
 from hospital_node.evaluation import evaluation_policy
 from hospital_node.evaluation.evaluation_policy import EvaluationPolicy, Submitter
+from hospital_node.evaluation.noised_means import noised_means, told_metrics
 from hospital_node.evaluation.predict import Predictor, open_predictor
 from hospital_node.intake.pairing import SINGLE_CLASS
 from hospital_node.ledger.ledger import ImageRecord, ImageState
 from hospital_node.node.node import Node, Pair
 from sharekit.errors import NodeStateError, PolicyError, SharekitError, VerificationError
-from sharekit.intervals import Interval
+from sharekit.program.confinement import ESSENTIAL, Layer
+from sharekit.program.interruption import termination_interrupts
 from sharekit.program.progress import Progress, ProgressCallback, ignore
 from sharekit.segmenter.contract import SegmenterContract
-from sharekit.segmenter.evaluation_report import EvaluationReport, coarse_interval
-from sharekit.segmenter.metrics import METRICS, ImageScores, score_image
+from sharekit.segmenter.evaluation_report import EvaluationReport
+from sharekit.segmenter.metrics import WORST, ImageScores, score_image
 from sharekit.segmenter.submission import SignedSubmission, Submission
 from sharekit.signing import dsse
 
@@ -39,21 +41,42 @@ UNNAMED_CLASS = "mask"
 
 
 @dataclass(frozen=True)
+class Process:
+    """How the model's process went. For the hospital alone: no noise protects it."""
+
+    layers: Layer  # that confined it
+    failures: int  # images without a sound answer
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """What becomes of a submission that was not refused."""
 
     report: EvaluationReport
     submitter: str  # name in the policy
-    repeated: bool  # the stored report of an earlier evaluation; nothing was spent
     spent: int  # evaluations of this submitter, this one included
     budget: int
+    epsilon_spent: float  # by all evaluations of this submitter, this one included
+    epsilon_budget: float
+    process: Process | None
+    """None for the stored report of an earlier evaluation, which spent nothing."""
+
+    @property
+    def repeated(self) -> bool:
+        """Whether the report is that of an earlier evaluation."""
+        return self.process is None
 
     def to_json(self) -> dict[str, Any]:
+        """The report's statement, and what it cost."""
         return {
             "repeated": self.repeated,
             "submitter": self.submitter,
             "spent": self.spent,
             "budget": self.budget,
+            "epsilon_spent": self.epsilon_spent,
+            "epsilon_budget": self.epsilon_budget,
+            "confinement": self.process and self.process.layers.labels,
+            "failures": self.process and self.process.failures,
             **self.report.to_statement().to_json()["predicate"],
         }
 
@@ -63,40 +86,50 @@ def evaluate(
     signed: SignedSubmission,
     *,
     threads: int = 1,
+    required: Layer = ESSENTIAL,
     now: datetime | None = None,
     on_progress: ProgressCallback = ignore,
 ) -> Evaluation:
     """Evaluate a submission on the node's hold-out, or give its stored report again.
 
     Args:
-        node: its training lock is taken.
+        node: its write lock is taken.
         signed: as `read_submission` gave it.
         threads: of the process that runs the model.
+        required: what must confine that process.
         now: time of the evaluation, UTC; None reads the clock.
         on_progress: called after every image.
 
     Raises:
-        PolicyError: an unregistered submitter, a spent budget, too few hold-out images of a class, or a class
-            by two names.
+        PolicyError: an unregistered submitter, a spent budget, too few hold-out images of a class, a class
+            by two names, or a machine that cannot confine the process.
         NodeStateError: a stored image is damaged, or the hospital has a name that no report may hold.
-        VerificationError: the model is refused, or does not run as it should. From its first image on the
-            evaluation is spent all the same, and the error says so.
-        KeyboardInterrupt: with what it has cost, where it has cost anything.
+        VerificationError: the model is refused, or does not run as it should on a grey image.
+        KeyboardInterrupt: SIGINT, SIGTERM or SIGHUP. From the first image on the evaluation is spent
+            whatever happens; every error after that says so.
     """
     submission = signed.submission
-    with node.training_lock():
+    with node.write_lock():
         policy = evaluation_policy.load_policy(node.root / evaluation_policy.NAME)
         submitter = _registered(policy, submission)
-        stored = _stored_report(node, submission)
-        report = stored or _new_report(
-            node, signed, policy, submitter, threads, now or datetime.now(UTC), on_progress
+        report, process = _stored_report(node, submission), None
+        if report is None:
+            report, process = _new_report(
+                node, signed, policy, submitter, threads, required, now or datetime.now(UTC), on_progress
+            )
+        return Evaluation(
+            report,
+            submitter.name,
+            node.ledger.evaluations.count(submitter.fingerprint),
+            policy.budget_of(submitter),
+            node.ledger.evaluations.epsilon(submitter.fingerprint),
+            policy.submitter_epsilon,
+            process,
         )
-        spent = node.ledger.evaluations(submitter.fingerprint)
-    return Evaluation(report, submitter.name, stored is not None, spent, policy.budget_of(submitter))
 
 
 def _stored_report(node: Node, submission: Submission) -> EvaluationReport | None:
-    stored = node.ledger.evaluation_report(submission.sha256)
+    stored = node.ledger.evaluations.report(submission.sha256)
     if stored is None:
         return None
     return EvaluationReport.from_statement(dsse.Statement.from_json(json.loads(stored)))
@@ -108,38 +141,49 @@ def _new_report(
     policy: EvaluationPolicy,
     submitter: Submitter,
     threads: int,
+    required: Layer,
     now: datetime,
     on_progress: ProgressCallback,
-) -> EvaluationReport:
+) -> tuple[EvaluationReport, Process]:
     """Spend an evaluation, and keep what it gave in the ledger."""
     submission, contract = signed.submission, signed.submission.contract
-    budget = policy.budget_of(submitter)
     records = _hold_out(node, contract, policy.min_images)
-    blank = _blank_report(node, submission, policy, records, now)
+    counts = [sum(_stored(name) in record.mask_classes for record in records) for name in contract.classes]
+    metrics = told_metrics(counts, policy.images_for_all_metrics)
+    blank = _blank_report(node, submission, policy, records, metrics, now)
     for record in records:
         _prepared(node.load_pair(record.id), contract)
-    with _telling_its_cost(node, submitter.fingerprint, budget):
-        with open_predictor(signed.model, contract, policy.limits, threads=threads) as predictor:
-            number = node.ledger.spend_evaluation(
+    with (
+        _telling_its_cost(node, submitter.fingerprint, policy.budget_of(submitter)),
+        termination_interrupts(),
+    ):
+        with open_predictor(
+            signed.model, contract, policy.limits, threads=threads, images=len(records), required=required
+        ) as predictor:
+            number = node.ledger.evaluations.spend(
                 submission.sha256,
                 submitter.fingerprint,
-                budget=budget,
+                budget=policy.budget_of(submitter),
                 hold_out_budget=policy.hold_out_budget,
+                epsilon=policy.epsilon,
+                submitter_epsilon=policy.submitter_epsilon,
+                hold_out_epsilon=policy.hold_out_epsilon,
             )
             scores = _scores(node, records, predictor, contract, on_progress)
-        report = dataclasses.replace(blank, classes=_figures(scores, policy.decimals))
-        node.ledger.keep_report(number, json.dumps(report.to_statement().to_json()))
-    return report
+        means = noised_means(scores, metrics, epsilon=policy.epsilon, decimals=policy.decimals)
+        report = dataclasses.replace(blank, classes=means)
+        node.ledger.evaluations.keep_report(number, json.dumps(report.to_statement().to_json()))
+    return report, Process(predictor.layers, predictor.failures)
 
 
 @contextlib.contextmanager
 def _telling_its_cost(node: Node, fingerprint: str, budget: int) -> Iterator[None]:
     """What stops an evaluation that was spent in the block says so, and that the same again costs another."""
-    before = node.ledger.evaluations(fingerprint)
+    before = node.ledger.evaluations.count(fingerprint)
     try:
         yield
     except (SharekitError, KeyboardInterrupt) as error:
-        spent = node.ledger.evaluations(fingerprint)
+        spent = node.ledger.evaluations.count(fingerprint)
         if spent == before:
             raise
         cost = (
@@ -212,10 +256,10 @@ def _scores(
     for number, record in enumerate(records):
         on_progress(Progress(number, len(records)))
         image, truths = _prepared(node.load_pair(record.id), contract)
-        probabilities = contract.probabilities(predictor.predict(image)[None])[0]
-        for name, probability in zip(contract.classes, probabilities, strict=True):
+        prediction = predictor.answer(image)
+        for channel, name in enumerate(contract.classes):
             if name in truths:
-                scores[name].append(score_image(probability, truths[name], threshold=contract.threshold))
+                scores[name].append(_score(prediction, channel, truths[name], contract))
     on_progress(Progress(len(records), len(records)))
     return scores
 
@@ -232,17 +276,16 @@ def _prepared(
     return contract.prepare(pair.image), truths
 
 
-def _figures(
-    scores: Mapping[str, Sequence[ImageScores]], decimals: int
-) -> Mapping[str, Mapping[str, Interval]]:
-    """All that is told of the scores."""
-    return {
-        name: {
-            metric: coarse_interval(fmean(getattr(one, metric) for one in values), len(values), decimals)
-            for metric in METRICS
-        }
-        for name, values in scores.items()
-    }
+def _score(
+    prediction: NDArray[np.float32] | None,
+    channel: int,
+    truth: NDArray[np.bool_],
+    contract: SegmenterContract,
+) -> ImageScores:
+    if prediction is None:
+        return WORST
+    probability = contract.probabilities(prediction[None])[0, channel]
+    return score_image(probability, truth, threshold=contract.threshold)
 
 
 def _blank_report(
@@ -250,15 +293,19 @@ def _blank_report(
     submission: Submission,
     policy: EvaluationPolicy,
     records: Sequence[ImageRecord],
+    metrics: Sequence[str],
     now: datetime,
 ) -> EvaluationReport:
-    """A report as it will be, with zeros for figures.
+    """A report as it will be, with the means of worst scores for figures.
 
     Raises:
         NodeStateError: its schema does not allow it.
     """
     keys = sorted(record.content_key for record in records)
-    nothing = ImageScores(*[0.0] * len(METRICS))
+    worst = {
+        name: [WORST for record in records if _stored(name) in record.mask_classes]
+        for name in submission.contract.classes
+    }
     blank = EvaluationReport(
         model_sha256=submission.model_sha256,
         submission_sha256=submission.sha256,
@@ -268,13 +315,8 @@ def _blank_report(
         hold_out=node.commit(json.dumps(["hold-out", *keys]).encode()),
         images=len(records),
         decimals=policy.decimals,
-        classes=_figures(
-            {
-                name: [nothing for record in records if _stored(name) in record.mask_classes]
-                for name in submission.contract.classes
-            },
-            policy.decimals,
-        ),
+        classes=noised_means(worst, metrics, epsilon=policy.epsilon, decimals=policy.decimals),
+        epsilon=policy.epsilon,
     )
     try:
         return EvaluationReport.from_statement(blank.to_statement())

@@ -6,13 +6,14 @@ It is apart from the release policy: an approval is about that one's bytes, and 
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hospital_node.isolation.sandbox import Limits
 from sharekit.errors import PolicyError, SharekitError, UsageError
+from sharekit.program.sandbox import Limits
 from sharekit.signing.keys import PublicKey
 from sharekit.storage import files, schema
 
@@ -48,6 +49,10 @@ class EvaluationPolicy:
     budget: int = 5  # evaluations of one submitter, over all time
     hold_out_budget: int = 50  # evaluations of all submitters together, over all time
     min_images: int = 20  # of the hold-out, for every class; below it nothing is told
+    images_for_all_metrics: int = 400  # of the hold-out, for every class; below it the IoU alone is told
+    epsilon: float = 1.0  # of one evaluation
+    submitter_epsilon: float = 5.0  # of all evaluations of one submitter
+    hold_out_epsilon: float = 20.0  # of all evaluations of all submitters together
     decimals: int = 2  # of every figure
     limits: Limits = field(default_factory=Limits)
 
@@ -67,47 +72,56 @@ class EvaluationPolicy:
         """The same policy with `key=number` changed; `limits` are named directly.
 
         Raises:
-            UsageError: no such setting, or no whole number.
+            UsageError: no such setting, or not a number of its kind.
         """
         name, _, text = assignment.partition("=")
-        if name not in SETTINGS or not text.isdecimal() or not text.isascii():
+        read = _read_number if name in _DECIMAL else _read_integer
+        value = read(text)
+        if name not in SETTINGS or value is None:
             raise UsageError(
                 assignment,
                 expected=f"key=number with one of: {', '.join(SETTINGS)}",
                 found="another key" if name not in SETTINGS else repr(text),
                 next_step="see `hospital-node submitter list --node NODE` for the settings",
             )
-        change: dict[str, Any] = {name: int(text)}
+        change: dict[str, Any] = {name: value}
         if name in _LIMITS:
             change = {"limits": dataclasses.replace(self.limits, **change)}
         return dataclasses.replace(self, **change)
 
     def to_json(self) -> dict[str, Any]:
+        submitters = [submitter.to_json() for submitter in self.submitters]
         return {
             "schema_version": SCHEMA_VERSION,
-            "submitters": [submitter.to_json() for submitter in self.submitters],
-            "budget": self.budget,
-            "hold_out_budget": self.hold_out_budget,
-            "min_images": self.min_images,
-            "decimals": self.decimals,
+            "submitters": submitters,
+            **{name: getattr(self, name) for name in _SETTINGS},
             "limits": dataclasses.asdict(self.limits),
         }
 
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> EvaluationPolicy:
-        return EvaluationPolicy(
-            tuple(Submitter.from_json(one) for one in value["submitters"]),
-            value["budget"],
-            value["hold_out_budget"],
-            value["min_images"],
-            value["decimals"],
-            Limits(**value["limits"]),
-        )
+        """Read a policy; a setting that an older release did not know has its default."""
+        settings = {name: value[name] for name in _SETTINGS if name in value}
+        submitters = tuple(Submitter.from_json(one) for one in value["submitters"])
+        return EvaluationPolicy(submitters, **settings, limits=Limits(**value["limits"]))
 
 
+_DECIMAL = ("epsilon", "submitter_epsilon", "hold_out_epsilon")
+_SETTINGS = (
+    *("budget", "hold_out_budget", "min_images", "images_for_all_metrics", "decimals"),
+    *_DECIMAL,
+)
 _LIMITS = tuple(entry.name for entry in dataclasses.fields(Limits))
-SETTINGS = ("budget", "hold_out_budget", "min_images", "decimals", *_LIMITS)
+SETTINGS = (*_SETTINGS, *_LIMITS)
 """What `with_setting` can change."""
+
+
+def _read_integer(text: str) -> int | None:
+    return int(text) if text.isdecimal() and text.isascii() else None
+
+
+def _read_number(text: str) -> float | None:
+    return float(text) if re.fullmatch(r"[0-9]+(\.[0-9]+)?", text) else None
 
 
 def load_policy(path: Path) -> EvaluationPolicy:

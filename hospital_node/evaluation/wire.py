@@ -1,5 +1,6 @@
 """What the node and the process that runs a stranger's model say to each other, byte by byte.
 
+    process  its active `Layer`s, one byte
     node     contract and model: `LENGTHS`, the contract as JSON, the ONNX file
     process  a verdict on the model: one `Status`; after REFUSED a text of `TEXT_BYTES`, padded with zeros
     node     one image, float32 `(1, C, h, w)`, little endian          ┐ for every image

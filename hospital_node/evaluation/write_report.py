@@ -38,6 +38,6 @@ def write_report(node: Node, report: EvaluationReport, key: SigningKey, out: Pat
         ExposureError: the finished bytes hold a file name, a path or an identifier; nothing was written.
     """
     check_out(out)
-    data = files.dump_json(sign_report(report, key))
+    data = sign_report(report, key).to_bytes()
     refuse_real_content({out.name: data}, node_content(node, ()))
     files.write_bytes(out, data)

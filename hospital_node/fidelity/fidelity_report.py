@@ -68,12 +68,12 @@ class Comparison:
 
 @dataclass(frozen=True)
 class GeneratorFidelity:
-    """One generator against its own source."""
+    """One generator against its own sources."""
 
-    image_id: str
+    generator_id: str
     candidate_sha256: str  # of the ONNX bytes that drew the samples, hexadecimal
-    sifid: Interval | None  # 64-d, mean over samples; None without a feature network
-    sifid_others: float | None  # median of the other real images against this source
+    sifid: Interval | None  # 64-d, to the nearest source, mean over samples; None without a feature network
+    sifid_others: float | None  # the same of other real images, their median
     pixel_std: Interval  # of the samples, [-1, 1]
 
     def to_json(self) -> dict[str, Any]:
@@ -82,7 +82,7 @@ class GeneratorFidelity:
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> GeneratorFidelity:
         return GeneratorFidelity(
-            str(value["image_id"]),
+            str(value["generator_id"]),
             str(value["candidate_sha256"]),
             None if value["sifid"] is None else Interval.from_json(value["sifid"]),
             None if value["sifid_others"] is None else float(value["sifid_others"]),
@@ -122,7 +122,7 @@ class FidelityReport:
     figures: tuple[Figure, ...]
     generators: tuple[GeneratorFidelity, ...]
     missing: tuple[str, ...]  # figures that are not here, and how to get them
-    left_out: Mapping[str, str]  # image to the reason
+    left_out: Mapping[str, str]  # generator to the reason
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -144,5 +144,5 @@ class FidelityReport:
             tuple(Figure.from_json(found) for found in value["figures"]),
             tuple(GeneratorFidelity.from_json(found) for found in value["generators"]),
             tuple(str(line) for line in value["missing"]),
-            {str(image): str(reason) for image, reason in value["left_out"].items()},
+            {str(name): str(reason) for name, reason in value["left_out"].items()},
         )

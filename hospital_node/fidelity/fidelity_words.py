@@ -46,7 +46,9 @@ def figure_in_words(found: Figure) -> str:
 
 def basis(report: FidelityReport) -> str:
     """Of how many images, samples and halves the figures are."""
-    lines = f"{len(report.generators)} real images, {report.settings.samples} samples of each one's generator"
+    lines = (
+        f"{len(report.generators)} generators, {report.settings.samples} samples and one real image of each"
+    )
     if report.comparisons:
         half = report.comparisons[0].floor.count
         lines += f"; {report.settings.halves} random halves of {half} images, one sample each"

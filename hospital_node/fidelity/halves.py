@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from hospital_node.fidelity.fidelity_report import Better, Comparison
 from hospital_node.fidelity.fidelity_settings import FidelitySettings
 from hospital_node.fidelity.frechet import Features
-from sharekit.intervals import LEVEL, Interval
+from sharekit.intervals import Interval, middle
 
 MIN_IMAGES = 6
 """Fewer leave less than three in a half, of which nearest neighbours say nothing."""
@@ -76,6 +77,5 @@ def compare(
 
 def _middle(values: NDArray[np.float64], count: int) -> Interval:
     """Mean and middle of the splits' values; widened where rare values pull the mean out of the middle."""
-    mean = float(values.mean())
-    low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Interval(mean, min(float(low), mean), max(float(high), mean), count)
+    found = middle(float(values.mean()), values, count)
+    return replace(found, low=min(found.low, found.mean), high=max(found.high, found.mean))

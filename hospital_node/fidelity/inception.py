@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sharekit.bundle.features import read_safetensors
 from sharekit.errors import InputError, VerificationError
 from sharekit.storage import files
+from sharekit.storage.weights import read_safetensors
 
 ENVIRONMENT_VARIABLE = "SHAREKIT_INCEPTION"
 SIDE = 299  # pixels: the input that the network was trained on

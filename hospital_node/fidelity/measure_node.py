@@ -11,7 +11,7 @@ from hospital_node.fidelity.fidelity_report import NAME, FidelityReport
 from hospital_node.fidelity.fidelity_settings import FidelitySettings
 from hospital_node.fidelity.inception import Inception
 from hospital_node.fidelity.subject import Subject, examine
-from hospital_node.ledger.ledger import ImageState
+from hospital_node.ledger.states import GeneratorState
 from hospital_node.node.node import Node
 from hospital_node.node.reports_folder import reports_folder
 from sharekit.errors import NodeStateError, UsageError
@@ -41,7 +41,7 @@ def measure(
         UsageError: too few samples, or a seed out of range.
         NodeStateError: no generator has a candidate yet, or none can be measured.
 
-    What is wrong with one image leaves that image out, with its reason.
+    What is wrong with one generator leaves that one out, with its reason.
     """
     _check(settings)
     asking, left_out = read_asking(node)
@@ -96,8 +96,8 @@ def _report(
 
 
 def _has_candidate(asking: Asking) -> bool:
-    # A candidate beside an image that waits for its audit was built from an earlier training.
-    return asking.candidate.sha256 is not None and asking.record.state is not ImageState.TRAINED
+    # One that waits for its audit may have a candidate that an audit did not get done with.
+    return asking.candidate.sha256 is not None and asking.record.state is not GeneratorState.TRAINED
 
 
 def _check(settings: FidelitySettings) -> None:

@@ -17,7 +17,7 @@ from hospital_node.fidelity.inception import HOW_TO_GET
 from hospital_node.fidelity.kernel import kernel_distance
 from hospital_node.fidelity.manifold import manifold
 from hospital_node.fidelity.pixel_diversity import pixel_std
-from hospital_node.fidelity.sifid import distances
+from hospital_node.fidelity.sifid import distances_to_nearest
 from hospital_node.fidelity.subject import SMALL_SIDE, Looked, Subject
 from sharekit.intervals import bootstrap_mean
 
@@ -26,7 +26,11 @@ MAX_OTHERS = 32
 
 
 def comparisons(subjects: Sequence[Subject], settings: FidelitySettings) -> list[Comparison]:
-    """Samples against real images beside real against real; none of fewer than `MIN_IMAGES` generators."""
+    """Samples against real images beside real against real; none of fewer than `MIN_IMAGES` generators.
+
+    Only generators that share no image count, so that no sample meets an image behind its own generator.
+    """
+    subjects = _without_shared_images(subjects)
     if len(subjects) < MIN_IMAGES:
         return []
     found = []
@@ -42,19 +46,21 @@ def comparisons(subjects: Sequence[Subject], settings: FidelitySettings) -> list
 
 
 def generators(subjects: Sequence[Subject], seed: int) -> list[GeneratorFidelity]:
-    """Every generator against its own source, beside the other real images against it."""
-    sources = [one.source for one in _looked(subjects)]
-    chosen = np.random.default_rng(seed).permutation(len(sources))[: MAX_OTHERS + 1]
+    """Every generator against its own sources, beside the other real images against them."""
+    real = [(one.images[0], one.looked.sources[0]) for one in subjects if one.looked is not None]
+    largest = max((len(one.images) for one in subjects), default=0)
+    chosen = np.random.default_rng(seed).permutation(len(real))[: MAX_OTHERS + largest]
     found = []
-    for number, subject in enumerate(subjects):
+    for subject in subjects:
         looked = subject.looked
-        others = [sources[other] for other in chosen if other != number][:MAX_OTHERS]
+        pool = [real[number] for number in chosen]
+        others = [statistics for image, statistics in pool if image not in subject.images][:MAX_OTHERS]
         found.append(
             GeneratorFidelity(
-                subject.image_id,
+                subject.generator_id,
                 subject.candidate_sha256,
                 None if looked is None else bootstrap_mean(looked.sifid, seed=seed),
-                float(np.median(distances(looked.source, others))) if looked and others else None,
+                float(np.median(distances_to_nearest(looked.sources, others))) if looked and others else None,
                 subject.pixel_std,
             )
         )
@@ -91,12 +97,29 @@ def missing(subjects: Sequence[Subject]) -> list[str]:
     lines = []
     if not _looked(subjects):
         lines.append(f"SIFID, FID, KID, precision, recall, density, coverage: {HOW_TO_GET}")
-    if len(subjects) < MIN_IMAGES:
+    compared = len(_without_shared_images(subjects))
+    if compared < MIN_IMAGES:
         lines.append(
-            f"samples against real images beside real against real: needs {MIN_IMAGES} audited generators,"
-            f" and this node has {len(subjects)}"
+            f"samples against real images beside real against real: needs {MIN_IMAGES} audited generators"
+            f" that share no image, and this node has {compared}"
+        )
+    elif compared < len(subjects):
+        lines.append(
+            f"samples against real images beside real against real: of {compared} generators that share no"
+            f" image, of {len(subjects)}"
         )
     return lines
+
+
+def _without_shared_images(subjects: Sequence[Subject]) -> list[Subject]:
+    """The subjects, but for those that share an image with one before them."""
+    taken: set[str] = set()
+    kept = []
+    for subject in subjects:
+        if taken.isdisjoint(subject.images):
+            kept.append(subject)
+            taken.update(subject.images)
+    return kept
 
 
 def _looked(subjects: Sequence[Subject]) -> list[Looked]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -24,12 +26,12 @@ def pixel_std(pictures: NDArray[np.float32], *, seed: int = 0, draws: int = 200)
         moment, mean = weights @ squares, weights @ flat
         return float(np.sqrt(np.maximum(moment - mean**2 / count, 0) / (count - 1)).mean())
 
-    value = spread(np.ones(count))
-    low, high = bootstrap(
+    found = bootstrap(
+        spread(np.ones(count)),
         count,
         lambda rows, _: spread(np.bincount(rows, minlength=count).astype(np.float64)),
         seed=seed,
         draws=draws,
-        estimate=value,
+        centred=True,
     )
-    return Interval(value, max(low, 0.0), high, count)
+    return replace(found, low=max(found.low, 0.0))

@@ -32,3 +32,8 @@ def sifid(real: Pictures, samples: Pictures, network: Inception) -> NDArray[np.f
 def distances(source: Gaussian, others: Sequence[Gaussian]) -> NDArray[np.float64]:
     """`(N,)` SIFID of every picture in `others` to `source`."""
     return np.array([source.distance(other) for other in others])
+
+
+def distances_to_nearest(sources: Sequence[Gaussian], others: Sequence[Gaussian]) -> NDArray[np.float64]:
+    """`(N,)` SIFID of every picture in `others` to the nearest of `sources`."""
+    return np.min([distances(source, others) for source in sources], axis=0)

@@ -89,7 +89,7 @@ def ingest(
     data = Path(data).resolve()
     pairing = pair(*list_files(data))
     total = len(pairing.pairs)
-    with node.training_lock():
+    with node.write_lock():
         node.remove_orphans()
         intake = _Intake(data, node, limits, hold_out)
         for mismatch in pairing.mismatches:
@@ -152,11 +152,11 @@ class _Intake:
             ) from None
 
     def _check_open(self, path: str) -> None:
-        if self.hold_out and self.node.ledger.evaluations():
+        if self.hold_out and self.node.ledger.evaluations.count():
             raise InputError(
                 path,
                 expected="a hold-out that nothing has been evaluated on yet",
-                found=f"{self.node.ledger.evaluations()} evaluations",
+                found=f"{self.node.ledger.evaluations.count()} evaluations",
                 next_step="make a new node, with images that nothing was ever evaluated on",
             )
 

@@ -28,7 +28,7 @@ MAX_DIRECTORY_LENGTH = 38
 _LOOPBACK = "127.0.0.1"
 _NOWHERE = f"http://{_LOOPBACK}:9"
 """A port of this machine where nobody listens."""
-_CLOSED = {
+CLOSED = {
     # Without it, gRPC servers bind to every interface whatever the node's address is.
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     "RAY_AUTH_MODE": "token",
@@ -41,6 +41,7 @@ _CLOSED = {
     "https_proxy": _NOWHERE,
     "no_proxy": f"{_LOOPBACK},localhost",
 }
+"""Variables that keep a Ray to this machine and ask its clients for a token."""
 _TOKENS = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 _QUIET: Mapping[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
 
@@ -60,13 +61,13 @@ def closed_ray(record: Path) -> Iterator[Path]:
         ExposureError: it listens beyond loopback or lets in a client without the token; it is shut down.
         NodeStateError: it does not start on this machine.
     """
-    _reap_recorded(record)
-    directory = _private_directory()
+    reap_recorded(record)
+    directory = private_directory()
     token = directory / "token"
-    variables = {**_CLOSED, "RAY_AUTH_TOKEN_PATH": str(token)}
+    variables = {**CLOSED, "RAY_AUTH_TOKEN_PATH": str(token)}
     try:
-        with guard.guarded(directory), _environment(variables, without=("RAY_AUTH_TOKEN",)), _umask(0o077):
-            files.write_text(token, _token(), mode=0o600)
+        with guard.guarded(directory), environment(variables, without=("RAY_AUTH_TOKEN",)), _umask(0o077):
+            files.write_text(token, process_token(), mode=0o600)
             files.write_json(record, {"directory": str(directory)}, mode=0o600)
             import ray
 
@@ -126,7 +127,7 @@ def joined_ray(address: str) -> Iterator[None]:
             found=f"RAY_AUTH_MODE={os.environ['RAY_AUTH_MODE']}" if _has_token() else "no token",
             next_step="start the cluster with RAY_AUTH_MODE=token and give its token here",
         )
-    with _environment({"RAY_AUTH_MODE": "token"}):
+    with environment({"RAY_AUTH_MODE": "token"}):
         import ray
 
         try:
@@ -146,8 +147,8 @@ def joined_ray(address: str) -> Iterator[None]:
 
 
 @cache
-def _token() -> str:
-    # One for the life of this process: Ray reads its token once.
+def process_token() -> str:
+    """The token of every Ray that this process starts: one, because Ray reads its token once."""
     return secrets.token_hex(32)
 
 
@@ -156,7 +157,7 @@ def _has_token() -> bool:
     return any(os.environ.get(name) for name in _TOKENS) or default.is_file()
 
 
-def _private_directory() -> Path:
+def private_directory() -> Path:
     """A new folder of mode 0700 with a path short enough for Ray's Unix sockets."""
     directory = Path(tempfile.mkdtemp(prefix="node-")).resolve()
     if len(os.fsencode(directory)) <= MAX_DIRECTORY_LENGTH:
@@ -165,7 +166,7 @@ def _private_directory() -> Path:
     return Path(tempfile.mkdtemp(prefix="node-", dir="/tmp")).resolve()
 
 
-def _reap_recorded(record: Path) -> None:
+def reap_recorded(record: Path) -> None:
     """End what a killed run has left before its images are touched again."""
     if not record.is_file():
         return
@@ -181,7 +182,8 @@ def _reap_recorded(record: Path) -> None:
 
 
 @contextlib.contextmanager
-def _environment(values: Mapping[str, str], without: tuple[str, ...] = ()) -> Iterator[None]:
+def environment(values: Mapping[str, str], without: tuple[str, ...] = ()) -> Iterator[None]:
+    """Set these variables of this process, and unset those in `without`, for the length of the block."""
     before = dict(os.environ)
     for name in without:
         os.environ.pop(name, None)

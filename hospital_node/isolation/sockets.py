@@ -8,7 +8,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,6 +91,23 @@ def check_sockets(directory: Path | None = None) -> list[Listener]:
     return found
 
 
+def lets_in(address: str, environment: Mapping[str, str]) -> bool | None:
+    """Whether the Ray at `address` takes a client with these variables; None: it gave no answer.
+
+    Args:
+        address: ip:port of its control store.
+        environment: of the client's process, with its token or without.
+    """
+    command = [sys.executable, "-c", _PROBE, address]
+    try:
+        ended = subprocess.run(  # noqa: S603
+            command, env=environment, capture_output=True, timeout=PROBE_TIMEOUT, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return None
+    return {0: True, _REFUSED: False}.get(ended.returncode)
+
+
 def check_token_required(address: str) -> None:
     """A client without a token is turned away by the Ray at `address` (ip:port of its control store).
 
@@ -98,18 +115,11 @@ def check_token_required(address: str) -> None:
         ExposureError: it is let in, or this cannot be found out.
     """
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH_")}
-    environment["RAY_AUTH_MODE"] = "disabled"
-    command = [sys.executable, "-c", _PROBE, address]
-    try:
-        ended = subprocess.run(  # noqa: S603
-            command, env=environment, capture_output=True, timeout=PROBE_TIMEOUT, check=False
-        ).returncode
-    except subprocess.TimeoutExpired:
-        ended = 1
-    if ended != _REFUSED:
+    answer = lets_in(address, {**environment, "RAY_AUTH_MODE": "disabled"})
+    if answer is not False:
         raise ExposureError(
             address,
             expected="a Ray that turns away a client without a token",
-            found="it let one in" if ended == 0 else "no answer to a client without a token",
+            found="it let one in" if answer else "no answer to a client without a token",
             next_step="start the cluster with RAY_AUTH_MODE=token and a token of your own",
         )

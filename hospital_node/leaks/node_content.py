@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from hospital_node.audit.audited import Asking
 from hospital_node.leaks.search import RealContent, digests_of
-from hospital_node.ledger.ledger import ImageRecord
+from hospital_node.ledger.states import ImageRecord
 from hospital_node.node.node import Node
+from hospital_node.node.pair import Pair, common_size
 from hospital_node.singan.pyramid import build_pyramid
 from hospital_node.singan.trained import TrainedGenerator
 
 
-def node_content(node: Node, leaving: Sequence[Asking]) -> list[RealContent]:
+def node_content(node: Node, leaving: Sequence[TrainedGenerator]) -> list[RealContent]:
     """Everything of the images behind a release, and the names of all others."""
-    found = [real_content(node, item.record, item.generator) for item in leaving]
-    known = {item.record.id for item in leaving}
+    found = [content for generator in leaving for content in real_content(node, generator)]
+    known = {content.label for content in found}
     others = [record for record in node.ledger.iterate() if record.id not in known]
     return [
         *found,
@@ -24,9 +24,35 @@ def node_content(node: Node, leaving: Sequence[Asking]) -> list[RealContent]:
     ]
 
 
-def real_content(node: Node, record: ImageRecord, generator: TrainedGenerator) -> RealContent:
-    """Everything of one image: pixels, pyramid, names, and unkeyed digests of its files."""
-    pair = node.load_pair(record.id)
+def real_content(node: Node, generator: TrainedGenerator) -> list[RealContent]:
+    """Everything of each image behind a generator: pixels, pyramid, names, and unkeyed digests of its files.
+
+    Pixels are there in the image's own size, and in the size in which the generator saw them.
+    """
+    records = node.ledger.images_of(generator.spec.id)
+    pairs = [node.load_pair(record.id) for record in records]
+    size = common_size([pair.image.shape[:2] for pair in pairs])
+    found = []
+    for record, pair in zip(records, pairs, strict=True):
+        seen = pair.resized(*size)
+        found.append(
+            RealContent(
+                record.id,
+                _pixels(pair) if seen is pair else (*_pixels(pair), *_pixels(seen)),
+                tuple(build_pyramid(seen.tensor(), generator.config)),
+                names=_names(record),
+                places=_places(node, record),
+                digests=_digests(node, record),
+            )
+        )
+    return found
+
+
+def _pixels(pair: Pair) -> tuple:
+    return (pair.image, *pair.masks.values())
+
+
+def _digests(node: Node, record: ImageRecord) -> tuple[bytes, ...]:
     originals = [Path(record.data_dir) / source for source in _sources(record)]
     stored = sorted(node.image_dir(record.id).glob("*.png"))
     digests: list[bytes] = []
@@ -35,14 +61,7 @@ def real_content(node: Node, record: ImageRecord, generator: TrainedGenerator) -
             digests += digests_of(path.read_bytes())
         except OSError:
             continue  # the hospital may have moved its originals
-    return RealContent(
-        record.id,
-        (pair.image, *pair.masks.values()),
-        tuple(build_pyramid(pair.tensor(), generator.config)),
-        names=_names(record),
-        places=_places(node, record),
-        digests=tuple(digests),
-    )
+    return tuple(digests)
 
 
 def _sources(record: ImageRecord) -> list[str]:

@@ -16,8 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hospital_node.audit.attack import AttackContext, AttackResult
-from hospital_node.audit.attacks.distance import correlation
+from hospital_node.leaks.correlation import correlation
 from hospital_node.leaks.needles import NEEDLE_BYTES, NeedleIndex, needles_of
 from hospital_node.leaks.views import MIN_TENSOR, tensors_of, text_of, unfold
 from sharekit.errors import ExposureError
@@ -96,26 +95,6 @@ class Finding:
 
     def __str__(self) -> str:
         return f"{self.file}: {self.kind} ({self.place})"
-
-
-@dataclass(frozen=True)
-class StaticCheck:
-    """The search of the candidate's own bytes and tensors for its source, as one attack among the others."""
-
-    name: str = "static"
-
-    def run(self, context: AttackContext) -> AttackResult:
-        source = RealContent(context.generator_id, context.pixels, context.levels)
-        findings = find_real_content({f"generators/{context.generator_id}.onnx": context.candidate}, [source])
-        return AttackResult(
-            self.name,
-            "search of the finished bytes and tensors for pixels, pyramid levels, paths and digests",
-            samples=0,
-            controls=0,
-            measures=(),
-            at_chance=None,
-            objections=tuple(str(finding) for finding in findings),
-        )
 
 
 def digests_of(data: bytes) -> Iterator[bytes]:

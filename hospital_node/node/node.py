@@ -3,52 +3,28 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import hmac
-import io
-import os
 import re
 import secrets
+import shlex
 import shutil
 import stat
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
-
 from hospital_node.ledger.ledger import Ledger
+from hospital_node.node.pair import Pair, common_size, encode_png, read_png
+from hospital_node.node.upgrade import OLDER_VERSIONS, SCHEMA_VERSION, upgrade
+from hospital_node.node.write_lock import write_lock
 from sharekit.errors import InputError, NodeStateError, UsageError
-from sharekit.generator.tensors import ChannelLayout, pixels_to_tensor
 from sharekit.storage import files, schema
 
-SCHEMA_VERSION = 1
 DEFAULT_HOSPITAL = "unnamed hospital"
 COMMITMENT_KEY_BYTES = 32
-MAX_STORED_BYTES = 2**29  # of one stored PNG
 
 _IDENTIFIER = re.compile(r"[0-9a-f]{32}")
 _FOLDERS = ("secrets", "images", "models", "candidates", "audit", "approvals", "reports")
-
-
-@dataclass(frozen=True)
-class Pair:
-    """One image with its masks, as stored by intake."""
-
-    image: NDArray[np.uint8]  # (H, W, C), C is 3 (RGB) or 1 (grey)
-    masks: Mapping[str, NDArray[np.uint8]]  # class -> (H, W), 0 and 255, in channel order
-
-    @property
-    def layout(self) -> ChannelLayout:
-        return ChannelLayout(self.image.shape[2], tuple(self.masks))
-
-    def tensor(self) -> NDArray[np.float32]:
-        """`(C, H, W)` float32 in [-1, 1]: the image channels, then one channel per mask class."""
-        return pixels_to_tensor(np.dstack([self.image, *self.masks.values()]))
 
 
 class Node:
@@ -57,14 +33,15 @@ class Node:
     Attributes:
         root: the folder.
         hospital: the hospital's name, as its bundles will say it.
-        ledger: which image is in which state.
+        ledger: which image and which generator is in which state.
     """
 
-    def __init__(self, root: Path, hospital: str, ledger: Ledger) -> None:
+    def __init__(self, root: Path, hospital: str, ledger: Ledger, *, up_to_date: bool = True) -> None:
         """Use `create`, `open` or `create_or_open`."""
         self.root = root
         self.hospital = hospital
         self.ledger = ledger
+        self._up_to_date = up_to_date
 
     @staticmethod
     def create(root: Path, hospital: str = DEFAULT_HOSPITAL) -> Node:
@@ -103,9 +80,13 @@ class Node:
     def open(root: Path, *, read_only: bool = False) -> Node:
         """Open a node; `read_only` works while another process trains.
 
+        A node of an earlier release is brought up to date. `read_only`, it stays as it is: its ledger can be
+        read, and whoever asks for a generator's files gets an error.
+
         Raises:
             InputError: there is no node.
-            NodeStateError: it is of another version, or others on this machine may look into it.
+            NodeStateError: it is of another version, others on this machine may look into it, or it has to be
+                brought up to date while another process writes it.
         """
         root = Path(root)
         path = root / "node.json"
@@ -126,14 +107,19 @@ class Node:
             )
         description = files.parse_json(files.read_bytes(path, max_bytes=files.MAX_JSON_BYTES), path)
         version = description.get("schema_version") if isinstance(description, dict) else None
-        if version != SCHEMA_VERSION or not isinstance(description.get("hospital"), str):
+        known = version == SCHEMA_VERSION or version in OLDER_VERSIONS
+        if not known or not isinstance(description.get("hospital"), str):
             raise NodeStateError(
                 path,
                 expected=f"a node of schema version {SCHEMA_VERSION} with the hospital's name",
                 found=f"version {version}",
                 next_step="use the release of hospital-node that made it",
             )
-        return Node(root, description["hospital"], Ledger(root / "ledger.sqlite", read_only=read_only))
+        if version in OLDER_VERSIONS and not read_only:
+            upgrade(root, description)
+            version = SCHEMA_VERSION
+        ledger = Ledger(root / "ledger.sqlite", read_only=read_only)
+        return Node(root, description["hospital"], ledger, up_to_date=version == SCHEMA_VERSION)
 
     @staticmethod
     def create_or_open(root: Path, hospital: str | None = None) -> Node:
@@ -182,20 +168,31 @@ class Node:
         """Folder of the stored pixels: `image.png` and a `mask-<class>.png` each."""
         return self.images_dir / _checked(image_id)
 
-    def model_dir(self, image_id: str) -> Path:
+    def model_dir(self, generator_id: str) -> Path:
         """Folder of the checkpoints and the trained generator, made when it is not there."""
-        return private_directory(self.root / "models" / _checked(image_id))
+        return private_directory(self._place("models", generator_id))
 
-    def generator_path(self, image_id: str) -> Path:
+    def generator_path(self, generator_id: str) -> Path:
         """The trained generator (`TrainedGenerator.save`)."""
-        return self.root / "models" / _checked(image_id) / "generator.safetensors"
+        return self._place("models", generator_id) / "generator.safetensors"
 
-    def candidate_path(self, image_id: str) -> Path:
+    def candidate_path(self, generator_id: str) -> Path:
         """The exact ONNX bytes that are audited, approved and released."""
-        return self.root / "candidates" / f"{_checked(image_id)}.onnx"
+        return self._place("candidates", generator_id, ".onnx")
 
-    def audit_path(self, image_id: str) -> Path:
-        return self.root / "audit" / f"{_checked(image_id)}.json"
+    def audit_path(self, generator_id: str) -> Path:
+        return self._place("audit", generator_id, ".json")
+
+    def _place(self, folder: str, generator_id: str, suffix: str = "") -> Path:
+        if not self._up_to_date:
+            command = f"hospital-node report --node {shlex.quote(str(self.root))}"
+            raise NodeStateError(
+                self.root,
+                expected="a node of this release",
+                found="one of an earlier release, opened for reading",
+                next_step=f"run `{command}`, which brings it up to date",
+            )
+        return self.root / folder / f"{_checked(generator_id)}{suffix}"
 
     # -- what it holds
 
@@ -224,11 +221,22 @@ class Node:
                 next_step="correct the file and ingest it again",
             )
         folder = self.image_dir(image_id)
-        image = _read_png(folder / "image.png")
+        image = read_png(folder / "image.png")
         return Pair(
             image[:, :, None] if image.ndim == 2 else image,
-            {name: _read_png(folder / f"mask-{name}.png") for name in record.mask_classes},
+            {name: read_png(folder / f"mask-{name}.png") for name in record.mask_classes},
         )
+
+    def load_sources(self, generator_id: str) -> tuple[Pair, ...]:
+        """The pairs behind a generator, brought to their `common_size`, in the order of training.
+
+        Raises:
+            InputError: the node has no such generator, or a stored file is missing.
+            NodeStateError: a stored file is damaged.
+        """
+        pairs = [self.load_pair(image) for image in self.ledger.generators.get(generator_id).images]
+        height, width = common_size([pair.image.shape[:2] for pair in pairs])
+        return tuple(pair.resized(height, width) for pair in pairs)
 
     def commit(self, data: bytes) -> str:
         """HMAC-SHA256 of `data` under the node's own key, hex.
@@ -245,7 +253,7 @@ class Node:
     def remove_orphans(self) -> None:
         """Remove stored pixels that no record speaks of: an intake was killed between the two writes.
 
-        Only for the holder of `training_lock`.
+        Only for the holder of `write_lock`.
         """
         for folder in self.images_dir.iterdir():
             with contextlib.suppress(InputError):
@@ -253,29 +261,13 @@ class Node:
                 continue
             shutil.rmtree(folder)
 
-    @contextlib.contextmanager
-    def training_lock(self) -> Iterator[None]:
+    def write_lock(self) -> contextlib.AbstractContextManager[None]:
         """Be the one process that writes this node. The lock goes with the process, however that ends.
 
         Raises:
             NodeStateError: another process holds it.
         """
-        descriptor = os.open(self.root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "r+") as file:
-            os.fchmod(descriptor, 0o600)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise NodeStateError(
-                    self.root,
-                    expected="a node that no other process is writing",
-                    found=f"process {file.read(20).strip() or 'unknown'} at work on it",
-                    next_step="wait until it has ended; `hospital-node status` shows how far it is",
-                ) from None
-            file.truncate()
-            file.write(str(os.getpid()))
-            file.flush()
-            yield
+        return write_lock(self.root)
 
 
 def private_directory(path: Path) -> Path:
@@ -285,37 +277,16 @@ def private_directory(path: Path) -> Path:
     return path
 
 
-def encode_png(pixels: NDArray[np.uint8]) -> bytes:
-    """`(H, W)` or `(H, W, 3)` uint8 as PNG bytes that hold nothing but the pixels."""
-    buffer = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(pixels)).save(buffer, format="PNG")
-    return buffer.getvalue()
-
-
-def _checked(image_id: str) -> str:
-    if not _IDENTIFIER.fullmatch(image_id):
+def _checked(identifier: str) -> str:
+    if not _IDENTIFIER.fullmatch(identifier):
         raise InputError(
-            image_id,
-            expected="an image identifier: 32 lower-case hexadecimal digits",
-            found=f"{len(image_id)} characters",
+            identifier,
+            expected="an identifier of 32 lower-case hexadecimal digits",
+            found=f"{len(identifier)} characters",
             next_step="see `hospital-node status --all --format json` for the identifiers",
         )
-    return image_id
+    return identifier
 
 
 def _write_private(path: Path, data: bytes) -> None:
     files.write_bytes(path, data, mode=0o600)
-
-
-def _read_png(path: Path) -> NDArray[np.uint8]:
-    data = files.read_bytes(path, max_bytes=MAX_STORED_BYTES)
-    try:
-        with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
-            return np.array(image, dtype=np.uint8)
-    except Exception as error:
-        raise NodeStateError(
-            path,
-            expected="a PNG written by intake",
-            found=f"{type(error).__name__}: {error}",
-            next_step="ingest the image again into a new node",
-        ) from error

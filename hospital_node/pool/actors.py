@@ -1,41 +1,27 @@
-"""Workers: Ray actors that train what they are given, with the driver's handle on them."""
+"""The driver's handle on its workers: Ray actors, by number; no Ray object leaves this module."""
 
 from __future__ import annotations
 
 import contextlib
-import errno
-import os
-import re
-import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import psutil
-from numpy.typing import NDArray
 
 from hospital_node.pool.heartbeat import Beat
-from hospital_node.pool.memory import LaneMemory, cpu_share
-from hospital_node.pool.schedule import Died, Failed, Interrupted, OutOfMemory
-from hospital_node.singan.config import TrainingConfig
-from hospital_node.singan.needs import image_needs
-from hospital_node.singan.trained import TrainedGenerator
-from sharekit.errors import DependencyError, NodeStateError, SharekitError
-from sharekit.generator.tensors import ChannelLayout
+from hospital_node.pool.schedule import Died
+from hospital_node.pool.trainer import Engine, Result, Trainer, one_line
+from hospital_node.singan.config import TrainingSettings
+from sharekit.errors import NodeStateError
 
 if TYPE_CHECKING:
-    from hospital_node.singan.training import ScaleProgress
+    from hospital_node.singan.lane import LaneJob
 
 START_TIMEOUT = 300.0  # seconds for a worker to start and import torch
 FORGET_TIMEOUT = 30.0  # seconds
 LOST = 2.0  # seconds between looks whether the machine of a starting worker is still there
-MAX_REASON = 300  # characters
-DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
-_PATH = re.compile(r"(?<!\w)(?:~|\.{1,2})?(?:/[^\s/:'\",)]+)+/?")
 
 # Memory stays with the process instead of being mapped and faulted in anew for every tensor; one arena, since
 # glibc unmaps those of other threads than the main one as they empty. See docs/adr/0013-faults.md.
@@ -44,213 +30,6 @@ MALLOC = {
     "MALLOC_TRIM_THRESHOLD_": str(2**30),
     "MALLOC_ARENA_MAX": "1",
 }
-
-Engine = Callable[..., TrainedGenerator]
-"""`hospital_node.singan.training.train`, or something with its signature."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """All that a worker needs for an image, so that it may be on another machine than the node's folder."""
-
-    image: str
-    tensor: NDArray[np.float32]  # (C, H, W), [-1, 1], channels as in `layout`
-    layout: ChannelLayout
-    config: TrainingConfig
-    generator_id: str
-    profile: str
-    checkpoint_dir: Path
-    seed: int
-    """Of a new training; a checkpoint brings its own."""
-
-    @property
-    def memory(self) -> int:
-        """Bytes that training is estimated to take."""
-        channels, height, width = self.tensor.shape
-        return image_needs(height, width, channels, self.config).memory
-
-
-@dataclass(frozen=True)
-class DiskFull:
-    """The worker could not write its checkpoint: no fault of the image."""
-
-
-Result = TrainedGenerator | Failed | Interrupted | OutOfMemory | DiskFull
-
-
-def one_line(error: BaseException) -> str:
-    """An error as one line for the ledger, without paths."""
-    text = (
-        f"expected {error.expected}, found {error.found}" if isinstance(error, SharekitError) else str(error)
-    )
-    line = " ".join(_PATH.sub("<path>", text).split())
-    return f"{type(error).__name__}: {line}"[:MAX_REASON].rstrip(": ")
-
-
-class Trainer:
-    """What runs in a worker's process: `train` in one thread, everything else beside it in another."""
-
-    def __init__(self, device: str, threads: int, engine: Engine | None, gpus: float = 0.0) -> None:
-        """A worker of `threads` CPU threads and a share `gpus` of a GPU."""
-        self.engine = engine
-        self.memory = LaneMemory(device, gpus or cpu_share(threads))
-        self.side_by_side = engine is None
-        """The default engine can train a group at once."""
-        self.device = device
-        self.threads = threads
-        self.stopping = threading.Event()
-        self.steps = 0
-        self.first_step = 0.0
-        self.latest_step = 0.0
-        self.progress: dict[str, ScaleProgress] = {}
-
-    def prepare(self) -> tuple[str, int]:
-        """Load the engine: when this returns, the worker is up.
-
-        Returns:
-            Ray's identifier of its machine, and its process there.
-
-        Raises:
-            DependencyError: torch cannot use the device.
-        """
-        import ray
-
-        self.engine = self.engine or _default_engine(self.device)
-        return ray.get_runtime_context().get_node_id(), os.getpid()
-
-    def claim(self, lanes: int, estimate: int) -> int:
-        """How many of `lanes` images, of an estimated memory each, can be trained side by side here."""
-        return self.memory.claim(lanes, estimate)
-
-    def train(self, jobs: Sequence[Job]) -> list[Result]:
-        """Train a group; an error comes back as a value, so that only a dead process looks like one."""
-        self.steps = 0
-        self.progress = {}
-        together = self._train_lanes(jobs) if self.side_by_side and len(jobs) > 1 else None
-        return together or [self._train(job) for job in jobs]
-
-    def _train_lanes(self, jobs: Sequence[Job]) -> list[Result] | None:
-        """Train a group side by side; None where one of them cannot start: each is to be tried alone."""
-        from hospital_node.singan.training import LaneJob, train_lanes
-
-        lanes = [
-            LaneJob(
-                [job.tensor.copy()],
-                job.layout,
-                job.generator_id,
-                job.checkpoint_dir,
-                job.seed,
-                partial(self._remember, job.image),
-            )
-            for job in jobs
-        ]
-        try:
-            with self.memory.measured(len(jobs), jobs[0].memory):
-                found = train_lanes(
-                    lanes,
-                    jobs[0].config,
-                    profile=jobs[0].profile,
-                    device=self.device,
-                    threads=self.threads,
-                    should_stop=self._step,
-                )
-        except Exception as error:
-            result = _result_of(error)
-            if isinstance(result, Failed):
-                return None
-            if isinstance(result, OutOfMemory):
-                _empty_cache()
-            return [result] * len(jobs)
-        return [Failed(one_line(one)) if isinstance(one, SharekitError) else one for one in found]
-
-    def _train(self, job: Job) -> Result:
-        if self.engine is None:
-            raise ValueError("a worker is prepared before it trains")
-        if self.stopping.is_set():
-            return Interrupted()
-        try:
-            # Ray's arrays are read-only views of shared memory, which torch warns about.
-            return self.engine(
-                [job.tensor.copy()],
-                job.layout,
-                job.config,
-                generator_id=job.generator_id,
-                profile=job.profile,
-                checkpoint_dir=job.checkpoint_dir,
-                seed=job.seed,
-                device=self.device,
-                threads=self.threads,
-                on_progress=lambda progress: self._remember(job.image, progress),
-                should_stop=self._step,
-            )
-        except Exception as error:
-            result = _result_of(error)
-        if isinstance(result, OutOfMemory):
-            _empty_cache()
-        return result
-
-    def _remember(self, image: str, progress: ScaleProgress) -> None:
-        self.progress = {**self.progress, image: progress}
-
-    def _step(self) -> bool:
-        """The engine asks before every step: that is what tells a slow worker from a hung one."""
-        self.latest_step = time.monotonic()
-        if self.steps == 0:
-            self.first_step = self.latest_step
-        self.steps += 1
-        return self.stopping.is_set()
-
-    def beat(self) -> Beat:
-        steps = self.steps
-        mean = (self.latest_step - self.first_step) / (steps - 1) if steps > 1 else None
-        return Beat(steps, mean, self.progress)
-
-    def stop(self) -> None:
-        """Finish the step, write the checkpoint, and take nothing new."""
-        self.stopping.set()
-
-    def forget(self, checkpoint_dir: Path) -> None:
-        """Destroy the checkpoint where this worker wrote it."""
-        from hospital_node.singan import checkpoint
-
-        checkpoint.destroy(checkpoint_dir)
-
-
-def _default_engine(device: str) -> Engine:
-    import torch
-
-    from hospital_node.singan.training import train
-
-    if device != "cpu" and not torch.cuda.is_available():
-        raise DependencyError(
-            device,
-            expected="a GPU that torch can use",
-            found=f"torch {torch.__version__} without one",
-            next_step="install a torch with CUDA, or train on the CPU with --gpus 0",
-        )
-    return train
-
-
-def _result_of(error: Exception) -> Failed | Interrupted | OutOfMemory | DiskFull:
-    import torch
-
-    from hospital_node.singan.training import Stopped
-
-    if isinstance(error, Stopped):
-        return Interrupted()
-    if isinstance(error, torch.OutOfMemoryError):
-        return OutOfMemory()
-    if isinstance(error, OSError) and error.errno in DISK_FULL:
-        return DiskFull()
-    return Failed(one_line(error))
-
-
-def _empty_cache() -> None:
-    """Give back what a failed group had of the device: another worker may share it."""
-    import torch
-
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
 
 
 def resources() -> tuple[float, float]:
@@ -279,10 +58,11 @@ def _fit(machine: Mapping[str, float], cpus: int, gpus: float) -> int:
 
 
 class Pool:
-    """The workers, by number. Every method returns values; no Ray object leaves."""
+    """The workers, by number. Every method returns values."""
 
-    def __init__(self, *, cpus: int, gpus: float, engine: Engine | None) -> None:
+    def __init__(self, settings: TrainingSettings, *, cpus: int, gpus: float, engine: Engine | None) -> None:
         """Workers of `cpus` threads and a share `gpus` of a GPU each; `start` starts them."""
+        self._settings = settings
         self._cpus = cpus
         self._gpus = gpus
         self._engine = engine
@@ -317,7 +97,7 @@ class Pool:
         )
         device = "cuda" if self._gpus else "cpu"
         for worker in workers:
-            self._actors[worker] = actor.remote(device, self._cpus, self._engine, self._gpus)
+            self._actors[worker] = actor.remote(self._settings, device, self._cpus, self._engine, self._gpus)
         starting = {self._actors[worker].prepare.remote(): worker for worker in workers}
         deadline = time.monotonic() + START_TIMEOUT
         while starting:
@@ -355,7 +135,7 @@ class Pool:
         )
 
     def claim(self, worker: int, lanes: int, estimate: int) -> int:
-        """How many of `lanes` images of `estimate` bytes each an idle worker's device holds; at least one."""
+        """How many of `lanes` generators of `estimate` bytes each an idle worker holds; at least one."""
         import ray
 
         # One that has died is told of by `wait`, as soon as it is given something.
@@ -364,8 +144,8 @@ class Pool:
             return held
         return 1
 
-    def submit(self, worker: int, jobs: Sequence[Job]) -> None:
-        """Begin to train a group on an idle worker."""
+    def submit(self, worker: int, jobs: Sequence[LaneJob]) -> None:
+        """Begin to train a batch on an idle worker."""
         self._jobs[self._actors[worker].train.remote(jobs)] = worker
 
     def wait(self, timeout: float) -> list[tuple[int, list[Result] | Died]]:

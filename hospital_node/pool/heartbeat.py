@@ -24,11 +24,11 @@ class Beat:
     """What a worker says of itself."""
 
     steps: int
-    """Begun since it was given its images."""
+    """Begun since it was given its batch."""
     step_seconds: float | None
     """Mean of those that are over; None before the first is."""
     progress: Mapping[str, ScaleProgress] = field(default_factory=dict)
-    """By image, of those that have reported."""
+    """By generator, of those that have reported."""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from hospital_node.ledger.ledger import ImageState
+from hospital_node.ledger.states import GeneratorState
 from sharekit.errors import InputError, NodeStateError
 from sharekit.program.progress import Pace, Progress
 from sharekit.storage import files
@@ -31,10 +31,10 @@ _WORKER = "ray::Trainer"
 
 @dataclass(frozen=True)
 class Running:
-    """One image that is being trained."""
+    """One generator that is being trained."""
 
     worker: int
-    image: str
+    generator: str
     scale: int | None = None  # 0 the coarsest; None until the worker has told
     scales: int | None = None
     iteration: int | None = None  # done at this scale
@@ -43,9 +43,9 @@ class Running:
     def describe(self) -> str:
         """One line for a terminal."""
         if self.scale is None:
-            return f"worker {self.worker}  {self.image[:8]}  starting"
+            return f"worker {self.worker}  {self.generator[:8]}  starting"
         return (
-            f"worker {self.worker}  {self.image[:8]}  scale {self.scale + 1}/{self.scales}"
+            f"worker {self.worker}  {self.generator[:8]}  scale {self.scale + 1}/{self.scales}"
             f"  iteration {self.iteration}/{self.iterations}"
         )
 
@@ -60,11 +60,11 @@ class TrainingStatus:
     started: float  # seconds since 1970
     updated: float  # seconds since 1970
     profile: str
-    images: int  # of this run
+    generators: int  # of this run
     done_percent: float  # of this run's work
     eta_seconds: float | None
     iterations_per_second: float
-    images_per_hour: float | None  # by the share of the work that is done, so it does not wait for an image
+    generators_per_hour: float | None  # by the share of the work that is done: it waits for no whole one
     worker_memory: int | None  # bytes resident in the workers on this machine
     running: tuple[Running, ...]
 
@@ -161,7 +161,7 @@ def look(path: Path) -> Found | None:
 class Recorder:
     """Keeps the file up to date while the driver works."""
 
-    def __init__(self, path: Path, profile: str, images: int) -> None:
+    def __init__(self, path: Path, profile: str, generators: int) -> None:
         self._path = path
         self._pace = Pace()
         self._written = -INTERVAL
@@ -174,7 +174,7 @@ class Recorder:
             now,
             now,
             profile,
-            images,
+            generators,
             0.0,
             None,
             0.0,
@@ -186,26 +186,26 @@ class Recorder:
     def update(
         self,
         event: Progress,
-        groups: Sequence[Sequence[str]],
+        batches: Sequence[Sequence[str]],
         told: Mapping[str, ScaleProgress],
-        counts: Mapping[ImageState, int],
+        counts: Mapping[GeneratorState, int],
     ) -> Progress:
         """Take in how the run is now; write it, at most every `INTERVAL` seconds.
 
         Args:
-            groups: the images that each worker has, none for an idle one.
-            told: what has just been heard of images; the others keep what was heard before.
-            counts: the node's images by state.
+            batches: the generators that each worker has, none for an idle one.
+            told: what has just been heard of generators; the others keep what was heard before.
+            counts: the node's generators by state.
 
         Returns:
             The event with the lines that a terminal shows below its bar.
         """
         self._pace.observe(event)
-        before = {(one.worker, one.image): one for one in self.status.running}
+        before = {(one.worker, one.generator): one for one in self.status.running}
         running = tuple(
-            _heard(worker, image, told.get(image)) or before.get((worker, image)) or Running(worker, image)
-            for worker, group in enumerate(groups)
-            for image in group
+            _heard(worker, name, told.get(name)) or before.get((worker, name)) or Running(worker, name)
+            for worker, batch in enumerate(batches)
+            for name in batch
         )
         share = self._pace.rate / event.total if event.total else 0.0
         self.status = dataclasses.replace(
@@ -214,7 +214,7 @@ class Recorder:
             done_percent=round(100 * event.done / event.total, 2) if event.total else 100.0,
             eta_seconds=self._pace.eta,
             iterations_per_second=float(event.values.get("iterations_per_s", 0.0)),
-            images_per_hour=round(3600 * share * self.status.images, 2) if share else None,
+            generators_per_hour=round(3600 * share * self.status.generators, 2) if share else None,
             running=running,
         )
         if time.monotonic() - self._written >= INTERVAL:
@@ -229,10 +229,10 @@ class Recorder:
         self._written = time.monotonic()
 
 
-def _heard(worker: int, image: str, told: ScaleProgress | None) -> Running | None:
+def _heard(worker: int, generator: str, told: ScaleProgress | None) -> Running | None:
     if told is None:
         return None
-    return Running(worker, image, told.scale, told.scales, told.iteration, told.iterations)
+    return Running(worker, generator, told.scale, told.scales, told.iteration, told.iterations)
 
 
 def worker_memory() -> int | None:
@@ -246,9 +246,9 @@ def worker_memory() -> int | None:
 
 
 @contextlib.contextmanager
-def recorded(path: Path, profile: str, images: int) -> Iterator[Recorder]:
+def recorded(path: Path, profile: str, generators: int) -> Iterator[Recorder]:
     """Keep `path` for the length of the block: what is found afterwards is a killed run's."""
-    recorder = Recorder(path, profile, images)
+    recorder = Recorder(path, profile, generators)
     recorder.write()
     try:
         yield recorder
@@ -256,8 +256,8 @@ def recorded(path: Path, profile: str, images: int) -> Iterator[Recorder]:
         path.unlink(missing_ok=True)
 
 
-def lines(status: TrainingStatus, counts: Mapping[ImageState, int]) -> tuple[str, ...]:
-    """For a terminal: the images by state and the rate, then each worker."""
+def lines(status: TrainingStatus, counts: Mapping[GeneratorState, int]) -> tuple[str, ...]:
+    """For a terminal: the generators by state and the rate, then each worker."""
     states = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
-    rate = "" if status.images_per_hour is None else f"; {status.images_per_hour:g} images/h"
+    rate = "" if status.generators_per_hour is None else f"; {status.generators_per_hour:g} generators/h"
     return (states + rate, *(running.describe() for running in status.running))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from hospital_node.pool.schedule import MAX_ATTEMPTS
@@ -14,8 +15,21 @@ GPU_LANES = 32
 
 
 @dataclass(frozen=True)
+class GroupOptions:
+    """How many images stand behind each generator, and which belong together."""
+
+    size: int = 1
+    """Least number of images."""
+    file: Path | None = None
+    """CSV of images and their groups, each of which stays whole; None lets chance choose."""
+
+    def __post_init__(self) -> None:
+        _check_least("group-size", self.size, 1)
+
+
+@dataclass(frozen=True)
 class PoolOptions:
-    """How many images train at once, on what, and where."""
+    """How many generators train at once, on what, and where."""
 
     address: str | None = None
     """A Ray cluster to join (`auto` or ip:port); None for a closed Ray on this machine."""
@@ -23,11 +37,11 @@ class PoolOptions:
     """Workers; None for as many as CPUs and GPUs allow."""
     cpus_per_actor: int = 1
     gpus: float | None = None
-    """Share of a GPU for each image, 0 for the CPU; None for a whole one where there is one."""
+    """Share of a GPU for each worker, 0 for the CPU; None for a whole one where there is one."""
     max_attempts: int = MAX_ATTEMPTS
-    """Deaths of a worker that one image may cause before it is quarantined."""
+    """Deaths of a worker that one generator may cause before it is quarantined."""
     lanes: int | None = None
-    """Most images of one pyramid shape that a worker is given at once. It takes as many as its device's
+    """Most generators of one pyramid shape that a worker is given at once. It takes as many as its device's
     memory holds, and half as many where that was too much. None for `GPU_LANES` on a GPU, and one on the CPU,
     where more were never faster."""
     heartbeat: float = 300.0
@@ -43,27 +57,34 @@ class PoolOptions:
             ("lanes", self.lanes, 1),
             ("heartbeat", self.heartbeat, 1),
         ):
-            if value is not None and not value >= least:
-                raise UsageError(
-                    name,
-                    expected=f"at least {least}",
-                    found=str(value),
-                    next_step=f"give --{name.replace('_', '-')} another value",
-                )
+            if value is not None:
+                _check_least(name.replace("_", "-"), value, least)
+
+
+def _check_least(name: str, value: float, least: float) -> None:
+    if not value >= least:
+        raise UsageError(
+            f"--{name}",
+            expected=f"at least {least}",
+            found=str(value),
+            next_step="give another value",
+        )
 
 
 @dataclass(frozen=True)
 class TrainingReport:
-    """How training ended. Counts are of the whole node, the rest of this run."""
+    """How training ended. Counts are of the whole node's generators, the rest of this run."""
 
     trained: int
-    """Images with a trained generator."""
+    """Generators that are trained, whatever became of them since."""
     waiting: int
-    """Images still to train: only after an interruption."""
+    """Generators still to train: only after an interruption."""
     failed: Mapping[str, str]
-    """Failed images of the node, each with its reason."""
+    """Failed generators of the node, each with its reason."""
     quarantined: Mapping[str, str]
-    """Quarantined images of the node, each with its reason."""
+    """Quarantined generators of the node, each with its reason."""
+    notes: tuple[str, ...]
+    """Sentences about images that no generator has taken in."""
     interrupted: bool
     seconds: float
     iterations_per_second: float

@@ -1,9 +1,9 @@
-"""Which images go to which worker, and how each ends. Pure: Ray and the ledger are elsewhere.
+"""Which generators go to which worker, and how each ends. Pure: Ray and the ledger are elsewhere.
 
-A worker is given a group: images of one bucket (one pyramid shape), as many as it has lanes; with one lane,
-one image. The laws, for any sequence of outcomes: no image is on two workers, no group is larger than its
-worker's lanes or mixes buckets, every image is settled at most once, and all of them are settled unless
-training is stopped. An image is quarantined only after a death that it had to itself.
+A worker is given a batch: generators of one bucket (one pyramid shape), as many as it has lanes; with one
+lane, one generator. The laws, for any sequence of outcomes: no generator is on two workers, no batch is
+larger than its worker's lanes or mixes buckets, every generator is settled at most once, and all of them are
+settled unless training is stopped. A generator is quarantined only after a death that it had to itself.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from hospital_node.ledger.ledger import ImageState
+from hospital_node.ledger.states import GeneratorState
 
 MAX_ATTEMPTS = 3
-"""A worker's death may be the machine's fault; this many with the same image are the image's."""
+"""A worker's death may be the machine's fault; this many with the same generator are the generator's."""
 TOO_LARGE = "the device's memory does not hold it, not even alone"
 
 
@@ -25,14 +25,14 @@ class Trained:
 
 @dataclass(frozen=True)
 class Failed:
-    """Training raised an error: the same image would raise it again."""
+    """Training raised an error: the same generator would raise it again."""
 
     reason: str
 
 
 @dataclass(frozen=True)
 class Died:
-    """The worker's process ended in the middle of the image."""
+    """The worker's process ended while it trained the generator."""
 
     cause: str
 
@@ -44,7 +44,7 @@ class Interrupted:
 
 @dataclass(frozen=True)
 class OutOfMemory:
-    """The device's memory did not hold the image together with the others of its group."""
+    """The device's memory did not hold the generator together with the others of its batch."""
 
 
 Outcome = Trained | Failed | Died | Interrupted | OutOfMemory
@@ -52,27 +52,27 @@ Outcome = Trained | Failed | Died | Interrupted | OutOfMemory
 
 @dataclass(frozen=True)
 class Start:
-    """Train `images` on `worker`; where `fresh`, the worker's process has to be started first."""
+    """Train `generators` on `worker`; where `fresh`, the worker's process has to be started first."""
 
     worker: int
-    images: tuple[str, ...]
+    generators: tuple[str, ...]
     fresh: bool
 
 
 @dataclass(frozen=True)
 class Settle:
-    """`image` has reached its end state."""
+    """`generator` has reached its end state."""
 
-    image: str
-    state: ImageState
+    generator: str
+    state: GeneratorState
     reason: str
 
 
 @dataclass(frozen=True)
 class Requeue:
-    """`image` waits again, here or, after a stop, for the next run."""
+    """`generator` waits again, here or, after a stop, for the next run."""
 
-    image: str
+    generator: str
     reason: str
 
 
@@ -81,23 +81,23 @@ class Schedule:
     """Who waits, and who is where."""
 
     waiting: tuple[str, ...]
-    """Images, first come first served."""
+    """Generators, first come first served."""
     workers: tuple[tuple[str, ...], ...]
-    """The images that each worker has; none for an idle one."""
+    """The generators that each worker has; none for an idle one."""
     dead: frozenset[int]
     """Workers without a process, as all of them are at first."""
     lanes: tuple[int, ...]
-    """How many images each worker may be given at once."""
+    """How many generators each worker may be given at once."""
     buckets: Mapping[str, Hashable] = field(default_factory=dict)
-    """What the images of one group have in common; an image that is not here has nothing."""
+    """What the generators of one batch have in common; a generator that is not here has nothing."""
     deaths: Mapping[str, int] = field(default_factory=dict)
-    """How many workers each image has lost."""
+    """How many workers each generator has lost."""
     max_attempts: int = MAX_ATTEMPTS
     stopping: bool = False
 
     @property
     def running(self) -> tuple[str, ...]:
-        return tuple(image for group in self.workers for image in group)
+        return tuple(generator for batch in self.workers for generator in batch)
 
     @property
     def finished(self) -> bool:
@@ -105,7 +105,7 @@ class Schedule:
 
 
 def plan(
-    images: Sequence[str],
+    generators: Sequence[str],
     workers: int,
     deaths: Mapping[str, int] | None = None,
     max_attempts: int = MAX_ATTEMPTS,
@@ -113,9 +113,9 @@ def plan(
     lanes: int = 1,
     buckets: Mapping[str, Hashable] | None = None,
 ) -> Schedule:
-    """All images waiting, all workers still to be started."""
+    """All generators waiting, all workers still to be started."""
     return Schedule(
-        tuple(images),
+        tuple(generators),
         ((),) * workers,
         frozenset(range(workers)),
         (lanes,) * workers,
@@ -126,7 +126,7 @@ def plan(
 
 
 def dispatch(schedule: Schedule, room: int | None = None) -> tuple[Schedule, tuple[Start, ...]]:
-    """Give every idle worker a group, as long as there are images and nobody asked to stop.
+    """Give every idle worker a batch, as long as there are generators and nobody asked to stop.
 
     Args:
         room: how many workers the machines that are up can hold; None for all of them.
@@ -138,8 +138,8 @@ def dispatch(schedule: Schedule, room: int | None = None) -> tuple[Schedule, tup
     startable = sorted(schedule.dead)[:may_start]
     idle = [
         worker
-        for worker, group in enumerate(schedule.workers)
-        if not group and (worker not in schedule.dead or worker in startable)
+        for worker, batch in enumerate(schedule.workers)
+        if not batch and (worker not in schedule.dead or worker in startable)
     ]
     starts = []
     waiting = schedule.waiting
@@ -147,115 +147,115 @@ def dispatch(schedule: Schedule, room: int | None = None) -> tuple[Schedule, tup
         worker = idle.pop(0)
         # The idle share what waits, so that the first does not take all of it.
         share = -(-len(waiting) // (len(idle) + 1))
-        group, waiting = _take(schedule, waiting, min(schedule.lanes[worker], share))
-        starts.append(Start(worker, group, worker in schedule.dead))
+        batch, waiting = _take(schedule, waiting, min(schedule.lanes[worker], share))
+        starts.append(Start(worker, batch, worker in schedule.dead))
     workers = list(schedule.workers)
     for start in starts:
-        workers[start.worker] = start.images
+        workers[start.worker] = start.generators
     dead = schedule.dead - {start.worker for start in starts}
     return replace(schedule, waiting=waiting, workers=tuple(workers), dead=dead), tuple(starts)
 
 
 def _take(schedule: Schedule, waiting: tuple[str, ...], size: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The first image with up to `size - 1` others of its bucket, and who waits on.
+    """The first generator with up to `size - 1` others of its bucket, and who waits on.
 
-    An image that has lost a worker goes alone: nobody else shall die of it, and it is known whose fault
+    A generator that has lost a worker goes alone: nobody else shall die of it, and it is known whose fault
     it is.
     """
     first = waiting[0]
     if size == 1 or schedule.deaths.get(first) or first not in schedule.buckets:
         return (first,), waiting[1:]
     bucket = schedule.buckets[first]
-    group = [first]
+    batch = [first]
     passed: list[str] = []
-    for image in waiting[1:]:
-        if len(group) == size:
+    for generator in waiting[1:]:
+        if len(batch) == size:
             break
-        fits = schedule.buckets.get(image) == bucket and not schedule.deaths.get(image)
-        (group if fits else passed).append(image)
-    return tuple(group), (*passed, *waiting[len(group) + len(passed) :])
+        fits = schedule.buckets.get(generator) == bucket and not schedule.deaths.get(generator)
+        (batch if fits else passed).append(generator)
+    return tuple(batch), (*passed, *waiting[len(batch) + len(passed) :])
 
 
 def give_back(schedule: Schedule, worker: int) -> Schedule:
-    """The process of `worker` could not be started: its images wait again, before all others."""
-    group = schedule.workers[worker]
+    """The process of `worker` could not be started: its generators wait again, before all others."""
+    batch = schedule.workers[worker]
     return replace(
-        _without(schedule, worker, group),
-        waiting=(*group, *schedule.waiting),
+        _without(schedule, worker, batch),
+        waiting=(*batch, *schedule.waiting),
         dead=schedule.dead | {worker},
     )
 
 
-def decline(schedule: Schedule, worker: int, images: Sequence[str]) -> Schedule:
-    """The memory of `worker` does not hold all of its group: these `images` wait again, before all others."""
-    return replace(_without(schedule, worker, tuple(images)), waiting=(*images, *schedule.waiting))
+def decline(schedule: Schedule, worker: int, generators: Sequence[str]) -> Schedule:
+    """The memory of `worker` does not hold all of its batch: these wait again, before all others."""
+    return replace(_without(schedule, worker, tuple(generators)), waiting=(*generators, *schedule.waiting))
 
 
 def finish(
     schedule: Schedule, worker: int, outcomes: Mapping[str, Outcome]
 ) -> tuple[Schedule, tuple[Settle | Requeue, ...]]:
-    """What becomes of images that `worker` had; those without an outcome stay with it.
+    """What becomes of generators that `worker` had; those without an outcome stay with it.
 
-    An image that killed its worker goes to the end of the queue, so that it holds up nobody.
+    A generator that killed its worker goes to the end of the queue, so that it holds up nobody.
 
     Raises:
         ValueError: the worker did not have one of them.
     """
-    group = schedule.workers[worker]
-    if not outcomes or not set(outcomes) <= set(group):
-        raise ValueError(f"worker {worker} has {', '.join(group) or 'no image'}")
+    batch = schedule.workers[worker]
+    if not outcomes or not set(outcomes) <= set(batch):
+        raise ValueError(f"worker {worker} has {', '.join(batch) or 'no generator'}")
     schedule = _without(schedule, worker, tuple(outcomes))
     if any(isinstance(outcome, Died) for outcome in outcomes.values()):
         schedule = replace(schedule, dead=schedule.dead | {worker})
     if any(isinstance(outcome, OutOfMemory) for outcome in outcomes.values()):
         lanes = list(schedule.lanes)
-        lanes[worker] = max(1, len(group) // 2)
+        lanes[worker] = max(1, len(batch) // 2)
         schedule = replace(schedule, lanes=tuple(lanes))
     actions = []
-    for image in group:
-        if image in outcomes:
-            schedule, action = _end(schedule, image, outcomes[image], alone=len(group) == 1)
+    for generator in batch:
+        if generator in outcomes:
+            schedule, action = _end(schedule, generator, outcomes[generator], alone=len(batch) == 1)
             actions.append(action)
     return schedule, tuple(actions)
 
 
-def _without(schedule: Schedule, worker: int, images: tuple[str, ...]) -> Schedule:
+def _without(schedule: Schedule, worker: int, generators: tuple[str, ...]) -> Schedule:
     workers = list(schedule.workers)
-    workers[worker] = tuple(image for image in workers[worker] if image not in images)
+    workers[worker] = tuple(generator for generator in workers[worker] if generator not in generators)
     return replace(schedule, workers=tuple(workers))
 
 
 def _end(
-    schedule: Schedule, image: str, outcome: Outcome, *, alone: bool
+    schedule: Schedule, generator: str, outcome: Outcome, *, alone: bool
 ) -> tuple[Schedule, Settle | Requeue]:
     match outcome:
         case Trained():
-            return schedule, Settle(image, ImageState.TRAINED, "")
+            return schedule, Settle(generator, GeneratorState.TRAINED, "")
         case Failed(reason):
-            return schedule, Settle(image, ImageState.FAILED, reason)
+            return schedule, Settle(generator, GeneratorState.FAILED, reason)
         case Interrupted():
-            return _requeue(schedule, image, "interrupted")
+            return _requeue(schedule, generator, "interrupted")
         case OutOfMemory() if alone:
-            return schedule, Settle(image, ImageState.FAILED, TOO_LARGE)
+            return schedule, Settle(generator, GeneratorState.FAILED, TOO_LARGE)
         case OutOfMemory():
-            return _requeue(schedule, image, "the device's memory did not hold its group")
+            return _requeue(schedule, generator, "the device's memory did not hold its batch")
         case Died(cause):
-            return _after_death(schedule, image, cause, alone=alone)
+            return _after_death(schedule, generator, cause, alone=alone)
 
 
-def _requeue(schedule: Schedule, image: str, reason: str) -> tuple[Schedule, Requeue]:
-    return replace(schedule, waiting=(*schedule.waiting, image)), Requeue(image, reason)
+def _requeue(schedule: Schedule, generator: str, reason: str) -> tuple[Schedule, Requeue]:
+    return replace(schedule, waiting=(*schedule.waiting, generator)), Requeue(generator, reason)
 
 
 def _after_death(
-    schedule: Schedule, image: str, cause: str, *, alone: bool
+    schedule: Schedule, generator: str, cause: str, *, alone: bool
 ) -> tuple[Schedule, Settle | Requeue]:
-    deaths = schedule.deaths.get(image, 0) + 1
-    schedule = replace(schedule, deaths={**schedule.deaths, image: deaths})
+    deaths = schedule.deaths.get(generator, 0) + 1
+    schedule = replace(schedule, deaths={**schedule.deaths, generator: deaths})
     if deaths >= schedule.max_attempts and alone:
         reason = f"its worker died {deaths} times: {cause}"
-        return schedule, Settle(image, ImageState.QUARANTINED, reason)
-    return _requeue(schedule, image, f"its worker died ({deaths} of {schedule.max_attempts}): {cause}")
+        return schedule, Settle(generator, GeneratorState.QUARANTINED, reason)
+    return _requeue(schedule, generator, f"its worker died ({deaths} of {schedule.max_attempts}): {cause}")
 
 
 def stop(schedule: Schedule) -> Schedule:

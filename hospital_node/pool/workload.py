@@ -24,7 +24,7 @@ OVERHEAD = 5e5
 def scale_costs(height: int, width: int, config: TrainingConfig) -> tuple[float, ...]:
     """Relative cost of each scale: padded area x channels^2, plus `OVERHEAD`.
 
-    Empty for an image that is too small to train on, which the engine will say.
+    Empty for images that are too small to train on, which the engine will say.
     """
     try:
         sizes = pyramid_sizes(height, width, config)
@@ -38,7 +38,7 @@ def scale_costs(height: int, width: int, config: TrainingConfig) -> tuple[float,
 
 @dataclass(frozen=True)
 class Figures:
-    """Sums over images; each is what the report and the progress line show."""
+    """Sums over generators; each is what the report and the progress line show."""
 
     cost: float
     scales: int
@@ -55,12 +55,12 @@ NOTHING = Figures(0.0, 0, 0)
 
 
 class Workload:
-    """What is to do and what is done, image by image. Sums are kept, so that a long queue costs no more."""
+    """What is to do and what is done. Sums are kept, so that a long queue costs no more."""
 
     def __init__(
         self, costs: Mapping[str, tuple[float, ...]], iterations: int, begun: Collection[str] = ()
     ) -> None:
-        """`costs` of every image's scales, the iterations of each scale, and who may have a checkpoint."""
+        """`costs` of each generator's scales, the iterations of a scale, and who may have a checkpoint."""
         self._costs = costs
         self._iterations = iterations
         self._begun = frozenset(begun)
@@ -68,36 +68,36 @@ class Workload:
         self._settled = 0
         self._done = NOTHING
         self._free = NOTHING
-        self._total_cost = sum(sum(of_image) for of_image in costs.values())
-        self._total_scales = sum(len(of_image) for of_image in costs.values())
+        self._total_cost = sum(sum(of_one) for of_one in costs.values())
+        self._total_scales = sum(len(of_one) for of_one in costs.values())
         self._started = time.monotonic()
 
-    def advance(self, image: str, progress: ScaleProgress) -> None:
-        """`image` has come this far. What it starts with, if it had begun, comes from an earlier run."""
-        costs = self._costs[image]
+    def advance(self, generator: str, progress: ScaleProgress) -> None:
+        """`generator` has come this far. What it starts with, if it had begun, comes from an earlier run."""
+        costs = self._costs[generator]
         part = progress.iteration / progress.iterations
         now = Figures(
             sum(costs[: progress.scale]) + part * costs[progress.scale],
             progress.scale + (progress.iteration == progress.iterations),
             progress.scale * progress.iterations + progress.iteration,
         )
-        if image in self._begun and image not in self._running:
+        if generator in self._begun and generator not in self._running:
             self._free = self._free.plus(now)
-        self._move(image, now)
-        self._running[image] = now
+        self._move(generator, now)
+        self._running[generator] = now
 
-    def settle(self, image: str, trained: bool) -> None:
-        """Nothing is left to do for `image`: it is `trained`, or it never will be."""
-        costs = self._costs[image]
+    def settle(self, generator: str, trained: bool) -> None:
+        """Nothing is left to do for `generator`: it is `trained`, or it never will be."""
+        costs = self._costs[generator]
         all_of_it = Figures(sum(costs), len(costs), len(costs) * self._iterations)
         if not trained:
-            self._free = self._free.plus(all_of_it.minus(self._running.get(image, NOTHING)))
-        self._move(image, all_of_it)
-        self._running.pop(image, None)
+            self._free = self._free.plus(all_of_it.minus(self._running.get(generator, NOTHING)))
+        self._move(generator, all_of_it)
+        self._running.pop(generator, None)
         self._settled += 1
 
-    def _move(self, image: str, now: Figures) -> None:
-        self._done = self._done.plus(now).minus(self._running.get(image, NOTHING))
+    def _move(self, generator: str, now: Figures) -> None:
+        self._done = self._done.plus(now).minus(self._running.get(generator, NOTHING))
 
     @property
     def iterations_per_second(self) -> float:
@@ -111,7 +111,7 @@ class Workload:
             self._per_cent(self._done.cost) if self._total_cost else 100.0,
             100.0,
             values={
-                "images": f"{self._settled}/{len(self._costs)}",
+                "generators": f"{self._settled}/{len(self._costs)}",
                 "scales": f"{self._done.scales}/{self._total_scales}",
                 "iterations_per_s": round(self.iterations_per_second, 1),
             },

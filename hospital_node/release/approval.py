@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from hospital_node.audit.audited import Candidate
+from hospital_node.node.node import Node
 from hospital_node.release.release_policy import Policy
-from sharekit.errors import VerificationError
+from sharekit.errors import SharekitError, VerificationError
 from sharekit.signing import dsse
 from sharekit.signing.keys import PublicKey, SigningKey
-from sharekit.storage import schema
-from sharekit.storage.files import parse_json
+from sharekit.storage import files, schema
 
 SCHEMA_VERSION = 1
 PREDICATE_TYPE = "urn:sharekit:approval:v1"
+
+Envelopes = Mapping[str, dsse.Envelope | VerificationError]
+"""Approvals by file name, with the error of a file that holds none. None is trusted yet."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,17 @@ class Approved:
     generator_id: str
     candidate_sha256: str
     audit_sha256: str
+
+    @staticmethod
+    def of(candidate: Candidate) -> Approved:
+        """What an approval of a candidate is about.
+
+        Raises:
+            ValueError: there is no candidate or no audit.
+        """
+        if candidate.sha256 is None or candidate.audit_sha256 is None:
+            raise ValueError("an approval is about a candidate and its audit")
+        return Approved(candidate.generator_id, candidate.sha256, candidate.audit_sha256)
 
     @property
     def subjects(self) -> tuple[dsse.Subject, dsse.Subject]:
@@ -81,36 +95,34 @@ class Approval:
         return Approval(approved, predicate["policy_sha256"], predicate["approver"], predicate["date"])
 
 
-def sign_approval(approval: Approval, key: SigningKey) -> dict[str, Any]:
-    """A DSSE envelope, as JSON, around the approval."""
+def sign_approval(approval: Approval, key: SigningKey) -> dsse.Envelope:
+    """A DSSE envelope around the approval."""
     return dsse.sign_statement(approval.to_statement(), key)
 
 
 def verify_approval(
-    envelope: Any, keys: Sequence[PublicKey], item: object = "approval"
+    envelope: dsse.Envelope, keys: Sequence[PublicKey], item: object = "approval"
 ) -> tuple[Approval, PublicKey]:
     """The approval in an envelope, once one of `keys` is known to have signed it.
 
     Raises:
-        VerificationError: another shape, tampered, or by another key.
+        VerificationError: another statement, tampered, or by another key.
     """
     payload, key = dsse.verify_with_signer(envelope, keys, item=item)
-    statement = dsse.Statement.from_json(parse_json(payload, item), item)
-    return Approval.from_statement(statement, item), key
+    return Approval.from_statement(dsse.Statement.from_bytes(payload, item), item), key
 
 
 def valid_approvals(
-    policy: Policy, envelopes: Mapping[str, Any]
+    policy: Policy, envelopes: Envelopes
 ) -> tuple[list[tuple[Approval, PublicKey]], list[str]]:
-    """Approvals by listed approvers under this very policy, and why the other envelopes do not count.
-
-    `envelopes` are file names with their parsed JSON.
-    """
+    """Approvals by listed approvers under this very policy, and why the other envelopes do not count."""
     keys = [approver.key for approver in policy.approvers]
     valid: list[tuple[Approval, PublicKey]] = []
     void: list[str] = []
     for name, envelope in sorted(envelopes.items()):
         try:
+            if isinstance(envelope, VerificationError):
+                raise envelope
             approval, key = verify_approval(envelope, keys, name)
         except VerificationError as error:
             void.append(f"{name}: {error.found}")
@@ -120,3 +132,15 @@ def valid_approvals(
         else:
             valid.append((approval, key))
     return valid, void
+
+
+def read_approvals(node: Node) -> Envelopes:
+    """The files in the node's folder of approvals, parsed."""
+    envelopes: dict[str, dsse.Envelope | VerificationError] = {}
+    for path in sorted(node.approvals_dir.glob("*.json")):
+        try:
+            data = files.read_bytes(path, max_bytes=files.MAX_JSON_BYTES)
+            envelopes[path.name] = dsse.Envelope.from_bytes(data, path.name)
+        except SharekitError as error:
+            envelopes[path.name] = dsse.refusal(path.name, error.expected, error.found)
+    return envelopes

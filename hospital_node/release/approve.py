@@ -1,18 +1,19 @@
-"""Giving an approval: what a person signs for, collected from the node and written beside it."""
+"""Giving an approval: what a person signs for, collected from the node and stored in it."""
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
-from hospital_node.audit.audited import Asking, read_asking
+from hospital_node.audit.audited import ASKING, Asking, read_asking
 from hospital_node.node.node import Node
-from hospital_node.release.approval import Approval, sign_approval
+from hospital_node.release.approval import Approval, Approved, sign_approval
 from hospital_node.release.gate import audit_reasons
-from hospital_node.release.release_policy import Policy
+from hospital_node.release.release_policy import Policy, load_policy
 from sharekit.errors import InputError, PolicyError, VerificationError
 from sharekit.signing.keys import SigningKey
 from sharekit.storage import files
@@ -23,42 +24,109 @@ class Proposal:
     """What can be approved now, and why the rest cannot."""
 
     items: tuple[Asking, ...]
-    refused: dict[str, tuple[str, ...]]  # image: reasons
+    refused: Mapping[str, tuple[str, ...]]  # generator: reasons
 
 
-def propose(node: Node, policy: Policy, images: Collection[str] | None = None) -> Proposal:
+@dataclass(frozen=True)
+class GivenApproval:
+    """An approval that was signed and stored."""
+
+    path: Path
+    approver: str
+    fingerprint: str  # of the approver's key
+    policy: Policy
+    proposal: Proposal
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "approval": str(self.path),
+            "approver": self.approver,
+            "fingerprint": self.fingerprint,
+            "approved": [
+                {
+                    "generator": item.record.id,
+                    "images": len(item.record.images),
+                    "verdict": str(item.audit.verdict),
+                }
+                for item in self.proposal.items
+            ],
+            "refused": {name: list(reasons) for name, reasons in self.proposal.refused.items()},
+        }
+
+
+def approve(
+    node: Node,
+    key: SigningKey,
+    by: str,
+    *,
+    generators: Collection[str] | None = None,
+    images: Sequence[str] = (),
+) -> GivenApproval:
+    """Sign that generators may leave under the node's policy.
+
+    Args:
+        node: gets one more file in its folder of approvals.
+        key: an approver's.
+        by: the approver's name.
+        generators: identifiers; None: all that passed their audit, or those of `images` where there are any.
+        images: identifiers of images; the generators that learnt from them are meant.
+
+    Raises:
+        InputError: an identifier that has no trained generator.
+        PolicyError: the policy cannot be read, a generator that was named may not leave, or nothing may, or
+            the key is not a listed approver's, or the name cannot be written.
+    """
+    policy = load_policy(node.policy_path)
+    if images:
+        generators = [*(generators or ()), *generators_of(node, images)]
+    proposal = propose(node, policy, generators)
+    path = give_approval(node, policy, proposal, key, by)
+    return GivenApproval(path, by, key.public.fingerprint, policy, proposal)
+
+
+def generators_of(node: Node, images: Sequence[str]) -> list[str]:
+    """The generators that learnt from these images and may ask to leave.
+
+    Raises:
+        InputError: an image without any, or no image.
+    """
+    found: list[str] = []
+    for image in images:
+        trained = [one.id for one in node.ledger.generators.of_image(image) if one.state in ASKING]
+        if not trained:
+            raise _unknown(image, "the identifier of an image with a trained generator")
+        found += trained
+    return list(dict.fromkeys(found))
+
+
+def propose(node: Node, policy: Policy, generators: Collection[str] | None = None) -> Proposal:
     """Everything that a person may approve.
 
     Args:
         node: read, not changed.
         policy: the node's.
-        images: identifiers of the images whose generators are meant; None: all that passed.
+        generators: identifiers; None: all that passed.
 
     Raises:
         InputError: an identifier that has no trained generator.
-        PolicyError: an image that was named may not leave, or nothing may.
+        PolicyError: a generator that was named may not leave, or nothing may.
     """
     asking, unreadable = read_asking(node)
     known = {item.record.id: item for item in asking}
     refused: dict[str, tuple[str, ...]] = {name: (why,) for name, why in unreadable.items()}
-    for name in images or ():
+    for name in generators or ():
         if name not in known and name not in refused:
-            raise InputError(
-                name,
-                expected="the identifier of an image with a trained generator",
-                found="no such image",
-                next_step="see `hospital-node status --all --format json` for the identifiers",
-            )
+            raise _unknown(name, "the identifier of a trained generator")
     chosen = []
     for name, item in known.items():
-        if images is not None and name not in images:
+        if generators is not None and name not in generators:
             continue
         reasons = audit_reasons(policy, item.candidate)
         if reasons:
             refused[name] = reasons
         else:
             chosen.append(item)
-    blocked = [name for name in images or () if name in refused]
+    blocked = [name for name in generators or () if name in refused]
     if blocked or not chosen:
         shown = blocked or list(refused)[:5]
         raise PolicyError(
@@ -69,6 +137,15 @@ def propose(node: Node, policy: Policy, images: Collection[str] | None = None) -
             next_step="run `hospital-node audit`; what it withholds cannot be approved",
         )
     return Proposal(tuple(chosen), refused)
+
+
+def _unknown(name: str, expected: str) -> InputError:
+    return InputError(
+        name,
+        expected=expected,
+        found="no such generator",
+        next_step="see `hospital-node status --all --format json` for the identifiers",
+    )
 
 
 def give_approval(
@@ -97,7 +174,7 @@ def give_approval(
             next_step="list it with `hospital-node policy --node NODE --approver PUB --name NAME`",
         )
     date = (now or datetime.now(UTC)).strftime("%Y-%m-%dT%H:%M:%SZ")
-    approved = tuple(item.candidate.approvable for item in proposal.items)
+    approved = tuple(Approved.of(item.candidate) for item in proposal.items)
     approval = Approval(approved, policy.digest, by, date)
     try:
         Approval.from_statement(approval.to_statement())
@@ -107,5 +184,5 @@ def give_approval(
         ) from error
     name = f"{date.replace(':', '').replace('-', '')}-{secrets.token_hex(4)}.json"
     path = node.approvals_dir / name
-    files.write_json(path, sign_approval(approval, key), mode=0o600)
+    files.write_bytes(path, sign_approval(approval, key).to_bytes(), mode=0o600)
     return path

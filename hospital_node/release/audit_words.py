@@ -4,38 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rich.markup import escape
 from rich.table import Table
 
-from hospital_node.audit.attack import Measure
+from hospital_node.audit.attack import Space
+from hospital_node.audit.attacks.nearest import DISTANCE_RATIO, LINKAGE_RATE
 from hospital_node.audit.generator_audit import GeneratorAudit
-from hospital_node.ledger.ledger import ImageState
+from hospital_node.ledger.states import GeneratorState
 from hospital_node.release.release_policy import Policy
 
-Row = tuple[str, ImageState, str, GeneratorAudit | None]
-
-
-def measure_of(audit: GeneratorAudit, name: str) -> Measure | None:
-    """The first measure called `name` in any attack."""
-    return next((item for result in audit.attacks for item in result.measures if item.name == name), None)
+Row = tuple[str, int, GeneratorState, str, GeneratorAudit | None]
+"""Generator, number of images behind it, state, reason, audit."""
 
 
 def audit_table(rows: Sequence[Row]) -> Table:
-    """One line an image: identifier, state, nearest sample, linkage, and the verdict or reason."""
+    """One line a generator: images behind it, state, nearest sample, linkage, and the verdict or reason."""
     table = Table(box=None, header_style="bold")
-    for title in ("image", "state", "nearest sample", "source linked", "verdict or reason"):
-        table.add_column(title)
-    for image_id, state, reason, audit in rows:
-        ratio = audit and measure_of(audit, "full.distance_ratio")
-        rate = audit and measure_of(audit, "full.linkage_rate")
+    for title in ("generator", "images", "state", "nearest sample", "source linked", "verdict or reason"):
+        table.add_column(title, overflow="fold")
+    for generator_id, images, state, reason, audit in rows:
+        ratio = audit and audit.measure(Space.FULL, DISTANCE_RATIO)
+        rate = audit and audit.measure(Space.FULL, LINKAGE_RATE)
         table.add_row(
-            image_id[:8],
+            generator_id[:8],
+            str(images),
             str(state),
             f"{ratio.value:.2f} [{ratio.low:.2f}, {ratio.high:.2f}]" if ratio else "no controls",
             f"{rate.value:.0%} of samples (chance {rate.baseline or 0:.0%})" if rate else "no controls",
-            reason if audit is None or not audit.passed else str(audit.verdict),
+            escape(reason if audit is None or not audit.passed else str(audit.verdict)),
         )
     table.caption = (
-        "nearest sample: distance to the source / median distance between real images, 95 % interval"
+        "nearest sample: distance to a source / median distance between real images, 95 % interval"
     )
     return table
 
@@ -63,7 +62,7 @@ def policy_table(policy: Policy) -> Table:
     for name, limit in policy.limits.to_json().items():
         table.add_row(name, str(limit))
     for approver in policy.approvers:
-        table.add_row("approver", f"{approver.name}  {approver.key.fingerprint}")
+        table.add_row("approver", f"{escape(approver.name)}  {approver.key.fingerprint}")
     if not policy.approvers:
         table.add_row("approver", "none: nothing may leave")
     return table

@@ -5,21 +5,29 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from hospital_node.audit.attack import Space
+from hospital_node.audit.attacks.nearest import DISTANCE_RATIO
 from hospital_node.audit.generator_audit import MISSING_CONTROLS, GeneratorAudit
 from hospital_node.audit.release_summary import summarise
 from hospital_node.audit.verdict import Verdict
 from hospital_node.singan.trained import TrainedGenerator
 from hospital_node.statistics.protected_coverage import CoverageStatistics
 
+ONE_IMAGE = (
+    "Every such generator was trained on one real image and can be linked to it by whoever already has that"
+    " image. It is for named recipients under an agreement, not for the public."
+)
 MEANINGS = {
-    Verdict.LINKABLE: "Every such generator was trained on one real image and can be linked to it by whoever"
-    " already has that image. It is for named recipients under an agreement, not for the public.",
-    Verdict.K_GROUP: "Every such generator was trained on a group of real images of at least the policy's"
-    " size; attacks still did better than guessing.",
-    Verdict.ANONYMOUS_CLAIM: "Every such generator was trained on a group of real images of at least the"
-    " policy's size, and the attacks that were run did no better than guessing. Other attacks may.",
+    Verdict.LINKABLE: "Every such generator was trained on {sizes}: fewer than the policy asks of a group, or"
+    " there were too few other images to compare with. Take it that it can be linked to each of them by"
+    " whoever already has that image. It is for named recipients under an agreement, not for the public.",
+    Verdict.K_GROUP: "Every such generator was trained on {sizes}, at least the policy's size of a group;"
+    " attacks still did better than guessing.",
+    Verdict.ANONYMOUS_CLAIM: "Every such generator was trained on {sizes}, at least the policy's size of a"
+    " group, and the attacks that were run did no better than guessing. Other attacks may.",
 }
-SPACE_WORDS = {"thumbnail": "as thumbnails", "full": "at full scale"}
+"""What a verdict means for generators of several images."""
+SPACE_WORDS = {Space.THUMBNAIL: "as thumbnails", Space.FULL: "at full scale"}
 
 
 def model_card(
@@ -51,7 +59,7 @@ def model_card(
         _privacy(audits),
         _statistics(statistics, style),
         "## Known limits\n\n"
-        "- Each generator varies one scene: many samples of it add little variety over a few.\n"
+        f"- Each generator varies {_scenes(generators)}: many samples of it add little variety over a few.\n"
         "- Samples may show anatomy that cannot exist, and masks that do not fit it.\n"
         "- Text or marks that were burned into an image may come back in its samples, in part or distorted.\n"
         "- A segmentation model that was trained on it must be tested on real images before any use.",
@@ -77,35 +85,48 @@ def _how(generators: Sequence[TrainedGenerator]) -> str:
     shown = ", ".join(f"`{name}` ({count})" for name, count in profiles.most_common())
     return (
         "## How it was made\n\n"
-        "SinGAN-Seg (Thambawita et al., PLOS ONE 2022): one small generative adversarial network for each"
-        f" pair of an image and its mask. Training profiles: {shown}; every setting is in `provenance.json`."
+        f"SinGAN-Seg (Thambawita et al., PLOS ONE 2022): {_networks(generators)}. Training profiles: {shown};"
+        " every setting is in `provenance.json`."
         " No real image, reconstruction noise, discriminator or optimiser state is in this bundle."
     )
+
+
+def _networks(generators: Sequence[TrainedGenerator]) -> str:
+    sizes = Counter(item.group_size for item in generators)
+    if set(sizes) == {1}:
+        return "one small generative adversarial network for each pair of an image and its mask"
+    shown = ", ".join(f"{size} ({count} of {len(generators)})" for size, count in sorted(sizes.items()))
+    return (
+        "small generative adversarial networks, each of which learns from a group of real images with their"
+        f" masks, in turn. Real images behind a generator: {shown}"
+    )
+
+
+def _scenes(generators: Sequence[TrainedGenerator]) -> str:
+    return "one scene" if all(item.group_size == 1 for item in generators) else "the scenes of its images"
+
+
+def _images(count: int) -> str:
+    return "1 real image" if count == 1 else f"{count} real images"
 
 
 def _privacy(audits: Sequence[GeneratorAudit]) -> str:
     lines = ["## Privacy", ""]
     for words, count in Counter(audit.verdict for audit in audits).most_common():
-        lines += [f"**{words}** ({count} of {len(audits)} generators). {MEANINGS[words]}", ""]
+        lines += [f"**{words}** ({count} of {len(audits)} generators). {_meaning(words, audits)}", ""]
     for measure in summarise(audits):
-        space = measure.name.partition(".")[0]
         lines.append(
-            "- generators whose own source is the real image nearest to their samples"
-            f" ({SPACE_WORDS[space]}): {measure.value:.0%} (95 % interval {measure.low:.0%} to"
+            "- generators to whose samples a real image that they learnt from is the nearest"
+            f" ({SPACE_WORDS[measure.space]}): {measure.value:.0%} (95 % interval {measure.low:.0%} to"
             f" {measure.high:.0%}; guessing gives {measure.baseline or 0:.0%})"
         )
-    ratios = [
-        measure
-        for audit in audits
-        for result in audit.attacks
-        for measure in result.measures
-        if measure.name == "full.distance_ratio"
-    ]
+    found = (audit.measure(Space.FULL, DISTANCE_RATIO) for audit in audits)
+    ratios = [measure for measure in found if measure is not None]
     if ratios:
         nearest = min(ratios, key=lambda measure: measure.value)
         lines.append(
-            f"- nearest sample of all to its source: {nearest.value:.2f} of the median distance between real"
-            f" images (95 % interval {nearest.low:.2f} to {nearest.high:.2f})"
+            f"- nearest sample of all to an image that its generator learnt from: {nearest.value:.2f} of the"
+            f" median distance between real images (95 % interval {nearest.low:.2f} to {nearest.high:.2f})"
         )
     without = sum(MISSING_CONTROLS in audit.remarks for audit in audits)
     if without:
@@ -114,11 +135,21 @@ def _privacy(audits: Sequence[GeneratorAudit]) -> str:
     return "\n".join(lines)
 
 
+def _meaning(words: Verdict, audits: Sequence[GeneratorAudit]) -> str:
+    """What a verdict means for the generators that have it."""
+    sizes = sorted(audit.group_size for audit in audits if audit.verdict is words)
+    if words is Verdict.LINKABLE and sizes[-1] == 1:
+        return ONE_IMAGE
+    shown = _images(sizes[0]) if sizes[0] == sizes[-1] else f"{sizes[0]} to {_images(sizes[-1])}"
+    return MEANINGS[words].format(sizes=shown)
+
+
 def _statistics(statistics: CoverageStatistics, style: str) -> str:
     protection = statistics.protection
     return (
         "## Statistics of the real data\n\n"
-        f"`statistics.json`: coverage of the real masks in 5 % bins, with {protection.mechanism} noise"
-        f" (epsilon {protection.epsilon:g} for this release, {statistics.total_epsilon:g} in total so far;"
-        f" {protection.neighbours}).\n\nStyle statistics: {style}."
+        f"`statistics.json`: coverage of the masks of {_images(statistics.image_count)} in 5 % bins, with"
+        f" {protection.mechanism} noise (epsilon {protection.epsilon:g} for this release,"
+        f" {statistics.total_epsilon:g} in total so far; {protection.neighbours}).\n\n"
+        f"Style statistics: {style}."
     )

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from hospital_node.audit.audited import Asking, read_candidate_bytes
+from hospital_node.audit.audited import Asking, images_behind, read_candidate_bytes
 from hospital_node.audit.generator_audit import GeneratorAudit
 from hospital_node.node.node import Node
 from hospital_node.release.card import model_card
@@ -18,7 +18,7 @@ from hospital_node.statistics.gram_matrices import load_torch, style_statistics
 from hospital_node.statistics.protected_coverage import CoverageStatistics, publish_coverage
 from sharekit.bundle import features
 from sharekit.bundle.bundle import CARD_NAME, PRIVACY_NAME, PROVENANCE_NAME
-from sharekit.bundle.manifest import Dependencies, FeatureSource, GeneratorEntry, Manifest
+from sharekit.bundle.manifest import Dependencies, FeatureSource, GeneratorEntry, Limits, Manifest
 from sharekit.bundle.style_statistics import StyleStatistics
 from sharekit.generator.onnx_contract import IR_VERSION, OPSET
 from sharekit.generator.tensors import pixels_to_tensor
@@ -46,6 +46,11 @@ class Release:
     style_text: str  # what the bundle holds of style statistics, or why nothing
 
     @property
+    def images(self) -> tuple[str, ...]:
+        """Identifiers of the distinct images behind the generators."""
+        return images_behind(self.leaving)
+
+    @property
     def audits(self) -> list[GeneratorAudit]:
         return [item.audit for item in self.leaving]
 
@@ -53,6 +58,7 @@ class Release:
         """Our fields of the bundle, the list of files still empty."""
         style = self.style
         source = None if style is None else FeatureSource(style.network, style.network_sha256)
+        specs = [item.generator.spec for item in self.leaving]
         return Manifest(
             self.node.hospital,
             self.number,
@@ -70,6 +76,7 @@ class Release:
                 for item in self.leaving
             ),
             Dependencies(OPSET, IR_VERSION, features=source),
+            Limits(max_side=max(Limits.max_side, *(max(spec.height, spec.width) for spec in specs))),
         )
 
     def contents(self, key: SigningKey) -> Mapping[str, bytes]:
@@ -84,7 +91,8 @@ class Release:
             generators,
             self.decision.allowed,
             self.policy.digest,
-            data_set_commitment(self.node, self.leaving),
+            len(self.images),
+            data_set_commitment(self.node, self.images),
             self.number,
             self.created.strftime("%Y-%m-%dT%H:%M:%SZ"),
         )
@@ -95,21 +103,21 @@ class Release:
         described = {
             CARD_NAME: card.encode(),
             STATISTICS_NAME: files.dump_json(statistics.to_json()),
-            PRIVACY_NAME: files.dump_json(dsse.sign_statement(privacy, key)),
-            PROVENANCE_NAME: files.dump_json(dsse.sign_statement(provenance, key)),
+            PRIVACY_NAME: dsse.sign_statement(privacy, key).to_bytes(),
+            PROVENANCE_NAME: dsse.sign_statement(provenance, key).to_bytes(),
             **(self.style.to_files() if self.style else {}),
         }
         return _Contents(described, self.node, {item.bundle_path: item.record.id for item in self.leaving})
 
     def _coverage(self) -> CoverageStatistics:
         coverages: dict[str, list[float]] = {}
-        for item in self.leaving:
-            for name, mask in self.node.load_pair(item.record.id).masks.items():
+        for image in self.images:
+            for name, mask in self.node.load_pair(image).masks.items():
                 coverages.setdefault(name, []).append(coverage(mask))
         return publish_coverage(
             coverages,
-            image_count=len(self.leaving),
-            commitment=data_set_commitment(self.node, self.leaving),
+            image_count=len(self.images),
+            commitment=data_set_commitment(self.node, self.images),
             published=self.node.root / PUBLISHED_NAME,
             epsilon=self.policy.epsilon,
             max_total_epsilon=self.policy.max_total_epsilon,
@@ -117,31 +125,31 @@ class Release:
 
 
 def style_of(
-    node: Node, leaving: tuple[Asking, ...], k: int, features_path: Path | None
+    node: Node, images: Sequence[str], k: int, features_path: Path | None
 ) -> tuple[StyleStatistics | None, str]:
     """Style statistics of the images behind a bundle, and a sentence about them.
 
     Args:
         node: holds the images.
-        leaving: the generators of the bundle.
+        images: identifiers of the distinct images behind the bundle's generators.
         k: fewest images that may be averaged; with fewer there are no statistics.
         features_path: file of the feature network; None looks for one.
     """
-    if len(leaving) < k:
-        return None, f"none, because {len(leaving)} images are fewer than k = {k}"
+    if len(images) < k:
+        return None, f"none, because {len(images)} images are fewer than k = {k}"
     path = features_path or features.find()
     if path is None:
         return None, "none, because no file of a feature network was found (`--features FILE`)"
-    images = (pixels_to_tensor(node.load_pair(item.record.id).image) for item in leaving)
-    style = style_statistics(images, load_torch(path), k=k)
+    pictures = (pixels_to_tensor(node.load_pair(image).image) for image in images)
+    style = style_statistics(pictures, load_torch(path), k=k)
     return style, f"Gram matrices of {style.network}, averaged over {style.image_count} images (k = {k})"
 
 
-def data_set_commitment(node: Node, leaving: tuple[Asking, ...]) -> str:
+def data_set_commitment(node: Node, images: Sequence[str]) -> str:
     """Keyed commitment to the stored pixels of every image, whatever their order."""
     parts = []
-    for item in leaving:
-        pair = node.load_pair(item.record.id)
+    for image in images:
+        pair = node.load_pair(image)
         shape = f"{pair.image.shape} {list(pair.masks)}".encode()
         pixels = b"".join([pair.image.tobytes(), *(mask.tobytes() for mask in pair.masks.values())])
         parts.append(node.commit(shape + pixels))

@@ -7,17 +7,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
-from hospital_node.audit.audited import Asking, read_approvals, read_asking
+from hospital_node.audit.audited import Asking, images_behind, read_asking
 from hospital_node.leaks.node_content import node_content
 from hospital_node.leaks.search import refuse_real_content
-from hospital_node.ledger.ledger import ImageState
+from hospital_node.ledger.states import GeneratorState
 from hospital_node.node.node import Node
+from hospital_node.release.approval import read_approvals
 from hospital_node.release.contents import Release, style_of
 from hospital_node.release.gate import decide
 from hospital_node.release.release_policy import load_policy
 from sharekit.bundle.bundle import VerifiedBundle, verify_bundle, write_bundle
 from sharekit.errors import InputError, PolicyError
+from sharekit.program.umask import users_umask
 from sharekit.signing.keys import SigningKey
 from sharekit.storage import container
 
@@ -28,8 +31,29 @@ class ExportResult:
 
     bundle: VerifiedBundle
     released: tuple[str, ...]  # generators
-    refused: Mapping[str, tuple[str, ...]]  # generator, or image without one: reasons
+    group_sizes: Mapping[str, int]  # released generator: images behind it
+    images: int  # distinct ones behind all of them
+    refused: Mapping[str, tuple[str, ...]]  # generator: reasons
     style: str  # what the bundle holds of style statistics, or why nothing
+
+    @property
+    def max_abs_difference(self) -> float:
+        """Of any ONNX file from its trained network, in [-1, 1]."""
+        return max(entry.parity.max_abs_difference for entry in self.bundle.manifest.generators)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "bundle": str(self.bundle.path),
+            "release": self.bundle.manifest.release,
+            "verdict": self.bundle.verdict,
+            "fingerprint": self.bundle.fingerprint,
+            "generators": list(self.released),
+            "group_sizes": dict(self.group_sizes),
+            "images": self.images,
+            "max_abs_difference": self.max_abs_difference,
+            "refused": {name: list(reasons) for name, reasons in self.refused.items()},
+            "style": self.style,
+        }
 
 
 def export_bundle(
@@ -40,7 +64,7 @@ def export_bundle(
     What was released before and is still allowed goes out again, under a higher release counter.
 
     Args:
-        node: its training lock is taken.
+        node: its write lock is taken.
         out: a new folder, or a new zip when it ends in `.zip`; outside the node.
         key: the hospital's release key.
         features_path: file of the feature network for style statistics; None looks for one.
@@ -53,20 +77,22 @@ def export_bundle(
     """
     _check_out(node, out)
     policy = load_policy(node.policy_path)
-    with node.training_lock():
+    with node.write_lock():
         asking, unreadable = read_asking(node)
         decision = decide(policy, [item.candidate for item in asking], read_approvals(node))
         leaving = tuple(item for item in asking if item.candidate.generator_id in decision.allowed)
         refused = {**decision.refused, **{name: (why,) for name, why in unreadable.items()}}
         _require_some(node, leaving, refused)
-        style, style_text = style_of(node, leaving, policy.limits.k, features_path)
+        images = images_behind(leaving)
+        style, style_text = style_of(node, images, policy.limits.k, features_path)
         created = (now or datetime.now(UTC)).replace(microsecond=0)
         number = node.next_release()
         release = Release(node, leaving, policy, decision, number, created, style, style_text)
         bundle = _write_checked(release, out, key)
         for item in leaving:
-            node.ledger.transition(item.record.id, ImageState.RELEASED, f"release {number}")
-    return ExportResult(bundle, tuple(item.candidate.generator_id for item in leaving), refused, style_text)
+            node.ledger.generators.transition(item.record.id, GeneratorState.RELEASED, f"release {number}")
+    sizes = {item.record.id: len(item.record.images) for item in leaving}
+    return ExportResult(bundle, tuple(sizes), sizes, len(images), refused, style_text)
 
 
 def _check_out(node: Node, out: Path) -> None:
@@ -99,8 +125,8 @@ def _write_checked(release: Release, out: Path, key: SigningKey) -> VerifiedBund
     try:
         staged = write_bundle(staging, release.contents(key), release.manifest(), key)
         finished = _Finished(staged.container)
-        refuse_real_content(finished, node_content(node, release.leaving))
-        with container.new_container(out) as writer:
+        refuse_real_content(finished, node_content(node, [item.generator for item in release.leaving]))
+        with users_umask(), container.new_container(out) as writer:
             for name, data in finished.items():
                 writer.add(name, data)
             writer.close()

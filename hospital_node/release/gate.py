@@ -4,35 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from hospital_node.audit.generator_audit import ATTACKS, GeneratorAudit
+from hospital_node.audit.audited import Candidate
+from hospital_node.audit.generator_audit import ATTACKS
 from hospital_node.audit.verdict import verdict
-from hospital_node.release.approval import Approval, Approved, valid_approvals
+from hospital_node.release.approval import Approval, Approved, Envelopes, valid_approvals
 from hospital_node.release.release_policy import Policy
 from sharekit.signing.keys import PublicKey
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A generator that asks to leave."""
-
-    generator_id: str
-    sha256: str | None  # of the candidate's bytes as they are now; None: there are none
-    audit: GeneratorAudit | None
-    audit_sha256: str | None  # of the audit's file
-    withheld: str | None = None  # the ledger's reason, where it says that this generator may not leave
-
-    @property
-    def approvable(self) -> Approved:
-        """What an approval of this candidate is about.
-
-        Raises:
-            ValueError: there is no candidate or no audit.
-        """
-        if self.sha256 is None or self.audit_sha256 is None:
-            raise ValueError("an approval is about a candidate and its audit")
-        return Approved(self.generator_id, self.sha256, self.audit_sha256)
 
 
 @dataclass(frozen=True)
@@ -43,13 +21,13 @@ class Decision:
     refused: Mapping[str, tuple[str, ...]]  # generator id: reasons
 
 
-def decide(policy: Policy, candidates: Sequence[Candidate], approvals: Mapping[str, Any]) -> Decision:
+def decide(policy: Policy, candidates: Sequence[Candidate], approvals: Envelopes) -> Decision:
     """Decide about every candidate by itself.
 
     Args:
         policy: as read; a policy that cannot be read never comes here.
         candidates: every generator that asks to leave.
-        approvals: file name to DSSE envelope, as parsed JSON; none is trusted before it is verified here.
+        approvals: as the node's folder holds them; none is trusted before it is verified here.
     """
     valid, void = valid_approvals(policy, approvals)
     allowed: dict[str, tuple[str, ...]] = {}
@@ -98,6 +76,5 @@ def _approvers(candidate: Candidate, valid: Sequence[tuple[Approval, PublicKey]]
     """Fingerprints of the different keys that approved this very candidate with this very audit."""
     if candidate.sha256 is None or candidate.audit_sha256 is None:
         return ()
-    return tuple(
-        sorted({key.fingerprint for approval, key in valid if candidate.approvable in approval.approved})
-    )
+    approvable = Approved.of(candidate)
+    return tuple(sorted({key.fingerprint for approval, key in valid if approvable in approval.approved}))

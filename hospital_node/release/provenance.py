@@ -30,6 +30,7 @@ class Made:
     generators: Sequence[TrainedGenerator]
     approvals: Mapping[str, Sequence[str]]  # generator: fingerprints of its approvers
     policy_sha256: str
+    images: int  # distinct ones behind the generators
     data_set_commitment: str  # HMAC-SHA256 under the node's own key
     release: int
     finished: str  # UTC, RFC 3339
@@ -58,7 +59,7 @@ def provenance_statement(audits: Sequence[GeneratorAudit], made: Made) -> dsse.S
     data_set = {
         "name": "data set",
         "digest": {"hmac-sha256": made.data_set_commitment},
-        "annotations": {"images": len(made.generators)},
+        "annotations": {"images": made.images},
     }
     definition = {
         "buildType": BUILD_TYPE,

@@ -1,4 +1,4 @@
-"""The hospital's own page of a node: sources beside samples. It has real images in it and never leaves."""
+"""The hospital's own page of a node: sources and samples. It holds real images and never leaves."""
 
 from hospital_node.report.node_report import write_report
 

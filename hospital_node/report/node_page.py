@@ -1,26 +1,47 @@
-"""The report as one self-contained HTML page: no script, no link, every picture inside."""
+"""The node's report as one HTML page, on the frame that every page of ours has. It holds real images."""
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Mapping, Sequence
+from collections import Counter
 from dataclasses import dataclass
-from html import escape
+from functools import cached_property
 
 from hospital_node.audit.generator_audit import GeneratorAudit
+from hospital_node.audit.verdict import Verdict
+from hospital_node.report import audit_plots
+from hospital_node.report.fidelity_section import FidelitySection
+from hospital_node.report.risk import Risk
+from sharekit.generator.spec import short_id
+from sharekit.page.mood import Mood
+from sharekit.page.shell import Embedded, Order, orders
+from sharekit.page.shell import render as render_page
 
-WARNING = "Contains real images: do not leave. This page stays inside the node's folder."
-STYLE = """
-body{font:15px/1.5 system-ui,sans-serif;margin:0 auto;max-width:1100px;padding:0 1.5rem 4rem;color:#1c1c1c}
-.warning{background:#b3261e;color:#fff;padding:.7rem 1rem;font-weight:600;position:sticky;top:0}
-h1{font-weight:600;margin:1.5rem 0 .3rem}h2{font-weight:600;margin:2.2rem 0 .6rem}
-h3{font:600 14px ui-monospace,monospace;margin:0 0 .4rem}
-table{border-collapse:collapse}td,th{padding:.2rem .9rem .2rem 0;text-align:left;font-size:14px}
-td.number{font-variant-numeric:tabular-nums;text-align:right}
-.image{border-top:1px solid #ddd;padding:1rem 0}.row{display:flex;gap:.5rem;flex-wrap:wrap}
-figure{margin:0}figcaption{font-size:12px;color:#555}img{display:block;height:110px}
-.real img{outline:3px solid #b3261e}.reason{color:#555}svg{max-width:100%;height:auto}
-"""
+WARNING = "Contains real images: never leaves the node."
+_MOODS = {
+    "refused": Mood.WARN,
+    "failed": Mood.WARN,
+    "quarantined": Mood.BAD,
+    "withheld": Mood.BAD,
+}
+
+
+@dataclass(frozen=True)
+class State:
+    """Where an image or a generator stands."""
+
+    name: str
+
+    @property
+    def mood(self) -> Mood:
+        return _MOODS.get(self.name, Mood.PLAIN)
+
+
+@dataclass(frozen=True)
+class Count:
+    """How many images or generators are in one state."""
+
+    what: str
+    number: int
 
 
 @dataclass(frozen=True)
@@ -31,96 +52,144 @@ class Picture:
     png: bytes
     real: bool
 
+    @property
+    def embedded(self) -> Embedded:
+        return Embedded(self.png, "image/png", self.caption)
+
+
+Strip = tuple[Picture, ...]
+"""An image with its masks."""
+
 
 @dataclass(frozen=True)
-class ImageSection:
-    """What the page says of one image."""
+class Source:
+    """A real image that a generator learned from."""
 
-    title: str  # identifier and file name
-    state: str
+    name: str
+    """Its file in the hospital's folder: it never leaves."""
+    pictures: Strip
+
+
+@dataclass(frozen=True)
+class GeneratorSection:
+    """What the page says of one generator."""
+
+    id: str
+    state: State
     reason: str
-    pictures: tuple[Picture, ...]
+    sources: tuple[Source, ...]
+    samples: tuple[Strip, ...]
     audit: GeneratorAudit | None
 
+    @property
+    def name(self) -> str:
+        """What plots, tables and links call it."""
+        return short_id(self.id)
 
-def render(
-    hospital: str,
-    counts: Mapping[str, int],
-    sections: Sequence[ImageSection],
-    plots: Mapping[str, str],
-    fidelity: str = "",
-    unpictured: str = "",
-) -> str:
-    """The page.
-
-    Args:
-        hospital: its name.
-        counts: images in each state.
-        sections: one an image.
-        plots: title to SVG.
-        fidelity: HTML of that section.
-        unpictured: which images are shown without pictures; empty when none is.
-    """
-    states = "".join(
-        f'<tr><td>{escape(state)}</td><td class="number">{count}</td></tr>'
-        for state, count in counts.items()
-        if count
-    )
-    body = [
-        f'<div class="warning">{WARNING}</div>',
-        f"<h1>{escape(hospital)}: report of the node</h1>",
-        f"<h2>States</h2><table>{states}</table>",
-        *(f"<h2>{escape(title)}</h2>{svg}" for title, svg in plots.items()),
-        fidelity,
-        "<h2>Sources beside samples</h2>",
-        f"<p><b>{escape(unpictured)}</b></p>" if unpictured else "",
-        *(_section(section) for section in sections),
-    ]
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta http-equiv="Content-Security-Policy" '
-        "content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\">"
-        f"<title>Node report: {escape(hospital)}</title><style>{STYLE}</style></head>"
-        f"<body>{''.join(body)}</body></html>\n"
-    )
+    @cached_property
+    def risk(self) -> Risk:
+        return Risk(self.name, None, None) if self.audit is None else Risk.of(self.audit)
 
 
-def _section(section: ImageSection) -> str:
-    pictures = "".join(_picture(picture) for picture in section.pictures)
-    return (
-        f'<div class="image"><h3>{escape(section.title)}</h3>'
-        f'<p><b>{escape(section.state)}</b> <span class="reason">{escape(section.reason)}</span></p>'
-        f'<div class="row">{pictures}</div>{_measures(section.audit)}</div>'
-    )
+@dataclass(frozen=True)
+class ImageLine:
+    """An image that no generator has learned from."""
+
+    name: str
+    state: State
+    reason: str
 
 
-def _picture(picture: Picture) -> str:
-    data = base64.b64encode(picture.png).decode()
-    kind = ' class="real"' if picture.real else ""
-    caption = escape(picture.caption)
-    return (
-        f'<figure{kind}><img alt="{caption}" src="data:image/png;base64,{data}">'
-        f"<figcaption>{caption}</figcaption></figure>"
-    )
+@dataclass(frozen=True)
+class NodePage:
+    """Everything that the page shows."""
+
+    hospital: str
+    counts: tuple[Count, ...]
+    limit: float
+    """The policy's least distance of a sample to its source."""
+    generators: tuple[GeneratorSection, ...]
+    """The nearest to a source first."""
+    pictured: int
+    """Generators that have their pictures on the page: the first ones."""
+    images: tuple[ImageLine, ...]
+    fidelity: FidelitySection | None
+
+    @property
+    def warning(self) -> str:
+        return WARNING
+
+    @cached_property
+    def audits(self) -> tuple[GeneratorAudit, ...]:
+        return tuple(each.audit for each in self.generators if each.audit is not None)
+
+    @property
+    def objected(self) -> int:
+        """Generators to which the audit objects."""
+        return sum(not audit.passed for audit in self.audits)
+
+    @property
+    def verdicts(self) -> tuple[tuple[str, int], ...]:
+        """Each verdict with its number of generators, the most frequent first."""
+        return tuple(Counter(str(audit.verdict) for audit in self.audits).most_common())
+
+    @property
+    def mood(self) -> Mood:
+        if self.objected:
+            return Mood.WARN
+        linkable = any(audit.verdict is Verdict.LINKABLE for audit in self.audits)
+        return Mood.GOOD if self.audits and not linkable else Mood.PLAIN
+
+    @property
+    def nearest(self) -> Risk | None:
+        """The generator with the sample that lies nearest to a source."""
+        known = (each.risk for each in self.generators if each.risk.nearest is not None)
+        return min(known, key=lambda risk: risk.distance or 0.0, default=None)
+
+    @property
+    def order(self) -> tuple[Order[GeneratorSection], ...]:
+        """The table of generators, in every order that it is offered in."""
+        return orders(
+            self.generators,
+            {
+                "nearest sample first": lambda each: each.risk.distance,
+                "most linked first": lambda each: (
+                    None if each.risk.linked is None else -each.risk.linked.value
+                ),
+                "state": lambda each: each.state.name,
+                "identifier": lambda each: each.id,
+            },
+        )
+
+    @cached_property
+    def plots(self) -> tuple[tuple[str, Embedded], ...]:
+        """Title and plot of every question that the audits answer."""
+        risks = [each.risk for each in self.generators if each.audit is not None]
+        if not risks:
+            return ()
+        return (
+            (
+                "How near do samples come to their source?",
+                Embedded.svg(
+                    audit_plots.distances(risks, self.limit),
+                    "Each generator's nearest sample: its distance to the source and to other real images",
+                ),
+            ),
+            (
+                "Which real image is each sample nearest to?",
+                Embedded.svg(
+                    audit_plots.linkage(risks),
+                    "Share of each generator's samples whose nearest real image is the source",
+                ),
+            ),
+        )
+
+    @property
+    def undrawn(self) -> int:
+        """Audited generators that the plots leave out."""
+        return max(0, len(self.audits) - audit_plots.MAX_ROWS)
 
 
-def _measures(audit: GeneratorAudit | None) -> str:
-    if audit is None:
-        return ""
-    rows = "".join(
-        f"<tr><td>{escape(result.attack)}</td><td>{escape(item.name)}</td>"
-        f'<td class="number">{item.value:.3f}</td><td class="number">{item.low:.3f} to {item.high:.3f}</td>'
-        f'<td class="number">{_number(item.baseline)}</td>'
-        f'<td class="number">{_number(item.control)}</td></tr>'
-        for result in audit.attacks
-        for item in result.measures
-    )
-    return (
-        f"<details><summary>{audit.samples} samples, verdict: {escape(audit.verdict)}</summary><table><tr>"
-        "<th>attack</th><th>figure</th><th>value</th><th>95 % interval</th><th>baseline</th><th>control</th>"
-        f"</tr>{rows}</table></details>"
-    )
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.3f}"
+def render(page: NodePage) -> str:
+    """The page as text."""
+    return render_page("hospital_node.report", "node.html", page)

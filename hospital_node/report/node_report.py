@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import math
 import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -12,19 +14,30 @@ from PIL import Image
 
 from hospital_node.audit.audited import ASKING, Asking, read_asking
 from hospital_node.candidate.draw import draw
-from hospital_node.ledger.ledger import ImageRecord, ImageState
+from hospital_node.ledger.states import GeneratorRecord, GeneratorState, ImageRecord
 from hospital_node.node.node import Node
 from hospital_node.node.reports_folder import reports_folder
 from hospital_node.release.release_policy import Policy, load_policy
-from hospital_node.report.audit_plots import distances_svg, linkage_svg
 from hospital_node.report.fidelity_section import fidelity_section
-from hospital_node.report.node_page import ImageSection, Picture, render
+from hospital_node.report.node_page import (
+    Count,
+    GeneratorSection,
+    ImageLine,
+    NodePage,
+    Picture,
+    Source,
+    State,
+    Strip,
+    render,
+)
+from hospital_node.report.risk import Risk
 from sharekit.errors import PolicyError, UsageError
 from sharekit.generator.tensors import mask_probability, probability_to_mask, tensor_to_pixels
 from sharekit.storage import files
 
 MAX_PICTURED = 200  # sections with pictures; a page must still open
-SAMPLES = 4  # beside every source
+SAMPLES = 4  # of every generator
+SOURCES = 4  # pictured, of the images behind a generator
 THUMBNAIL = 220  # pixels, long side
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\.html")
@@ -44,28 +57,54 @@ def write_report(node: Node, name: str = "report.html", *, seed: int = 0) -> Pat
     """
     path = _inside(node, name)
     asking, _ = read_asking(node)
-    by_image = {item.record.id: item for item in asking}
-    records = node.ledger.records(*ASKING)
-    sections = [
-        _section(node, record, by_image.get(record.id), seed, pictured=number < MAX_PICTURED)
+    by_generator = {item.record.id: item for item in asking}
+    images = {image.id: image for image in node.ledger.iterate()}
+    records = sorted(
+        node.ledger.generators.records(),
+        key=lambda record: (record.state not in ASKING, _risk(by_generator.get(record.id))),
+    )
+    trained = sum(record.state in ASKING for record in records)
+    generators = [
+        _section(
+            node,
+            record,
+            images,
+            by_generator.get(record.id),
+            seed,
+            pictured=number < min(trained, MAX_PICTURED),
+        )
         for number, record in enumerate(records)
     ]
-    others = [record for record in node.ledger.iterate() if record.state not in ASKING]
-    sections += [ImageSection(_title(record), record.state, record.reason, (), None) for record in others]
-    audits = [section.audit for section in sections if section.audit is not None]
-    plots = (
-        {
-            "How near do samples come to their source?": distances_svg(audits, _limit(node)),
-            "Which real image is each sample nearest to?": linkage_svg(audits),
-        }
-        if audits
-        else {}
+    behind = {image for record in records for image in record.images}
+    lines = [
+        ImageLine(image.source, State(str(image.state)), image.reason)
+        for image in images.values()
+        if image.id not in behind
+    ]
+    page = NodePage(
+        node.hospital,
+        tuple(_counts(node)),
+        _limit(node),
+        tuple(generators),
+        min(trained, MAX_PICTURED),
+        tuple(lines),
+        fidelity_section(node, asking),
     )
-    fidelity = fidelity_section(node, {item.record.id: item.candidate.sha256 for item in asking})
-    counts = {str(state): count for state, count in node.ledger.counts().items()}
-    page = render(node.hospital, counts, sections, plots, fidelity, _unpictured(len(records)))
-    files.write_text(path, page, mode=0o600)
+    files.write_text(path, render(page), mode=0o600)
     return path
+
+
+def _counts(node: Node) -> Iterator[Count]:
+    ledger = node.ledger
+    for unit, counts in (("images", ledger.counts()), ("generators", ledger.generators.counts())):
+        yield from (Count(f"{unit} {state}", count) for state, count in counts.items() if count)
+
+
+def _risk(asking: Asking | None) -> float:
+    """The order of the page: the sample nearest to its source first, generators without an audit last."""
+    audit = asking.candidate.audit if asking else None
+    distance = None if audit is None else Risk.of(audit).distance
+    return math.inf if distance is None else distance
 
 
 def _inside(node: Node, name: str) -> Path:
@@ -87,45 +126,51 @@ def _limit(node: Node) -> float:
         return Policy().limits.min_distance_ratio
 
 
-def _title(record: ImageRecord) -> str:
-    return f"{record.id[:8]}  {record.source_image or ', '.join(record.source_masks)}"
-
-
-def _unpictured(count: int) -> str:
-    """What the page says where not every trained image has its pictures."""
-    if count <= MAX_PICTURED:
-        return ""
-    return f"Pictures of the first {MAX_PICTURED:,} of {count:,} images only; audits and plots are of all."
-
-
 def _section(
-    node: Node, record: ImageRecord, asking: Asking | None, seed: int, *, pictured: bool
-) -> ImageSection:
+    node: Node,
+    record: GeneratorRecord,
+    images: Mapping[str, ImageRecord],
+    asking: Asking | None,
+    seed: int,
+    *,
+    pictured: bool,
+) -> GeneratorSection:
     """The audit is there whether or not there are pictures: the approver reads it here."""
-    reason, pictures = record.reason, list[Picture]()
+    reason, real, samples = record.reason, dict[str, Strip](), list[Strip]()
     if pictured:
         try:
-            pictures = _pictures(node, record, asking, seed)
+            real = {image: _real_pictures(node, image) for image in record.images[:SOURCES]}
+            samples = _sample_pictures(node, record, asking, seed)
         except Exception as error:
             reason = f"{record.reason}; no pictures: {error}"
-    audit = asking.candidate.audit if asking else None
-    return ImageSection(_title(record), record.state, reason, tuple(pictures), audit)
+    return GeneratorSection(
+        record.id,
+        State(str(record.state)),
+        reason,
+        tuple(Source(images[image].source, real.get(image, ())) for image in record.images),
+        tuple(samples),
+        asking.candidate.audit if asking else None,
+    )
 
 
-def _pictures(node: Node, record: ImageRecord, asking: Asking | None, seed: int) -> list[Picture]:
-    pair = node.load_pair(record.id)
-    pictures = [Picture("source (real)", _png(pair.image), real=True)]
-    pictures += [Picture(f"mask {name} (real)", _png(mask), real=True) for name, mask in pair.masks.items()]
-    if asking is None or record.state is ImageState.TRAINED or asking.candidate.sha256 is None:
-        return pictures
+def _real_pictures(node: Node, image: str) -> Strip:
+    pair = node.load_pair(image)
+    masks = (Picture(f"mask {name} (real)", _png(mask), real=True) for name, mask in pair.masks.items())
+    return (Picture("source (real)", _png(pair.image), real=True), *masks)
+
+
+def _sample_pictures(node: Node, record: GeneratorRecord, asking: Asking | None, seed: int) -> list[Strip]:
+    if asking is None or record.state is GeneratorState.TRAINED or asking.candidate.sha256 is None:
+        return []
+    strips = list[Strip]()
     spec = asking.generator.spec
     drawn = draw(node.candidate_path(record.id).read_bytes(), spec, seed, range(SAMPLES))
     channels = spec.layout.image_channels
     for number, sample in enumerate(drawn):
-        pictures.append(Picture(f"sample {number}", _png(tensor_to_pixels(sample[:channels])), real=False))
+        image = Picture(f"sample {number}", _png(tensor_to_pixels(sample[:channels])), real=False)
         mask = probability_to_mask(mask_probability(sample[channels]))
-        pictures.append(Picture(f"its mask {spec.layout.mask_classes[0]}", _png(mask), real=False))
-    return pictures
+        strips.append((image, Picture(f"its mask {spec.layout.mask_classes[0]}", _png(mask), real=False)))
+    return strips
 
 
 def _png(pixels: NDArray[np.uint8]) -> bytes:

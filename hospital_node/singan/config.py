@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from sharekit.errors import UsageError
+from sharekit.storage import files
 
 PRECISIONS = ("float32", "bfloat16")
 
@@ -95,3 +98,33 @@ PROFILES: Mapping[str, TrainingConfig] = {
     ),
 }
 DEFAULT_PROFILE = "private"
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """A profile's name with every setting of a training. Law: `from_json(to_json(x)) == x`."""
+
+    profile: str
+    config: TrainingConfig
+
+    @staticmethod
+    def of(profile: str, **changes: Any) -> TrainingSettings:
+        """The settings of a profile, with these changed."""
+        return TrainingSettings(profile, dataclasses.replace(PROFILES[profile], **changes))
+
+    @property
+    def canonical(self) -> str:
+        """The config as JSON in one line: equal for equal ones, and the only form that the ledger keeps."""
+        return json.dumps(self.config.to_json(), sort_keys=True, separators=(",", ":"))
+
+    @property
+    def digest(self) -> str:
+        """What ledgers of schema 1 and 2 kept of the config: 12 hexadecimal digits."""
+        return hashlib.sha256(files.dump_json(self.config.to_json())).hexdigest()[:12]
+
+    def to_json(self) -> dict[str, Any]:
+        return {"profile": self.profile, "config": self.config.to_json()}
+
+    @staticmethod
+    def from_json(value: Mapping[str, Any]) -> TrainingSettings:
+        return TrainingSettings(str(value["profile"]), TrainingConfig.from_json(value["config"]))

@@ -1,4 +1,4 @@
-"""Differentially private histograms: discrete Laplace noise, drawn by OpenDP."""
+"""Differentially private counts: discrete Laplace noise, drawn by OpenDP."""
 
 from __future__ import annotations
 
@@ -43,6 +43,13 @@ class Protection:
         return Protection(**value)
 
 
+def add_noise(counts: Sequence[int], scale: float) -> list[int]:
+    """Integers with discrete Laplace noise of this scale on each, drawn from the system's random numbers."""
+    space = dp.vector_domain(dp.atom_domain(T=int)), dp.l1_distance(T=int)
+    mechanism = dp.m.make_laplace(*space, scale=scale)
+    return [int(count) for count in mechanism([int(count) for count in counts])]
+
+
 def protect(
     histograms: Mapping[str, Sequence[int]], epsilon: float
 ) -> tuple[dict[str, list[int]], Protection]:
@@ -53,15 +60,12 @@ def protect(
         epsilon: of all of them together (pure differential privacy).
 
     The discrete Laplace (two-sided geometric) mechanism: Ghosh, Roughgarden and Sundararajan, STOC 2009. The
-    number of images is public: a bundle shows a generator for each.
+    number of images is public: a bundle says it.
     """
     sensitivity = L1_SENSITIVITY_PER_HISTOGRAM * max(len(histograms), 1)
     scale = sensitivity / epsilon
-    space = dp.vector_domain(dp.atom_domain(T=int)), dp.l1_distance(T=int)
-    mechanism = dp.m.make_laplace(*space, scale=scale)
     noised = {
-        name: [max(0, int(count)) for count in mechanism([int(count) for count in counts])]
-        for name, counts in histograms.items()
+        name: [max(0, count) for count in add_noise(counts, scale)] for name, counts in histograms.items()
     }
     protection = Protection(
         mechanism="discrete Laplace (geometric)",

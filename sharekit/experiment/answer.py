@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sharekit.experiment import published
 from sharekit.experiment.tables import IOU, REAL, Observation, Overall, Row, overall, summarise
 from sharekit.intervals import Interval
+from sharekit.page.mood import Mood
 
 ENOUGH = 3
 """Pairs of cells below which an interval says little."""
 _ARMS = {"both": "both together", "synthetic": "synthetic alone"}
-
-
-class Mood(enum.StrEnum):
-    GOOD = "good"
-    WARN = "warn"
-    BAD = "bad"
 
 
 _TABLE2 = {

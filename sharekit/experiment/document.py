@@ -35,13 +35,29 @@ class Failure:
 
 
 @dataclass(frozen=True)
+class FoldCounts:
+    """Images of one fold. Law: `from_json(to_json(x)) == x`."""
+
+    images: int
+    trained: int  # that a generator was trained on
+    generators: int  # that were released
+
+    def to_json(self) -> dict[str, int]:
+        return dict(vars(self))
+
+    @staticmethod
+    def from_json(value: Mapping[str, Any]) -> FoldCounts:
+        return FoldCounts(**value)
+
+
+@dataclass(frozen=True)
 class Table:
     """Everything that is known of a table so far. Law: `from_json(to_json(x)) == x`."""
 
     name: str
     settings: Mapping[str, Any]
-    folds: Mapping[str, Any]
-    """Label of a fold to its numbers of images: all, trained on, with a released generator."""
+    folds: Mapping[str, FoldCounts]
+    """By the label of the fold."""
     expected: int
     """Cells that the table will have."""
     cells: tuple[Observation, ...]
@@ -61,7 +77,7 @@ class Table:
             "schema_version": SCHEMA_VERSION,
             "name": self.name,
             "settings": dict(self.settings),
-            "folds": dict(self.folds),
+            "folds": {label: fold.to_json() for label, fold in self.folds.items()},
             "expected": self.expected,
             "rows": [row.to_json() for row in self.rows],
             "cells": [cell.to_json() for cell in self.cells],
@@ -82,13 +98,13 @@ class Table:
             return Table(
                 value["name"],
                 value["settings"],
-                value["folds"],
+                {label: FoldCounts.from_json(fold) for label, fold in value["folds"].items()},
                 value["expected"],
                 tuple(Observation.from_json(each) for each in value["cells"]),
                 tuple(Failure.from_json(each) for each in value["failures"]),
                 tuple(Histogram.from_json(each) for each in value["histograms"]),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise InputError(
                 "the table of an experiment",
                 expected="what this version of the program writes",

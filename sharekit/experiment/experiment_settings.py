@@ -58,7 +58,9 @@ class TableSettings:
 
     generators: GeneratorSettings
     updates: int = 3000
-    """Of a segmenter's weights: the same for every arm."""
+    """Of a segmenter's weights: the same for every arm. The paper trains for epochs (300 in Table 1, 100 in
+    Table 2), so that its arms with more images have more updates.
+    """
     seeds: tuple[int, ...] = (0, 1, 2)
     held: tuple[str, ...] = ()
     """Folds that are held out; none: all in turn for table 1, the first for table 2."""

@@ -28,6 +28,7 @@ from sharekit.storage import files
 HOSPITAL = "Experiment"
 OFFICER = "Officer"
 RELEASED = "released"
+STATUS = "node-status.json"
 
 
 @dataclass(frozen=True)
@@ -139,7 +140,7 @@ def fold_steps(plan: FoldPlan, settings: GeneratorSettings) -> tuple[Step, ...]:
             released / "export.json",
             (plan.bundle,),
         ),
-        Step("status", command("status", "--all"), released / "status.json"),
+        Step("status", command("status", "--all"), released / STATUS),
     )
 
 
@@ -177,14 +178,15 @@ def make_generators(
 
 def read_generators(plan: FoldPlan) -> FoldGenerators:
     """What a fold's finished steps left: which picture has which generator."""
-    images = read_record(plan.release / "results" / "status.json")["images"]
-    generators, reasons = {}, {}
-    for image in images:
-        name = PurePosixPath(image["source_image"]).stem
-        if image["state"] == RELEASED:
-            generators[name] = image["generator"]
-        else:
-            reasons[name] = f"{image['state']}: {image['reason']}"
+    status = read_record(plan.release / "results" / STATUS)
+    reasons = {_name(image["source_image"]): _why(image) for image in status["named_images"]}
+    generators = {}
+    for generator in status["named_generators"]:
+        for name in map(_name, generator["sources"]):
+            if generator["state"] == RELEASED:
+                generators[name] = generator["id"]
+            else:
+                reasons[name] = _why(generator)
     manifest = files.read_bytes(plan.bundle / "manifest.json", max_bytes=files.MAX_JSON_BYTES)
     return FoldGenerators(
         plan.label,
@@ -193,8 +195,16 @@ def read_generators(plan: FoldPlan) -> FoldGenerators:
         hashlib.sha256(manifest).hexdigest(),
         plan.pictures,
         generators,
-        reasons,
+        {name: why for name, why in reasons.items() if name not in generators},
     )
+
+
+def _name(source: str) -> str:
+    return PurePosixPath(source).stem
+
+
+def _why(record: Mapping[str, str]) -> str:
+    return f"{record['state']}: {record['reason']}"
 
 
 def _key(*parts: str) -> str:

@@ -9,24 +9,22 @@ import numpy as np
 
 from sharekit.experiment.histograms import Histogram
 from sharekit.experiment.tables import IOU, REAL, Observation, Row
-from sharekit.page.plots import GRID, INK, MUTED, drawing, svg
+from sharekit.page.plots import BLUE, INK, MUTED, ORANGE, SERIES, drawing, svg
 from sharekit.pictures.mask_statistics import BINS
 
-COLOURS = {REAL: "#1f2933", "synthetic": "#c9772b", "both": "#2a7f9e"}
-FOLDS = ("#2a7f9e", "#c9772b", "#6b8e23", "#8e5ea2", "#b3446c")
-"""Of the dots of the first, second, … fold."""
+COLOURS = {REAL: INK, "synthetic": ORANGE, "both": BLUE}
 
 
 def iou_by_arm(rows: Sequence[Row], observations: Sequence[Observation]) -> bytes:
     """Best IoU of every arm: a dot a cell, coloured by fold, and the mean with its interval (Figure 9)."""
     labels = sorted({each.held for each in observations})
-    with drawing(8.4, 3.4) as figure:
+    with drawing(3.4) as figure:
         axes = figure.add_subplot()
         for place, row in enumerate(rows):
             cells = [each for each in observations if (each.arm, each.images) == (row.arm, row.images)]
             offsets = np.linspace(-0.22, 0.22, len(cells)) if len(cells) > 1 else [0.0]
             for offset, cell in zip(offsets, cells, strict=True):
-                colour = FOLDS[labels.index(cell.held) % len(FOLDS)]
+                colour = SERIES[labels.index(cell.held) % len(SERIES)]
                 axes.plot(place + offset, cell.best[IOU], "o", color=colour, markersize=4, alpha=0.75)
             _mean(axes, place, row, INK)
         real = next((row for row in rows if row.arm == REAL), None)
@@ -34,12 +32,12 @@ def iou_by_arm(rows: Sequence[Row], observations: Sequence[Observation]) -> byte
             axes.axhline(real.best[IOU].mean, color=MUTED, linewidth=0.8, linestyle=(0, (4, 3)))
         for number, label in enumerate(labels):
             axes.plot(
-                [], [], "o", color=FOLDS[number % len(FOLDS)], markersize=4, label=f"fold {label} held out"
+                [], [], "o", color=SERIES[number % len(SERIES)], markersize=4, label=f"fold {label} held out"
             )
         axes.set_xticks(range(len(rows)), [row.arm for row in rows], rotation=30, ha="right")
         axes.set(ylabel="IoU on the held-out fold", xlim=(-0.6, len(rows) - 0.4))
-        axes.grid(axis="y", color=GRID)
-        figure.legend(frameon=False, loc="outside upper right", ncols=len(labels))
+        axes.grid(axis="y")
+        figure.legend(loc="outside upper right", ncols=len(labels))
         return svg(figure)
 
 
@@ -50,10 +48,10 @@ def iou_by_real_images(rows: Sequence[Row], observations: Sequence[Observation])
     # Side by side, so that the bars of one R can be told apart.
     gap = min(np.diff(ticks), default=1)
     step = 0.07 * gap
-    with drawing(8.4, 3.4) as figure:
+    with drawing(3.4) as figure:
         axes = figure.add_subplot()
         for number, arm in enumerate(arms):
-            colour = COLOURS.get(arm, FOLDS[number % len(FOLDS)])
+            colour = COLOURS.get(arm, SERIES[number % len(SERIES)])
             shift = step * (number - (len(arms) - 1) / 2)
             of_arm = sorted((row for row in rows if row.arm == arm), key=lambda row: row.images or 0)
             places = [(row.images or 0) + shift for row in of_arm]
@@ -76,8 +74,8 @@ def iou_by_real_images(rows: Sequence[Row], observations: Sequence[Observation])
             xlim=(ticks[0] - gap / 2, ticks[-1] + gap / 2),
         )
         axes.set_xticks(ticks)
-        axes.grid(axis="y", color=GRID)
-        figure.legend(frameon=False, loc="outside upper right", ncols=len(arms))
+        axes.grid(axis="y")
+        figure.legend(loc="outside upper right", ncols=len(arms))
         return svg(figure)
 
 
@@ -86,7 +84,7 @@ def true_pixels(found: Sequence[Histogram]) -> bytes:
     columns = min(len(found), 3)
     lines = -(-len(found) // columns)
     edges = 100 * np.arange(BINS + 1) / BINS
-    with drawing(8.4, 0.5 + 2.0 * lines) as figure:
+    with drawing(0.5 + 2.0 * lines) as figure:
         panels = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).ravel()
         for axes, each in zip(panels, found, strict=False):
             real, synthetic = (
@@ -95,15 +93,15 @@ def true_pixels(found: Sequence[Histogram]) -> bytes:
             axes.bar(edges[:-1] + 2.5, synthetic, width=4.2, color=COLOURS["synthetic"], label="synthetic")
             axes.stairs(real, edges, color=COLOURS[REAL], linewidth=1.4, label="real")
             size = f"{sum(each.real)} real, {sum(each.synthetic)} synthetic"
-            axes.set_title(size if each.images is None else f"R = {each.images}: {size}", fontsize=9)
+            axes.set_title(size if each.images is None else f"R = {each.images}: {size}")
             axes.set(xlim=(0, 100))
-            axes.grid(axis="y", color=GRID)
+            axes.grid(axis="y")
         for axes in panels[len(found) :]:
             axes.set_axis_off()
         figure.supxlabel("true pixels of a mask, %", fontsize=9, color=MUTED)
         figure.supylabel("share of masks, %", fontsize=9, color=MUTED)
         handles, names = panels[0].get_legend_handles_labels()
-        figure.legend(handles, names, frameon=False, loc="outside upper right", ncols=2)
+        figure.legend(handles, names, loc="outside upper right", ncols=2)
         return svg(figure)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sharekit.errors import SharekitError
 from sharekit.experiment.cells import Machine, Outcome, Runner, Store, run_cells
-from sharekit.experiment.document import Failure, Table, cells_csv, rows_csv
+from sharekit.experiment.document import Failure, FoldCounts, Table, cells_csv, rows_csv
 from sharekit.experiment.experiment_page import render
 from sharekit.experiment.experiment_settings import TableSettings
 from sharekit.experiment.fold_generators import FoldGenerators
@@ -73,13 +73,9 @@ def _failed(cell: Cell, error: SharekitError) -> Failure:
     return Failure(cell.arm.name, cell.arm.images, cell.held, cell.seed, str(error))
 
 
-def _described(split: Split, generators: Sequence[FoldGenerators]) -> dict[str, dict[str, int]]:
+def _described(split: Split, generators: Sequence[FoldGenerators]) -> dict[str, FoldCounts]:
     return {
-        fold.label: {
-            "images": len(split.folds[fold.label]),
-            "trained": len(fold.pictures),
-            "generators": len(fold.generators),
-        }
+        fold.label: FoldCounts(len(split.folds[fold.label]), len(fold.pictures), len(fold.generators))
         for fold in generators
     }
 

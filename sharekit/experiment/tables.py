@@ -22,12 +22,12 @@ from numpy.typing import NDArray
 
 from sharekit.experiment import published
 from sharekit.experiment.stages import Cell
-from sharekit.intervals import DRAWS, LEVEL, Interval, student_mean
-from sharekit.segmenter.metrics import METRICS
+from sharekit.intervals import DRAWS, LEVEL, Interval, middle, student_mean
+from sharekit.segmenter.metrics import METRICS, Metric
 
 REAL = "real"
 """The arm that the others are compared with, of the same R, fold and seed."""
-IOU = "iou"
+IOU = Metric.IOU
 
 Where = tuple[str, int]
 """The fold that is held out, and the seed."""
@@ -46,9 +46,9 @@ class Observation:
     real_images: int
     synthetic_images: int
     key: str
-    best: Mapping[str, float]
+    best: Mapping[Metric, float]
     """Scores on the fold that is held out, of the weights with the best IoU there: the paper's rule."""
-    last: Mapping[str, float]
+    last: Mapping[Metric, float]
     """Scores of the last weights, which that fold did not choose."""
 
     @staticmethod
@@ -76,7 +76,10 @@ class Observation:
 
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> Observation:
-        return Observation(**value)
+        best, last = (
+            {Metric(name): float(score) for name, score in value[which].items()} for which in ("best", "last")
+        )
+        return Observation(**{**value, "best": best, "last": last})
 
 
 @dataclass(frozen=True)
@@ -88,8 +91,8 @@ class Row:
     cells: int
     real_images: float  # mean over cells
     synthetic_images: float
-    best: Mapping[str, Interval]
-    last: Mapping[str, Interval]
+    best: Mapping[Metric, Interval]
+    last: Mapping[Metric, Interval]
     pairs: int
     """Cells whose fold and seed the real arm has, too."""
     ratio: Interval | None
@@ -111,7 +114,7 @@ class Row:
             return None if value[name] is None else Interval.from_json(value[name])
 
         scores = {
-            which: {name: Interval.from_json(each) for name, each in value[which].items()}
+            which: {Metric(name): Interval.from_json(each) for name, each in value[which].items()}
             for which in ("best", "last")
         }
         compared = {name: interval(name) for name in ("ratio", "difference", "last_difference")}
@@ -194,12 +197,12 @@ def _row(
     )
 
 
-def _means(weights: NDArray[np.float64], values: Sequence[Sequence[float]]) -> dict[str, Interval]:
+def _means(weights: NDArray[np.float64], values: Sequence[Sequence[float]]) -> dict[Metric, Interval]:
     """An interval for every metric of `(cells, metrics)`."""
     array = np.asarray(values, np.float64)
     drawn = weights @ array
     return {
-        name: _interval(float(array[:, column].mean()), drawn[:, column], len(array))
+        name: middle(float(array[:, column].mean()), drawn[:, column], len(array))
         for column, name in enumerate(METRICS)
     }
 
@@ -241,7 +244,7 @@ def _ratio(pairs: Sequence[tuple[Observation, Observation]]) -> Interval | None:
     if np.mean(~some) > (1 - LEVEL) / 2:
         return None
     ours, reals = best.mean(axis=0)
-    return _interval(float(ours / reals), drawn[some, 0] / drawn[some, 1], len(pairs))
+    return middle(float(ours / reals), drawn[some, 0] / drawn[some, 1], len(pairs))
 
 
 def nested_weights(folds: Sequence[str], *, seed: int = 0, draws: int = DRAWS) -> NDArray[np.float64]:
@@ -260,8 +263,3 @@ def nested_weights(folds: Sequence[str], *, seed: int = 0, draws: int = DRAWS) -
     for number, size in enumerate(sizes):
         counts[:, fold_of == number] = rng.multinomial(drawn[:, number] * size, np.full(size, 1 / size))
     return counts / counts.sum(axis=1, keepdims=True)
-
-
-def _interval(mean: float, drawn: NDArray[np.float64], count: int) -> Interval:
-    low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Interval(mean, float(low), float(high), count)

@@ -31,6 +31,8 @@ MASK = "mask"
 CONVOLUTIONS = PADDING
 """Unpadded 3x3 convolutions in a scale: each takes one of the `PADDING` pixels off every side."""
 
+KERNEL = 3  # pixels, side of every convolution's kernel
+
 PADS: NDArray[np.int64] = np.array([0, 0, PADDING, PADDING, 0, 0, PADDING, PADDING], dtype=np.int64)
 """ONNX's order: the beginnings of the axes N, C, H, W, then their ends."""
 
@@ -59,7 +61,7 @@ OPERATORS: Mapping[str, Operator] = {
     "Mul": Operator(("scalar", "noise")),
     "Add": Operator(("tensor", "tensor")),
     "Pad": Operator(("tensor", "pads")),
-    "Conv": Operator(("tensor", "weight", "bias"), attributes={"kernel_shape": [3, 3]}),
+    "Conv": Operator(("tensor", "weight", "bias"), attributes={"kernel_shape": [KERNEL, KERNEL]}),
     "LeakyRelu": Operator(("tensor",), attributes={"alpha": 0.2}),
     "Tanh": Operator(("tensor",)),
     "Shape": Operator(("noise",), ("size",), {"start": 2, "end": 4}),

@@ -16,13 +16,17 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper
 
 from sharekit.errors import SharekitError
 from sharekit.generator import onnx_contract as contract
+from sharekit.generator.cost import FILE_LIMITS, Computation, CostLimits
 from sharekit.generator.spec import GeneratorSpec
 from sharekit.storage import onnx_bytes
+from sharekit.storage.budget import Budget
 from sharekit.storage.files import parse_json
 from sharekit.storage.names import printable
 from sharekit.storage.onnx_bytes import refuse
 
 MAX_BYTES = 32 * 2**20
+BUDGET = Budget(MAX_BYTES, max_nodes=2**14, max_depth=16)
+"""32 scales have 7,389 fields; a tensor's shape lies 7 levels deep."""
 MAX_SCALES = 32
 MAX_SIDE = 16384  # pixels, of a noise map at the trained size
 MAX_MASK_CLASSES = 16
@@ -56,19 +60,25 @@ _DTYPES: Mapping[int, np.dtype] = {
 _RANK_KINDS = {0: "scalar", 1: "bias", 4: "weight"}
 
 
-def check_generator(data: bytes, item: object, spec: GeneratorSpec | None = None) -> None:
+def check_generator(
+    data: bytes, item: object, spec: GeneratorSpec | None = None, limits: CostLimits = FILE_LIMITS
+) -> Computation:
     """Refuse `data` unless it is a generator's ONNX file within the contract and the limits above.
 
     Args:
         data: the very bytes that will be loaded.
         item: what an error calls them.
         spec: what the manifest says of this generator; the file must say the same.
+        limits: what one sample at the trained size may cost.
+
+    Returns:
+        What the file computes, which tells what a request of any size and batch costs.
 
     Raises:
         VerificationError: the first rule that does not hold.
     """
     with onnx_bytes.rules(item, "do not load this file; ask the hospital that signed it"):
-        model = onnx_bytes.parse(data, MAX_BYTES)
+        model = onnx_bytes.parse(data, BUDGET)
         onnx_bytes.check_counts(model, MAX_PARTS)
         onnx_bytes.check_fields(model, "model", _FIELDS)
         _check_header(model)
@@ -79,7 +89,12 @@ def check_generator(data: bytes, item: object, spec: GeneratorSpec | None = None
         _check_operators(model.graph, declared)
         _check_dataflow(model.graph, _initializer_kinds(model.graph, declared))
         _check_channels(model.graph, declared)
+        computation = Computation.of(model.graph, declared)
+        excess = limits.excess(computation.cost())
+        if excess is not None:
+            refuse(f"a sample that needs {excess[0]}", excess[1])
         onnx_bytes.check_by_onnx(model)
+    return computation
 
 
 def _check_header(model: ModelProto) -> None:
@@ -239,7 +254,7 @@ def _check_channels(graph: GraphProto, spec: GeneratorSpec) -> None:
         carried = {channels[name] for name in node.input if name in channels}
         if node.op_type == "Conv":
             outputs, inputs, *kernel = dims[node.input[1]]
-            if carried != {inputs} or kernel != [3, 3] or dims[node.input[2]] != (outputs,):
+            if carried != {inputs} or kernel != [contract.KERNEL] * 2 or dims[node.input[2]] != (outputs,):
                 refuse(
                     f"a 3x3 convolution of {carried} channels at node {number}",
                     f"weights of {outputs, inputs}",

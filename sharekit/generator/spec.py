@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,14 @@ from sharekit.generator.tensors import ChannelLayout
 
 PADDING = 5
 """Zeros around noise and image before each scale: a pixel for each of the five unpadded 3x3 convolutions."""
+
+GENERATOR_ID = re.compile(r"[0-9a-f]{32}")
+SHORT_ID = 8  # digits
+
+
+def short_id(identifier: str) -> str:
+    """The first digits of a generator's identifier: what pages, plots and tables call it."""
+    return identifier[:SHORT_ID]
 
 
 @dataclass(frozen=True)

@@ -1,16 +1,37 @@
-"""What our reports' plots look like: one style, self-contained SVG, equal numbers give equal bytes."""
+"""How the plots of our pages look: one style for light and dark pages; equal numbers give equal bytes.
+
+A plot is a self-contained SVG without a background. Its colours are those below; in dark mode the SVG's own
+stylesheet replaces each by its counterpart, so that one file serves both.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from typing import Any
 
 from sharekit.errors import missing_package
 
-INK, MUTED, GRID = "#1f2933", "#616e7c", "#e4e7eb"
+INK, MUTED, GRID = "#1f2933", "#59636f", "#e1e5ea"
+BLUE, ORANGE, RED, GREEN, PURPLE = "#1f7391", "#ab5f17", "#b3261e", "#55771b", "#80529a"
+DARK = {
+    INK: "#e7ebef",
+    MUTED: "#a3aebb",
+    GRID: "#343e49",
+    BLUE: "#62b6d5",
+    ORANGE: "#e5a066",
+    RED: "#ff8f85",
+    GREEN: "#a5c561",
+    PURPLE: "#c7a1dd",
+}
+"""Each colour's counterpart on a dark page."""
+SERIES = (BLUE, ORANGE, GREEN, PURPLE, RED)
+"""Colours of the first, second, … thing that a plot tells apart; repeated beyond five."""
+WIDTH = 8.4
+"""Inches: the width of every plot, so that letters have one size on a page."""
+
 _STYLE: Any = {
     "font.family": "DejaVu Sans",
     "font.size": 9,
@@ -19,14 +40,19 @@ _STYLE: Any = {
     "text.parse_math": False,
     "axes.edgecolor": GRID,
     "axes.labelcolor": MUTED,
+    "axes.titlecolor": INK,
+    "axes.titlesize": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.spines.left": False,
     "axes.axisbelow": True,
+    "grid.color": GRID,
+    "legend.frameon": False,
     "xtick.color": MUTED,
     "ytick.color": MUTED,
     "xtick.major.size": 0,
     "ytick.major.size": 0,
+    "savefig.transparent": True,
     "svg.hashsalt": "sharekit",
 }
 
@@ -42,8 +68,8 @@ def require_matplotlib() -> None:
 
 
 @contextlib.contextmanager
-def drawing(width: float, height: float) -> Iterator[Any]:
-    """A matplotlib figure of `width` x `height` inches, in our style while the block lasts.
+def drawing(height: float) -> Iterator[Any]:
+    """A matplotlib figure of `WIDTH` x `height` inches, in our style while the block lasts.
 
     Raises:
         DependencyError: matplotlib is not installed.
@@ -53,7 +79,13 @@ def drawing(width: float, height: float) -> Iterator[Any]:
     from matplotlib.figure import Figure
 
     with matplotlib.rc_context(_STYLE):
-        yield Figure(figsize=(width, height), layout="constrained")
+        yield Figure(figsize=(WIDTH, height), layout="constrained")
+
+
+def label_rows(axes: Any, names: Sequence[str]) -> None:
+    """Name the rows 0, 1, … of a plot that has one for each thing, the first on top."""
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.4, -0.6)
 
 
 def svg(figure: Any) -> bytes:
@@ -61,4 +93,16 @@ def svg(figure: Any) -> bytes:
     buffer = io.BytesIO()
     # A date would make equal reports differ.
     figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-    return buffer.getvalue()
+    before, end, after = buffer.getvalue().partition(b"</style>")
+    return before + _dark_style(after).encode() + end + after
+
+
+def _dark_style(drawn: bytes) -> str:
+    """CSS that replaces each of our colours in `drawn` by its counterpart on a dark page."""
+    rules = "".join(
+        f'[style*="{role}: {light}"]{{{role}:{dark}!important}}'
+        for light, dark in DARK.items()
+        for role in ("fill", "stroke")
+        if f"{role}: {light}".encode() in drawn
+    )
+    return f"@media (prefers-color-scheme:dark){{{rules}}}"

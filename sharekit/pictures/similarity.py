@@ -17,7 +17,8 @@ HASH_BITS = HASH_SIDE**2
 NEAR_BITS = 16
 """Hashes that differ in at most this many of `HASH_BITS` belong to near duplicates."""
 
-_BLOCK = 2048  # images compared at once
+BLOCK = 2048
+"""Images compared at once."""
 
 Pixels = NDArray[np.uint8]
 
@@ -106,7 +107,7 @@ def _blocks(hashes: NDArray[np.bool_]) -> Iterator[tuple[int, int, NDArray[np.in
     # With bits as -1 and 1 the scalar product is (bits - 2 x distance), exactly, in float32.
     signs = hashes.astype(np.float32) * 2 - 1
     bits = hashes.shape[1]
-    for start in range(0, len(signs), _BLOCK):
-        for other in range(start, len(signs), _BLOCK):
-            product = signs[start : start + _BLOCK] @ signs[other : other + _BLOCK].T
+    for start in range(0, len(signs), BLOCK):
+        for other in range(start, len(signs), BLOCK):
+            product = signs[start : start + BLOCK] @ signs[other : other + BLOCK].T
             yield start, other, ((bits - product) / 2).astype(np.int32)

@@ -18,7 +18,7 @@ from typing import Any
 
 from sharekit import __version__
 from sharekit.errors import INTERRUPTED_EXIT_CODE
-from sharekit.program import completion, faults, progress
+from sharekit.program import completion, faults, progress, umask
 from sharekit.program.arguments import Parser, thread_count, wanted_form
 from sharekit.program.output import (
     STANDARD_OUTPUT,
@@ -61,16 +61,18 @@ def main(
     argv: Sequence[str] | None = None,
     *,
     extra: str | None = None,
+    private: bool = False,
     require: Callable[[], None] = lambda: None,
 ) -> int:
     """Parse `argv`, run one sub-command and return the exit code.
 
     Args:
         extra: what to install when a command imports a package that is not there.
+        private: the files that it writes are readable by nobody else.
         require: raises a `SharekitError` where no command of the program can work.
     """
-    # Whatever a library prints or writes must not be readable by others on a shared machine.
-    os.umask(0o077)
+    if private:
+        umask.make_private()
     replace_what_a_terminal_cannot_show()
     given = sys.argv[1:] if argv is None else argv
     # Until the command line is parsed, which loads the commands' defaults and may fail.

@@ -31,3 +31,22 @@ def stop_on_signal() -> Iterator[threading.Event]:
         yield asked
     finally:
         restore()
+
+
+@contextlib.contextmanager
+def termination_interrupts() -> Iterator[None]:
+    """For the block, SIGTERM and SIGHUP raise KeyboardInterrupt, as Ctrl-C does; outside they just kill."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(_number: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {number: signal.signal(number, interrupt) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

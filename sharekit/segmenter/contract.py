@@ -151,7 +151,7 @@ class SegmenterContract:
         image = Image.fromarray(binarise(mask)).resize((width, height), Image.Resampling.NEAREST)
         return np.asarray(np.asarray(image) > MASK_THRESHOLD, np.bool_)
 
-    def probabilities(self, raw: NDArray[np.float32]) -> NDArray[np.float32]:
+    def probabilities(self, raw: NDArray[Any]) -> NDArray[np.float32]:
         """The model's output `(N, K, h, w)` as probabilities in [0, 1].
 
         Raises:

@@ -1,4 +1,7 @@
-"""What a hospital says of a submitted segmenter: rounded means over its hold-out, and nothing finer."""
+"""What a hospital says of a submitted segmenter: noised, rounded means over its hold-out, nothing finer.
+
+Reports of schema version 1, which were written before there was noise, can still be read.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +18,14 @@ from sharekit.segmenter.submission import Submission
 from sharekit.signing import dsse
 from sharekit.signing.keys import PublicKey, SigningKey
 from sharekit.storage import files, schema
+from sharekit.storage.budget import Budget
 
-SCHEMA_VERSION = 1
-PREDICATE_TYPE = "urn:sharekit:evaluation:v1"
-MAX_BYTES = 2**20
-INTERVALS = "intervals that follow from mean and count alone (95 %, as wide as they can be; no bootstrap)"
+SCHEMA_VERSION = 2
+_WITHOUT_NOISE = 1
+BUDGET = Budget(2**20, max_nodes=10_000, max_depth=16, max_keys=10_000)
+MECHANISM = "discrete Laplace"
+NEIGHBOURS = "one image replaced by another with masks of the same classes"
+INTERVALS = "95 % intervals from mean, count and noise alone, as wide as they can be; no bootstrap"
 """What the intervals of a report are, for its readers."""
 _NORMAL = 1.96  # 0.975 quantile of the normal distribution
 
@@ -38,22 +44,34 @@ class EvaluationReport:
     images: int  # of the hold-out that were evaluated on
     decimals: int  # that every figure is rounded to
     classes: Mapping[str, Mapping[str, Interval]]
-    """Class to metric to `coarse_interval`; of each class only images that have its mask."""
+    """Class to metric to `told_interval`; of each class only images that have its mask."""
+    epsilon: float | None = None
+    """Of all figures together, for one image replaced by another; None in a report without noise."""
+
+    @property
+    def protection(self) -> str:
+        """How the figures are protected, for a reader."""
+        if self.epsilon is None:
+            return "rounded, without noise"
+        return f"noise of epsilon {self.epsilon:g} on all figures together, for one image"
 
     def to_statement(self) -> dsse.Statement:
+        version = _WITHOUT_NOISE if self.epsilon is None else SCHEMA_VERSION
+        protection = {"mechanism": MECHANISM, "neighbours": NEIGHBOURS, "epsilon": self.epsilon}
         return dsse.Statement(
             (
                 dsse.Subject(submission.MODEL_NAME, self.model_sha256),
                 dsse.Subject(submission.STATEMENT_NAME, self.submission_sha256),
             ),
-            PREDICATE_TYPE,
+            f"urn:sharekit:evaluation:v{version}",
             {
-                "schema_version": SCHEMA_VERSION,
+                "schema_version": version,
                 "submitter": self.submitter,
                 "hospital": self.hospital,
                 "date": self.date,
                 "hold_out": {"digest": {"hmac-sha256": self.hold_out}, "images": self.images},
                 "decimals": self.decimals,
+                **({} if self.epsilon is None else {"protection": protection}),
                 "classes": {
                     name: {metric: interval.to_json() for metric, interval in metrics.items()}
                     for name, metrics in self.classes.items()
@@ -84,6 +102,7 @@ class EvaluationReport:
                 name: {metric: Interval.from_json(value) for metric, value in metrics.items()}
                 for name, metrics in predicate["classes"].items()
             },
+            predicate["protection"]["epsilon"] if "protection" in predicate else None,
         )
         if report.rounded() != report:
             expected = f"figures of {report.decimals} decimals, and the intervals that follow from them"
@@ -92,38 +111,53 @@ class EvaluationReport:
 
     def rounded(self) -> EvaluationReport:
         """The same report with every mean rounded to its decimals, and the intervals that follow."""
+        figures = sum(map(len, self.classes.values()))
+
+        def told(interval: Interval) -> Interval:
+            noise = 0.0 if self.epsilon is None else noise_scale(figures, self.epsilon, interval.count)
+            return told_interval(interval.mean, interval.count, self.decimals, noise)
+
         return dataclasses.replace(
             self,
             classes={
-                name: {
-                    metric: coarse_interval(interval.mean, interval.count, self.decimals)
-                    for metric, interval in metrics.items()
-                }
+                name: {metric: told(interval) for metric, interval in metrics.items()}
                 for name, metrics in self.classes.items()
             },
         )
 
 
-def coarse_interval(mean: float, count: int, decimals: int) -> Interval:
+def noise_scale(figures: int, epsilon: float, count: int) -> float:
+    """Scale of the Laplace noise on a mean of `count` scores, where `figures` means share one epsilon.
+
+    One image moves each of the means by at most 1 / count.
+    """
+    return figures / (epsilon * count)
+
+
+def told_interval(mean: float, count: int, decimals: int, noise: float = 0.0) -> Interval:
     """A mean of `count` scores as a report tells it: rounded, with an interval that tells nothing more.
 
     A quantity in [0, 1] with mean m has a variance of at most m(1 - m) (Bhatia & Davis, American Mathematical
-    Monthly 107:353-357, 2000), so a normal mean's 95 % interval is at most m ∓ 1.96 sqrt(m(1 - m) / n).
-    A bootstrap's would be narrower, and tell how the scores lie: whether one image makes the mean, or all.
+    Monthly 107:353-357, 2000), and Laplace noise of scale b has a variance of 2 b^2. So the 95 % interval of
+    a normal mean is at most m ∓ 1.96 sqrt(m(1 - m) / n + 2 b^2). A bootstrap's would be narrower, and tell
+    how the scores lie: whether one image makes the mean, or all.
 
     Args:
-        mean: in [0, 1]; the interval is about its rounded value, clipped to [0, 1] and rounded outwards.
+        mean: with its noise, so perhaps outside [0, 1]; the rounded one lies inside.
+        count: images behind it.
+        decimals: of mean, low and high; the interval is clipped to [0, 1] and rounded outwards.
+        noise: scale of the Laplace noise in the mean; 0 for none.
     """
     rounded = min(1.0, max(0.0, round(mean, decimals)))
-    reach = _NORMAL * math.sqrt(rounded * (1 - rounded) / count)
+    reach = _NORMAL * math.sqrt(rounded * (1 - rounded) / count + 2 * noise**2)
     steps = 10**decimals
     low = max(0.0, math.floor((rounded - reach) * steps) / steps)
     high = min(1.0, math.ceil((rounded + reach) * steps) / steps)
     return Interval(rounded, low, high, count)
 
 
-def sign_report(report: EvaluationReport, key: SigningKey) -> dict[str, Any]:
-    """A DSSE envelope, as JSON, around a report that fits its schema.
+def sign_report(report: EvaluationReport, key: SigningKey) -> dsse.Envelope:
+    """A DSSE envelope around a report that fits its schema.
 
     Raises:
         VerificationError: it does not.
@@ -140,7 +174,7 @@ def read_report(path: Path, keys: Sequence[PublicKey]) -> EvaluationReport:
         InputError: the file cannot be read.
         VerificationError: another form, tampered, or by another key.
     """
-    envelope = files.parse_json(files.read_bytes(path, max_bytes=MAX_BYTES), path)
+    envelope = dsse.Envelope.from_bytes(files.read_bytes(path, max_bytes=BUDGET.max_bytes), path, BUDGET)
     return EvaluationReport.from_statement(dsse.verify_statement(envelope, keys, item=path), path)
 
 

@@ -9,9 +9,9 @@ denominator, which defines it for empty masks.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,7 +42,20 @@ class ImageScores:
     """TP / (TP + FP)."""
 
 
-METRICS = tuple(field.name for field in dataclasses.fields(ImageScores))
+class Metric(StrEnum):
+    """The name of a score: a field of `ImageScores`, and a key of the JSON that reports it."""
+
+    DICE_LOSS = "dice_loss"
+    IOU = "iou"
+    F_SCORE = "f_score"
+    ACCURACY = "accuracy"
+    RECALL = "recall"
+    PRECISION = "precision"
+
+
+METRICS = tuple(Metric)
+WORST = ImageScores(dice_loss=1.0, iou=0.0, f_score=0.0, accuracy=0.0, recall=0.0, precision=0.0)
+"""Of an image for which a model has no sound answer."""
 
 
 def score_image(
@@ -84,7 +97,7 @@ def score_image(
     )
 
 
-def mean_scores(scores: Sequence[ImageScores]) -> Mapping[str, Interval]:
+def mean_scores(scores: Sequence[ImageScores]) -> Mapping[Metric, Interval]:
     """Means over images with bootstrap intervals, by metric; for whoever may see the scores themselves.
 
     The intervals tell how the scores lie. What is told of images that nobody may see has its own

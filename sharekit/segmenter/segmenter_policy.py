@@ -1,8 +1,8 @@
 """May a stranger's segmentation model be loaded? An allow-list of fields, operators and sizes.
 
 Unlike a generator (`onnx_policy`), whose every part is known beforehand, a segmenter may be any network of
-these operators: none runs a subgraph, draws random numbers or reads a file. How much memory and time it takes
-is not told from its bytes; that is limited where it runs.
+these operators: none runs a subgraph, draws random numbers or reads a file. What its shapes say that it costs
+is bounded here; what depends on the picture is limited where it runs.
 """
 
 from __future__ import annotations
@@ -13,12 +13,16 @@ from collections.abc import Mapping
 import numpy as np
 from onnx import GraphProto, ModelProto, TensorProto, ValueInfoProto, helper
 
+from sharekit.generator.cost import CostLimits
 from sharekit.segmenter.contract import INPUT_NAME, METADATA_KEY, OUTPUT_NAME, SegmenterContract
+from sharekit.segmenter.segmenter_cost import least_cost
 from sharekit.storage import onnx_bytes
+from sharekit.storage.budget import Budget
 from sharekit.storage.onnx_bytes import refuse
 
 GRAPH_NAME = "segmenter"
 MAX_BYTES = 256 * 2**20
+BUDGET = Budget(MAX_BYTES, max_nodes=2**19, max_depth=16)
 MAX_SIDE = 1024  # pixels
 MAX_PARTS = 8192
 """Of each kind in the graph; UNet++ on SE-ResNeXt-50 has some thousand nodes."""
@@ -26,6 +30,8 @@ MAX_AXES = 6
 MAX_LENGTH = 2**26  # of an axis of an initializer
 MAX_METADATA_CHARACTERS = 2**13
 MAX_INTEGERS = 64  # of an attribute
+COST_LIMITS = CostLimits(memory=8 * 2**30, multiply_adds=10**13)
+"""For one image; UNet++ on SE-ResNeXt-50 at 1024x1024 pixels takes a tenth of both."""
 IR_VERSIONS = range(7, 14)
 OPSETS = range(11, 25)
 
@@ -94,7 +100,7 @@ def check_segmenter(data: bytes, item: object, contract: SegmenterContract) -> N
     with onnx_bytes.rules(item, "do not load this file; pack the model again with `consumer submit`"):
         if max(contract.size) > MAX_SIDE:
             refuse(f"sides of at most {MAX_SIDE} px", "{}x{}".format(*reversed(contract.size)))
-        model = onnx_bytes.parse(data, MAX_BYTES)
+        model = onnx_bytes.parse(data, BUDGET)
         onnx_bytes.check_counts(model, MAX_PARTS)
         onnx_bytes.check_fields(model, "model", _FIELDS)
         _check_header(model)
@@ -105,6 +111,9 @@ def check_segmenter(data: bytes, item: object, contract: SegmenterContract) -> N
         _check_operators(model.graph)
         _check_initializers(model.graph)
         onnx_bytes.check_by_onnx(model)
+        excess = COST_LIMITS.excess(least_cost(model))
+        if excess is not None:
+            refuse(f"an image that needs {excess[0]}", f"{excess[1]} at least")
 
 
 def _check_header(model: ModelProto) -> None:

@@ -18,13 +18,14 @@ from sharekit.segmenter import segmenter_policy
 from sharekit.segmenter.contract import SegmenterContract
 from sharekit.signing import dsse
 from sharekit.signing.keys import PublicKey, SigningKey
-from sharekit.storage import container, files, schema
+from sharekit.storage import container, schema
+from sharekit.storage.budget import Budget
 
 SCHEMA_VERSION = 1
 PREDICATE_TYPE = "urn:sharekit:submission:v1"
 MODEL_NAME = "model.onnx"
 STATEMENT_NAME = "submission.json"
-MAX_STATEMENT_BYTES = 2**18
+STATEMENT_BUDGET = Budget(2**18, max_nodes=1000, max_depth=16, max_keys=1000)
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Submission:
     @property
     def sha256(self) -> str:
         """SHA-256 of the signed bytes, hexadecimal: what a report is about."""
-        return hashlib.sha256(files.dump_json(self.to_statement().to_json())).hexdigest()
+        return hashlib.sha256(self.to_statement().to_bytes()).hexdigest()
 
     def to_statement(self) -> dsse.Statement:
         return dsse.Statement(
@@ -100,7 +101,7 @@ def write_submission(out: Path, submission: Submission, model: bytes, key: Signi
     envelope = dsse.sign_statement(submission.to_statement(), key)
     with container.new_container(out) as writer:
         writer.add(MODEL_NAME, model)
-        writer.add(STATEMENT_NAME, files.dump_json(envelope))
+        writer.add(STATEMENT_NAME, envelope.to_bytes())
         writer.close()
         read_submission(writer.path)
 
@@ -116,7 +117,10 @@ def read_submission(path: Path) -> SignedSubmission:
     if set(box.lengths) != {MODEL_NAME, STATEMENT_NAME}:
         found = ", ".join(sorted(box.lengths)) or "nothing"
         raise dsse.refusal(path, f"exactly the files {MODEL_NAME} and {STATEMENT_NAME}", f"{found:.200}")
-    for name, limit in ((MODEL_NAME, segmenter_policy.MAX_BYTES), (STATEMENT_NAME, MAX_STATEMENT_BYTES)):
+    for name, limit in (
+        (MODEL_NAME, segmenter_policy.MAX_BYTES),
+        (STATEMENT_NAME, STATEMENT_BUDGET.max_bytes),
+    ):
         if box.lengths[name] > limit:
             raise dsse.refusal(name, f"at most {limit} bytes", f"{box.lengths[name]} bytes")
     submission = _verified(box.read(STATEMENT_NAME))
@@ -129,11 +133,9 @@ def read_submission(path: Path) -> SignedSubmission:
 
 def _verified(data: bytes) -> Submission:
     """The submission in an envelope that its own key has signed, in the one encoding that we write."""
-    envelope = files.parse_json(data, STATEMENT_NAME)
-    payload = dsse.Envelope.from_json(envelope, STATEMENT_NAME).payload
-    claimed = dsse.Statement.from_json(files.parse_json(payload, STATEMENT_NAME), STATEMENT_NAME)
-    submission = Submission.from_statement(claimed)
+    envelope = dsse.Envelope.from_bytes(data, STATEMENT_NAME, STATEMENT_BUDGET)
+    submission = Submission.from_statement(dsse.Statement.from_bytes(envelope.payload, STATEMENT_NAME))
     dsse.verify(envelope, [submission.public_key], item=STATEMENT_NAME)
-    if hashlib.sha256(payload).hexdigest() != submission.sha256:
+    if hashlib.sha256(envelope.payload).hexdigest() != submission.sha256:
         raise dsse.refusal(STATEMENT_NAME, "the statement in Sharekit's encoding", "another encoding of it")
     return submission

@@ -11,6 +11,7 @@ from typing import Any
 from sharekit.errors import VerificationError
 from sharekit.signing.keys import PublicKey, SigningKey
 from sharekit.storage import files
+from sharekit.storage.budget import Budget
 
 IN_TOTO_PAYLOAD_TYPE = "application/vnd.in-toto+json"
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
@@ -63,6 +64,19 @@ class Statement:
         subjects = tuple(_subject(subject, item) for subject in value["subject"])
         return Statement(subjects, value["predicateType"], value["predicate"])
 
+    def to_bytes(self) -> bytes:
+        """The payload that is signed."""
+        return files.dump_json(self.to_json())
+
+    @staticmethod
+    def from_bytes(data: bytes, item: object = "in-toto statement") -> Statement:
+        """`from_json` of a payload.
+
+        Raises:
+            VerificationError: naming `item`.
+        """
+        return Statement.from_json(files.parse_json(data, item), item)
+
 
 @dataclass(frozen=True)
 class Envelope:
@@ -100,6 +114,21 @@ class Envelope:
             _base64(signatures[0]["sig"], "sig", item),
         )
 
+    def to_bytes(self) -> bytes:
+        """The envelope as a file."""
+        return files.dump_json(self.to_json())
+
+    @staticmethod
+    def from_bytes(
+        data: bytes, item: object = "DSSE envelope", budget: Budget = files.JSON_BUDGET
+    ) -> Envelope:
+        """`from_json` of a file.
+
+        Raises:
+            VerificationError: naming `item`.
+        """
+        return Envelope.from_json(files.parse_json(data, item, budget), item)
+
 
 def pae(payload_type: str, payload: bytes) -> bytes:
     """DSSE v1's pre-authentication encoding: the bytes that are signed."""
@@ -107,13 +136,13 @@ def pae(payload_type: str, payload: bytes) -> bytes:
     return b"DSSEv1 %d %b %d %b" % (len(kind), kind, len(payload), payload)
 
 
-def sign(payload: bytes, payload_type: str, key: SigningKey) -> dict[str, Any]:
-    """An envelope, as JSON, around `payload` with one signature by `key`."""
-    return Envelope(payload, payload_type, key.sign(pae(payload_type, payload))).to_json()
+def sign(payload: bytes, payload_type: str, key: SigningKey) -> Envelope:
+    """An envelope around `payload` with one signature by `key`."""
+    return Envelope(payload, payload_type, key.sign(pae(payload_type, payload)))
 
 
 def verify(
-    envelope: Any,
+    envelope: Envelope,
     keys: Sequence[PublicKey],
     *,
     payload_type: str = IN_TOTO_PAYLOAD_TYPE,
@@ -122,26 +151,25 @@ def verify(
     """The payload of an envelope, once one of the `keys` is known to have signed it.
 
     Raises:
-        VerificationError: another shape, another payload type, or a signature by none of the keys.
+        VerificationError: another payload type, or a signature by none of the keys.
     """
     return verify_with_signer(envelope, keys, payload_type=payload_type, item=item)[0]
 
 
 def verify_with_signer(
-    envelope: Any,
+    envelope: Envelope,
     keys: Sequence[PublicKey],
     *,
     payload_type: str = IN_TOTO_PAYLOAD_TYPE,
     item: object = "DSSE envelope",
 ) -> tuple[bytes, PublicKey]:
     """`verify`, and the key that signed."""
-    parsed = Envelope.from_json(envelope, item)
-    if parsed.payload_type != payload_type:
-        raise refusal(item, f"payload type {payload_type}", f"{parsed.payload_type!r:.100}")
-    message = pae(parsed.payload_type, parsed.payload)
+    if envelope.payload_type != payload_type:
+        raise refusal(item, f"payload type {payload_type}", f"{envelope.payload_type!r:.100}")
+    message = pae(envelope.payload_type, envelope.payload)
     for key in keys:
-        if key.verify(parsed.signature, message):
-            return parsed.payload, key
+        if key.verify(envelope.signature, message):
+            return envelope.payload, key
     pinned = ", ".join(key.fingerprint for key in keys) or "no key"
     raise VerificationError(
         item,
@@ -151,21 +179,20 @@ def verify_with_signer(
     )
 
 
-def sign_statement(statement: Statement, key: SigningKey) -> dict[str, Any]:
-    """An envelope, as JSON, around an in-toto statement."""
-    return sign(files.dump_json(statement.to_json()), IN_TOTO_PAYLOAD_TYPE, key)
+def sign_statement(statement: Statement, key: SigningKey) -> Envelope:
+    """An envelope around an in-toto statement."""
+    return sign(statement.to_bytes(), IN_TOTO_PAYLOAD_TYPE, key)
 
 
 def verify_statement(
-    envelope: Any, keys: Sequence[PublicKey], *, item: object = "DSSE envelope"
+    envelope: Envelope, keys: Sequence[PublicKey], *, item: object = "DSSE envelope"
 ) -> Statement:
     """The statement of an envelope that one of the `keys` signed.
 
     Raises:
         VerificationError: as `verify`, or the payload is no in-toto statement.
     """
-    payload = verify(envelope, keys, item=item)
-    return Statement.from_json(files.parse_json(payload, item), item)
+    return Statement.from_bytes(verify(envelope, keys, item=item), item)
 
 
 def require_keys(value: Any, required: Set[str], item: object, *, optional: Set[str] = frozenset()) -> None:

@@ -10,12 +10,15 @@ from pathlib import Path
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 
 from sharekit.errors import InputError
 from sharekit.storage import files
 
 MAX_KEY_BYTES = 64 * 2**10
 _ALGORITHM = ec.ECDSA(hashes.SHA256())
+ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+"""Of P-256's group (NIST SP 800-186, section 3.2.1.3)."""
 
 
 @dataclass(frozen=True)
@@ -103,8 +106,12 @@ class SigningKey:
         return PublicKey(self._key.public_key().public_bytes(encoding, form))
 
     def sign(self, message: bytes) -> bytes:
-        """An ECDSA signature of the SHA-256 of `message`, ASN.1 DER; another one at every call."""
-        return self._key.sign(message, _ALGORITHM)
+        """An ECDSA signature of the SHA-256 of `message`, ASN.1 DER; another one at every call.
+
+        With (r, s) also (r, order - s) is a signature: the one with the lower s is made, see ADR 25.
+        """
+        r, s = decode_dss_signature(self._key.sign(message, _ALGORITHM))
+        return encode_dss_signature(r, min(s, ORDER - s))
 
     def save(self, path: Path, password: bytes | None = None) -> None:
         """Write the key as PKCS #8 PEM, mode 0600, encrypted when a password is given.
@@ -139,6 +146,74 @@ class SigningKey:
                 next_step=f"chmod 600 {path}; if others may have read it, make a new key",
             )
         return _parse_private(data, password, path)
+
+
+@dataclass(frozen=True)
+class KeyFiles:
+    """A key pair that was written."""
+
+    private: Path  # PKCS #8 PEM, mode 0600
+    public: Path  # PEM
+    fingerprint: str
+    encrypted: bool
+
+    def to_json(self) -> dict[str, str | bool]:
+        return {
+            "private_key": str(self.private),
+            "public_key": str(self.public),
+            "fingerprint": self.fingerprint,
+            "encrypted": self.encrypted,
+        }
+
+
+def paths_of_pair(prefix: Path) -> tuple[Path, Path]:
+    """Where the private and the public half go: PREFIX.key and PREFIX.pub.
+
+    Raises:
+        InputError: one of the files exists already.
+    """
+    private, public = (prefix.with_name(f"{prefix.name}.{ending}") for ending in ("key", "pub"))
+    for path in (private, public):
+        refuse_overwrite(path)
+    return private, public
+
+
+def write_pair(prefix: Path, password: bytes | None = None) -> KeyFiles:
+    """Make a new key pair and write it as PREFIX.key and PREFIX.pub.
+
+    Args:
+        prefix: the beginning of both paths; its folder is made where there is none.
+        password: encrypts the private half; None leaves it as it is.
+
+    Raises:
+        InputError: one of the files exists already.
+    """
+    private, public = paths_of_pair(prefix)
+    private.parent.mkdir(parents=True, exist_ok=True)
+    key = generate()
+    key.save(private, password)
+    key.public.save(public)
+    return KeyFiles(private, public, key.public.fingerprint, password is not None)
+
+
+@dataclass(frozen=True)
+class NamedFingerprint:
+    """A public key's file and its fingerprint."""
+
+    path: Path
+    fingerprint: str
+
+    def to_json(self) -> dict[str, str]:
+        return {"public_key": str(self.path), "fingerprint": self.fingerprint}
+
+
+def read_fingerprint(path: Path) -> NamedFingerprint:
+    """The fingerprint of a public key file.
+
+    Raises:
+        InputError: as `PublicKey.load`.
+    """
+    return NamedFingerprint(path, PublicKey.load(path).fingerprint)
 
 
 def generate() -> SigningKey:

@@ -113,14 +113,26 @@ class SignatureFile:
             raise refusal(item, "a SHA-256 as the key's hint", f"{hint!r:.100}")
         return SignatureFile(hint, Envelope.from_json(value["dsseEnvelope"], item))
 
+    def to_bytes(self) -> bytes:
+        """The file `model.sig`."""
+        return files.dump_json(self.to_json())
+
+    @staticmethod
+    def from_bytes(data: bytes, item: object = SIGNATURE_NAME) -> SignatureFile:
+        """`from_json` of a file.
+
+        Raises:
+            VerificationError: naming `item`.
+        """
+        return SignatureFile.from_json(files.parse_json(data, item), item)
+
     def statement(self, item: object = SIGNATURE_NAME) -> ModelStatement:
         """What the file says that it signs. It proves nothing: `verify` does.
 
         Raises:
             VerificationError: the payload is no model statement.
         """
-        payload = files.parse_json(self.envelope.payload, item)
-        return ModelStatement.from_statement(Statement.from_json(payload, item), item)
+        return ModelStatement.from_statement(Statement.from_bytes(self.envelope.payload, item), item)
 
 
 def key_hint(key: PublicKey) -> str:
@@ -132,7 +144,7 @@ def sign(name: str, digests: Mapping[str, str], key: SigningKey) -> bytes:
     """The bytes of `model.sig` for a model called `name` with these SHA-256 digests by file name."""
     resources = tuple(Subject(path, digests[path]) for path in sorted(digests))
     envelope = dsse.sign_statement(ModelStatement(name, resources).to_statement(), key)
-    return files.dump_json(SignatureFile(key_hint(key.public), Envelope.from_json(envelope)).to_json())
+    return SignatureFile(key_hint(key.public), envelope).to_bytes()
 
 
 def verify(
@@ -144,10 +156,10 @@ def verify(
         VerificationError: a signature by none of the keys, ignored paths besides the signature itself, or
             bytes that differ from those `sign` would have written around this signature.
     """
-    signature = SignatureFile.from_json(files.parse_json(data, item), item)
-    _, key = dsse.verify_with_signer(signature.envelope.to_json(), keys, item=item)
+    signature = SignatureFile.from_bytes(data, item)
+    _, key = dsse.verify_with_signer(signature.envelope, keys, item=item)
     # Parts outside the signed payload have one form only, so that no byte of the file can change unseen.
-    if data != files.dump_json(SignatureFile(key_hint(key), signature.envelope).to_json()):
+    if data != SignatureFile(key_hint(key), signature.envelope).to_bytes():
         raise refusal(item, "the one way to write this signature", "other bytes around the signed payload")
     model = signature.statement(item)
     if model.ignore_paths != (SIGNATURE_NAME,):

@@ -15,9 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from sharekit.errors import InputError, VerificationError
+from sharekit.storage.budget import Budget, Count, count_json
+from sharekit.storage.names import printable
 
 MAX_JSON_BYTES = 16 * 2**20
-MAX_JSON_DEPTH = 32
+JSON_BUDGET = Budget(MAX_JSON_BYTES, max_nodes=600_000, max_depth=32, max_keys=600_000)
+"""For a document of any kind; the manifest of 10,000 generators of 9 scales has 550,000 values."""
 
 
 _BINARY = getattr(os, "O_BINARY", 0)
@@ -78,34 +81,71 @@ def write_json(path: Path, value: Any, *, mode: int = 0o644) -> None:
     write_bytes(path, dump_json(value), mode=mode)
 
 
-def parse_json(data: bytes, item: object) -> Any:
-    """Parse JSON from an untrusted source: UTF-8, no duplicate keys, no NaN, bounded length and depth.
+def parse_json(data: bytes, item: object, budget: Budget = JSON_BUDGET) -> Any:
+    """Parse JSON from an untrusted source: UTF-8, no duplicate keys, no NaN, within a budget counted first.
 
     Raises:
         VerificationError: naming `item`, when any of these does not hold.
     """
+    return _parse_json(data, item, budget)[0]
 
-    def refuse(found: str, expected: str = "strict JSON (RFC 8259) in UTF-8") -> VerificationError:
-        return VerificationError(
-            item, expected=expected, found=found, next_step="fetch the file again from its source"
-        )
+
+def parse_json_lines(
+    data: bytes, item: object, budget: Budget, line_budget: Budget
+) -> Iterator[tuple[int, Any]]:
+    """The values of JSON lines from an untrusted source, each with its line's number from 1.
+
+    A line that is not strict JSON, or exceeds its own budget, gives its VerificationError as the value.
+
+    Raises:
+        VerificationError: naming `item`, when all lines together exceed `budget`.
+    """
+    excess = budget.excess_bytes(len(data)) or budget.excess(Count(nodes=data.count(b"\n")))
+    total = Count()
+    for number, line in enumerate(() if excess else data.split(b"\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            value, count = _parse_json(line, f"{item}:{number}", line_budget)
+        except VerificationError as error:
+            yield number, error
+            continue
+        total += count
+        excess = budget.excess(total)
+        if excess:
+            break
+        yield number, value
+    if excess:
+        raise _not_json(item, excess[1], excess[0])
+
+
+def _parse_json(data: bytes, item: object, budget: Budget) -> tuple[Any, Count]:
+    """A value, and what was counted before it was parsed."""
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        keys = [key for key, _ in pairs]
-        if len(set(keys)) != len(keys):
-            duplicate = next(key for key in keys if keys.count(key) > 1)
-            raise refuse(f"the key {duplicate!r} twice in one object", "every key once")
-        return dict(pairs)
+        value = dict(pairs)
+        if len(value) < len(pairs):
+            seen: set[str] = set()
+            for key, _ in pairs:
+                if key in seen:
+                    raise _not_json(item, f"the key '{printable(key)}' twice in one object", "every key once")
+                seen.add(key)
+        return value
 
     def constant(name: str) -> Any:
-        raise refuse(f"the number {name}")
+        raise _not_json(item, f"the number {name}")
 
     def finite(text: str) -> float:
         number = float(text)
         return number if math.isfinite(number) else constant(f"{text:.20}")
 
-    if len(data) > MAX_JSON_BYTES:
-        raise refuse(f"{len(data)} bytes", f"at most {MAX_JSON_BYTES} bytes")
+    count = Count()
+    excess = budget.excess_bytes(len(data))
+    if excess is None:
+        count = count_json(data, budget)
+        excess = budget.excess(count)
+    if excess:
+        raise _not_json(item, excess[1], excess[0])
     try:
         text = data.decode("utf-8")
         value = json.loads(text, object_pairs_hook=unique, parse_constant=constant, parse_float=finite)
@@ -113,23 +153,33 @@ def parse_json(data: bytes, item: object) -> Any:
             # Half of a surrogate pair is a string that can be neither printed nor written again.
             json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
-        raise refuse(f"{type(error).__name__}: {error}"[:300]) from None
-    _check_depth(value, refuse)
-    return value
+        if is_lfs_pointer(data):
+            raise lfs_pointer(item) from None
+        raise _not_json(item, f"{type(error).__name__}: {error}"[:300]) from None
+    return value, count
 
 
-def _check_depth(value: Any, refuse: Any) -> None:
-    level = [value]
-    for _ in range(MAX_JSON_DEPTH):
-        level = [
-            child
-            for node in level
-            if isinstance(node, dict | list)
-            for child in (node.values() if isinstance(node, dict) else node)
-        ]
-        if not level:
-            return
-    raise refuse(f"nesting deeper than {MAX_JSON_DEPTH}", f"at most {MAX_JSON_DEPTH} levels")
+def _not_json(
+    item: object, found: str, expected: str = "strict JSON (RFC 8259) in UTF-8"
+) -> VerificationError:
+    return VerificationError(
+        item, expected=expected, found=found, next_step="fetch the file again from its source"
+    )
+
+
+def is_lfs_pointer(data: bytes) -> bool:
+    """Whether these bytes only stand for a file that Git LFS keeps elsewhere."""
+    return len(data) < 1024 and data.startswith(b"version https://git-lfs.github.com/spec/")
+
+
+def lfs_pointer(item: object, expected: str = "the file itself") -> VerificationError:
+    """The error for a file whose pointer was copied in its place."""
+    return VerificationError(
+        item,
+        expected=expected,
+        found="a Git LFS pointer, which only stands for the file",
+        next_step="fetch the files with `git lfs pull`, or copy the bundle from its source",
+    )
 
 
 def read_bytes(path: Path, *, max_bytes: int) -> bytes:
@@ -218,13 +268,18 @@ def new_directory(path: Path, *, mode: int = 0o755) -> Iterator[Path]:
     temporary.mkdir(mode=mode)
     try:
         yield temporary
-        for folder, _, names in os.walk(temporary):
-            for name in names:
-                # Windows syncs only what is open for writing.
-                _fsync(Path(folder) / name, os.O_RDONLY if _FOLDERS_CAN_BE_OPENED else os.O_RDWR)
-            _fsync_directory(Path(folder))
-        temporary.rename(path)
-        _fsync_directory(path.parent)
+        put_in_place(temporary, path)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+
+
+def put_in_place(folder: Path, path: Path) -> None:
+    """Give a finished folder its name, once everything in it is on the disk. Both are in one file system."""
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            # Windows syncs only what is open for writing.
+            _fsync(Path(parent) / name, os.O_RDONLY if _FOLDERS_CAN_BE_OPENED else os.O_RDWR)
+        _fsync_directory(Path(parent))
+    folder.rename(path)
+    _fsync_directory(path.parent)

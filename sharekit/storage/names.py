@@ -11,6 +11,8 @@ from sharekit.errors import VerificationError
 MAX_NAME_LENGTH = 200
 _SEGMENT = r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9_-])?"
 _NAME = re.compile(rf"{_SEGMENT}(?:/{_SEGMENT}){{0,7}}")
+_MADE_BY_SYSTEMS = re.compile(r"\.DS_Store|\._.*|Thumbs\.db|desktop\.ini|\.git.*|\.cache", re.IGNORECASE)
+_HIDDEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})  # Unicode's general categories
 _RESERVED_ON_WINDOWS = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\..*)?", re.IGNORECASE)
 
 
@@ -44,9 +46,26 @@ def check_names(names: Iterable[str]) -> None:
 def _check_name(name: str) -> None:
     allowed = len(name) <= MAX_NAME_LENGTH and _NAME.fullmatch(name)
     if not allowed or any(_RESERVED_ON_WINDOWS.fullmatch(part) for part in name.split("/")):
-        raise VerificationError(
-            printable(name),
-            expected="a relative path of ASCII letters, digits, '.', '_' and '-', with '/' between folders",
-            found="another name",
-            next_step="do not use this bundle",
-        )
+        raise extra_file(name)
+
+
+def extra_file(name: str) -> VerificationError:
+    """The error for a file that no signature covers, whatever its name is."""
+    known = any(_MADE_BY_SYSTEMS.fullmatch(part) for part in name.split("/"))
+    return VerificationError(
+        printable(name),
+        expected="only files that the signature covers",
+        found="an extra file" + (", as operating systems and download tools make it" if known else ""),
+        next_step="delete it" if known else "fetch the bundle again, or delete the file if you put it there",
+    )
+
+
+def hidden_character(text: str) -> str | None:
+    """The first character that a person does not see or that steers a terminal, as `U+001B`; None without.
+
+    Controls, marks of direction, and what takes no room; the end of a line is not one of them.
+    """
+    for character in text:
+        if character != "\n" and unicodedata.category(character) in _HIDDEN:
+            return f"U+{ord(character):04X}"
+    return None

@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto
 
 from sharekit.errors import VerificationError
+from sharekit.storage.budget import Budget
 from sharekit.storage.names import printable
+from sharekit.storage.protobuf_fields import WireError, count_fields
 
 Fields = Mapping[str, frozenset[str]]
 """Protobuf messages by name, and the fields that may be set in them."""
@@ -51,15 +53,22 @@ def fields(**names: str) -> Fields:
     return {message: frozenset(text.split()) for message, text in names.items()}
 
 
-def parse(data: bytes, max_bytes: int) -> ModelProto:
-    """The model, if `data` is the canonical encoding of it: no unknown, repeated or trailing field."""
-    if len(data) > max_bytes:
-        refuse(f"at most {max_bytes} bytes", f"{len(data)} bytes")
+def parse(data: bytes, budget: Budget) -> ModelProto:
+    """The model, if `data` is within the budget and the canonical encoding of it.
+
+    Canonical: no unknown, repeated or trailing field. The fields are counted before anything is parsed.
+    """
+    excess = budget.excess_bytes(len(data))
     model = ModelProto()
     try:
+        excess = excess or budget.excess(count_fields(data, ModelProto.DESCRIPTOR, budget))
+        if excess:
+            refuse(*excess)
         model.ParseFromString(data)
         model.DiscardUnknownFields()
         canonical = model.SerializeToString(deterministic=True)
+    except WireError as error:
+        refuse("an ONNX model", str(error))
     except (DecodeError, RecursionError, ValueError) as error:
         refuse("an ONNX model", f"bytes that do not parse ({type(error).__name__})")
     if canonical != data:

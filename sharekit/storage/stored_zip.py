@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -83,7 +83,7 @@ class Writer:
         self._entries.append(entry)
 
     def close(self) -> None:
-        self._file.write(_directory(self._entries, self._offset))
+        self._file.write(central_directory(self._entries, self._offset))
 
 
 def read_entries(path: Path, file: BinaryIO) -> Mapping[str, Entry]:
@@ -106,11 +106,11 @@ def read_entries(path: Path, file: BinaryIO) -> Mapping[str, Entry]:
         expected_offset = entry.data_offset + entry.length
     if expected_offset != directory_offset:
         raise _refusal(path, "files up to the central directory", "other bytes between them")
-    by_name = {entry.name: entry for entry in entries}
-    if len(by_name) != len(entries):
-        names = [entry.name for entry in entries]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise _refusal(printable(twice), "every name once in the zip", "the same name twice")
+    by_name: dict[str, Entry] = {}
+    for entry in entries:
+        if entry.name in by_name:
+            raise _refusal(printable(entry.name), "every name once in the zip", "the same name twice")
+        by_name[entry.name] = entry
     return by_name
 
 
@@ -146,7 +146,7 @@ def _parse_directory(path: Path, directory: bytes) -> list[Entry]:
         if not raw.isascii():
             raise _refusal(printable(name), "an ASCII name", ascii(raw)[:200])
         entries.append(Entry(name, length, checksum, offset))
-    if directory != _directory(entries, _start(directory)):
+    if directory != central_directory(entries, _start(directory)):
         raise _refusal(path, "a central directory in the one form that Sharekit writes", "another")
     return entries
 
@@ -155,7 +155,8 @@ def _start(directory: bytes) -> int:
     return _END.unpack(directory[-_END.size :])[6]
 
 
-def _directory(entries: list[Entry], offset: int) -> bytes:
+def central_directory(entries: Sequence[Entry], offset: int) -> bytes:
+    """The end of a zip, `offset` bytes after its start: a header for each entry and the end record."""
     central = b"".join(entry.central_header() for entry in entries)
     count = len(entries)
     return central + _END.pack(b"PK\x05\x06", 0, 0, count, count, len(central), offset, 0)

@@ -13,7 +13,7 @@ from PIL import Image
 import consumer
 from consumer.datasets.folder_writer import DatasetDescription, write_dataset
 from consumer.datasets.reader import read_folder
-from consumer.sampling.request import Request
+from consumer.sampling.request import Request, Size
 from consumer.sampling.synthetic_bundle import Bundle
 from sharekit.errors import InputError, UsageError
 from sharekit.program.progress import Progress
@@ -95,7 +95,7 @@ def test_the_description_fits_its_schema_and_names_the_bundle(bundle: Bundle, wr
 
 
 def test_description_from_json_of_to_json_is_the_same(bundle: Bundle, tmp_path: Path) -> None:
-    description = write_dataset(bundle, tmp_path / "set", 1, Request(seed=1, size=(16, 20)))
+    description = write_dataset(bundle, tmp_path / "set", 1, Request(seed=1, size=Size(20, 16))).description
     assert DatasetDescription.from_json(description.to_json()) == description
 
 
@@ -142,14 +142,24 @@ def test_an_empty_folder_may_stand_there(bundle: Bundle, tmp_path: Path) -> None
     assert len(records(tmp_path / "set")) == 1
 
 
-def test_an_interrupted_data_set_leaves_nothing(bundle: Bundle, tmp_path: Path) -> None:
+def test_an_interrupted_data_set_leaves_nothing_at_its_path_and_is_finished_by_the_same_call(
+    bundle: Bundle, written: Path, tmp_path: Path
+) -> None:
     def interrupt(event: Progress) -> None:
         if event.done == 3:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        write_dataset(bundle, tmp_path / "set", 8, Request(), interrupt)
-    assert list(tmp_path.iterdir()) == []
+        write_dataset(bundle, tmp_path / "set", 8, Request(seed=5), interrupt)
+    assert [path.name for path in tmp_path.iterdir()] == ["set.partial"]
+    events: list[Progress] = []
+    result = write_dataset(bundle, tmp_path / "set", 8, Request(seed=5, batch_size=3), events.append)
+    assert (result.drawn, [(event.done, event.free) for event in events]) == (
+        5,
+        [(n, 3) for n in range(4, 9)],
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["set"]
+    assert digests(tmp_path / "set") == digests(written)
 
 
 def test_generators_of_different_classes_do_not_mix(make_bundle: BundleMaker, tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ def test_cuda_that_does_not_run_is_an_error_and_no_fallback(cuda: bool) -> None:
     with pytest.raises(DependencyError) as caught:
         choose_provider("cuda")
     assert caught.value.exit_code == 6
-    assert "--provider cpu" in caught.value.next_step
+    assert "--device cpu" in caught.value.next_step
 
 
 def test_a_session_that_silently_left_cuda_is_an_error(cuda: bool) -> None:

@@ -10,23 +10,58 @@ import pytest
 
 from consumer.cli import main
 from consumer.sampling.runtime import choose_provider
+from tests.consumer.test_dataset import digests
 
 
 def sample(bundle: Path, key: Path, out: Path, *options: str) -> int:
-    arguments = ["--key", str(key), "--count", "4", "--seed", "1", "--out", str(out)]
+    arguments = ["--key", str(key), "--samples", "4", "--seed", "1", "--out", str(out)]
     return main(["sample", str(bundle), *arguments, *options])
 
 
 def test_a_verified_bundle_becomes_a_data_set(
     signed: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert sample(*signed, tmp_path / "set", "--provider", "cpu", "--format", "json") == 0
+    assert sample(*signed, tmp_path / "set", "--device", "cpu", "--format", "json") == 0
     result = json.loads(capsys.readouterr().out)
     assert result["verdict"] == "authentic"
     assert result["provider"]["name"] == "cpu"
     assert result["samples_per_second"] > 0
     assert result["dataset"] == json.loads((tmp_path / "set" / "dataset.json").read_text())
     assert len(list((tmp_path / "set" / "images").iterdir())) == 4
+
+
+def test_the_former_names_of_options_still_work(
+    signed: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--key", str(signed[1]), "--count", "4", "--seed", "1", "--provider", "cpu"]
+    assert main(["sample", str(signed[0]), *arguments, "--out", str(tmp_path / "set")]) == 0
+    assert sample(*signed, tmp_path / "other", "--device", "cpu") == 0
+    assert digests(tmp_path / "set") == digests(tmp_path / "other")
+    with pytest.raises(SystemExit):
+        main(["sample", "--help"])
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in ("--samples", "--device"))
+    assert not any(name in shown for name in ("--count", "--provider"))
+
+
+def test_the_same_command_again_draws_nothing_and_another_is_refused_by_name(
+    signed: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert sample(*signed, tmp_path / "set", "--device", "cpu") == 0
+    capsys.readouterr()
+    assert sample(*signed, tmp_path / "set", "--device", "cpu", "--batch-size", "2", "--no-isolate") == 0
+    assert "(all drawn before)" in capsys.readouterr().out
+    assert sample(*signed, tmp_path / "set", "--device", "cpu", "--samples", "5") == 3
+    assert "count: 4 there, 5 now" in capsys.readouterr().err
+
+
+def test_isolation_is_said_and_changes_nothing(
+    signed: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for option, isolated in (("--isolate", True), ("--no-isolate", False)):
+        assert sample(*signed, tmp_path / option, option, "--device", "cpu", "--format", "json") == 0
+        assert json.loads(capsys.readouterr().out)["isolated"] == isolated
+    assert digests(tmp_path / "--isolate") == digests(tmp_path / "--no-isolate")
 
 
 def test_the_text_says_what_was_chosen_and_why(
@@ -61,8 +96,8 @@ def test_cuda_that_does_not_run_exits_with_6_and_writes_nothing(
 ) -> None:
     if choose_provider("auto").name == "cuda":
         pytest.skip("a CUDA device runs here")
-    assert sample(*signed, tmp_path / "set", "--provider", "cuda") == 6
-    assert "--provider cuda" in capsys.readouterr().err
+    assert sample(*signed, tmp_path / "set", "--device", "cuda") == 6
+    assert "--device cuda" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 

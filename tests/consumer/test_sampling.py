@@ -10,7 +10,10 @@ import numpy as np
 import pytest
 
 import consumer
-from consumer.sampling.synthetic_bundle import MAX_OPEN_SESSIONS, Bundle, Sample, assign
+from consumer.sampling import sessions
+from consumer.sampling.request import Size
+from consumer.sampling.sample import Sample, assign
+from consumer.sampling.synthetic_bundle import Bundle
 from hospital_node.singan.networks import sample as sample_torch
 from sharekit.errors import InputError, UsageError, VerificationError
 from tests.consumer.conftest import BundleMaker
@@ -105,11 +108,11 @@ def test_probabilities_are_kept_only_on_request(bundle: Bundle) -> None:
     assert next(bundle.sample(1)).probabilities is None
 
 
-@pytest.mark.parametrize("size", [(20, 31), (40, 12), (9, 9)])
-def test_any_size_and_aspect_ratio_is_drawn(bundle: Bundle, size: tuple[int, int]) -> None:
-    for sample in bundle.sample(3, size=size):
-        assert sample.image.shape == (*size, 3)
-        assert sample.mask.shape == size
+@pytest.mark.parametrize(("height", "width"), [(20, 31), (40, 12), (9, 9)])
+def test_any_size_and_aspect_ratio_is_drawn(bundle: Bundle, height: int, width: int) -> None:
+    for sample in bundle.sample(3, size=Size(width, height)):
+        assert sample.image.shape == (height, width, 3)
+        assert sample.mask.shape == (height, width)
 
 
 def test_grey_images_and_several_classes_keep_their_names(make_bundle: BundleMaker) -> None:
@@ -119,8 +122,11 @@ def test_grey_images_and_several_classes_keep_their_names(make_bundle: BundleMak
     assert list(sample.masks) == ["polyp", "tool"]
 
 
-def test_more_generators_than_open_sessions_are_all_drawn(make_bundle: BundleMaker) -> None:
-    count = MAX_OPEN_SESSIONS + 2
+def test_more_generators_than_open_sessions_are_all_drawn(
+    make_bundle: BundleMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sessions, "SESSION_BYTES", 4 * sessions.session_bytes(10_000))
+    count = 18
     generators = [tiny_generator(seed, sizes=((8, 8),)) for seed in range(count)]
     opened = consumer.open_bundle(*make_bundle(*generators), provider="cpu", threads=1)
     drawn = list(opened.sample(2 * count, batch_size=1))

@@ -10,6 +10,7 @@ import torch
 
 from consumer.style import gatys
 from consumer.style.gatys import StyleSettings
+from consumer.torch_support import choose_device
 from sharekit.bundle import features
 from sharekit.bundle.style_statistics import StyleStatistics
 from sharekit.errors import DependencyError, UsageError, VerificationError
@@ -102,7 +103,7 @@ def test_another_feature_file_than_the_statistics_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sha256 = write_checkpoint(tmp_path / "vgg16.ckpt")
-    monkeypatch.setattr(features, "_VGG16_CHECKPOINT", sha256)
+    monkeypatch.setattr(features, "VGG16_CHECKPOINT_SHA256", sha256)
     assert (
         gatys.load_network(tiny_statistics(tiny_network(sha256=sha256)), tmp_path / "vgg16.ckpt").sha256
         == sha256
@@ -120,9 +121,9 @@ def test_without_a_feature_file_the_error_says_how_to_get_it(monkeypatch: pytest
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 def test_cuda_is_refused_where_there_is_none() -> None:
-    assert gatys.choose_device("auto") == "cpu"
+    assert choose_device("auto") == "cpu"
     with pytest.raises(DependencyError):
-        gatys.choose_device("cuda")
+        choose_device("cuda")
 
 
 def test_with_real_features_a_noisy_picture_comes_closer_to_the_style_of_the_clean_one() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from consumer.cli import main
 from consumer.datasets.folder_writer import DatasetDescription
 from consumer.datasets.reader import read_folder
 from consumer.style.gatys import StyleSettings
-from consumer.style.styled_dataset import style_dataset
+from consumer.style.styled_dataset import StyledDataset, style_dataset
 from sharekit.bundle import features
 from sharekit.errors import InputError
 from sharekit.program.progress import Progress
@@ -21,6 +22,7 @@ from sharekit.signing import keys
 from sharekit.signing.keys import SigningKey
 from sharekit.storage import schema
 from tests.consumer.pairs import picture, read_records, save, write_pairs, write_records
+from tests.consumer.test_dataset import digests
 from tests.sharekit.bundles import small_bundle
 from tests.tiny_features import tiny_network, tiny_statistics, write_checkpoint
 
@@ -34,8 +36,8 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def style(root: Path, out: Path, **options: int) -> None:
-    style_dataset(read_folder(root), STATISTICS, NETWORK, out, THREE_STEPS, **options)
+def style(root: Path, out: Path, settings: StyleSettings = THREE_STEPS, **options: Any) -> StyledDataset:
+    return style_dataset(read_folder(root), STATISTICS, NETWORK, out, settings, **options)
 
 
 def test_masks_and_metadata_pass_through_untouched(tmp_path: Path) -> None:
@@ -85,6 +87,61 @@ def test_nothing_is_left_behind_when_an_image_is_broken(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["set"]
 
 
+def test_an_interrupted_styling_goes_on_with_the_images_that_are_left(tmp_path: Path) -> None:
+    root = write_pairs(tmp_path / "set")
+    style(root, tmp_path / "whole", batch_size=1)
+
+    def stop(event: Progress) -> None:
+        if event.done > 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        style_dataset(
+            read_folder(root),
+            STATISTICS,
+            NETWORK,
+            tmp_path / "styled",
+            THREE_STEPS,
+            batch_size=1,
+            on_progress=stop,
+        )
+    assert not (tmp_path / "styled").exists()
+    seen: list[Progress] = []
+    result = style_dataset(
+        read_folder(root),
+        STATISTICS,
+        NETWORK,
+        tmp_path / "styled",
+        THREE_STEPS,
+        batch_size=1,
+        on_progress=seen.append,
+    )
+    assert (result.styled, result.images) == (3, 6)
+    assert {event.free for event in seen} == {3}
+    assert digests(tmp_path / "styled") == digests(tmp_path / "whole")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["set", "styled", "whole"]
+
+
+def test_a_finished_styling_is_not_done_again(tmp_path: Path) -> None:
+    root = write_pairs(tmp_path / "set", 2)
+    first, again = (style(root, tmp_path / "styled") for _ in range(2))
+    assert (first.styled, again.styled) == (2, 0)
+    assert again.mean_change == pytest.approx(first.mean_change)
+
+
+def test_settings_that_differ_from_an_earlier_styling_are_named(tmp_path: Path) -> None:
+    root = write_pairs(tmp_path / "set", 2)
+    style(root, tmp_path / "styled")
+    with pytest.raises(InputError) as caught:
+        style_dataset(
+            read_folder(root), STATISTICS, NETWORK, tmp_path / "styled", StyleSettings(2.0, steps=4)
+        )
+    assert caught.value.found == "style content weight: 1.0 there, 2.0 now; style steps: 3 there, 4 now"
+    save(root / "images/000001.png", picture(99))
+    with pytest.raises(InputError, match="style images sha256"):
+        style(root, tmp_path / "styled")
+
+
 def test_an_unsound_data_set_is_refused(tmp_path: Path) -> None:
     root = write_pairs(tmp_path / "set")
     write_records(root, read_records(root)[:5])
@@ -103,7 +160,7 @@ def test_an_image_too_small_for_the_network_is_refused(tmp_path: Path) -> None:
 def signed_style(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, SigningKey]:
     """A bundle with style statistics of a feature file that is pinned for this test; the key that signed."""
     sha256 = write_checkpoint(tmp_path / "vgg16.ckpt")
-    monkeypatch.setattr(features, "_VGG16_CHECKPOINT", sha256)
+    monkeypatch.setattr(features, "VGG16_CHECKPOINT_SHA256", sha256)
     monkeypatch.setenv(features.ENVIRONMENT_VARIABLE, str(tmp_path / "vgg16.ckpt"))
     key = keys.generate()
     key.public.save(tmp_path / "hospital.pub")

@@ -10,12 +10,14 @@ import torch
 from torch.utils.data import DataLoader
 
 import consumer
+from consumer.sampling.request import Size
 from consumer.sampling.synthetic_bundle import Bundle
 from sharekit.errors import UsageError
 from tests.consumer.conftest import BundleMaker
 from tests.tiny import tiny_generator
 
-SIZE = (16, 20)
+SIZE = Size(width=20, height=16)
+SHAPE = (16, 20)
 
 
 def key(item: dict[str, torch.Tensor]) -> bytes:
@@ -31,8 +33,8 @@ def test_items_are_the_folder_s_pixels_over_255(bundle: Bundle) -> None:
     stream = bundle.torch_dataset(3, size=SIZE, start=2)
     for item, sample in zip(stream, bundle.sample(5, 3, size=SIZE, start=2), strict=False):
         assert set(item) == {"image", "mask"}
-        assert (item["image"].dtype, item["image"].shape) == (torch.float32, (3, *SIZE))
-        assert (item["mask"].dtype, item["mask"].shape) == (torch.float32, (1, *SIZE))
+        assert (item["image"].dtype, item["image"].shape) == (torch.float32, (3, *SHAPE))
+        assert (item["mask"].dtype, item["mask"].shape) == (torch.float32, (1, *SHAPE))
         torch.testing.assert_close(item["image"], torch.from_numpy(sample.image).permute(2, 0, 1) / 255)
         torch.testing.assert_close(item["mask"][0], torch.from_numpy(sample.mask) / 255)
 
@@ -66,7 +68,7 @@ def test_workers_give_the_same_stream_in_the_same_order(
 def test_batches_of_workers_hold_the_same_samples_each_once(bundle: Bundle, expected: list[bytes]) -> None:
     loader = DataLoader(bundle.torch_dataset(3, size=SIZE), batch_size=4, num_workers=2)
     batches = list(islice(loader, 6))
-    assert all(batch["image"].shape == (4, 3, *SIZE) for batch in batches)
+    assert all(batch["image"].shape == (4, 3, *SHAPE) for batch in batches)
     items = [
         {name: batch[name][place] for name in ("image", "mask")} for batch in batches for place in range(4)
     ]

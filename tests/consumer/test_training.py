@@ -312,7 +312,7 @@ def test_settings_survive_json() -> None:
 
 def test_the_schedule_is_the_papers() -> None:
     schedule = TrainingSettings(batch_size=8).schedule(80)
-    assert (schedule.updates, schedule.decay_after, schedule.validate_every) == (1500, 500, 75)
+    assert (schedule.updates, schedule.decay_after, schedule.validate_every) == (3000, 500, 150)
     by_updates = TrainingSettings(updates=300).schedule(5)
     assert (by_updates.updates, by_updates.decay_after, by_updates.validate_every) == (300, 100, 15)
 

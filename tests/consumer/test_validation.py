@@ -6,7 +6,6 @@ import json
 import re
 import sys
 from html import unescape
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +14,19 @@ import pytest
 
 from consumer.cli import main
 from consumer.datasets.reader import read_folder
-from consumer.validation import Severity, ValidationReport, validate
-from consumer.validation.validation_page import CONTENT_SECURITY_POLICY, render
+from consumer.validation import Severity, ValidationReport, validate, validation_plots
+from consumer.validation.measure_files import short
+from consumer.validation.validation_page import render
 from consumer.validation.validation_report import MAX_ITEMS
 from consumer.validation.validation_words import answers
 from sharekit.errors import InputError
 from sharekit.intervals import Interval
+from sharekit.page.shell import CONTENT_SECURITY_POLICY
 from sharekit.pictures.mask_statistics import BINS, coverage, coverage_histogram
 from sharekit.signing import keys
 from sharekit.storage import files, schema
 from tests.consumer.pairs import disc, picture, read_records, save, write_pairs, write_records
+from tests.pages import sound
 from tests.sharekit.bundles import small_bundle
 
 STATISTICS = {
@@ -298,20 +300,6 @@ def test_without_scikit_image_everything_else_is_reported(
     assert ValidationReport.from_json(json.loads(json.dumps(found.to_json()))) == found
 
 
-class _Document(HTMLParser):
-    """Collects every element and attribute of a page."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: set[str] = set()
-        self.attributes: list[tuple[str, str | None]] = []
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.add(tag)
-        self.attributes += attrs
-
-
 def test_a_hostile_data_set_cannot_inject_anything_into_the_page(tmp_path: Path) -> None:
     attack = "<script>alert(1)<.script><img src=x onerror=alert(1)>\"'&"
     root = sound_pairs(tmp_path / f"{attack}set", generators=(attack, "b"))
@@ -323,22 +311,47 @@ def test_a_hostile_data_set_cannot_inject_anything_into_the_page(tmp_path: Path)
     write_records(root, [records[0] | mask | {"file_name": f"images/{attack}.png"}, *records[1:]])
     (root / f"images/{attack}stray.png").touch()
     text = page(root)
-    document = _Document(text)
+    found = sound(text)
     assert attack not in text
     assert "&lt;script&gt;" in text
-    assert document.tags.isdisjoint({"script", "iframe", "object", "embed", "link", "base", "form", "svg"})
-    assert not [name for name, _ in document.attributes if name.startswith("on")]
-    assert {value for name, value in document.attributes if name == "href"} == set()
-    sources = [value or "" for name, value in document.attributes if name == "src"]
+    sources = [image.attributes["src"] for image in found.all("img")]
     assert sources
     assert all(re.match(r"data:image/(jpeg|svg\+xml);base64,", source) for source in sources)
 
 
 def test_the_page_forbids_scripts_and_loads_nothing(tmp_path: Path) -> None:
-    document = _Document(page(sound_pairs(tmp_path / "set")))
-    assert ("content", CONTENT_SECURITY_POLICY) in document.attributes
+    sound(page(sound_pairs(tmp_path / "set")))
     assert "default-src 'none'" in CONTENT_SECURITY_POLICY
     assert "script-src" not in CONTENT_SECURITY_POLICY
+
+
+def test_a_generator_has_one_name_on_the_page_in_plots_and_in_words(tmp_path: Path) -> None:
+    root = sound_pairs(tmp_path / "set")
+    break_fit(root)
+    found = sound(page(root))
+    by_generator = [plot for plot in found.plots if "<!-- aaaaaaaa" in plot]
+    assert len(by_generator) >= 3
+    assert not any("a" * 9 in plot for plot in found.plots)
+    # Once whole, to be copied to a command line.
+    assert found.text.count("a" * 32) == 1
+    assert "aaaaaaaa: " in found.text  # in the finding
+    names = ("all images", "aaaaaaaa", "polyps", "gener…tor-12")
+    assert tuple(map(short, ("all", "a" * 32, "polyps", "generator-number-generator-12"))) == names
+
+
+def test_the_weakest_generators_are_shown_where_there_are_too_many(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(validation_plots, "MAX_ROWS", 1)
+    root = sound_pairs(tmp_path / "set")
+    break_fit(root)
+    found = sound(page(root))
+    rows = [element for element in found.all("code") if "title" in element.attributes]
+    # Edges, regions, holes, name; LPIPS, difference, images, name. The first one's masks were displaced.
+    assert len(rows) == 8
+    assert rows[0].attributes["title"] == "a" * 32
+    assert "The 1 lowest of 2 generators are drawn." in found.text
+    assert "1 more is in the JSON report." in found.text
 
 
 def test_equal_data_sets_give_equal_pages(tmp_path: Path) -> None:

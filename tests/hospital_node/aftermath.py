@@ -7,7 +7,7 @@ from collections.abc import Collection
 import psutil
 
 from hospital_node.isolation import sockets
-from hospital_node.ledger.ledger import ImageState
+from hospital_node.ledger.states import GeneratorState
 from hospital_node.node.node import Node
 from hospital_node.singan.trained import TrainedGenerator
 
@@ -33,9 +33,9 @@ def assert_nothing_lost_or_left(
     """The node's files and ledger agree, and no process, socket or record of the run is left.
 
     Args:
-        images: all that were in the node before.
+        images: all that were in the node before, each behind one generator.
         others: processes that were there before.
-        finished: no image waits any more.
+        finished: no generator waits any more.
     """
     _, left = psutil.wait_procs([child for child in processes() if child not in others], timeout=GONE)
     left = [child for child in left if alive(child)]
@@ -45,16 +45,18 @@ def assert_nothing_lost_or_left(
     assert not (node.root / "training.json").exists()
     assert [path.name for path in node.root.rglob("*.tmp")] == []
 
-    records = {record.id: record for record in node.ledger.records()}
-    assert set(records) == set(images)
-    for image, record in records.items():
-        after = [event.after for event in node.ledger.events(image)]
-        trained = record.state is ImageState.TRAINED
-        assert after.count(ImageState.TRAINED) == trained
-        assert node.generator_path(image).exists() == trained
+    assert {record.id for record in node.ledger.records()} == set(images)
+    generators = node.ledger.generators.records()
+    assert sorted(image for record in generators for image in record.images) == sorted(images)
+    for record in generators:
+        after = [event.after for event in node.ledger.events(record.id)]
+        trained = record.state is GeneratorState.TRAINED
+        assert after.count(GeneratorState.TRAINED) == trained
+        assert node.generator_path(record.id).exists() == trained
         if trained:
-            assert TrainedGenerator.load(node.generator_path(image)).spec.id == record.generator_id
-        waits = record.state in (ImageState.INGESTED, ImageState.TRAINING)
+            generator = TrainedGenerator.load(node.generator_path(record.id))
+            assert generator.spec.id == record.id
+        waits = record.state in (GeneratorState.PLANNED, GeneratorState.TRAINING)
         assert not (finished and waits)
         if not waits:
-            assert not (node.model_dir(image) / "checkpoint.pt").exists()
+            assert not (node.model_dir(record.id) / "checkpoint.pt").exists()

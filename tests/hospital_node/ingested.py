@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from hospital_node.ledger.ledger import ImageRecord, ImageState
-from hospital_node.node.node import Node, Pair
+from hospital_node.ledger.states import ImageRecord, ImageState
+from hospital_node.node.node import Node
+from hospital_node.node.pair import Pair
 
 HEIGHT, WIDTH = 28, 32
 

@@ -4,21 +4,39 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hospital_node.audit.attack import Array, AttackContext, AttackResult, AuditLimits, Measure
-from hospital_node.audit.attacks.distance import between, correlation, rmse
-from hospital_node.audit.attacks.mean import MeanOfSamples
-from hospital_node.audit.attacks.nearest import BestOfN, near_copy, nearness
+from hospital_node.audit.attack import (
+    Array,
+    AttackContext,
+    AttackResult,
+    AuditLimits,
+    Measure,
+    Quantity,
+    Space,
+)
+from hospital_node.audit.attacks.distance import between, rmse
+from hospital_node.audit.attacks.mean import CORRELATION, DISTANCE, MeanOfSamples
+from hospital_node.audit.attacks.nearest import (
+    BEST_DISTANCE,
+    DISTANCE_RATIO,
+    LINKAGE_RATE,
+    RANK,
+    BestOfN,
+    near_copy,
+    nearness,
+)
 from hospital_node.audit.generator_audit import MISSING_CONTROLS, GeneratorAudit, audit_generator
-from hospital_node.audit.release_summary import summarise
+from hospital_node.audit.release_summary import TOP_1_ACCURACY, summarise
 from hospital_node.audit.verdict import Verdict, verdict
 from hospital_node.candidate import Parity
 from hospital_node.candidate.parity import ParityCase
+from hospital_node.leaks.correlation import correlation
 from sharekit.generator.tensors import pixels_to_tensor
 from tests.hospital_node.trained_node import picture
 
@@ -29,16 +47,15 @@ def real(seed: int) -> Array:
     return pixels_to_tensor(picture(seed).image)
 
 
-def context(samples: Array, *, controls: int = 8, source: int = 0) -> AttackContext:
+def context(samples: Array, *, controls: int = 8, sources: Sequence[int] = (0,)) -> AttackContext:
     others = [real(seed) for seed in range(100, 100 + controls)]
     return AttackContext(
         generator_id="0" * 32,
         candidate=b"",
         samples=samples.astype(np.float32),
-        source=real(source),
+        sources=np.stack([real(source) for source in sources]),
         controls=np.stack(others) if others else np.zeros((0, *real(0).shape), np.float32),
-        levels=(),
-        pixels=(),
+        real=(),
         limits=AuditLimits(),
         seed=0,
     )
@@ -55,8 +72,10 @@ def strangers(count: int = 32) -> Array:
     return np.stack([real(1000 + seed) for seed in range(count)])
 
 
-def measure(result: AttackResult, name: str) -> Measure:
-    return next(item for item in result.measures if item.name == name)
+def measure(result: AttackResult, quantity: Quantity) -> Measure:
+    found = result.measure(Space.FULL, quantity)
+    assert found is not None
+    return found
 
 
 def test_rmse_is_the_root_mean_squared_difference() -> None:
@@ -75,16 +94,16 @@ def test_correlation_ignores_scale_and_offset() -> None:
 
 def test_best_of_n_links_samples_near_the_source_to_it() -> None:
     result = BestOfN().run(context(copies(0.4)))
-    assert measure(result, "full.linkage_rate").value == 1
-    assert measure(result, "full.linkage_rate").baseline == pytest.approx(1 / 9)
-    assert measure(result, "full.rank").value == 1
-    assert measure(result, "full.best_distance").value < measure(result, "full.best_distance").control
+    assert measure(result, LINKAGE_RATE).value == 1
+    assert measure(result, LINKAGE_RATE).baseline == pytest.approx(1 / 9)
+    assert measure(result, RANK).value == 1
+    assert measure(result, BEST_DISTANCE).value < measure(result, BEST_DISTANCE).control
     assert result.at_chance is False
 
 
 def test_best_of_n_is_at_chance_for_unrelated_samples() -> None:
     result = BestOfN().run(context(strangers()))
-    rate = measure(result, "full.linkage_rate")
+    rate = measure(result, LINKAGE_RATE)
     assert rate.low <= rate.baseline
     assert result.at_chance is True
     assert result.objections == ()
@@ -104,17 +123,17 @@ def test_best_of_n_objects_to_one_near_copy_among_many_samples() -> None:
 def test_mean_of_samples_sees_through_noise_that_hides_the_source_in_each_sample() -> None:
     samples = real(0) + 0.5 * np.random.default_rng(1).standard_normal((400, *real(0).shape))
     noisy = context(samples)
-    assert measure(BestOfN().run(noisy), "full.distance_ratio").value > 0.5
+    assert measure(BestOfN().run(noisy), DISTANCE_RATIO).value > 0.5
     result = MeanOfSamples().run(noisy)
-    assert measure(result, "full.correlation").value > 0.99
+    assert measure(result, CORRELATION).value > 0.99
     assert any("near copy" in objection for objection in result.objections)
     assert result.at_chance is False
 
 
 def test_mean_of_samples_is_at_chance_for_unrelated_samples() -> None:
-    result = MeanOfSamples().run(context(strangers(), source=3))
+    result = MeanOfSamples().run(context(strangers(), sources=[3]))
     assert result.objections == ()
-    assert abs(measure(result, "full.correlation").value) < 0.5
+    assert abs(measure(result, CORRELATION).value) < 0.5
 
 
 @pytest.mark.parametrize("attack", [BestOfN(), MeanOfSamples()])
@@ -137,11 +156,57 @@ def test_without_controls_nothing_is_called_chance_and_the_source_is_its_own_mea
 def test_samples_of_a_dark_image_are_no_copies_because_other_images_are_bright() -> None:
     rng = np.random.default_rng(2)
     dark = (-0.95 + 0.02 * rng.standard_normal((20, *real(0).shape))).astype(np.float32)
-    kinds = dataclasses.replace(context(dark[1:]), source=dark[0])
+    kinds = dataclasses.replace(context(dark[1:]), sources=dark[:1])
     for attack in (BestOfN(), MeanOfSamples()):
         assert attack.run(kinds).objections == ()
         copies_of_it = dataclasses.replace(kinds, samples=np.repeat(dark[:1], 8, axis=0))
         assert "the source's own contrast" in attack.run(copies_of_it).objections[0]
+
+
+def test_a_group_is_linked_by_any_of_its_sources_and_chance_grows_with_their_number() -> None:
+    for sources in ([0, 51, 52], [51, 0, 52], [51, 52, 0]):
+        result = BestOfN().run(context(copies(0.4), sources=sources))
+        rate, rank = measure(result, LINKAGE_RATE), measure(result, RANK)
+        assert (rate.value, rank.value) == (1, 1)
+        assert rate.baseline == pytest.approx(3 / 11)
+        assert rank.baseline == 1 + 8 / 4
+        assert result.at_chance is False
+
+
+def test_the_order_of_the_sources_changes_no_figure() -> None:
+    for attack in (BestOfN(), MeanOfSamples()):
+        first, second = (
+            attack.run(context(copies(0.3), sources=sources)) for sources in ([0, 51, 52], [52, 0, 51])
+        )
+        for one, other in zip(first.measures, second.measures, strict=True):
+            assert (one.name, one.value) == (other.name, pytest.approx(other.value))
+
+
+def test_a_near_copy_of_any_source_of_a_group_is_an_objection() -> None:
+    for attack in (BestOfN(), MeanOfSamples()):
+        result = attack.run(context(copies(0.01), sources=[51, 0, 52]))
+        assert any("near copy" in objection for objection in result.objections)
+
+
+def test_the_mean_of_a_groups_samples_is_compared_with_the_source_that_it_is_nearest_to() -> None:
+    alone = MeanOfSamples().run(context(copies(0.3)))
+    grouped = MeanOfSamples().run(context(copies(0.3), sources=[51, 0]))
+    for space in Space:
+        for quantity in (DISTANCE, CORRELATION):
+            found, expected = grouped.measure(space, quantity), alone.measure(space, quantity)
+            assert found is not None
+            assert expected is not None
+            assert found.value == pytest.approx(expected.value)
+
+
+def test_unrelated_samples_link_groups_at_the_rate_of_chance() -> None:
+    """On average: some pictures lie in the middle of many, and are nearest more often than others."""
+    chosen = [range(200 + start, 204 + start) for start in range(0, 80, 4)]
+    rates = [
+        measure(BestOfN().run(context(strangers(16), sources=sources)), LINKAGE_RATE) for sources in chosen
+    ]
+    assert {rate.baseline for rate in rates} == {4 / 12}
+    assert np.mean([rate.value for rate in rates]) == pytest.approx(4 / 12, abs=0.08)
 
 
 def test_a_plain_source_has_nothing_to_copy() -> None:
@@ -152,9 +217,9 @@ def test_a_plain_source_has_nothing_to_copy() -> None:
 
 def audit(samples: Array, *, controls: int = 8, group_size: int = 1) -> GeneratorAudit:
     attacks = (BestOfN(), MeanOfSamples())
-    return audit_generator(
-        context(samples, controls=controls), PARITY, group_size=group_size, attacks=attacks
-    )
+    # The first source is the one that the samples may copy.
+    sources = [0, *range(500, 499 + group_size)]
+    return audit_generator(context(samples, controls=controls, sources=sources), PARITY, attacks=attacks)
 
 
 def test_audit_of_one_image_is_linkable_however_well_it_does() -> None:
@@ -181,6 +246,27 @@ def test_audit_survives_its_json() -> None:
     assert GeneratorAudit.from_json(json.loads(json.dumps(found.to_json()))) == found
 
 
+def test_the_names_of_measures_in_an_audit_stay_what_they_were() -> None:
+    """Approvals are about the digest of this JSON, and `privacy.json` is read outside."""
+    nearest = ["best_distance", "distance_ratio", "rank", "linkage_rate"]
+    mean = ["distance", "correlation"]
+    written = audit(strangers()).to_json()["attacks"]
+    for attack, quantities in zip(written, (nearest, mean), strict=True):
+        found = [item["name"] for item in attack["measures"]]
+        assert found == [f"{space}.{quantity}" for space in ("thumbnail", "full") for quantity in quantities]
+    keys = {"name", "value", "low", "high", "method", "baseline", "control"}
+    assert all(set(item) == keys for attack in written for item in attack["measures"])
+
+
+def test_a_measure_is_found_with_its_own_attack_alone() -> None:
+    found = audit(strangers())
+    nearest, mean = found.attacks
+    assert found.measure(Space.FULL, RANK) == nearest.measure(Space.FULL, RANK) != None  # noqa: E711
+    assert found.measure(Space.THUMBNAIL, DISTANCE) == mean.measure(Space.THUMBNAIL, DISTANCE)
+    assert nearest.measure(Space.FULL, DISTANCE) is mean.measure(Space.FULL, RANK) is None
+    assert audit(strangers(), controls=0).measure(Space.FULL, RANK) is None
+
+
 def test_a_new_attack_can_object_by_itself() -> None:
     class Refusing:
         name = "refusing"
@@ -194,10 +280,12 @@ def test_a_new_attack_can_object_by_itself() -> None:
 
 def test_summary_counts_generators_that_are_linked_to_their_source() -> None:
     accuracy = summarise([audit(copies(0.4)), audit(copies(0.2)), audit(strangers())])[1]
-    assert accuracy.name == "full.top-1-accuracy"
+    assert (accuracy.space, accuracy.quantity) == (Space.FULL, TOP_1_ACCURACY.name)
     assert accuracy.value >= 2 / 3
     assert accuracy.low < accuracy.value <= accuracy.high
     assert summarise([audit(strangers(), controls=0)]) == ()
+    (_, grouped) = summarise([audit(copies(0.4), group_size=3)])
+    assert grouped.baseline == pytest.approx(3 / 11)
 
 
 RESULTS = st.builds(

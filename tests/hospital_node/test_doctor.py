@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import sqlite3
 import time
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -20,7 +22,7 @@ from hospital_node.doctor.check import Check, Outcome
 from hospital_node.doctor.examine import examine
 from hospital_node.doctor.machine import Gpu, Processors, Torch
 from hospital_node.doctor.node_folder import FileSystem
-from hospital_node.ledger.ledger import ImageState
+from hospital_node.ledger.states import GeneratorState, ImageState
 from hospital_node.node.node import Node
 from hospital_node.pool import live
 from hospital_node.pool.live import Found, Liveness
@@ -356,22 +358,30 @@ def test_the_largest_image_is_the_one_that_is_estimated(node):
     assert "1 of 3" in checks["images"].found
 
 
+def test_images_behind_generators_that_are_done_or_failed_do_not_wait(node):
+    images = [ingested_image(node, number) for number in range(5)]
+    trained, failed, _ = node.ledger.generators.plan([images[:2], images[2:3], images[3:4]])
+    for state in (GeneratorState.TRAINING, GeneratorState.TRAINED):
+        node.ledger.generators.transition(trained, state)
+    node.ledger.generators.transition(failed, GeneratorState.FAILED)
+    checks = {check.name: check for check in examine(node.root, PROFILES["quick"]).checks}
+    assert checks["images"].found == "2 wait for training"
+
+
 def test_the_doctor_works_while_a_run_holds_the_node(node):
-    with node.training_lock(), live.recorded(node.root / live.NAME, "quick", 1):
+    with node.write_lock(), live.recorded(node.root / live.NAME, "quick", 1):
         checks = {check.name: check for check in examine(node.root, PROFILES["quick"]).checks}
     assert (checks["training"].outcome, "runs" in checks["training"].found) == (PASSED, True)
 
 
 def test_ten_thousand_images_are_examined_in_seconds(node):
     record = node.ledger.get(ingested_image(node, 1))
-    database = node.ledger._database
-    database.execute("BEGIN")
-    database.executemany(
-        "INSERT INTO images SELECT NULL, ?, source_image, source_masks, state, reason, attempts, NULL,"
-        " height, width, image_channels, mask_classes, updated, data_dir, ? FROM images WHERE id = ?",
-        [(f"{number:032x}", str(number), record.id) for number in range(2, 10_001)],
-    )
-    database.execute("COMMIT")
+    with closing(sqlite3.connect(node.ledger.path)) as database, database:
+        database.executemany(
+            "INSERT INTO images SELECT NULL, ?, source_image, source_masks, state, reason, height, width,"
+            " image_channels, mask_classes, updated, data_dir, ? FROM images WHERE id = ?",
+            [(f"{number:032x}", str(number), record.id) for number in range(2, 10_001)],
+        )
     assert node.ledger.counts()[ImageState.INGESTED] == 10_000
     started = time.monotonic()
     examine(node.root, PROFILES["quick"])

@@ -18,10 +18,10 @@ from hospital_node.evaluation.evaluation_policy import (
     load_policy,
     save_policy,
 )
-from hospital_node.isolation.sandbox import Limits
 from hospital_node.node.node import Node
 from hospital_node.release.release_policy import load_or_create_policy
 from sharekit.errors import PolicyError, UsageError
+from sharekit.program.sandbox import Limits
 from sharekit.signing.keys import generate
 
 KEY = generate()
@@ -52,7 +52,9 @@ def test_every_setting_can_be_changed() -> None:
         assert EvaluationPolicy().with_setting(f"{name}=17") != EvaluationPolicy()
 
 
-@pytest.mark.parametrize("text", ["budget", "budget=", "budget=-1", "budget=1e3", "submitters=1", "other=1"])
+@pytest.mark.parametrize(
+    "text", ["budget", "budget=", "budget=-1", "budget=1e3", "submitters=1", "other=1", "epsilon=-1"]
+)
 def test_wrong_settings_are_refused(text: str) -> None:
     with pytest.raises(UsageError):
         EvaluationPolicy().with_setting(text)
@@ -86,6 +88,7 @@ def test_the_command_registers_lists_and_sets(tmp_path: Path, capsys) -> None:
     added = run("add", "--key", tmp_path / "lab.pub", "--name", "Laboratory", "--budget", 2)
     assert run("set", "min_images=30", "wall_seconds=60")["limits"]["wall_seconds"] == 60
     expected = {"name": "Laboratory", "fingerprint": KEY.public.fingerprint, "spent": 0, "budget": 2}
+    expected["epsilon_spent"] = 0.0
     assert added["submitters"] == run("list")["submitters"] == [expected]
     # An approval is about the release policy's very bytes.
     assert load_or_create_policy(node.policy_path) == release_policy
@@ -107,7 +110,7 @@ def test_a_new_name_gives_a_barred_submitter_no_new_budget(
 def test_a_change_starts_from_what_was_written_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not from what was there before another command, which had the lock, changed it."""
     node = Node.create(tmp_path / "node")
-    lock = Node.training_lock
+    lock = Node.write_lock
 
     @contextlib.contextmanager
     def after_another(self: Node) -> Iterator[None]:
@@ -115,6 +118,24 @@ def test_a_change_starts_from_what_was_written_last(tmp_path: Path, monkeypatch:
             save_policy(self.root / NAME, EvaluationPolicy(budget=1))
             yield
 
-    monkeypatch.setattr(Node, "training_lock", after_another)
+    monkeypatch.setattr(Node, "write_lock", after_another)
     assert main(["submitter", "set", "min_images=30", "--node", str(node.root)]) == 0
     assert load_policy(node.root / NAME) == EvaluationPolicy(budget=1, min_images=30)
+
+
+def test_a_policy_from_before_there_was_noise_gets_the_defaults(tmp_path: Path) -> None:
+    value = EvaluationPolicy(budget=3).to_json()
+    for name in ("epsilon", "submitter_epsilon", "hold_out_epsilon", "images_for_all_metrics"):
+        del value[name]
+    (tmp_path / "p.json").write_text(json.dumps(value))
+    assert load_policy(tmp_path / "p.json") == EvaluationPolicy(budget=3)
+
+
+def test_epsilon_may_be_a_fraction() -> None:
+    assert EvaluationPolicy().with_setting("epsilon=0.25").epsilon == 0.25
+
+
+@pytest.mark.parametrize("text", ["epsilon=inf", "epsilon=nan", "epsilon=1e3", "epsilon=-1", "budget=1.5"])
+def test_a_number_is_written_out(text: str) -> None:
+    with pytest.raises(UsageError):
+        EvaluationPolicy().with_setting(text)

@@ -21,7 +21,8 @@ from hospital_node.node.node import Node
 from hospital_node.report import write_report
 from sharekit.errors import NodeStateError, PolicyError, UsageError, VerificationError
 from tests.hospital_node.feature_network import random_stem
-from tests.hospital_node.trained_node import add_image, trained_node
+from tests.hospital_node.trained_node import add_image, add_trained, generator_of, train, trained_node
+from tests.pages import Page
 
 IMAGES = 7
 SETTINGS = FidelitySettings(samples=3, halves=20)
@@ -97,9 +98,9 @@ def test_too_few_images_for_halves_leave_the_figures_of_single_generators(tmp_pa
     assert "needs 6 audited generators" in write_report(node).read_text()
 
 
-def test_a_damaged_candidate_and_an_image_without_audit_are_left_out_with_the_reason(node: Node) -> None:
-    waiting = add_image(node, 50)
-    damaged = f"{1:032x}"
+def test_a_damaged_candidate_and_a_generator_without_audit_are_left_out_with_the_reason(node: Node) -> None:
+    waiting = add_trained(node, 50)
+    damaged = generator_of(node, f"{1:032x}")
     node.candidate_path(damaged).write_bytes(b"not ONNX")
     found = measure(node, None, SETTINGS)
     assert set(found.left_out) == {waiting, damaged}
@@ -111,6 +112,27 @@ def test_a_damaged_candidate_and_an_image_without_audit_are_left_out_with_the_re
 def test_a_node_before_its_audit_is_told_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(NodeStateError, match="hospital-node audit"):
         measure(trained_node(tmp_path / "node", 2), None, SETTINGS)
+
+
+def test_a_group_is_measured_against_its_nearest_image(node: Node) -> None:
+    group = train(node, [add_image(node, number) for number in (61, 62, 63)], seed=9)
+    audit_node(node, AuditLimits(), AuditSettings(samples=16))
+    found = measure(node, random_stem(), SETTINGS)
+    (of_group,) = (one for one in found.generators if one.generator_id == group)
+    assert of_group.sifid is not None
+    assert of_group.sifid_others is not None
+    assert found.comparisons[0].real_count == IMAGES + 1
+    assert found.missing == ()
+
+
+def test_generators_that_share_images_are_not_compared_as_sets(node: Node) -> None:
+    """A sample of one would meet an image behind its own generator in the other half."""
+    train(node, [f"{number:032x}" for number in (1, 2)], seed=9)
+    audit_node(node, AuditLimits(), AuditSettings(samples=16))
+    found = measure(node, None, SETTINGS)
+    assert len(found.generators) == IMAGES + 1
+    assert found.comparisons[0].real_count == IMAGES
+    assert f"of {IMAGES} generators that share no image, of {IMAGES + 1}" in found.missing[-1]
 
 
 @pytest.mark.parametrize("settings", [FidelitySettings(samples=1), FidelitySettings(seed=-1)])
@@ -143,13 +165,13 @@ def test_report_shows_fidelity_in_words_and_plots(node: Node, report: FidelityRe
         r"FID \(64-d\), lower is better: real against real [\d.]+ \[.*samples against real", page
     )
     assert "worse than real images" in page
-    assert page.count("<svg") == 4
+    assert len(Page(page).plots) == 4
     assert "Measured before" not in page
 
 
 def test_report_says_when_candidates_have_changed_since(node: Node, report: FidelityReport) -> None:
     write(node, report)
-    candidate = node.candidate_path(f"{2:032x}")
+    candidate = node.candidate_path(generator_of(node, f"{2:032x}"))
     candidate.write_bytes(candidate.read_bytes() + b"\0")
     assert f"Measured before 1 of {IMAGES} candidates changed" in write_report(node).read_text()
 

@@ -12,13 +12,20 @@ import pytest
 from PIL import Image, ImageEnhance
 
 from hospital_node.audit.audit_node import CONTROLS
-from hospital_node.audit.audited import ASKING
 from hospital_node.cli import main
 from hospital_node.intake import ingest
-from hospital_node.ledger import ledger as ledger_module
-from hospital_node.ledger.ledger import TRANSITIONS, ImageState, Ledger
+from hospital_node.ledger.ledger import Ledger
+from hospital_node.ledger.states import IMAGE_TRANSITIONS, ImageState
 from hospital_node.node.node import Node
+from hospital_node.pool.options import GroupOptions
+from hospital_node.pool.queue import fill_queue
+from hospital_node.singan.config import PROFILES, TrainingSettings
+from hospital_node.singan.needs import image_needs
+from tests.hospital_node import held_out, ingested
+from tests.hospital_node.golden import write_ledger
 from tests.hospital_node.held_out import NAME, node_with_hold_out, write_pictures
+from tests.hospital_node.ingested import ingested_image
+from tests.hospital_node.trained_node import picture as random_picture
 
 
 @pytest.fixture
@@ -31,13 +38,19 @@ def picture(folder: Path, number: int = 0) -> Path:
 
 
 def test_no_change_of_state_leads_into_the_hold_out_or_out_of_it() -> None:
-    assert TRANSITIONS[ImageState.HELD_OUT] == frozenset()
-    assert not [state for state in ImageState if ImageState.HELD_OUT in TRANSITIONS[state]]
+    assert IMAGE_TRANSITIONS[ImageState.HELD_OUT] == frozenset()
+    assert not [state for state in ImageState if ImageState.HELD_OUT in IMAGE_TRANSITIONS[state]]
 
 
-def test_held_out_images_are_neither_controls_of_the_audit_nor_up_for_release() -> None:
+def test_held_out_images_are_neither_controls_of_the_audit_nor_behind_a_generator(tmp_path: Path) -> None:
     assert ImageState.HELD_OUT not in CONTROLS
-    assert ImageState.HELD_OUT not in ASKING
+    node = node_with_hold_out(tmp_path, 2)
+    ingest(write_pictures(tmp_path / "data", 3, seed=9), node)
+    settings = TrainingSettings.of("quick")
+    queue = fill_queue(node, settings, GroupOptions(), restart=False)
+    assert {image for one in queue.generators for image in one.images} == {
+        record.id for record in node.ledger.iterate(ImageState.INGESTED)
+    }
 
 
 def test_training_finds_nothing_in_a_node_of_held_out_images(tmp_path: Path, capsys) -> None:
@@ -47,17 +60,32 @@ def test_training_finds_nothing_in_a_node_of_held_out_images(tmp_path: Path, cap
     assert node.ledger.counts()[ImageState.HELD_OUT] == 3
 
 
-def test_audit_and_doctor_pass_held_out_images_over(tmp_path: Path, capsys) -> None:
+def test_the_audit_passes_held_out_images_over(tmp_path: Path, capsys) -> None:
     node = node_with_hold_out(tmp_path, 3)
     assert main(["audit", "--node", str(node.root), "--format", "json"]) == 0
     assert json.loads(capsys.readouterr().out)["audited"] == 0
     assert list((node.root / "candidates").iterdir()) == []
 
 
+def test_the_doctor_neither_counts_nor_estimates_held_out_images(tmp_path: Path, capsys) -> None:
+    node = node_with_hold_out(tmp_path, 3)
+    ingested_image(node, 1)
+    # Whatever the doctor says of this machine, its exit code included.
+    main(["doctor", "--node", str(node.root), "--profile", "quick", "--format", "json"])
+    report = json.loads(capsys.readouterr().out)
+    checks = {check["name"]: check["found"] for check in report["checks"]}
+    assert checks["images"].startswith("1 wait")
+    waiting, larger = (
+        image_needs(pictures.HEIGHT, pictures.WIDTH, 4, PROFILES["quick"]).memory
+        for pictures in (ingested, held_out)
+    )
+    assert report["memory_per_image"] == waiting < larger
+
+
 def test_status_and_report_name_the_hold_out(tmp_path: Path, capsys) -> None:
     node = node_with_hold_out(tmp_path, 3)
     assert main(["status", "--node", str(node.root), "--format", "json"]) == 0
-    assert json.loads(capsys.readouterr().out)["counts"]["held-out"] == 3
+    assert json.loads(capsys.readouterr().out)["images"]["held-out"] == 3
     assert main(["report", "--node", str(node.root)]) == 0
 
 
@@ -114,7 +142,7 @@ def test_a_grey_picture_is_compared_too(tmp_path: Path, node: Node) -> None:
 def test_an_evaluated_hold_out_takes_no_further_image(tmp_path: Path) -> None:
     """Otherwise the difference of two reports would tell about the images in between."""
     node = node_with_hold_out(tmp_path, 3)
-    node.ledger.spend_evaluation("s" * 64, "k" * 64, budget=1, hold_out_budget=1)
+    node.ledger.evaluations.spend("s" * 64, "k" * 64, budget=1, hold_out_budget=1)
     report = ingest(write_pictures(tmp_path / "records", 4, seed=1), node, hold_out=True)
     assert (report.known, len(report.refused)) == (3, 1)
     assert "nothing has been evaluated on" in report.refused[0].expected
@@ -123,50 +151,23 @@ def test_an_evaluated_hold_out_takes_no_further_image(tmp_path: Path) -> None:
     assert ingest(write_pictures(tmp_path / "more", 1, seed=7), node).ingested == 1
 
 
-# -- a node from before there was a hold-out
+# -- a ledger from before there was a hold-out
 
 
-@pytest.fixture
-def older_node(tmp_path: Path) -> Node:
-    """A node whose ledger has schema version 1, with two images."""
-    node = Node.create(tmp_path / "older")
-    ingest(write_pictures(tmp_path / "data", 2, seed=3), node)
+def test_an_older_ledger_is_brought_up_to_date_with_its_images(tmp_path: Path) -> None:
+    node = Node.create(tmp_path / "node")
     node.ledger.close()
-    with sqlite3.connect(node.root / "ledger.sqlite", isolation_level=None) as database:
-        states = ", ".join(f"'{state}'" for state in ImageState)
-        before = ", ".join(f"'{state}'" for state in ImageState if state is not ImageState.HELD_OUT)
-        for line in (
-            "DROP TABLE evaluations",
-            "DROP INDEX images_by_state",
-            "DROP INDEX images_by_source",
-            "ALTER TABLE images RENAME TO images_before",
-            ledger_module._IMAGES.partition(";")[0].replace(states, before),
-            "INSERT INTO images SELECT * FROM images_before",
-            "DROP TABLE images_before",
-            "CREATE INDEX images_by_state ON images (state, sequence)",
-            "CREATE INDEX images_by_source ON images (source_image)",
-            "PRAGMA user_version = 1",
-        ):
-            database.execute(line)
-    database.close()
-    return node
-
-
-def test_an_older_ledger_is_brought_up_to_date_with_its_images(older_node: Node, tmp_path: Path) -> None:
-    path = older_node.root / "ledger.sqlite"
-    before = Ledger(path, read_only=True).records()
-    assert len(before) == 2
-    node = Node.open(older_node.root)
-    assert (node.ledger.records(), node.ledger.evaluations()) == (before, 0)
+    path = node.root / "ledger.sqlite"
+    path.unlink()
+    before = Ledger(write_ledger(1, path), read_only=True).records()
+    assert len(before) == 10
+    node = Node.open(node.root)
+    assert (node.ledger.records(), node.ledger.evaluations.count()) == (before, 0)
+    # New images of the hold-out are compared with these.
+    for number, record in enumerate(node.ledger.iterate(ImageState.INGESTED)):
+        node.store_pair(record.id, random_picture(number))
     assert ingest(write_pictures(tmp_path / "held", 2, seed=4), node, hold_out=True).ingested == 2
     assert [event.after for event in Ledger(path).events()][-2:] == [ImageState.HELD_OUT] * 2
-
-
-def test_reading_an_older_ledger_changes_nothing(older_node: Node, capsys) -> None:
-    data = (older_node.root / "ledger.sqlite").read_bytes()
-    assert main(["status", "--node", str(older_node.root)]) == 0
-    capsys.readouterr()
-    assert (older_node.root / "ledger.sqlite").read_bytes() == data
 
 
 @pytest.mark.parametrize(
@@ -178,8 +179,8 @@ def test_reading_an_older_ledger_changes_nothing(older_node: Node, capsys) -> No
     ],
 )
 def test_what_was_spent_and_reported_cannot_be_undone(node: Node, statement: str) -> None:
-    number = node.ledger.spend_evaluation("s" * 64, "k" * 64, budget=1, hold_out_budget=1)
-    node.ledger.keep_report(number, "{}")
+    number = node.ledger.evaluations.spend("s" * 64, "k" * 64, budget=1, hold_out_budget=1)
+    node.ledger.evaluations.keep_report(number, "{}")
     with sqlite3.connect(node.root / "ledger.sqlite") as database, pytest.raises(sqlite3.IntegrityError):
         database.execute(statement)
     database.close()

@@ -213,7 +213,7 @@ def test_identifiers_say_nothing_about_the_image(data, tmp_path):
 
 
 def test_intake_waits_for_no_other_writer(data, node):
-    with Node.open(node.root).training_lock(), pytest.raises(NodeStateError):
+    with Node.open(node.root).write_lock(), pytest.raises(NodeStateError):
         ingest(data, node)
 
 
@@ -302,7 +302,7 @@ def test_status_tells_states_and_reasons_during_training(data, node, capsys):
     (data / "images/two.png").write_bytes(b"broken")
     ingest(data, node)
     first, second = node.ledger.records(ImageState.INGESTED)
-    with node.training_lock():
+    with node.write_lock():
         node.ledger.transition(first.id, ImageState.TRAINING)
         node.ledger.transition(second.id, ImageState.FAILED, "out of memory")
         assert run("status", "--node", node.root, "--format", "json") == 0

@@ -9,10 +9,14 @@ import sys
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from hospital_node.ledger.ledger import ImageRecord, ImageState
-from hospital_node.node.node import Node, Pair
+from hospital_node.ledger.states import ImageRecord, ImageState
+from hospital_node.node.node import Node
+from hospital_node.node.pair import Pair, common_size
 from sharekit.errors import InputError, NodeStateError, UsageError
+from tests.hospital_node.ingested import HEIGHT, WIDTH, ingested_image
 
 IMAGE_ID = "0123456789abcdef" * 2
 
@@ -40,7 +44,7 @@ def test_everything_is_private_whatever_the_umask(tmp_path, umask):
         node = Node.create(tmp_path / "node")
         stored(node)
         node.model_dir(IMAGE_ID)
-        with node.training_lock():
+        with node.write_lock():
             modes = {path: path.stat().st_mode & 0o777 for path in [node.root, *node.root.rglob("*")]}
     finally:
         os.umask(before)
@@ -99,8 +103,8 @@ def test_a_node_open_to_others_is_refused(node):
 
 def test_a_node_of_another_version_is_refused(node):
     path = node.root / "node.json"
-    path.write_bytes(path.read_bytes().replace(b'"schema_version": 1', b'"schema_version": 2'))
-    with pytest.raises(NodeStateError, match="version 2"):
+    path.write_bytes(path.read_bytes().replace(b'"schema_version": 2', b'"schema_version": 3'))
+    with pytest.raises(NodeStateError, match="version 3"):
         Node.open(node.root)
 
 
@@ -121,6 +125,39 @@ def test_the_tensor_is_image_then_masks_in_minus_one_to_one(node):
     assert np.allclose(tensor[:3], pair.image.transpose(2, 0, 1) / 127.5 - 1, atol=1e-6)
     assert np.array_equal(tensor[3], np.where(pair.masks["b"] > 0, 1, -1))
     assert np.array_equal(tensor[4], np.where(pair.masks["a"] > 0, 1, -1))
+
+
+@given(st.lists(st.tuples(st.integers(1, 5000), st.integers(1, 5000)), min_size=1, max_size=9))
+def test_the_size_of_a_group_lies_between_the_sizes_of_its_images(sizes):
+    for axis, found in enumerate(common_size(sizes)):
+        along = [size[axis] for size in sizes]
+        assert min(along) <= found <= max(along)
+    assert common_size(sizes[:1] * 3) == sizes[0]
+
+
+def test_a_resized_pair_keeps_its_layout_and_its_masks_stay_black_and_white(node):
+    pair = stored(node)
+    assert pair.resized(26, 31) is pair
+    smaller, larger = pair.resized(13, 16), pair.resized(50, 60)
+    for found, size in ((smaller, (13, 16)), (larger, (50, 60))):
+        assert found.image.shape == (*size, 3)
+        assert found.layout == pair.layout
+        assert all(mask.shape == size and set(np.unique(mask)) <= {0, 255} for mask in found.masks.values())
+
+
+def test_an_image_is_resized_alike_whatever_its_masks_show(node):
+    """Nothing of the mask gets into the image, as it would in one picture with an alpha channel."""
+    pair = stored(node)
+    empty = Pair(pair.image, {name: np.zeros_like(mask) for name, mask in pair.masks.items()})
+    assert np.array_equal(pair.resized(13, 16).image, empty.resized(13, 16).image)
+
+
+def test_the_images_behind_a_generator_come_in_one_size(node):
+    images = [ingested_image(node, number, shade=number) for number in (1, 2, 3)]
+    (generator,) = node.ledger.generators.plan([images[::-1]])
+    pairs = node.load_sources(generator)
+    assert [int(pair.image[0, 0, 0]) for pair in pairs] == [3, 2, 1]
+    assert {pair.tensor().shape for pair in pairs} == {(4, HEIGHT, WIDTH)}
 
 
 def test_a_damaged_stored_image_is_named(node):
@@ -153,22 +190,22 @@ def test_commitments_are_keyed(node, tmp_path):
 
 
 def test_one_writer_at_a_time(node):
-    with node.training_lock(), pytest.raises(NodeStateError, match=str(os.getpid())):  # noqa: SIM117
-        with Node.open(node.root).training_lock():
+    with node.write_lock(), pytest.raises(NodeStateError, match=str(os.getpid())):  # noqa: SIM117
+        with Node.open(node.root).write_lock():
             pass
-    with node.training_lock():
+    with node.write_lock():
         pass
 
 
 def test_the_lock_goes_with_a_killed_process(node):
     program = f"""
 import os, signal
-from hospital_node.node import Node
-with Node.open({str(node.root)!r}).training_lock():
+from hospital_node.node.node import Node
+with Node.open({str(node.root)!r}).write_lock():
     os.kill(os.getpid(), signal.SIGKILL)
 """
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == -9
-    with node.training_lock():
+    with node.write_lock():
         pass
 
 

@@ -19,10 +19,11 @@ from hospital_node.isolation import closed_ray as closed
 from hospital_node.isolation import guard
 from hospital_node.isolation import sockets as exposure
 from hospital_node.isolation.closed_ray import closed_ray
-from hospital_node.ledger.ledger import ImageState
+from hospital_node.ledger.states import GeneratorState
 from hospital_node.node.node import Node
 from sharekit.errors import ExposureError
 from tests.hospital_node.ingested import ingested_image
+from tests.hospital_node.trained_node import generator_of
 
 PROGRAM = [sys.executable, "-c", "import sys; from hospital_node.cli import main; sys.exit(main())"]
 
@@ -91,14 +92,13 @@ def test_a_client_without_the_token_is_refused(running):
 def test_a_client_with_another_token_is_refused_and_one_with_the_token_let_in(running):
     directory, address = running
 
-    def join(token: str) -> int:
+    def join(token: str) -> bool | None:
         environment = {**os.environ, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token}
         environment.pop("RAY_AUTH_TOKEN_PATH", None)
-        command = [sys.executable, "-c", exposure._PROBE, address]
-        return subprocess.run(command, env=environment, capture_output=True).returncode
+        return exposure.lets_in(address, environment)
 
-    assert join("0" * 64) == exposure._REFUSED
-    assert join((directory / "token").read_text()) == 0
+    assert join("0" * 64) is False
+    assert join((directory / "token").read_text()) is True
 
 
 @pytest.mark.ray
@@ -112,21 +112,22 @@ def test_a_cluster_is_joined_with_its_token_and_trains(running, tmp_path):
     command += ["--max-side", "32", "--address", address]
     ended = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr
-    assert node.ledger.get(image).state is ImageState.TRAINED
-    assert [path.name for path in node.model_dir(image).iterdir()] == ["generator.safetensors"]
+    generator = generator_of(node, image)
+    assert node.ledger.generators.get(generator).state is GeneratorState.TRAINED
+    assert [path.name for path in node.model_dir(generator).iterdir()] == ["generator.safetensors"]
 
 
 @pytest.mark.ray
 def test_a_ray_without_a_token_is_found_out(tmp_path):
     script = """
         import sys, ray
-        from hospital_node.pool import exposure
+        from hospital_node.isolation import sockets as exposure
         ray.init(address="local", num_cpus=1, include_dashboard=False, _node_ip_address="127.0.0.1",
                  _temp_dir=sys.argv[1], log_to_driver=False, logging_level="ERROR")
         exposure.check_sockets()
         exposure.check_token_required(ray.get_runtime_context().gcs_address)
     """
-    directory = closed._private_directory()
+    directory = closed.private_directory()
     environment = {
         **os.environ,
         "RAY_AUTH_MODE": "disabled",
@@ -183,7 +184,7 @@ def test_a_guard_ends_what_a_killed_process_left_and_removes_its_folder(tmp_path
     script = """
         import os, signal, subprocess, sys
         from pathlib import Path
-        from hospital_node.pool import guard
+        from hospital_node.isolation import guard
         directory = Path(sys.argv[1])
         with guard.guarded(directory), (directory / "log").open("w") as log:
             child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"],
@@ -202,11 +203,11 @@ def test_a_guard_ends_what_a_killed_process_left_and_removes_its_folder(tmp_path
 
 
 def test_what_a_killed_run_recorded_is_reaped(tmp_path):
-    directory = closed._private_directory()
+    directory = closed.private_directory()
     (directory / "token").write_text("0")
     record = tmp_path / "ray.json"
     record.write_text(json.dumps({"directory": str(directory)}))
-    closed._reap_recorded(record)
+    closed.reap_recorded(record)
     assert not directory.exists()
     assert not record.exists()
 
@@ -220,7 +221,7 @@ def test_a_recorded_folder_that_is_not_rays_is_left_alone(tmp_path, mode):
         (directory / "token").write_text("0")
     record = tmp_path / "ray.json"
     record.write_text(json.dumps({"directory": str(directory)}))
-    closed._reap_recorded(record)
+    closed.reap_recorded(record)
     assert directory.exists()
 
 
@@ -240,7 +241,7 @@ def test_the_environment_is_given_back(monkeypatch):
     monkeypatch.setenv("RAY_AUTH_TOKEN", "mine")
     monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
     before = dict(os.environ)
-    with closed._environment({"RAY_AUTH_MODE": "token"}, without=("RAY_AUTH_TOKEN",)):
+    with closed.environment({"RAY_AUTH_MODE": "token"}, without=("RAY_AUTH_TOKEN",)):
         assert os.environ["RAY_AUTH_MODE"] == "token"
         assert "RAY_AUTH_TOKEN" not in os.environ
     assert dict(os.environ) == before
@@ -250,7 +251,7 @@ def test_a_long_temporary_folder_still_gives_a_short_path(tmp_path, monkeypatch)
     deep = tmp_path / ("x" * 60)
     deep.mkdir()
     monkeypatch.setattr(closed.tempfile, "tempdir", str(deep))
-    directory = closed._private_directory()
+    directory = closed.private_directory()
     try:
         assert len(os.fsencode(directory)) <= closed.MAX_DIRECTORY_LENGTH
         assert stat.S_IMODE(directory.stat().st_mode) == 0o700

@@ -16,7 +16,7 @@ import pytest
 
 from hospital_node.isolation import closed_ray as closed
 from hospital_node.isolation import guard
-from hospital_node.ledger.ledger import ImageState
+from hospital_node.ledger.states import GeneratorState
 from hospital_node.node.node import Node
 from hospital_node.pool import driver
 from hospital_node.pool.actors import Pool
@@ -24,27 +24,28 @@ from hospital_node.pool.driver import train_node
 from hospital_node.pool.memory import cpu_share
 from hospital_node.pool.options import PoolOptions
 from hospital_node.pool.schedule import TOO_LARGE
-from hospital_node.singan.config import PROFILES
+from hospital_node.singan.config import TrainingSettings
 from hospital_node.singan.trained import TrainedGenerator
 from sharekit.errors import NodeStateError
 from sharekit.program.progress import Progress
 from tests.hospital_node.aftermath import assert_nothing_lost_or_left, processes
 from tests.hospital_node.ingested import ingested_image
+from tests.hospital_node.trained_node import generator_of
 from tests.tiny import tiny_generator
 
-CONFIG = dataclasses.replace(PROFILES["quick"], iterations=2, max_side=32)
-Engine = Callable[..., TrainedGenerator]
+SETTINGS = TrainingSettings.of("quick", iterations=2, max_side=32)
+Engine = Callable[..., list[TrainedGenerator]]
 
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory) -> Iterator[SimpleNamespace]:
     """A head and a second machine of one CPU each, behind this process's token: `address`, `second`."""
-    directory = closed._private_directory()
+    directory = closed.private_directory()
     (directory / "ray").mkdir()
-    (directory / "token").write_text(closed._token())
+    (directory / "token").write_text(closed.process_token())
     others = processes()
     variables = {
-        **closed._CLOSED,
+        **closed.CLOSED,
         "RAY_AUTH_TOKEN_PATH": str(directory / "token"),
         "RAY_TMPDIR": str(directory),
         # A lost machine is noticed within seconds.
@@ -53,7 +54,7 @@ def cluster(tmp_path_factory) -> Iterator[SimpleNamespace]:
         "RAY_health_check_failure_threshold": "4",
     }
     machine = {"num_cpus": 1, "node_ip_address": "127.0.0.1", "temp_dir": str(directory / "ray")}
-    with closed._environment(variables):
+    with closed.environment(variables):
         from ray.cluster_utils import Cluster
 
         machines = Cluster(
@@ -74,12 +75,12 @@ def returning(before: Callable[..., None]) -> Engine:
     """An engine that calls `before` and returns; a closure, which travels to the worker by value."""
     template = tiny_generator()
 
-    def train(tensors: Any, layout: Any, config: Any, **given: Any) -> TrainedGenerator:
-        import dataclasses
+    def train(jobs: Any, config: Any, **given: Any) -> list[TrainedGenerator]:
 
-        before(tensors[0], **given)
-        spec = dataclasses.replace(template.spec, id=given["generator_id"])
-        return dataclasses.replace(template, spec=spec, profile=given["profile"], config=config)
+        (job,) = jobs
+        before(job, **given)
+        spec = dataclasses.replace(template.spec, id=job.generator_id)
+        return [dataclasses.replace(template, spec=spec, profile=given["profile"], config=config)]
 
     return train
 
@@ -88,50 +89,51 @@ def returning(before: Callable[..., None]) -> Engine:
 
 
 @pytest.mark.ray
-def test_a_group_that_memory_does_not_hold_is_halved_and_what_never_fits_fails_alone(cluster, tmp_path):
+def test_a_batch_that_memory_does_not_hold_is_halved_and_what_never_fits_fails_alone(cluster, tmp_path):
     node = Node.create(tmp_path / "node")
     images = [ingested_image(node, number, shade) for number, shade in enumerate([0, 100, 200, 0])]
 
-    def short_of_memory(tensor: Any, **given: Any) -> None:
+    def short_of_memory(job: Any, **given: Any) -> None:
         import torch
 
-        log = given["checkpoint_dir"] / "tries"
+        log = job.checkpoint_dir / "tries"
         tries = len(log.read_bytes()) if log.exists() else 0
         log.write_bytes(b"." * (tries + 1))
-        shade = round((float(tensor[0, 0, 0]) + 1) * 127.5)
+        shade = round((float(job.tensors[0][0, 0, 0]) + 1) * 127.5)
         if shade == 200 or (shade == 100 and tries == 0):
             raise torch.OutOfMemoryError("CUDA out of memory")
 
     others = processes()
     options = PoolOptions(cluster.address, actors=1, gpus=0, lanes=4)
-    report = train_node(node, "quick", CONFIG, options, engine=returning(short_of_memory))
+    report = train_node(node, SETTINGS, options, engine=returning(short_of_memory))
     assert_nothing_lost_or_left(node, images, others)
-    assert report.failed == {images[2]: TOO_LARGE}
+    generators = [generator_of(node, image) for image in images]
+    assert report.failed == {generators[2]: TOO_LARGE}
     assert report.trained == 3
-    tries = {image: len((node.model_dir(image) / "tries").read_bytes()) for image in images}
-    # All in a group of four; the two that did not fit in one of two; the last by itself.
-    assert tries == dict(zip(images, [1, 2, 3, 1], strict=True))
-    assert {record.attempts for record in node.ledger.records()} == {0}
+    tries = {name: len((node.model_dir(name) / "tries").read_bytes()) for name in generators}
+    # All in a batch of four; the two that did not fit in one of two; the last by itself.
+    assert tries == dict(zip(generators, [1, 2, 3, 1], strict=True))
+    assert {record.attempts for record in node.ledger.generators.iterate()} == {0}
 
 
 @pytest.mark.ray
-def test_a_worker_takes_no_more_of_its_group_than_its_memory_holds(cluster, tmp_path, monkeypatch):
+def test_a_worker_takes_no_more_of_its_batch_than_its_memory_holds(cluster, tmp_path, monkeypatch):
     node = Node.create(tmp_path / "node")
     images = [ingested_image(node, number) for number in range(5)]
-    # Two images, but not three, go into the share that a worker of one CPU has of the machine's memory.
+    # Two generators, but not three, go into the share that a worker of one CPU has of the machine's memory.
     estimate = int(psutil.virtual_memory().available * cpu_share(1) / 2.6)
     monkeypatch.setattr(driver, "image_needs", lambda *_: SimpleNamespace(memory=estimate))
-    groups = []
+    batches = []
     submit = Pool.submit
     monkeypatch.setattr(
-        Pool, "submit", lambda self, worker, jobs: groups.append(len(jobs)) or submit(self, worker, jobs)
+        Pool, "submit", lambda self, worker, jobs: batches.append(len(jobs)) or submit(self, worker, jobs)
     )
     others = processes()
     options = PoolOptions(cluster.address, actors=1, gpus=0, lanes=4)
-    report = train_node(node, "quick", CONFIG, options, engine=returning(lambda *_, **__: None))
+    report = train_node(node, SETTINGS, options, engine=returning(lambda *_, **__: None))
     assert_nothing_lost_or_left(node, images, others)
     assert report.trained == 5
-    assert groups == [2, 2, 1]
+    assert batches == [2, 2, 1]
 
 
 # -- a full disk
@@ -175,10 +177,11 @@ def test_a_full_disk_stops_training_and_a_freed_one_lets_it_go_on(cluster, tmp_p
         # The worker's checkpoint finds no room.
         fill(ballast, leave=300_000)
         with pytest.raises(NodeStateError, match=r"full disk|disk is full"):
-            train_node(node, "quick", CONFIG, options)
+            train_node(node, SETTINGS, options)
         assert_nothing_lost_or_left(node, images, others, finished=False)
         # While the worker's half-written checkpoint still fills the disk, the ledger may find no room either.
-        assert node.ledger.get(images[0]).state in (ImageState.INGESTED, ImageState.TRAINING)
+        (waiting,) = node.ledger.generators.iterate()
+        assert waiting.state in (GeneratorState.PLANNED, GeneratorState.TRAINING)
         ballast.unlink()
 
         # The generator, or the ledger's word of it, finds none.
@@ -190,11 +193,11 @@ def test_a_full_disk_stops_training_and_a_freed_one_lets_it_go_on(cluster, tmp_p
                 file.write(b"\0" * (free.f_bavail * free.f_frsize))
 
         with pytest.raises(NodeStateError, match="disk"):
-            train_node(node, "quick", CONFIG, options, engine=returning(fill_up))
+            train_node(node, SETTINGS, options, engine=returning(fill_up))
         assert_nothing_lost_or_left(node, images, others, finished=False)
         ballast.unlink()
 
-        report = train_node(node, "quick", CONFIG, options)
+        report = train_node(node, SETTINGS, options)
         assert (report.trained, report.waiting) == (1, 0)
         assert_nothing_lost_or_left(node, images, others)
         node.ledger.close()
@@ -204,7 +207,7 @@ def test_a_full_disk_stops_training_and_a_freed_one_lets_it_go_on(cluster, tmp_p
 
 
 @pytest.mark.ray
-def test_images_of_a_lost_machine_are_trained_on_another(cluster, tmp_path):
+def test_generators_of_a_lost_machine_are_trained_on_another(cluster, tmp_path):
     node = Node.create(tmp_path / "node")
     images = [ingested_image(node, number) for number in range(3)]
     go = tmp_path / "go"
@@ -218,8 +221,8 @@ def test_images_of_a_lost_machine_are_trained_on_another(cluster, tmp_path):
     killed = []
 
     def watch(_: Progress) -> None:
-        records = node.ledger.records()
-        if not killed and sum(record.state is ImageState.TRAINING for record in records) == 2:
+        records = node.ledger.generators.records()
+        if not killed and sum(record.state is GeneratorState.TRAINING for record in records) == 2:
             cluster.second.kill_raylet()
             killed.append(True)
         if any(record.attempts for record in records):
@@ -228,8 +231,7 @@ def test_images_of_a_lost_machine_are_trained_on_another(cluster, tmp_path):
     others = processes()
     report = train_node(
         node,
-        "quick",
-        CONFIG,
+        SETTINGS,
         PoolOptions(cluster.address, gpus=0),
         engine=returning(wait_to_go),
         on_progress=watch,
@@ -237,4 +239,4 @@ def test_images_of_a_lost_machine_are_trained_on_another(cluster, tmp_path):
     assert killed
     assert_nothing_lost_or_left(node, images, others)
     assert report.trained == 3
-    assert sorted(record.attempts for record in node.ledger.records()) == [0, 0, 1]
+    assert sorted(record.attempts for record in node.ledger.generators.iterate()) == [0, 0, 1]

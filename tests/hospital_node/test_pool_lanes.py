@@ -1,4 +1,4 @@
-"""A worker that is given a group trains it side by side."""
+"""A worker that is given a batch trains it side by side."""
 
 import dataclasses
 from types import SimpleNamespace
@@ -6,26 +6,30 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
-from hospital_node.pool.actors import Job, Trainer, _default_engine
 from hospital_node.pool.memory import LaneMemory
 from hospital_node.pool.schedule import Failed, Interrupted, OutOfMemory
+from hospital_node.pool.trainer import Trainer
+from hospital_node.singan.config import TrainingSettings
+from hospital_node.singan.lane import LaneJob
 from hospital_node.singan.trained import TrainedGenerator
+from hospital_node.singan.training import train_lanes
 from tests.hospital_node.singan.test_training import CONFIG, LAYOUT, picture
 
 
-def _job(directory, number: int) -> Job:
+def _job(directory, number: int, images: int = 1) -> LaneJob:
     name = f"{number:032x}"
-    return Job(name, picture(number), LAYOUT, CONFIG, name, "test", directory / name, number)
+    pictures = [picture(number + other) for other in range(images)]
+    return LaneJob(pictures, LAYOUT, name, directory / name, number)
 
 
 @pytest.fixture
 def trainer() -> Trainer:
-    worker = Trainer("cpu", 1, None)
-    worker.engine = _default_engine("cpu")
+    worker = Trainer(TrainingSettings("test", CONFIG), "cpu", 1, None)
+    worker.engine = train_lanes
     return worker
 
 
-def test_a_group_is_trained_side_by_side_and_comes_back_in_order(trainer, tmp_path):
+def test_a_batch_is_trained_side_by_side_and_comes_back_in_order(trainer, tmp_path):
     jobs = [_job(tmp_path, number) for number in range(3)]
     results = trainer.train(jobs)
     assert [result.spec.id for result in results] == [job.generator_id for job in jobs]
@@ -33,7 +37,16 @@ def test_a_group_is_trained_side_by_side_and_comes_back_in_order(trainer, tmp_pa
     assert {progress.iteration for progress in trainer.beat().progress.values()} == {CONFIG.iterations}
 
 
-def test_a_damaged_checkpoint_fails_its_own_image_alone(trainer, tmp_path):
+def test_groups_of_images_are_trained_side_by_side_too(trainer, tmp_path):
+    jobs = [_job(tmp_path, 10 * number, images=3) for number in range(2)]
+    results = trainer.train(jobs)
+    assert [(result.spec.id, result.group_size) for result in results] == [
+        (job.generator_id, 3) for job in jobs
+    ]
+    assert trainer.beat().steps < 2 * 2 * CONFIG.iterations
+
+
+def test_a_damaged_checkpoint_fails_its_own_generator_alone(trainer, tmp_path):
     jobs = [_job(tmp_path, number) for number in range(2)]
     jobs[1].checkpoint_dir.mkdir()
     (jobs[1].checkpoint_dir / "checkpoint.pt").write_bytes(b"damaged")
@@ -42,13 +55,13 @@ def test_a_damaged_checkpoint_fails_its_own_image_alone(trainer, tmp_path):
     assert isinstance(second, Failed)
 
 
-def test_a_group_of_two_shapes_is_trained_all_the_same(trainer, tmp_path):
-    narrow = dataclasses.replace(_job(tmp_path, 1), tensor=picture(1)[:, :, :30].copy())
+def test_a_batch_of_two_shapes_is_trained_all_the_same(trainer, tmp_path):
+    narrow = dataclasses.replace(_job(tmp_path, 1), tensors=[picture(1)[:, :, :30].copy()])
     results = trainer.train([_job(tmp_path, 0), narrow])
     assert all(isinstance(result, TrainedGenerator) for result in results)
 
 
-def test_a_stopped_group_is_interrupted_as_a_whole(trainer, tmp_path):
+def test_a_stopped_batch_is_interrupted_as_a_whole(trainer, tmp_path):
     trainer.stop()
     assert trainer.train([_job(tmp_path, number) for number in range(2)]) == [Interrupted()] * 2
 
@@ -68,7 +81,7 @@ def test_a_worker_claims_the_lanes_that_its_share_of_the_memory_holds(memory, es
     assert memory.claim(8, estimate) == lanes
 
 
-def test_what_a_group_took_corrects_the_estimate(memory):
+def test_what_a_batch_took_corrects_the_estimate(memory):
     memory.ratio = 0.5
     assert memory.claim(8, 2 * GIB) == 5
 
@@ -80,7 +93,7 @@ def test_on_the_cpu_the_estimate_stays_what_the_benchmark_measured(memory):
 
 
 @pytest.mark.gpu
-def test_on_a_gpu_a_group_is_measured():
+def test_on_a_gpu_a_batch_is_measured():
     import torch
 
     if not torch.cuda.is_available():
@@ -92,13 +105,11 @@ def test_on_a_gpu_a_group_is_measured():
     assert memory.claim(10**9, 2**20) * 128 * 2**20 <= torch.cuda.get_device_properties(0).total_memory
 
 
-def test_a_group_that_does_not_fit_says_so(trainer, tmp_path, monkeypatch):
+def test_a_batch_that_does_not_fit_says_so(trainer, tmp_path):
     import torch
-
-    from hospital_node.singan import training
 
     def full(*_: object, **__: object) -> None:
         raise torch.OutOfMemoryError
 
-    monkeypatch.setattr(training, "train_lanes", full)
+    trainer.engine = full
     assert trainer.train([_job(tmp_path, number) for number in range(2)]) == [OutOfMemory()] * 2

@@ -46,7 +46,7 @@ def test_progress_is_the_share_of_the_cost():
     work.settle("b", trained=False)
     report = work.report()
     assert report.done == report.total
-    assert report.values["images"] == "2/2"
+    assert report.values["generators"] == "2/2"
 
 
 def test_the_speed_counts_only_what_this_run_did(clock):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -14,19 +15,30 @@ from hospital_node.audit.audit_settings import AuditSettings
 from hospital_node.audit.audited import read_asking
 from hospital_node.leaks.node_content import node_content
 from hospital_node.leaks.search import find_real_content
-from hospital_node.ledger.ledger import ImageState
+from hospital_node.ledger.states import GeneratorState
 from hospital_node.node.node import Node
-from hospital_node.release.approve import give_approval, propose
-from hospital_node.release.export import export_bundle
+from hospital_node.release.approve import generators_of, give_approval, propose
+from hospital_node.release.contents import data_set_commitment
+from hospital_node.release.export import ExportResult, export_bundle
 from hospital_node.release.release_policy import Approver, Policy, load_policy, save_policy
 from sharekit.bundle import features
 from sharekit.bundle.bundle import VerifiedBundle, verify_bundle
 from sharekit.errors import ExposureError, InputError, PolicyError, VerificationError
+from sharekit.program import umask
 from sharekit.storage import files
-from tests.hospital_node.trained_node import APPROVER_NAME, Keys, add_image, make_keys, trained_node
+from tests.hospital_node.trained_node import (
+    APPROVER_NAME,
+    Keys,
+    add_image,
+    add_trained,
+    generator_of,
+    make_keys,
+    train,
+    trained_node,
+)
 
 FEW = AuditSettings(samples=16)
-FIRST = f"{1:032x}"
+IMAGE = f"{1:032x}"
 KEYS = make_keys()
 
 
@@ -38,9 +50,13 @@ def audited(root: Path, images: int = 3) -> Node:
     return node
 
 
-def approve(node: Node, images: list[str] | None = None, keys: Keys = KEYS) -> Path:
+def approve(node: Node, generators: list[str] | None = None, keys: Keys = KEYS) -> Path:
     policy = load_policy(node.policy_path)
-    return give_approval(node, policy, propose(node, policy, images), keys.approver, APPROVER_NAME)
+    return give_approval(node, policy, propose(node, policy, generators), keys.approver, APPROVER_NAME)
+
+
+def states(node: Node) -> set[GeneratorState]:
+    return {record.state for record in node.ledger.generators.iterate()}
 
 
 @pytest.fixture(scope="module")
@@ -74,23 +90,38 @@ def payload(bundle: VerifiedBundle, name: str) -> dict:
     return json.loads(base64.b64decode(json.loads(bundle.read(name))["payload"]))
 
 
-def test_bundle_verifies_and_every_image_is_released(released: tuple[Node, VerifiedBundle]) -> None:
+def test_bundle_verifies_and_every_generator_is_released(released: tuple[Node, VerifiedBundle]) -> None:
     node, bundle = released
     assert verify_bundle(bundle.path, [KEYS.release.public]).verdict == "authentic"
     assert len(bundle.manifest.generators) == 3
-    assert {record.state for record in node.ledger.records()} == {ImageState.RELEASED}
+    assert states(node) == {GeneratorState.RELEASED}
+
+
+def test_the_bundle_has_the_user_s_permissions_and_the_node_keeps_its_own(
+    node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(umask, "users", None)
+    before = os.umask(0o027)
+    try:
+        umask.make_private()
+        export_bundle(node, tmp_path / "bundle", KEYS.release)
+    finally:
+        os.umask(before)
+    bundle = (tmp_path / "bundle", *(tmp_path / "bundle").rglob("*"))
+    assert {f"{path.stat().st_mode & 0o777:o}" for path in bundle} == {"750", "640"}
+    assert {path.stat().st_mode & 0o077 for path in (node.root, *node.root.rglob("*"))} == {0}
 
 
 def test_bundle_holds_the_audited_bytes(released: tuple[Node, VerifiedBundle]) -> None:
     node, bundle = released
-    for record in node.ledger.records():
-        name = f"generators/{record.generator_id}.onnx"
+    for record in node.ledger.generators.records():
+        name = f"generators/{record.id}.onnx"
         assert bundle.read(name) == node.candidate_path(record.id).read_bytes()
 
 
 def test_nothing_real_is_in_the_bundle(released: tuple[Node, VerifiedBundle]) -> None:
     node, bundle = released
-    real = node_content(node, read_asking(node)[0])
+    real = node_content(node, [item.generator for item in read_asking(node)[0]])
     contents = {path.name: path.read_bytes() for path in bundle.path.rglob("*") if path.is_file()}
     assert find_real_content(contents, real) == []
     contents["CARD.md"] += real[0].pixels[0].tobytes()
@@ -174,7 +205,7 @@ def refused(node: Node, out: Path) -> str:
         export_bundle(node, out, KEYS.release)
     assert not out.exists()
     assert not list(node.root.glob("outgoing*"))
-    assert ImageState.RELEASED not in {record.state for record in node.ledger.records()}
+    assert GeneratorState.RELEASED not in states(node)
     return caught.value.found
 
 
@@ -199,14 +230,14 @@ def test_export_without_a_policy_is_refused(node: Node, tmp_path: Path) -> None:
 
 
 def test_export_of_candidates_that_changed_after_the_audit_is_refused(node: Node, tmp_path: Path) -> None:
-    for record in node.ledger.records():
+    for record in node.ledger.generators.records():
         with node.candidate_path(record.id).open("ab") as file:
             file.write(b"\0")
     assert "other bytes" in refused(node, tmp_path / "bundle")
 
 
 def test_export_with_audits_that_changed_after_the_approval_is_refused(node: Node, tmp_path: Path) -> None:
-    for record in node.ledger.records():
+    for record in node.ledger.generators.records():
         path = node.audit_path(record.id)
         path.write_bytes(path.read_bytes().replace(b'"seed": 0', b'"seed": 1'))
     assert "approved by 0 of 1" in refused(node, tmp_path / "bundle")
@@ -220,18 +251,19 @@ def test_export_with_a_tampered_approval_is_refused(node: Node, tmp_path: Path) 
 
 def test_only_approved_generators_leave(unapproved: Node, tmp_path: Path) -> None:
     node = unapproved
-    approve(node, [FIRST])
+    first = generator_of(node, IMAGE)
+    approve(node, [first])
     result = export_bundle(node, tmp_path / "bundle", KEYS.release)
     assert len(result.released) == 1
     assert len(result.refused) == 2
-    assert node.ledger.get(FIRST).state is ImageState.RELEASED
+    assert node.ledger.generators.get(first).state is GeneratorState.RELEASED
 
 
-def test_an_image_trained_later_does_not_ride_on_an_earlier_approval(node: Node, tmp_path: Path) -> None:
-    later = add_image(node, 9)
+def test_a_generator_trained_later_does_not_ride_on_an_earlier_approval(node: Node, tmp_path: Path) -> None:
+    later = add_trained(node, 9)
     audit_node(node, load_policy(node.policy_path).limits, FEW)
     result = export_bundle(node, tmp_path / "bundle", KEYS.release)
-    assert node.ledger.get(later).generator_id in result.refused
+    assert later in result.refused
 
 
 def test_a_file_name_in_the_hospitals_own_name_stops_the_export(tmp_path: Path, node: Node) -> None:
@@ -241,7 +273,7 @@ def test_a_file_name_in_the_hospitals_own_name_stops_the_export(tmp_path: Path, 
         export_bundle(node, out, KEYS.release)
     assert not out.exists()
     assert not list(node.root.glob("outgoing*"))
-    assert ImageState.RELEASED not in {record.state for record in node.ledger.records()}
+    assert GeneratorState.RELEASED not in states(node)
 
 
 def test_a_bundle_is_never_written_into_the_node_or_over_something(node: Node, tmp_path: Path) -> None:
@@ -261,13 +293,30 @@ def test_approval_by_an_unlisted_key_is_not_even_written(node: Node) -> None:
 
 def test_what_the_audit_withholds_cannot_be_approved_by_name(unapproved: Node) -> None:
     node = unapproved
-    node.ledger.transition(FIRST, ImageState.WITHHELD, "near copy")
+    first = generator_of(node, IMAGE)
+    node.ledger.generators.transition(first, GeneratorState.WITHHELD, "near copy")
     policy = load_policy(node.policy_path)
     with pytest.raises(PolicyError, match="near copy"):
-        propose(node, policy, [FIRST])
-    assert FIRST in propose(node, policy).refused
+        propose(node, policy, [first])
+    assert first in propose(node, policy).refused
     with pytest.raises(InputError):
         propose(node, policy, ["0" * 32])
+
+
+def test_an_image_names_the_generators_that_learnt_from_it(unapproved: Node) -> None:
+    node = unapproved
+    first = generator_of(node, IMAGE)
+    group = train(node, [IMAGE, f"{2:032x}"], seed=5)
+    assert generators_of(node, [IMAGE]) == [first, group]
+    assert generators_of(node, [IMAGE, f"{2:032x}"]) == [first, group, generator_of_two(node)]
+    for image in (add_image(node, 8), "0" * 32):
+        with pytest.raises(InputError, match="no such generator"):
+            generators_of(node, [image])
+
+
+def generator_of_two(node: Node) -> str:
+    """The generator of the second image alone."""
+    return next(one.id for one in node.ledger.generators.of_image(f"{2:032x}") if len(one.images) == 1)
 
 
 def test_approvals_are_private_envelopes(node: Node) -> None:
@@ -285,3 +334,61 @@ def test_flipping_a_byte_of_the_bundle_is_found(node: Node, tmp_path: Path) -> N
     path.write_bytes(data)
     with pytest.raises(VerificationError, match=r"privacy\.json"):
         verify_bundle(bundle.path, [KEYS.release.public])
+
+
+# -- generators of several images
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Node, ExportResult]:
+    """Two generators of one image each, and one of these two and a third."""
+    root = tmp_path_factory.mktemp("mixed")
+    node = trained_node(root / "node", 2)
+    images = [record.id for record in node.ledger.iterate()]
+    train(node, [*images, add_image(node, 3)], seed=5)
+    add_image(node, 4)
+    save_policy(node.policy_path, Policy((Approver(APPROVER_NAME, KEYS.approver.public.pem().decode()),)))
+    audit_node(node, load_policy(node.policy_path).limits, FEW)
+    approve(node)
+    return node, export_bundle(node, root / "bundle", KEYS.release)
+
+
+def test_images_behind_several_generators_count_once(mixed: tuple[Node, ExportResult]) -> None:
+    _, result = mixed
+    assert result.images == 3
+    assert sorted(result.group_sizes.values()) == [1, 1, 3]
+    assert json.loads(result.bundle.read("statistics.json"))["image_count"] == 3
+    predicate = payload(result.bundle, "provenance.json")["predicate"]["buildDefinition"]
+    assert predicate["resolvedDependencies"][0]["annotations"] == {"images": 3}
+    training = predicate["externalParameters"]["training"]
+    assert {name: one["group_size"] for name, one in training.items()} == dict(result.group_sizes)
+    assert "3 images are fewer than k = 5" in result.style
+
+
+def test_the_commitment_is_to_the_images_whatever_generators_they_stand_behind(
+    mixed: tuple[Node, ExportResult],
+) -> None:
+    node, _ = mixed
+    images = [record.id for record in node.ledger.iterate()]
+    assert data_set_commitment(node, images) == data_set_commitment(node, images[::-1])
+    assert data_set_commitment(node, images) != data_set_commitment(node, images[:3])
+
+
+def test_nothing_of_any_image_of_a_group_is_in_the_bundle(mixed: tuple[Node, ExportResult]) -> None:
+    node, result = mixed
+    real = node_content(node, [item.generator for item in read_asking(node)[0]])
+    contents = {name: result.bundle.read(name) for name in result.bundle.names}
+    assert find_real_content(contents, real) == []
+    for image in (record.id for record in node.ledger.iterate()):
+        planted = node.load_pair(image).image.tobytes()
+        found = find_real_content({**contents, "CARD.md": planted}, real)
+        behind = bool(node.ledger.generators.of_image(image))
+        assert [f"image of {image}" == finding.kind for finding in found] == [True] * behind
+
+
+def test_card_says_how_many_images_stand_behind_a_generator(mixed: tuple[Node, ExportResult]) -> None:
+    card = " ".join(mixed[1].bundle.read("CARD.md").decode().split())
+    assert "Real images behind a generator: 1 (2 of 3), 3 (1 of 3)" in card
+    assert "trained on 1 to 3 real images: fewer than the policy asks of a group" in card
+    assert "coverage of the masks of 3 real images" in card
+    assert "anonymous" not in card.lower()

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import base64
 import dataclasses
-import json
 from typing import Any
 
 import pytest
 
 from hospital_node.audit.attack import AttackResult, AuditLimits
+from hospital_node.audit.audited import Candidate
 from hospital_node.audit.generator_audit import ATTACKS, GeneratorAudit
 from hospital_node.audit.verdict import Verdict
 from hospital_node.candidate import Parity
 from hospital_node.candidate.parity import ParityCase
 from hospital_node.release.approval import Approval, Approved, sign_approval, verify_approval
-from hospital_node.release.gate import Candidate, Decision, decide
+from hospital_node.release.gate import Decision, decide
 from hospital_node.release.release_policy import Approver, Policy
 from sharekit.errors import VerificationError
 from sharekit.signing import dsse
+from sharekit.signing.dsse import Envelope
 from sharekit.signing.keys import SigningKey, generate
 
 GENERATOR = "a" * 32
@@ -42,12 +42,11 @@ AUDIT = GeneratorAudit(
     verdict=Verdict.LINKABLE,
 )
 CANDIDATE = Candidate(GENERATOR, BYTES, AUDIT, AUDIT_DIGEST)
+APPROVED = Approved.of(CANDIDATE)
 POLICY = Policy((Approver("Officer", APPROVER.public.pem().decode()),))
 
 
-def approval(
-    key: SigningKey = APPROVER, approved: Approved = CANDIDATE.approvable, policy: Policy = POLICY
-) -> dict[str, Any]:
+def approval(key: SigningKey = APPROVER, approved: Approved = APPROVED, policy: Policy = POLICY) -> Envelope:
     statement = Approval((approved,), policy.digest, "Officer", "2026-01-02T03:04:05Z")
     return sign_approval(statement, key)
 
@@ -162,19 +161,21 @@ def test_approval_under_another_policy_is_refused() -> None:
 def test_tampered_approval_is_refused() -> None:
     other = Approved(GENERATOR, OTHER_BYTES, AUDIT_DIGEST)
     envelope = approval(approved=other)
-    payload = base64.b64decode(envelope["payload"]).replace(OTHER_BYTES.encode(), BYTES.encode())
-    envelope["payload"] = base64.b64encode(payload).decode()
-    assert "approved by 0 of 1" in reasons(ask(envelopes=(envelope,)))
+    payload = envelope.payload.replace(OTHER_BYTES.encode(), BYTES.encode())
+    tampered = dataclasses.replace(envelope, payload=payload)
+    assert "approved by 0 of 1" in reasons(ask(envelopes=(tampered,)))
 
 
-@pytest.mark.parametrize("envelope", [None, {}, [], {"payload": "", "payloadType": "", "signatures": []}])
-def test_approval_of_another_form_is_refused(envelope: Any) -> None:
-    assert "approved by 0 of 1" in reasons(ask(envelopes=(envelope,)))
+@pytest.mark.parametrize("value", [None, {}, [], {"payload": "", "payloadType": "", "signatures": []}])
+def test_approval_of_another_form_is_refused(value: Any) -> None:
+    with pytest.raises(VerificationError) as caught:
+        Envelope.from_json(value)
+    assert "approved by 0 of 1" in reasons(ask(envelopes=(caught.value,)))
 
 
 def test_a_statement_of_another_kind_by_an_approver_is_no_approval() -> None:
     statement = dataclasses.replace(
-        Approval((CANDIDATE.approvable,), POLICY.digest, "Officer", "2026-01-02T03:04:05Z").to_statement(),
+        Approval((APPROVED,), POLICY.digest, "Officer", "2026-01-02T03:04:05Z").to_statement(),
         predicate_type="urn:sharekit:privacy:v1",
     )
     assert "approved by 0 of 1" in reasons(ask(envelopes=(dsse.sign_statement(statement, APPROVER),)))
@@ -198,16 +199,14 @@ def test_one_refused_generator_does_not_hold_back_another() -> None:
 
 
 def test_approval_survives_its_statement() -> None:
-    given = Approval((CANDIDATE.approvable,), POLICY.digest, "Officer", "2026-01-02T03:04:05Z")
+    given = Approval((APPROVED,), POLICY.digest, "Officer", "2026-01-02T03:04:05Z")
     assert Approval.from_statement(given.to_statement()) == given
-    envelope = json.loads(json.dumps(sign_approval(given, APPROVER)))
+    envelope = Envelope.from_bytes(sign_approval(given, APPROVER).to_bytes())
     assert verify_approval(envelope, [STRANGER.public, APPROVER.public]) == (given, APPROVER.public)
 
 
 def test_approval_of_a_generator_without_its_audit_is_refused() -> None:
-    statement = Approval(
-        (CANDIDATE.approvable,), POLICY.digest, "Officer", "2026-01-02T03:04:05Z"
-    ).to_statement()
+    statement = Approval((APPROVED,), POLICY.digest, "Officer", "2026-01-02T03:04:05Z").to_statement()
     lone = dataclasses.replace(
         statement, subjects=(*statement.subjects, dsse.Subject(f"audit/{'b' * 32}.json", BYTES))
     )

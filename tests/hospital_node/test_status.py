@@ -10,30 +10,34 @@ import pty
 import re
 import select
 import signal
+import sqlite3
 import subprocess
 import sys
 import termios
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from hospital_node.cli import main
-from hospital_node.commands.status import SHOWN
-from hospital_node.ledger.ledger import ImageState
+from hospital_node.ledger.states import GeneratorState, ImageRecord, ImageState
 from hospital_node.node.node import Node
 from hospital_node.pool import live
 from hospital_node.pool.live import Liveness, Recorder, Running, TrainingStatus
+from hospital_node.pool.node_status import SHOWN, node_status
+from hospital_node.singan.config import TrainingConfig, TrainingSettings
 from hospital_node.singan.training import ScaleProgress
 from sharekit.errors import NodeStateError
 from sharekit.program import progress
 from sharekit.program.progress import Progress
 from tests.hospital_node.ingested import ingested_image
+from tests.hospital_node.trained_node import generator_of
 
 WAIT = 240.0  # seconds
-COUNTS = {ImageState.INGESTED: 3, ImageState.TRAINING: 2, ImageState.FAILED: 0}
+COUNTS = {GeneratorState.PLANNED: 3, GeneratorState.TRAINING: 2, GeneratorState.FAILED: 0}
 
 
 @pytest.fixture
@@ -65,7 +69,7 @@ def test_a_status_survives_json(recorder):
     assert TrainingStatus.from_json(told) == recorder.status
 
 
-def test_a_run_tells_its_images_with_scale_and_iteration(recorder):
+def test_a_run_tells_its_generators_with_scale_and_iteration(recorder):
     told = {"a": at(2, 50), "c": at(0, 10), "gone": at(4, 200)}
     event = recorder.update(Progress(25, 100), [["a", "b"], [], ["c"]], told, COUNTS)
     assert recorder.status.running == (
@@ -74,14 +78,14 @@ def test_a_run_tells_its_images_with_scale_and_iteration(recorder):
         Running(2, "c", 0, 5, 10, 200),
     )
     assert event.lines == (
-        "3 ingested, 2 training",
+        "3 planned, 2 training",
         "worker 0  a  scale 3/5  iteration 50/200",
         "worker 0  b  starting",
         "worker 2  c  scale 1/5  iteration 10/200",
     )
 
 
-def test_an_image_that_is_not_heard_keeps_its_last_word_but_not_on_another_worker(recorder):
+def test_a_generator_that_is_not_heard_keeps_its_last_word_but_not_on_another_worker(recorder):
     recorder.update(Progress(0, 100), [["a"], []], {"a": at(2, 50)}, COUNTS)
     recorder.update(Progress(0, 100), [["a"], []], {}, COUNTS)
     assert recorder.status.running == (Running(0, "a", 2, 5, 50, 200),)
@@ -94,10 +98,10 @@ def test_rate_and_eta_come_from_the_work_of_this_run_alone(recorder, monkeypatch
     monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
     recorder.update(Progress(10, 100), [], {}, COUNTS)
     now[0] += 60
-    # Half of what was gained had been found done: 20 per cent of four images in a minute.
+    # Half of what was gained had been found done: 20 per cent of four generators in a minute.
     recorder.update(Progress(50, 100, free=20), [], {}, COUNTS)
     assert recorder.status.eta_seconds == 150.0
-    assert recorder.status.images_per_hour == 48.0
+    assert recorder.status.generators_per_hour == 48.0
 
 
 def test_the_file_is_private_and_not_written_more_often_than_it_says(node, recorder, monkeypatch):
@@ -170,19 +174,20 @@ def test_without_a_run_status_says_so(node, capsys):
     assert "no training runs now" in capsys.readouterr().out
 
 
-def test_status_tells_rate_and_images_of_a_run(node, recorder, capsys):
-    image = ingested_image(node, 1)
-    with node.training_lock():
-        node.ledger.transition(image, ImageState.TRAINING, "training")
+def test_status_tells_rate_and_generators_of_a_run(node, recorder, capsys):
+    (generator,) = node.ledger.generators.plan([[ingested_image(node, 1)]])
+    with node.write_lock():
+        node.ledger.generators.begin(generator, "quick", "{}")
         event = Progress(25, 100, values={"iterations_per_s": 3.5})
-        recorder.update(event, [[image]], {image: at(2, 50)}, COUNTS)
+        recorder.update(event, [[generator]], {generator: at(2, 50)}, COUNTS)
         told = status(node, capsys)["training"]
         assert main(["status", "--node", str(node.root)]) == 0
     text = capsys.readouterr().out
     assert (told["liveness"], told["pid"], told["iterations_per_second"]) == ("running", os.getpid(), 3.5)
-    assert [(one["image"], one["scale"], one["iteration"]) for one in told["running"]] == [(image, 2, 50)]
+    running = [(one["generator"], one["scale"], one["iteration"]) for one in told["running"]]
+    assert running == [(generator, 2, 50)]
     assert "scale 3/5  iteration 50/200" in text
-    assert "25 % of 4 images" in text
+    assert "25 % of 4 generators" in text
 
 
 def test_status_says_when_the_last_run_died(node, recorder, capsys):
@@ -202,37 +207,61 @@ def test_status_writes_nothing(node, recorder, capsys):
     assert {path.name: time for path, time in after.items() if before.get(path) != time} == {}
 
 
+def test_status_says_how_many_images_stand_behind_a_generator(node, capsys):
+    images = [ingested_image(node, number) for number in range(5)]
+    single, group = node.ledger.generators.plan([images[:1], images[1:]])
+    for generator in (single, group):
+        node.ledger.generators.transition(generator, GeneratorState.FAILED, "no gradient")
+    node.ledger.add(ImageRecord("f" * 32, "images/x.png", (), ImageState.REFUSED, "images/x.png: no mask"))
+    told = status(node, capsys)
+    assert (told["images"]["ingested"], told["images"]["refused"]) == (5, 1)
+    assert (told["generators"]["failed"], told["images_behind"]["failed"]) == (2, 5)
+    assert [one["images"] for one in told["named_generators"]] == [images[:1], images[1:]]
+    assert told["named_generators"][1]["sources"] == ["1.png", "2.png", "3.png", "4.png"]
+    assert main(["status", "--node", str(node.root)]) == 0
+    text = capsys.readouterr().out
+    assert f"failed: {single}, 1 image (0.png): no gradient" in text
+    assert f"failed: {group}, 4 images (1.png, 2.png, 3.png, …): no gradient" in text
+    assert "refused: images/x.png: no mask" in text
+
+
+def test_status_gives_a_generators_settings(node, capsys):
+    settings = TrainingSettings.of("fast", iterations=7)
+    first, second = node.ledger.generators.plan([[ingested_image(node, number)] for number in (1, 2)])
+    node.ledger.generators.begin(first, settings.profile, settings.canonical)
+    told = {one["id"]: one for one in status(node, capsys, "--all")["named_generators"]}
+    assert TrainingSettings(told[first]["profile"], TrainingConfig(**told[first]["settings"])) == settings
+    assert (told[second]["profile"], told[second]["settings"]) == ("", None)
+
+
 @pytest.fixture(scope="module")
 def large_node(tmp_path_factory) -> Node:
-    """Ten thousand images, a third of them failed."""
+    """Ten thousand images with a generator each, a third of them failed."""
     node = Node.create(tmp_path_factory.mktemp("large") / "node", "St. Test")
     image = ingested_image(node, 1)
-    database = node.ledger._database
-    database.execute("BEGIN")
-    database.executemany(
-        "INSERT INTO images SELECT NULL, ?, ?, source_masks, ?, ?, attempts, NULL, height, width,"
-        " image_channels, mask_classes, updated, data_dir, ? FROM images WHERE id = ?",
-        [
-            (
-                f"{number:032x}",
-                f"{number}.png",
-                "failed" if number % 3 else "trained",
-                "no gradient",
-                str(number),
-                image,
-            )
-            for number in range(2, 10_001)
-        ],
-    )
-    database.execute("COMMIT")
+    with closing(sqlite3.connect(node.ledger.path)) as database, database:
+        database.executemany(
+            "INSERT INTO images SELECT NULL, ?, ?, source_masks, state, reason, height, width,"
+            " image_channels, mask_classes, updated, data_dir, ? FROM images WHERE id = ?",
+            [(f"{number:032x}", f"{number}.png", str(number), image) for number in range(2, 10_001)],
+        )
+        settings = TrainingSettings.of("private").canonical
+        database.executemany(
+            "INSERT INTO generators VALUES (NULL, ?, ?, 'private', ?, 0, 'no gradient', '', '')",
+            [
+                (f"{number:032x}", "failed" if number % 3 else "trained", settings)
+                for number in range(1, 10_001)
+            ],
+        )
+        database.execute("INSERT INTO memberships SELECT id, 0, id FROM generators")
     return node
 
 
 def test_the_output_stays_short_for_ten_thousand_images(large_node, capsys):
     told = status(large_node, capsys)
-    failed = told["counts"]["failed"]
-    assert sum(told["counts"].values()) == 10_000
-    assert len(told["images"]) == SHOWN
+    failed = told["generators"]["failed"]
+    assert sum(told["images"].values()) == sum(told["generators"].values()) == 10_000
+    assert len(told["named_generators"]) == SHOWN
     assert told["left_out"] == {"failed": failed - SHOWN}
     assert main(["status", "--node", str(large_node.root)]) == 0
     text = capsys.readouterr().out
@@ -240,11 +269,20 @@ def test_the_output_stays_short_for_ten_thousand_images(large_node, capsys):
     assert f"failed: {failed - SHOWN} more" in text
 
 
-def test_all_names_every_image(large_node, capsys):
+def test_all_names_every_image_and_generator(large_node, capsys):
     told = status(large_node, capsys, "--all")
-    assert (len(told["images"]), told["left_out"]) == (10_000, {})
+    found = len(told["named_images"]), len(told["named_generators"]), told["left_out"]
+    assert found == (10_000, 10_000, {})
     assert main(["status", "--node", str(large_node.root), "--all"]) == 0
-    assert len(capsys.readouterr().out.splitlines()) > 10_000
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) > 10_000
+    assert sum("9999.png" in line for line in lines) == 1
+
+
+def test_ten_thousand_generators_are_told_of_in_about_a_second(large_node):
+    started = time.monotonic()
+    node_status(Node.open(large_node.root, read_only=True))
+    assert time.monotonic() - started < 1.0
 
 
 # -- a real run, seen on a terminal
@@ -317,9 +355,11 @@ def is_sane(terminal: Terminal) -> bool:
 
 @pytest.mark.ray
 def test_a_run_on_a_terminal_shows_its_workers_and_leaves_the_terminal_sane(node, tmp_path, capsys):
-    first, second = ingested_image(node, 1, 40), ingested_image(node, 2, 80)
+    images = [ingested_image(node, number, 40 * number) for number in (1, 2)]
     with training_on_a_terminal(node, tmp_path) as terminal:
-        terminal.wait_for(lambda text: re.search(r"worker 0  0{8}  scale \d/\d  iteration \d+/150", text))
+        terminal.wait_for(
+            lambda text: re.search(r"worker 0  [0-9a-f]{8}  scale \d/\d  iteration \d+/150", text)
+        )
         found = live.look(node.root / live.NAME)
         told = status(node, capsys)
         terminal.process.send_signal(signal.SIGINT)
@@ -329,7 +369,8 @@ def test_a_run_on_a_terminal_shows_its_workers_and_leaves_the_terminal_sane(node
     assert (found.liveness, found.status.pid) == (Liveness.RUNNING, terminal.process.pid)
     assert found.status.worker_memory is None or found.status.worker_memory > 50 * 2**20
     assert told["training"]["liveness"] == "running"
-    assert {one["image"] for one in told["training"]["running"]} <= {first, second}
+    running = {one["generator"] for one in told["training"]["running"]}
+    assert running <= {generator_of(node, image) for image in images}
     assert "1 training" in terminal.text
     assert re.search(r"\d left, images \d/2", terminal.text)
     assert not (node.root / live.NAME).exists()

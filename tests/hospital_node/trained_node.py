@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from hospital_node.ledger.ledger import ImageRecord, ImageState
-from hospital_node.node.node import Node, Pair
+from hospital_node.ledger.states import GeneratorState, ImageRecord, ImageState
+from hospital_node.node.node import Node
+from hospital_node.node.pair import Pair
+from hospital_node.singan.config import TrainingSettings
 from sharekit.signing.keys import SigningKey, generate
 from tests.tiny import tiny_generator
 
@@ -44,10 +47,8 @@ def picture(seed: int, channels: int = 3) -> Pair:
 
 
 def add_image(node: Node, number: int) -> str:
-    """One more trained image of the node; its identifier."""
-    generator = tiny_generator(1000 + number)
+    """One more ingested image of the node; its identifier."""
     image_id = f"{number:032x}"
-    pair = picture(number)
     record = ImageRecord(
         id=image_id,
         source_image=f"images/patient-mueller-{number:03}.png",
@@ -60,17 +61,39 @@ def add_image(node: Node, number: int) -> str:
         data_dir="/records/endoscopy",
         content_key=f"key {number}",
     )
-    node.store_pair(image_id, pair)
+    node.store_pair(image_id, picture(number))
     node.ledger.add(record)
-    node.ledger.transition(image_id, ImageState.TRAINING)
-    node.model_dir(image_id)
-    generator.save(node.generator_path(image_id))
-    node.ledger.transition(image_id, ImageState.TRAINED, generator_id=generator.spec.id)
     return image_id
+
+
+def train(node: Node, images: Sequence[str], seed: int) -> str:
+    """A trained generator of these images, with random weights; its identifier."""
+    (generator_id,) = node.ledger.generators.plan([images])
+    made = tiny_generator(seed)
+    generator = dataclasses.replace(
+        made, spec=dataclasses.replace(made.spec, id=generator_id), group_size=len(images)
+    )
+    settings = TrainingSettings(generator.profile, generator.config)
+    node.ledger.generators.begin(generator_id, settings.profile, settings.canonical)
+    node.model_dir(generator_id)
+    generator.save(node.generator_path(generator_id))
+    node.ledger.generators.transition(generator_id, GeneratorState.TRAINED)
+    return generator_id
+
+
+def add_trained(node: Node, number: int) -> str:
+    """One more image of the node, with a trained generator of its own; the generator's identifier."""
+    return train(node, [add_image(node, number)], seed=1000 + number)
+
+
+def generator_of(node: Node, image_id: str) -> str:
+    """The only generator of an image."""
+    (record,) = node.ledger.generators.of_image(image_id)
+    return record.id
 
 
 def trained_node(root: Path, images: int = 3) -> Node:
     node = Node.create(root, "Test hospital")
     for number in range(1, images + 1):
-        add_image(node, number)
+        add_trained(node, number)
     return node

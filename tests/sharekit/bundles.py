@@ -5,15 +5,25 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
+import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from hospital_node.audit.attacks.nearest import BestOfN
 from hospital_node.candidate import build_onnx
 from sharekit.bundle import bundle
 from sharekit.bundle.bundle import VerifiedBundle
-from sharekit.bundle.manifest import Dependencies, FileEntry, GeneratorEntry, Manifest, Parity
+from sharekit.bundle.manifest import (
+    Dependencies,
+    FeatureSource,
+    FileEntry,
+    GeneratorEntry,
+    Manifest,
+    Parity,
+)
+from sharekit.bundle.style_statistics import DESCRIPTION_FILE
 from sharekit.generator.onnx_contract import IR_VERSION, OPSET
 from sharekit.generator.spec import GeneratorSpec
 from sharekit.signing import dsse, oms
@@ -70,8 +80,17 @@ def make_parts(
         ),
         **(extra or {}),
     }
-    manifest = Manifest(hospital, release, CREATED, expires, entries, Dependencies(OPSET, IR_VERSION))
+    needs = Dependencies(OPSET, IR_VERSION, features=_features(contents))
+    manifest = Manifest(hospital, release, CREATED, expires, entries, needs)
     return Parts(contents, manifest)
+
+
+def _features(contents: Mapping[str, bytes]) -> FeatureSource | None:
+    """The network of the style statistics among the contents."""
+    if DESCRIPTION_FILE not in contents:
+        return None
+    network = json.loads(contents[DESCRIPTION_FILE]).get("network")
+    return network and FeatureSource.from_json(network)
 
 
 def small_bundle(out: Path, key: SigningKey, **options: Any) -> VerifiedBundle:
@@ -101,13 +120,13 @@ def attestation(
 ) -> bytes:
     """A signed in-toto statement about these generators."""
     subjects = tuple(dsse.Subject(entry.file, entry.sha256) for entry in entries)
-    return files.dump_json(dsse.sign_statement(dsse.Statement(subjects, predicate_type, predicate), key))
+    return dsse.sign_statement(dsse.Statement(subjects, predicate_type, predicate), key).to_bytes()
 
 
 def privacy_predicate(entries: tuple[GeneratorEntry, ...]) -> dict[str, Any]:
     attack = {
-        "attack": "nearest",
-        "description": "distance of the nearest sample",
+        "attack": BestOfN.name,
+        "description": "RMSE of every sample to the source and to other real images",
         "samples": 8,
         "controls": 3,
         "measures": [],

@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 import os
 import shutil
 import zipfile
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from sharekit.bundle import manifest
 from sharekit.bundle.bundle import PRIVACY_PREDICATE, read_claims, verify_bundle
+from sharekit.bundle.manifest import FeatureSource
 from sharekit.cli import main
 from sharekit.errors import InputError, UsageError, VerificationError
 from sharekit.signing import dsse, keys, oms
 from sharekit.signing.keys import PublicKey
 from sharekit.signing.oms import SignatureFile
-from sharekit.storage import files
+from sharekit.storage import container, files
 from tests.sharekit.bundles import (
+    CREATED,
+    EXPIRES,
     VERDICT,
     attestation,
     complete,
@@ -34,9 +40,14 @@ from tests.sharekit.bundles import (
     tiny_onnx,
     write_signed,
 )
+from tests.tiny_features import tiny_network, tiny_statistics
 
+VECTORS = Path(__file__).resolve().parents[2] / "schemas" / "v1" / "vectors"
 KEY, OTHER = keys.generate(), keys.generate()
 GENERATORS = [f"generators/{tiny_onnx(seed)[0].id}.onnx" for seed in (0, 1)]
+STATISTICS = (VECTORS / "statistics" / "valid" / "one-class.json").read_bytes()
+STYLE = tiny_statistics(tiny_network()).to_files()
+STYLE_SOURCE = FeatureSource.from_json(json.loads(STYLE["style/style.json"])["network"])
 NAMES = sorted(["CARD.md", "manifest.json", "model.sig", "privacy.json", "provenance.json", *GENERATORS])
 
 
@@ -92,9 +103,22 @@ def test_expired_bundle_is_authentic_and_says_that_it_has_expired(tmp_path: Path
     assert bundle.manifest.expired(expires)
 
 
-def test_other_json_files_are_carried_too(tmp_path: Path) -> None:
-    bundle = small_bundle(tmp_path / "bundle", KEY, extra={"notes/more.json": b"{}"})
-    assert bundle.read("notes/more.json") == b"{}"
+def test_statistics_and_style_are_carried_too(tmp_path: Path) -> None:
+    extra = {"statistics.json": STATISTICS, **STYLE}
+    bundle = small_bundle(tmp_path / "bundle", KEY, extra=extra)
+    assert {name: bundle.read(name) for name in extra} == extra
+
+
+def test_bundle_that_expired_or_comes_from_the_future_is_authentic_with_a_warning(folder: Path) -> None:
+    """The case expired-bundle, at any time that a clock may show."""
+
+    def kinds(now: datetime) -> list[str]:
+        return [warning.kind for warning in verify_bundle(folder, [KEY.public], now).warnings]
+
+    assert kinds(CREATED) == kinds(EXPIRES - timedelta(seconds=1)) == []
+    assert kinds(EXPIRES) == ["expired"]
+    assert kinds(CREATED - timedelta(minutes=5)) == []  # two clocks are never quite the same
+    assert kinds(CREATED - timedelta(days=1)) == ["created-in-the-future"]
 
 
 # What is never written.
@@ -190,6 +214,72 @@ def test_unlisted_file_is_refused(folder: Path) -> None:
     assert refusal(folder).item == "generators/extra.onnx"
 
 
+@pytest.mark.parametrize(
+    ("name", "next_step"),
+    [
+        (".DS_Store", "delete it"),
+        ("._manifest.json", "delete it"),
+        ("style/.DS_Store", "delete it"),
+        ("Thumbs.db", "delete it"),
+        (".gitattributes", "delete it"),
+        (".cache/huggingface/download/model.sig.metadata", "delete it"),
+        ("notes.txt", "fetch the bundle again"),
+        ("other/notes.json", "fetch the bundle again"),
+        ("my notes.txt", "fetch the bundle again"),
+        ("Größe.txt", "fetch the bundle again"),
+        ("aux.txt", "fetch the bundle again"),
+    ],
+)
+def test_extra_file_is_called_an_extra_file_whatever_its_name_is(
+    folder: Path, name: str, next_step: str
+) -> None:
+    """The case bundle-with-os-files: `.DS_Store` was said to need ASCII letters."""
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    (folder / name).touch()
+    error = refusal(folder)
+    assert error.item == ascii(name)[1:-1]
+    assert (error.expected, error.found[:13]) == ("only files that the signature covers", "an extra file")
+    assert error.next_step.startswith(next_step)
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "CARD.md", GENERATORS[0]])
+def test_mismatch_says_the_digest_that_the_file_has_and_the_signed_one(folder: Path, name: str) -> None:
+    """The case bundle-with-os-files: the digest that was found was said to be the signed one."""
+    signed = sha256((folder / name).read_bytes())
+    (folder / name).write_bytes(b"other bytes")
+    error = refusal(folder)
+    assert error.item == name
+    assert signed in error.expected
+    assert error.found == f"11 bytes, SHA-256 {sha256(b'other bytes')}"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_git_lfs_pointer_in_the_place_of_a_file_is_named(folder: Path, name: str) -> None:
+    data = (folder / name).read_bytes()
+    text = f"version https://git-lfs.github.com/spec/v1\noid sha256:{sha256(data)}\nsize {len(data)}\n"
+    (folder / name).write_text(text)
+    error = refusal(folder)
+    assert (error.item, error.found) == (name, "a Git LFS pointer, which only stands for the file")
+    assert "git lfs pull" in error.next_step
+
+
+def test_files_of_a_zip_in_another_order_are_refused(tmp_path: Path) -> None:
+    """Otherwise one bundle would make many zips, each with a digest of its own."""
+    packed = small_bundle(tmp_path / "bundle.zip", KEY)
+    names = list(packed.container.lengths)
+    assert names == [*sorted(set(names) - {"manifest.json", "model.sig"}), "manifest.json", "model.sig"]
+    for number, order in enumerate([names, names[1:] + names[:1], names[:-2] + names[:-3:-1]]):
+        path = tmp_path / f"{number}.zip"
+        with container.new_container(path) as writer:
+            for name in order:
+                writer.add(name, packed.container.read(name))
+            writer.close()
+        if order == names:
+            assert path.read_bytes() == packed.path.read_bytes()
+        else:
+            assert refusal(path).found == "another order"
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_missing_file_is_refused(folder: Path, name: str) -> None:
     (folder / name).unlink()
@@ -219,13 +309,13 @@ def test_p384_key_is_refused_as_a_pin_and_as_a_signer(folder: Path) -> None:
     )
     with pytest.raises(InputError, match="secp384r1"):
         PublicKey.from_pem(pem)
-    signature = SignatureFile.from_json(json.loads((folder / "model.sig").read_bytes()))
+    signature = SignatureFile.from_bytes((folder / "model.sig").read_bytes())
     message = dsse.pae(signature.envelope.payload_type, signature.envelope.payload)
     envelope = dataclasses.replace(
         signature.envelope, signature=private.sign(message, ec.ECDSA(hashes.SHA384()))
     )
     forged = SignatureFile(signature.hint, envelope)
-    (folder / "model.sig").write_bytes(files.dump_json(forged.to_json()))
+    (folder / "model.sig").write_bytes(forged.to_bytes())
     assert refusal(folder).item == "model.sig"
 
 
@@ -255,9 +345,9 @@ def test_duplicate_key_in_the_signature_file_is_refused(folder: Path) -> None:
 
 
 def test_signature_of_an_older_release_is_refused(folder: Path, tmp_path: Path) -> None:
-    older = small_bundle(tmp_path / "older", KEY, extra={"note.txt": b"old"}).path
+    older = small_bundle(tmp_path / "older", KEY, extra={"statistics.json": STATISTICS}).path
     shutil.copy(older / "model.sig", folder / "model.sig")
-    assert refusal(folder).item == "note.txt"
+    assert refusal(folder).item == "statistics.json"
 
 
 def test_huge_file_is_refused_without_being_read(folder: Path) -> None:
@@ -302,6 +392,93 @@ def test_resigned_bundle_without_a_change_is_accepted(tmp_path: Path) -> None:
     """The control of the tests below: it is the change that makes them fail."""
     path = write_signed(tmp_path / "bundle", complete(make_parts(KEY)), KEY)
     assert verify_bundle(path, [KEY.public]).verdict == "authentic"
+
+
+@pytest.mark.parametrize("name", ["notes/more.json", "run.py", "generators/hook.py", "style/pickle.npy"])
+def test_signed_file_of_an_unknown_kind_is_refused(tmp_path: Path, name: str) -> None:
+    error = resigned(tmp_path, lambda contents: contents.update({name: b"{}"}))
+    assert (error.item, error.found) == (name, "a signed file of another kind")
+    parts = make_parts(KEY, extra={name: b"{}"})
+    with pytest.raises(VerificationError, match="another kind"):
+        parts.write(tmp_path / "written", KEY)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_file_that_the_exporter_writes_is_of_a_known_kind(name: str) -> None:
+    assert manifest.is_known_file(name) is (name not in ("manifest.json", "model.sig"))
+
+
+def _with_extra(tmp_path: Path, extra: dict[str, bytes], features: FeatureSource | None) -> VerificationError:
+    parts = make_parts(KEY, extra=extra)
+    needs = dataclasses.replace(parts.manifest.dependencies, features=features)
+    changed = dataclasses.replace(parts, manifest=dataclasses.replace(parts.manifest, dependencies=needs))
+    return refusal(write_signed(tmp_path / "bundle", complete(changed), KEY))
+
+
+def _pickled() -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, np.array([[None] * 4] * 4), allow_pickle=True)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("extra", "item"),
+    [
+        ({"style/conv1_1.npy": _pickled()}, "style/conv1_1.npy"),
+        ({"style/conv1_1.npy": b"not an array"}, "style/conv1_1.npy"),
+        ({"style/conv5_4.npy": STYLE["style/conv1_1.npy"]}, "style/conv5_4.npy"),
+        ({"style/style.json": b"{}"}, "style/style.json"),
+    ],
+    ids=["pickle", "no array", "no layer", "no description"],
+)
+def test_style_files_that_are_not_the_described_arrays_are_refused(
+    tmp_path: Path, extra: dict[str, bytes], item: str
+) -> None:
+    assert _with_extra(tmp_path, {**STYLE, **extra}, STYLE_SOURCE).item == item
+
+
+@pytest.mark.parametrize(
+    ("extra", "features"),
+    [(STYLE, None), ({}, STYLE_SOURCE), (STYLE, FeatureSource(STYLE_SOURCE.name, "0" * 64))],
+    ids=["manifest has none", "style has none", "another digest"],
+)
+def test_style_of_another_network_than_the_manifest_says_is_refused(
+    tmp_path: Path, extra: dict[str, bytes], features: FeatureSource | None
+) -> None:
+    assert _with_extra(tmp_path, extra, features).item == "style/style.json"
+
+
+def test_style_with_the_manifests_network_is_accepted(tmp_path: Path) -> None:
+    """The control of the tests above."""
+    path = write_signed(tmp_path / "bundle", complete(make_parts(KEY, extra=STYLE)), KEY)
+    assert verify_bundle(path, [KEY.public]).manifest.dependencies.features == STYLE_SOURCE
+
+
+@pytest.mark.parametrize(
+    ("card", "found"),
+    [
+        (b"# Card\x1b[2J\n", "the character U+001B"),
+        (b"a\tb", "the character U+0009"),
+        (b"a\r\n", "the character U+000D"),
+        ("\u202egnp.exe".encode(), "the character U+202E"),
+        ("a\u200bb".encode(), "the character U+200B"),
+        ("a\U000e0041".encode(), "the character U+E0041"),
+        ("a\u2028b".encode(), "the character U+2028"),
+        ("\x85".encode(), "the character U+0085"),
+        (b"\xff", "other bytes"),
+        (b"x" * (2**20 + 1), "1048577 bytes"),
+    ],
+    ids=ascii,
+)
+def test_card_that_is_not_plain_text_is_refused(tmp_path: Path, card: bytes, found: str) -> None:
+    parts = make_parts(KEY, extra={"CARD.md": card})
+    error = refusal(write_signed(tmp_path / "bundle", complete(parts), KEY))
+    assert (error.item, error.found) == ("CARD.md", found)
+
+
+def test_card_may_hold_any_script(tmp_path: Path) -> None:
+    text = "# Grüße, 内視鏡, سونوگرافی — “±” 😀\n"
+    small_bundle(tmp_path / "bundle", KEY, extra={"CARD.md": text.encode()})
 
 
 def test_path_traversal_in_the_manifest_is_refused(tmp_path: Path) -> None:
@@ -363,17 +540,16 @@ def test_statement_of_another_predicate_type_is_refused(folder: Path) -> None:
 
 def test_right_signature_over_something_else_is_refused(folder: Path) -> None:
     """The envelope in privacy.json is signed by the same key; it must not pass for the model's signature."""
-    envelope = dsse.Envelope.from_json(json.loads((folder / "privacy.json").read_bytes()))
+    envelope = dsse.Envelope.from_bytes((folder / "privacy.json").read_bytes())
     signature = SignatureFile(oms.key_hint(KEY.public), envelope)
-    (folder / "model.sig").write_bytes(files.dump_json(signature.to_json()))
+    (folder / "model.sig").write_bytes(signature.to_bytes())
     error = refusal(folder)
     assert (error.item, oms.PREDICATE_TYPE in error.expected) == ("model.sig", True)
 
 
 def _sign_statement(folder: Path, statement: dsse.Statement) -> None:
-    envelope = dsse.Envelope.from_json(dsse.sign_statement(statement, KEY))
-    signature = SignatureFile(oms.key_hint(KEY.public), envelope)
-    (folder / "model.sig").write_bytes(files.dump_json(signature.to_json()))
+    signature = SignatureFile(oms.key_hint(KEY.public), dsse.sign_statement(statement, KEY))
+    (folder / "model.sig").write_bytes(signature.to_bytes())
 
 
 @pytest.mark.parametrize("name", ["privacy.json", "provenance.json", "CARD.md"])
@@ -433,8 +609,10 @@ def test_json_file_outside_its_schema_is_refused(tmp_path: Path, name: str) -> N
 
 
 def test_json_file_that_is_not_strict_is_refused(tmp_path: Path) -> None:
-    parts = make_parts(KEY, extra={"more.json": b'{"a": 1, "a": 2}'})
-    assert refusal(write_signed(tmp_path / "bundle", complete(parts), KEY)).item == "more.json"
+    doubled = STATISTICS.replace(b'"total_epsilon":', b'"total_epsilon": 1, "total_epsilon":')
+    parts = make_parts(KEY, extra={"statistics.json": doubled})
+    error = refusal(write_signed(tmp_path / "bundle", complete(parts), KEY))
+    assert (error.item, "twice" in error.found) == ("statistics.json", True)
 
 
 def test_generator_that_the_onnx_policy_refuses_is_refused(tmp_path: Path) -> None:
@@ -499,6 +677,23 @@ def test_verify_says_that_a_bundle_has_expired(
     path = small_bundle(tmp_path / "bundle", KEY, expires=datetime(2026, 1, 3, tzinfo=UTC)).path
     assert main(["verify", str(path), "--key", str(public_key)]) == 0
     assert "expired" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", ["verify", "inspect", "inspect without a key"])
+def test_every_command_warns_of_a_date(
+    public_key: Path, tmp_path: Path, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parts = make_parts(KEY)
+    future = dataclasses.replace(parts.manifest, created=datetime(2900, 1, 1, tzinfo=UTC))
+    path = dataclasses.replace(parts, manifest=future).write(tmp_path / "bundle", KEY).path
+    name, *without = command.split(" without ")
+    arguments = [name, str(path), *([] if without else ["--key", str(public_key)])]
+    assert main(arguments) == 0
+    assert "created in the future, on 2900-01-01" in capsys.readouterr().out
+    assert main([*arguments, "--format", "json"]) == 0
+    assert [one["kind"] for one in json.loads(capsys.readouterr().out)["warnings"]] == [
+        "created-in-the-future"
+    ]
 
 
 def test_inspect_without_a_key_says_unverified(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,6 +6,7 @@ import io
 import os
 import struct
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -307,10 +308,9 @@ def test_zip_that_claims_many_files_is_refused_before_they_are_read(tmp_path: Pa
 def test_overlapping_zip_entries_are_refused(tmp_path: Path) -> None:
     """Two names for the same bytes: a zip bomb without compression."""
     file = io.BytesIO()
-    writer = stored_zip.Writer(file)
-    writer.add("a", b"x" * 100)
-    first = writer._entries[0]
-    writer._entries.append(stored_zip.Entry("b", first.length, first.checksum, first.offset))
-    writer.close()
+    first = stored_zip.Entry("a", 100, zlib.crc32(b"x" * 100), 0)
+    file.write(first.local_header() + b"x" * 100)
+    second = stored_zip.Entry("b", first.length, first.checksum, first.offset)
+    file.write(stored_zip.central_directory([first, second], file.tell()))
     with pytest.raises(VerificationError, match=r"^b:"):
         stored_zip.read_entries(tmp_path, file)

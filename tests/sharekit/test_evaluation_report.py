@@ -15,9 +15,9 @@ from sharekit.intervals import Interval
 from sharekit.segmenter.evaluation_report import (
     EvaluationReport,
     check_belongs,
-    coarse_interval,
     read_report,
     sign_report,
+    told_interval,
 )
 from sharekit.segmenter.metrics import METRICS
 from sharekit.signing import dsse
@@ -41,10 +41,15 @@ REPORT = EvaluationReport(
 )
 
 
+NOISED = dataclasses.replace(
+    REPORT, epsilon=1.0, classes={"foreground": {"iou": told_interval(0.71, 24, 2, 1 / 24)}}
+)
+
+
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     path = tmp_path / "report.json"
-    files.write_json(path, sign_report(REPORT, HOSPITAL))
+    files.write_bytes(path, sign_report(REPORT, HOSPITAL).to_bytes())
     return path
 
 
@@ -93,7 +98,7 @@ def test_a_better_figure_under_the_old_signature_is_refused(path: Path) -> None:
 
 def test_another_statement_of_the_same_hospital_is_no_report(tmp_path: Path) -> None:
     statement = dataclasses.replace(REPORT.to_statement(), predicate_type="urn:sharekit:approval:v1")
-    files.write_json(tmp_path / "r.json", dsse.sign_statement(statement, HOSPITAL))
+    files.write_bytes(tmp_path / "r.json", dsse.sign_statement(statement, HOSPITAL).to_bytes())
     with pytest.raises(VerificationError, match="evaluation allows"):
         read_report(tmp_path / "r.json", [HOSPITAL.public])
 
@@ -141,7 +146,7 @@ def test_an_interval_that_tells_more_than_mean_and_count_is_not_signed(changes: 
 @pytest.mark.parametrize("mean", [0.0, 0.004, 0.05, 0.29, 0.5, 0.714, 1.0])
 @pytest.mark.parametrize("count", [20, 1000])
 def test_an_interval_is_the_widest_that_the_rounded_mean_allows(mean: float, count: int) -> None:
-    told = coarse_interval(mean, count, 2)
+    told = told_interval(mean, count, 2)
     assert told.mean == round(mean, 2)
     reach = 1.96 * (told.mean * (1 - told.mean) / count) ** 0.5
     for figure, bound in ((told.low, max(0, told.mean - reach)), (told.high, min(1, told.mean + reach))):
@@ -155,7 +160,7 @@ def test_no_scores_of_a_mean_have_a_wider_interval_than_is_told() -> None:
     rng = np.random.default_rng(0)
     for sharpness in (0.05, 0.5, 5):
         scores = rng.beta(sharpness, sharpness, 50)
-        told = coarse_interval(scores.mean(), 50, 3)
+        told = told_interval(scores.mean(), 50, 3)
         reach = 1.96 * scores.std() / 50**0.5
         assert told.high - told.low >= min(1, scores.mean() + reach) - max(0, scores.mean() - reach) - 0.002
 
@@ -164,3 +169,31 @@ def test_no_scores_of_a_mean_have_a_wider_interval_than_is_told() -> None:
 def test_figures_beyond_the_schema_are_not_signed(changes: dict) -> None:
     with pytest.raises(VerificationError, match="evaluation allows"):
         sign_report(with_interval(**changes), HOSPITAL)
+
+
+def test_a_report_with_noise_survives_its_statement() -> None:
+    statement = NOISED.to_statement()
+    assert EvaluationReport.from_statement(statement) == NOISED
+    assert statement.predicate_type.endswith(":v2")
+    assert statement.predicate["protection"]["epsilon"] == 1.0
+    assert "epsilon 1 on all figures" in NOISED.protection
+
+
+def test_a_report_from_before_there_was_noise_is_still_read(path: Path) -> None:
+    report = read_report(path, [HOSPITAL.public])
+    assert report.to_statement().predicate_type.endswith(":v1")
+    assert report.epsilon is None
+    assert "without noise" in report.protection
+
+
+def test_the_interval_of_a_noised_mean_is_wider_by_its_noise() -> None:
+    told, exact = NOISED.classes["foreground"]["iou"], told_interval(0.71, 24, 2)
+    assert told.low < exact.low < exact.high < told.high
+    reach = 1.96 * (0.71 * 0.29 / 24 + 2 / 24**2) ** 0.5
+    assert told.high == pytest.approx(min(1, 0.71 + reach), abs=0.01)
+
+
+@pytest.mark.parametrize("epsilon", [0.5, 2.0, None])
+def test_an_interval_of_other_noise_than_the_report_says_is_not_signed(epsilon: float | None) -> None:
+    with pytest.raises(VerificationError):
+        sign_report(dataclasses.replace(NOISED, epsilon=epsilon), HOSPITAL)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from sharekit.errors import InputError, VerificationError
 from sharekit.storage import files
+from sharekit.storage.budget import Budget
 
 json_values = st.recursive(
     st.none()
@@ -112,3 +113,25 @@ def test_unfinished_folder_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(TypeError), files.new_directory(tmp_path / "new") as folder:
         files.write_json(folder / "a.json", object())
     assert list(tmp_path.iterdir()) == []
+
+
+def lines(data: bytes, budget: Budget = files.JSON_BUDGET) -> list[tuple[int, Any]]:
+    return list(files.parse_json_lines(data, "m.jsonl", budget, Budget(50, 10, 3, 10)))
+
+
+def test_lines_are_numbered_and_empty_ones_passed_over() -> None:
+    assert lines(b'{"a": 1}\n\n[2]\n') == [(1, {"a": 1}), (3, [2])]
+
+
+def test_a_line_beyond_its_budget_is_an_error_of_its_own() -> None:
+    found = dict(lines(b"[" + b"0," * 20 + b"0]\n1\n[[[[0]]]]\n{"))
+    assert [type(found[number]) for number in (1, 3, 4)] == [VerificationError] * 3
+    assert (found[2], found[1].item) == (1, "m.jsonl:1")
+
+
+@pytest.mark.parametrize(
+    "data", [b"\n" * 100, b"[0, 0]\n" * 40, b'{"a": 0}\n' * 60], ids=["", "values", "keys"]
+)
+def test_all_lines_together_have_one_budget(data: bytes) -> None:
+    with pytest.raises(VerificationError, match=r"m\.jsonl: expected at most"):
+        lines(data, Budget(1000, max_nodes=90, max_depth=3, max_keys=50))

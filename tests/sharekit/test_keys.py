@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 
 from sharekit.cli import main
 from sharekit.errors import InputError
@@ -75,6 +76,15 @@ def test_signature_holds_for_its_message_and_key_only() -> None:
     assert not key.public.verify(signature[:-1], MESSAGE)
     assert not key.public.verify(b"", MESSAGE)
     assert not other.public.verify(signature, MESSAGE)
+
+
+def test_of_the_two_signatures_that_one_makes_the_lower_is_made_and_both_hold() -> None:
+    """With (r, s) also (r, order - s) holds: ADR 25 says why that harms nobody."""
+    key = keys.generate()
+    for _ in range(40):
+        r, s = decode_dss_signature(key.sign(MESSAGE))
+        assert 0 < s <= keys.ORDER // 2
+    assert key.public.verify(encode_dss_signature(r, keys.ORDER - s), MESSAGE)
 
 
 def test_private_key_file_is_readable_by_its_owner_only(tmp_path: Path) -> None:

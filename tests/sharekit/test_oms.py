@@ -50,8 +50,7 @@ def vectors(kind: str) -> list[Path]:
 def resigned(statement: dict[str, Any]) -> bytes:
     """A signature by the right key over any statement."""
     envelope = dsse.sign(files.dump_json(statement), dsse.IN_TOTO_PAYLOAD_TYPE, KEY)
-    hint = oms.key_hint(KEY.public)
-    return files.dump_json(SignatureFile(hint, dsse.Envelope.from_json(envelope)).to_json())
+    return SignatureFile(oms.key_hint(KEY.public), envelope).to_bytes()
 
 
 @given(
@@ -153,8 +152,8 @@ def test_duplicate_key_in_the_signature_file_is_refused() -> None:
 def test_duplicate_key_in_the_signed_payload_is_refused() -> None:
     payload = files.dump_json(ModelStatement("m", ()).to_statement().to_json())
     doubled = payload.replace(b'"predicateType":', b'"predicateType": "x", "predicateType":')
-    envelope = dsse.Envelope.from_json(dsse.sign(doubled, dsse.IN_TOTO_PAYLOAD_TYPE, KEY))
-    data = files.dump_json(SignatureFile(oms.key_hint(KEY.public), envelope).to_json())
+    envelope = dsse.sign(doubled, dsse.IN_TOTO_PAYLOAD_TYPE, KEY)
+    data = SignatureFile(oms.key_hint(KEY.public), envelope).to_bytes()
     with pytest.raises(VerificationError, match="twice"):
         oms.verify(data, [KEY.public])
 

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import copy
 import json
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from sharekit.errors import VerificationError
+from sharekit.signing import dsse
+from sharekit.signing.keys import generate
 from sharekit.storage import schema
+from tests.tiny_segmenter import contract
+
+UNIQUE = schema.StrictValidator({"uniqueItems": True})
 
 MINIMAL = json.loads(
     (Path(__file__).resolve().parents[2] / "schemas/v1/vectors/manifest/valid/minimal.json").read_text()
@@ -86,3 +93,48 @@ def test_what_cannot_be_seen_is_in_no_label(hidden: str) -> None:
 @pytest.mark.parametrize("spaces", ["", " ", "   ", "\u00a0", "\u3000 ", "\u2003\u202f"])
 def test_spaces_alone_are_no_label(spaces: str) -> None:
     assert not schema.is_label(spaces)
+    ("value", "unique"),
+    [
+        ([1, "1", True, None, 1.5], True),
+        ([1, 1.0], False),
+        ([0, False], True),
+        ([1, True], True),
+        (["a", "a"], False),
+        ([{"a": 1, "b": 2}, {"b": 2, "a": 1.0}], False),
+        ([[1], [True]], True),
+        ([10**400, 10**400], False),
+        ([1e300, int(1e300)], False),
+        ([], True),
+    ],
+)
+def test_items_are_unique_as_json_values(value: list[Any], unique: bool) -> None:
+    assert UNIQUE.is_valid(value) is unique
+
+
+def test_classes_of_mixed_types_are_refused_by_their_number() -> None:
+    """The case schema-unique-quadratic: 65 seconds before a submission was refused."""
+    classes = [value for number in range(11_500) for value in (number, str(number))]
+    statement = {
+        "_type": dsse.STATEMENT_TYPE,
+        "subject": [{"name": "model.onnx", "digest": {"sha256": "0" * 64}}],
+        "predicateType": "urn:sharekit:submission:v1",
+        "predicate": {
+            "schema_version": 1,
+            "contract": contract().to_json() | {"classes": classes},
+            "public_key": generate().public.pem().decode(),
+            "purpose": "x",
+        },
+    }
+    started = time.process_time()
+    with pytest.raises(VerificationError) as caught:
+        schema.validate("submission", statement, "submission.json")
+    assert time.process_time() - started < 1
+    assert caught.value.expected.endswith("contract.classes")
+    assert caught.value.found == "23000 items, more than 16"
+
+
+def test_value_beyond_its_bound_is_not_looked_into() -> None:
+    value = MINIMAL | {"files": [{"path": 5}] * 20_000}
+    with pytest.raises(VerificationError) as caught:
+        schema.validate("manifest", value, "manifest.json")
+    assert (caught.value.expected[-7:], caught.value.found) == ("$.files", "20000 items, more than 10000")

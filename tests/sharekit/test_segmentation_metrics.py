@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import astuple
+from dataclasses import astuple, fields
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from sharekit.errors import InputError
-from sharekit.segmenter.metrics import METRICS, SMOOTHING, ImageScores, mean_scores, score_image
+from sharekit.segmenter.metrics import METRICS, SMOOTHING, ImageScores, Metric, mean_scores, score_image
 
 shapes = st.tuples(st.integers(1, 8), st.integers(1, 8))
 pairs = shapes.flatmap(
@@ -98,12 +98,16 @@ def test_scores_are_those_of_segmentation_models_pytorch() -> None:
         assert ours.dice_loss == pytest.approx(float(loss(output, target.float())), abs=1e-5)
 
 
+def test_every_score_has_a_name() -> None:
+    assert [metric.value for metric in Metric] == [field.name for field in fields(ImageScores)]
+
+
 def test_means_are_over_images() -> None:
     scores = [ImageScores(0.0, 1.0, 1.0, 1.0, 1.0, 1.0), ImageScores(0.5, 0.0, 0.0, 0.5, 0.0, 1.0)]
     means = mean_scores(scores)
     assert tuple(means) == METRICS
-    assert (means["iou"].mean, means["dice_loss"].mean, means["iou"].count) == (0.5, 0.25, 2)
-    assert means["iou"].low <= means["iou"].mean <= means["iou"].high
+    assert (means[Metric.IOU].mean, means[Metric.DICE_LOSS].mean, means[Metric.IOU].count) == (0.5, 0.25, 2)
+    assert means[Metric.IOU].low <= means[Metric.IOU].mean <= means[Metric.IOU].high
 
 
 def test_no_scores_have_no_mean() -> None:

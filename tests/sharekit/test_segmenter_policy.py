@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 
 import numpy as np
@@ -15,8 +16,9 @@ from consumer.submission.canonical import canonical_bytes
 from sharekit.errors import VerificationError
 from sharekit.segmenter import segmenter_policy
 from sharekit.segmenter.contract import SegmenterContract
+from sharekit.segmenter.segmenter_cost import least_cost
 from sharekit.segmenter.segmenter_policy import check_segmenter
-from tests.tiny_segmenter import contract, model_of, segmenter, shape_by_content
+from tests.tiny_segmenter import chain, contract, model_of, segmenter, shape_by_content
 
 CONTRACT = contract()
 DATA = canonical_bytes(segmenter(), CONTRACT)
@@ -70,7 +72,8 @@ def test_an_unknown_field_is_refused() -> None:
 
 
 def test_a_file_beyond_the_size_cap_is_refused_unparsed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(segmenter_policy, "MAX_BYTES", len(DATA) - 1)
+    smaller = dataclasses.replace(segmenter_policy.BUDGET, max_bytes=len(DATA) - 1)
+    monkeypatch.setattr(segmenter_policy, "BUDGET", smaller)
     refused(DATA, "at most")
 
 
@@ -253,6 +256,46 @@ def test_a_graph_that_computes_another_shape_is_refused() -> None:
     weights = {"weight": np.ones((1, 3, 1, 1), np.float32)}
     attacked = canonical_bytes(model_of([convolution, pool], weights, CONTRACT), CONTRACT)
     refused(attacked, "the ONNX checker accepts")
+
+
+def test_a_model_whose_shapes_need_too_much_memory_is_refused() -> None:
+    attacked = model()
+    resized = [
+        helper.make_node("Resize", ["image", "", "", "large"], ["big"]),
+        helper.make_node("GlobalAveragePool", ["big"], ["point"]),
+        helper.make_node("Mul", ["image", "point"], ["scaled"]),
+    ]
+    for number, node in enumerate(resized):
+        attacked.graph.node.insert(number, node)
+    attacked.graph.node[3].input[0] = "scaled"
+    large = np.array([1, 3, 32768, 32768], np.int64)
+    attacked.graph.initializer.append(numpy_helper.from_array(large, "large"))
+    refused(attacked, "at most 8 GiB of memory")
+
+
+def test_a_model_of_too_much_arithmetic_is_refused() -> None:
+    made_for = contract(size=[1024, 1024])
+    refused(canonical_bytes(chain(400), made_for), "at most 1e[+]13 multiply-adds", made_for)
+
+
+@pytest.mark.parametrize(
+    ("node", "weights", "expected"),
+    [
+        (helper.make_node("Conv", ["image", "w"], ["v"]), (8, 3, 1, 1), 8 * 3 * 24 * 32),
+        (helper.make_node("Conv", ["image", "w"], ["v"], pads=[1, 1, 1, 1]), (8, 3, 3, 3), 8 * 27 * 24 * 32),
+        (helper.make_node("Conv", ["image", "w"], ["v"], group=3), (9, 1, 1, 1), 9 * 24 * 32),
+        (helper.make_node("ConvTranspose", ["image", "w"], ["v"]), (3, 8, 2, 2), 3 * 8 * 4 * 24 * 32),
+        (helper.make_node("MatMul", ["image", "w"], ["v"]), (32, 5), 3 * 24 * 32 * 5),
+        (helper.make_node("Relu", ["image"], ["v"]), (1,), 0),
+    ],
+    ids=["Conv 1x1", "Conv 3x3", "grouped Conv", "ConvTranspose", "MatMul", "Relu"],
+)
+def test_multiply_adds_follow_from_the_shapes(
+    node: NodeProto, weights: tuple[int, ...], expected: int
+) -> None:
+    nodes = [node, helper.make_node("Identity", ["image"], ["mask"])]
+    packed = canonical_bytes(model_of(nodes, {"w": np.ones(weights, np.float32)}, CONTRACT), CONTRACT)
+    assert least_cost(onnx.load_model_from_string(packed)).multiply_adds == expected
 
 
 def test_nodes_out_of_order_are_refused() -> None:

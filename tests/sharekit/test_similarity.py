@@ -42,7 +42,7 @@ def test_blocks_find_the_same_pairs_as_all_comparisons(seed: int, count: int, bl
     distances = (hashes[:, None] != hashes[None]).sum(axis=2)
     pairs = [(i, j) for i in range(count) for j in range(i + 1, count) if distances[i, j] <= 16]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(similarity, "_BLOCK", block)
+        patch.setattr(similarity, "BLOCK", block)
         found = similarity.near_duplicates(hashes, groups)
     assert found.pairs == len(pairs)
     assert found.images == len({index for pair in pairs for index in pair})

@@ -52,7 +52,7 @@ def sign_again(folder: Path, change: dict) -> None:
     """The statement with a changed predicate, properly signed by its key."""
     statement = SUBMISSION.to_statement()
     changed = dataclasses.replace(statement, predicate={**statement.predicate, **change})
-    (folder / STATEMENT_NAME).write_bytes(files.dump_json(dsse.sign_statement(changed, KEY)))
+    (folder / STATEMENT_NAME).write_bytes(dsse.sign_statement(changed, KEY).to_bytes())
 
 
 def test_a_submission_survives_its_statement() -> None:
@@ -101,7 +101,7 @@ def test_every_flipped_byte_of_the_model_is_refused(folder: Path) -> None:
 
 def test_a_statement_signed_by_another_key_is_refused(folder: Path) -> None:
     envelope = dsse.sign_statement(SUBMISSION.to_statement(), generate())
-    (folder / STATEMENT_NAME).write_bytes(files.dump_json(envelope))
+    (folder / STATEMENT_NAME).write_bytes(envelope.to_bytes())
     refused(folder, "a signature by a pinned key")
 
 
@@ -117,7 +117,7 @@ def test_another_encoding_of_a_signed_statement_is_refused(folder: Path) -> None
     """Otherwise one submission would have many digests, and could be told apart from itself."""
     payload = json.dumps(SUBMISSION.to_statement().to_json()).encode()
     envelope = dsse.sign(payload, dsse.IN_TOTO_PAYLOAD_TYPE, KEY)
-    (folder / STATEMENT_NAME).write_bytes(files.dump_json(envelope))
+    (folder / STATEMENT_NAME).write_bytes(envelope.to_bytes())
     refused(folder, "Sharekit's encoding")
 
 

@@ -1,4 +1,4 @@
-"""How far two images are from each other: RMSE and correlation, on a thumbnail and at full scale."""
+"""How far two images are from each other: RMSE, on a thumbnail and at full scale."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from hospital_node.audit.attack import Array, Space
 from hospital_node.singan.pyramid import resize as resize_tensor
 
-Array = NDArray[np.float32]
 THUMBNAIL = 16
 """Long side in pixels: what stays of an image when texture and small detail are gone."""
 
@@ -29,8 +29,19 @@ def thumbnail(images: Array) -> Array:
     return resize(images, max(1, round(height * scale)), max(1, round(width * scale)))
 
 
-SPACES: dict[str, Callable[[Array], Array]] = {"thumbnail": thumbnail, "full": lambda images: images}
-"""Where distances are taken; each maps `(N, C, H, W)` to `(N, C, h, w)`."""
+def with_channels(image: Array, channels: int) -> Array:
+    """`(C, H, W)` as grey (the mean) or as RGB (grey three times), so that unlike images can be compared."""
+    if len(image) == channels:
+        return image
+    grey = image.mean(axis=0, keepdims=True)
+    return np.repeat(grey, channels, axis=0)
+
+
+SPACES: dict[Space, Callable[[Array], Array]] = {
+    Space.THUMBNAIL: thumbnail,
+    Space.FULL: lambda images: images,
+}
+"""Each space with what brings images `(N, C, H, W)` to its size `(N, C, h, w)`."""
 
 
 def rmse(first: Array, second: Array) -> NDArray[np.float64]:
@@ -46,13 +57,3 @@ def between(images: Array) -> NDArray[np.float64]:
     """RMSE of every unordered pair of different images, `(N * (N - 1) / 2,)`."""
     rows, columns = np.triu_indices(len(images), k=1)
     return rmse(images, images)[rows, columns]
-
-
-def correlation(first: NDArray, second: NDArray) -> float:
-    """Pearson correlation of two arrays of one size, -1 to 1; 0 where one of them is constant."""
-    a = first.astype(np.float64).ravel()
-    b = second.astype(np.float64).ravel()
-    a -= a.mean()
-    b -= b.mean()
-    scale = np.linalg.norm(a) * np.linalg.norm(b)
-    return float(a @ b / scale) if scale > 0 else 0.0

@@ -1,4 +1,4 @@
-"""Mean of samples: what all samples share may be the source itself."""
+"""Mean of samples: what all samples share may be a source itself."""
 
 from __future__ import annotations
 
@@ -7,10 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hospital_node.audit.attack import Array, AttackContext, AttackResult, Measure
-from hospital_node.audit.attacks.distance import SPACES, between, correlation, rmse
+from hospital_node.audit.attack import RESAMPLES, Array, AttackContext, AttackResult, Measure, Quantity, Space
+from hospital_node.audit.attacks.distance import SPACES, between, rmse
 from hospital_node.audit.attacks.nearest import Nearness, near_copy, nearness
-from hospital_node.audit.intervals import bootstrap
+from hospital_node.leaks.correlation import correlation
+from sharekit.intervals import bootstrap
+
+NAME = "mean-of-samples"
+DISTANCE = Quantity(NAME, "distance")
+CORRELATION = Quantity(NAME, "correlation")
 
 SHIFTED = "percentile bootstrap over the samples, moved to the estimate, 95 %"
 
@@ -19,7 +24,7 @@ SHIFTED = "percentile bootstrap over the samples, moved to the estimate, 95 %"
 class MeanOfSamples:
     """The attacker averages N samples and holds the mean against the real images."""
 
-    name: str = "mean-of-samples"
+    name: str = NAME
 
     def run(self, context: AttackContext) -> AttackResult:
         measures: list[Measure] = []
@@ -27,19 +32,23 @@ class MeanOfSamples:
         at_chance: bool | None = True if context.has_controls else None
         for space, view in SPACES.items():
             samples = view(context.samples)
-            source = view(context.source[None])
+            sources = view(context.sources)
             controls = view(context.controls)
-            distance, correlated = _measures(space, samples, source, controls, context.seed)
+            distance, correlated = _measures(space, samples, sources, controls, context.seed)
             measures += [distance, correlated]
             if context.has_controls:
-                # The source stands out when the mean is closer to it than to every other real image.
+                # A source stands out when the mean is closer to it than to every other real image.
                 at_chance = at_chance and distance.value >= (distance.control or 0)
-            pairs = between(np.concatenate([source, controls])) if context.has_controls else np.zeros(0)
-            nearest.append(nearness(distance.value, source, pairs))
+            pairs = between(np.concatenate([sources, controls])) if context.has_controls else np.zeros(0)
+            reached = rmse(samples.mean(axis=0)[None], sources)[0]
+            nearest += [
+                nearness(float(reached[number]), sources[number : number + 1], pairs)
+                for number in range(len(sources))
+            ]
         return AttackResult(
             self.name,
-            "RMSE in [-1, 1] and Pearson correlation of the samples' mean with the source and with other real"
-            " images",
+            "RMSE in [-1, 1] and Pearson correlation of the samples' mean with the sources and with other"
+            " real images",
             len(context.samples),
             len(context.controls),
             tuple(measures),
@@ -49,50 +58,59 @@ class MeanOfSamples:
 
 
 def _measures(
-    space: str, samples: Array, source: Array, controls: Array, seed: int
+    space: Space, samples: Array, sources: Array, controls: Array, seed: int
 ) -> tuple[Measure, Measure]:
-    """Distance and correlation of the mean of `(N, C, H, W)` with `(1, C, H, W)` and `(M, C, H, W)`.
+    """Distance and correlation of the mean of `(N, C, H, W)` with `(k, C, H, W)` and `(M, C, H, W)`.
 
-    The baselines are what the other real images themselves give with the source.
+    The source that is nearest, or correlates most, stands for all of them. The baselines are what the other
+    real images themselves give with the sources.
     """
     count = len(samples)
     mean = samples.mean(axis=0)
     flat = samples.reshape(count, -1).astype(np.float64)
-    target = source.reshape(-1).astype(np.float64)
+    targets = sources.reshape(len(sources), -1).astype(np.float64)
     # The mean of a resample is a weighted sum, so its distances follow from inner products of the samples.
-    differences = flat - target
-    spread = differences @ differences.T / flat.shape[1]
+    spreads = [(flat - target) @ (flat - target).T / flat.shape[1] for target in targets]
     centred = flat - flat.mean(axis=1, keepdims=True)
-    covariance, towards = centred @ centred.T, centred @ (target - target.mean())
-    norm = np.linalg.norm(target - target.mean())
+    centred_targets = targets - targets.mean(axis=1, keepdims=True)
+    covariance, towards = centred @ centred.T, centred @ centred_targets.T
+    norms = np.linalg.norm(centred_targets, axis=1)
 
     def resampled_distance(rows: NDArray[np.intp], _: np.random.Generator) -> float:
         weights = np.bincount(rows, minlength=count) / count
-        return float(np.sqrt(max(float(weights @ spread @ weights), 0.0)))
+        return min(float(np.sqrt(max(float(weights @ spread @ weights), 0.0))) for spread in spreads)
 
     def resampled_correlation(rows: NDArray[np.intp], _: np.random.Generator) -> float:
         weights = np.bincount(rows, minlength=count) / count
-        scale = float(np.sqrt(max(float(weights @ covariance @ weights), 0.0)) * norm)
-        return float(weights @ towards) / scale if scale > 0 else 0.0
+        scales = np.sqrt(max(float(weights @ covariance @ weights), 0.0)) * norms
+        products = weights @ towards
+        return max(
+            float(product / scale) if scale > 0 else 0.0
+            for product, scale in zip(products, scales, strict=True)
+        )
 
-    distance_found = float(rmse(mean[None], source)[0, 0])
+    distance_found = float(rmse(mean[None], sources).min())
     distance = Measure.of(
-        f"{space}.distance",
-        distance_found,
-        bootstrap(count, resampled_distance, seed=seed, estimate=distance_found),
+        space,
+        DISTANCE,
+        bootstrap(distance_found, count, resampled_distance, seed=seed, draws=RESAMPLES, centred=True),
         SHIFTED,
-        baseline=float(np.median(rmse(source, controls))) if len(controls) else None,
+        baseline=float(np.median(rmse(sources, controls).min(axis=0))) if len(controls) else None,
         control=float(rmse(mean[None], controls).min()) if len(controls) else None,
     )
-    correlation_found = correlation(mean, source)
+    correlation_found = _most_correlated(sources, mean)
     correlated = Measure.of(
-        f"{space}.correlation",
-        correlation_found,
-        bootstrap(count, resampled_correlation, seed=seed, estimate=correlation_found),
+        space,
+        CORRELATION,
+        bootstrap(correlation_found, count, resampled_correlation, seed=seed, draws=RESAMPLES, centred=True),
         SHIFTED,
-        baseline=float(np.median([correlation(source, image) for image in controls]))
+        baseline=float(np.median([_most_correlated(sources, image) for image in controls]))
         if len(controls)
         else None,
         control=max(correlation(mean, image) for image in controls) if len(controls) else None,
     )
     return distance, correlated
+
+
+def _most_correlated(sources: Array, image: Array) -> float:
+    return max(correlation(image, source) for source in sources)

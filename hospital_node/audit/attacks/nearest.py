@@ -1,4 +1,4 @@
-"""Best-of-N: is the source the real image that the samples lie nearest to, and how near?"""
+"""Best-of-N: is a source the real image that the samples lie nearest to, and how near?"""
 
 from __future__ import annotations
 
@@ -8,9 +8,24 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hospital_node.audit.attack import Array, AttackContext, AttackResult, AuditLimits, Measure
+from hospital_node.audit.attack import (
+    RESAMPLES,
+    Array,
+    AttackContext,
+    AttackResult,
+    AuditLimits,
+    Measure,
+    Quantity,
+    Space,
+)
 from hospital_node.audit.attacks.distance import SPACES, between, rmse
-from hospital_node.audit.intervals import bootstrap, wilson
+from sharekit.intervals import bootstrap, wilson
+
+NAME = "best-of-n"
+BEST_DISTANCE = Quantity(NAME, "best_distance")
+DISTANCE_RATIO = Quantity(NAME, "distance_ratio")
+RANK = Quantity(NAME, "rank")
+LINKAGE_RATE = Quantity(NAME, "linkage_rate")
 
 BOOTSTRAP = "percentile bootstrap over the samples, 95 %"
 BOOTSTRAP_BOTH = "percentile bootstrap over the samples and the pairs of real images, 95 %"
@@ -21,24 +36,30 @@ WILSON = "Wilson, 95 %"
 class BestOfN:
     """The attacker draws N samples and keeps the one nearest to each real image that is held up to them."""
 
-    name: str = "best-of-n"
+    name: str = NAME
 
     def run(self, context: AttackContext) -> AttackResult:
         measures: list[Measure] = []
         nearest: list[Nearness] = []
         at_chance: bool | None = True if context.has_controls else None
         for space, view in SPACES.items():
-            real = view(np.concatenate([context.source[None], context.controls]))
+            sources = view(context.sources)
+            real = np.concatenate([sources, view(context.controls)])
             distances = rmse(view(context.samples), real)
             pairs = between(real) if context.has_controls else np.zeros(0)
-            measures += _measures(space, distances, pairs, context.seed)
+            measures.append(_best_distance(space, distances, len(sources), pairs, context.seed))
             if context.has_controls:
-                rate = next(measure for measure in measures if measure.name == f"{space}.linkage_rate")
+                ratio, rank, rate = _compared(space, distances, len(sources), pairs, context.seed)
+                measures += [ratio, rank, rate]
                 at_chance = at_chance and rate.low <= (rate.baseline or 0)
-            nearest.append(nearness(distances[:, 0].min(), real[:1], pairs))
+            nearest += [
+                nearness(distances[:, number].min(), sources[number : number + 1], pairs)
+                for number in range(len(sources))
+            ]
         return AttackResult(
             self.name,
-            "RMSE in [-1, 1] of the image channels, from every sample to the source and to other real images",
+            "RMSE in [-1, 1] of the image channels, from every sample to the sources and to other real"
+            " images",
             len(context.samples),
             len(context.controls),
             tuple(measures),
@@ -80,59 +101,69 @@ def near_copy(what: str, found: Sequence[Nearness], limits: AuditLimits) -> tupl
     )
 
 
-def _measures(
-    space: str, distances: NDArray[np.float64], pairs: NDArray[np.float64], seed: int
-) -> list[Measure]:
-    """Figures of one space from `(N, 1 + M)` distances, the source in column 0, and the real-real ones."""
+def _best_distance(
+    space: Space, distances: NDArray[np.float64], k: int, pairs: NDArray[np.float64], seed: int
+) -> Measure:
+    """From `(N, k + M)` distances, the k sources first, and those between real images, if any."""
+    own, others = distances[:, :k].min(axis=1), distances[:, k:]
+    return Measure.of(
+        space,
+        BEST_DISTANCE,
+        bootstrap(own.min(), len(own), lambda rows, _: own[rows].min(), seed=seed, draws=RESAMPLES),
+        BOOTSTRAP,
+        baseline=float(np.median(pairs)) if len(pairs) else None,
+        control=float(others.min()) if others.size else None,
+    )
+
+
+def _compared(
+    space: Space, distances: NDArray[np.float64], k: int, pairs: NDArray[np.float64], seed: int
+) -> tuple[Measure, Measure, Measure]:
+    """Distance ratio, rank and linkage rate from `(N, k + M)` distances and those between real images.
+
+    The nearest source stands for all k of them. Chance: k + M images are nearest with equal odds, and the
+    best of k comes, on average, before all but M / (k + 1) of the M others.
+    """
     count, images = distances.shape
-    best = distances.min(axis=0)
-    found = [
-        Measure.of(
-            f"{space}.best_distance",
-            best[0],
-            bootstrap(count, lambda rows, _: distances[rows, 0].min(), seed=seed),
-            BOOTSTRAP,
-            baseline=float(np.median(pairs)) if len(pairs) else None,
-            control=float(best[1:].min()) if images > 1 else None,
-        ),
-    ]
-    if not len(pairs):
-        return found
+    own = distances[:, :k].min(axis=1)
     nearest = distances.argmin(axis=1)
-    linked = int((nearest == 0).sum())
-    others = np.bincount(nearest, minlength=images)[1:]
-    return [
-        *found,
-        Measure.of(
-            f"{space}.distance_ratio",
-            best[0] / np.median(pairs),
-            bootstrap(
-                count,
-                lambda rows, rng: distances[rows, 0].min() / np.median(rng.choice(pairs, len(pairs))),
-                seed=seed,
-            ),
-            BOOTSTRAP_BOTH,
-            baseline=1.0,
-            control=float(best[1:].min() / np.median(pairs)),
+    # The k others that the samples are nearest to most often.
+    others = np.sort(np.bincount(nearest, minlength=images)[k:])[-k:]
+    ratio = Measure.of(
+        space,
+        DISTANCE_RATIO,
+        bootstrap(
+            own.min() / np.median(pairs),
+            count,
+            lambda rows, rng: own[rows].min() / np.median(rng.choice(pairs, len(pairs))),
+            seed=seed,
+            draws=RESAMPLES,
         ),
-        Measure.of(
-            f"{space}.rank",
-            1 + (best[1:] < best[0]).sum(),
-            bootstrap(count, lambda rows, _: _rank(distances[rows]), seed=seed),
-            BOOTSTRAP,
-            baseline=(images + 1) / 2,
+        BOOTSTRAP_BOTH,
+        baseline=1.0,
+        control=float(distances[:, k:].min() / np.median(pairs)),
+    )
+    rank = Measure.of(
+        space,
+        RANK,
+        bootstrap(
+            _rank(distances, k), count, lambda rows, _: _rank(distances[rows], k), seed=seed, draws=RESAMPLES
         ),
-        Measure.of(
-            f"{space}.linkage_rate",
-            linked / count,
-            wilson(linked, count),
-            WILSON,
-            baseline=1 / images,
-            control=float(others.max() / count),
-        ),
-    ]
+        BOOTSTRAP,
+        baseline=1 + (images - k) / (k + 1),
+    )
+    rate = Measure.of(
+        space,
+        LINKAGE_RATE,
+        wilson(int((nearest < k).sum()), count),
+        WILSON,
+        baseline=k / images,
+        control=float(others.sum() / count),
+    )
+    return ratio, rank, rate
 
 
-def _rank(distances: NDArray[np.float64]) -> float:
+def _rank(distances: NDArray[np.float64], k: int) -> float:
+    """Place of the nearest of k sources among the other real images, 1 the nearest of all."""
     best = distances.min(axis=0)
-    return float(1 + (best[1:] < best[0]).sum())
+    return float(1 + (best[k:] < best[:k].min()).sum())

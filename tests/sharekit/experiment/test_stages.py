@@ -198,7 +198,7 @@ def test_another_version_of_the_program_does_everything_again(
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """A machine that has no feature file but the one in this folder's `vgg`, when it is written."""
-    monkeypatch.setattr(features, "_candidates", lambda: [(features.VGG19, tmp_path / "vgg")])
+    monkeypatch.setattr(features, "candidates", lambda: [(features.VGG19, tmp_path / "vgg")])
     monkeypatch.delenv(features.ENVIRONMENT_VARIABLE, raising=False)
     return tmp_path / "vgg"
 

@@ -1,15 +1,14 @@
-"""A process with limits, for what is not trusted: it is killed with its process group when it is out of time.
+"""A child process for what is not trusted, with limits of memory and time.
 
-It inherits two pipes and the search paths of libraries: no other file or variable, folder or terminal. The
-limits of memory, processor time and files it sets itself, before it reads anything (`restrict`). A process
-that it forks into a session of its own is not killed with it; that one has the same limits.
+It inherits two pipes and the search paths of libraries and packages: no other file or variable, folder or
+terminal. It confines itself (`confinement.confine`) after its last import, before it reads anything. The
+parent talks to it through the pipes, and kills it with its process group when it is done, wrong or late.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import resource
 import selectors
 import signal
 import subprocess
@@ -18,17 +17,19 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from sharekit.program.confinement import memory_kept_private
+
 CHUNK = 2**20  # bytes at once through a pipe
 _KEPT_VARIABLES = ("LD_LIBRARY_PATH", "PATH", "SYSTEMROOT")
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Of one process."""
+    """How much a child process may use."""
 
     memory_mib: int = 8192  # of address space
-    cpu_seconds: int = 3600  # over all its threads
-    wall_seconds: int = 3600
+    cpu_seconds: int = 600  # over all its threads, for one step
+    wall_seconds: float = 600  # for one step
 
 
 class SandboxError(Exception):
@@ -36,17 +37,22 @@ class SandboxError(Exception):
 
 
 class Sandbox:
-    """A running process; made by `open_sandbox`."""
+    """A running process; made by `start_sandbox` or `open_sandbox`. Its first step starts with it."""
 
     def __init__(self, process: subprocess.Popen[bytes], limits: Limits) -> None:
         self._process = process
         self._limits = limits
-        self._deadline = time.monotonic() + limits.wall_seconds
+        self.begin_step()
         if process.stdin is None or process.stdout is None:
             raise ValueError("a process without pipes")
         self._to, self._from = process.stdin.fileno(), process.stdout.fileno()
         os.set_blocking(self._to, False)
         os.set_blocking(self._from, False)
+
+    def begin_step(self, wall_seconds: float | None = None) -> None:
+        """Give the process `wall_seconds` from now on; by default those of its limits."""
+        self._wall_seconds = self._limits.wall_seconds if wall_seconds is None else wall_seconds
+        self._deadline = time.monotonic() + self._wall_seconds
 
     def send(self, data: bytes) -> None:
         """Write all of `data`.
@@ -81,17 +87,19 @@ class Sandbox:
         return b"".join(parts)
 
     def kill(self) -> None:
-        """End the process and what it started, but for what it put into another session."""
+        """End the process and its process group."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
+        # Closes the pipes, and waits.
+        with self._process:
+            pass
 
     def _wait(self, descriptor: int, event: int) -> None:
         with selectors.DefaultSelector() as selector:
             selector.register(descriptor, event)
             left = self._deadline - time.monotonic()
             if left <= 0 or not selector.select(left):
-                raise SandboxError(f"not done within {self._limits.wall_seconds} seconds")
+                raise SandboxError(f"not done within {self._wall_seconds:g} seconds")
 
     def _ended(self) -> SandboxError:
         """Why the pipe is closed."""
@@ -99,28 +107,35 @@ class Sandbox:
         try:
             code = self._process.wait(left)
         except subprocess.TimeoutExpired:
-            return SandboxError(f"not done within {self._limits.wall_seconds} seconds")
+            return SandboxError(f"not done within {self._wall_seconds:g} seconds")
         if code in (-signal.SIGXCPU, -signal.SIGKILL):
             return SandboxError(f"more than {self._limits.cpu_seconds} seconds of processor time, or killed")
         # Its exit code would be eight bits of whatever a taken-over process wants to say.
         return SandboxError("the process ended by itself")
 
 
-@contextlib.contextmanager
-def open_sandbox(program: Sequence[str], limits: Limits, arguments: Sequence[str] = ()) -> Iterator[Sandbox]:
-    """Run a Python program in a process of its own for the length of the block.
+def start_sandbox(
+    program: Sequence[str], limits: Limits, arguments: Sequence[str] = (), *, steps: int = 1
+) -> Sandbox:
+    """Run a Python program in a process of its own; end it with `Sandbox.kill`.
 
     Args:
-        program: what the interpreter runs, such as `-m` and a module; it gives the limits, which are its
-            first two arguments, to `restrict` before it reads anything.
+        program: what the interpreter runs, such as `-m` and a module. Its first two arguments are MiB of
+            memory and processor seconds: it gives them to `confinement.confine` before it reads anything.
         limits: of memory and time.
-        arguments: for the program, after the limits; nothing of the hospital.
+        arguments: for the program, after the limits; nothing secret.
+        steps: how many steps the process may take; it has so many times `cpu_seconds` in all.
     """
-    command = [sys.executable, "-I", "-B", *program, str(limits.memory_mib), str(limits.cpu_seconds)]
+    processor_seconds = limits.cpu_seconds * steps
+    # Neither the folder it starts in nor the user's own packages come into its search path, which is ours.
+    command = [sys.executable, "-P", "-s", "-B", *program, str(limits.memory_mib), str(processor_seconds)]
     environment = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
+    environment["PYTHONPATH"] = os.pathsep.join(map(os.path.abspath, sys.path))
     # glibc's arena for every thread takes address space, not memory.
     environment |= {"MALLOC_ARENA_MAX": "2", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    with subprocess.Popen(  # noqa: S603 - this very interpreter, with a program of ours
+    # ONNX Runtime's thread that calls home would also keep the process from namespaces and Landlock.
+    environment["ORT_DISABLE_TELEMETRY"] = "1"
+    process = subprocess.Popen(  # noqa: S603 - this very interpreter, with a program of ours
         [*command, *arguments],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -129,25 +144,18 @@ def open_sandbox(program: Sequence[str], limits: Limits, arguments: Sequence[str
         cwd="/",
         env=environment,
         start_new_session=True,
-    ) as process:
-        sandbox = Sandbox(process, limits)
+    )
+    return Sandbox(process, limits)
+
+
+@contextlib.contextmanager
+def open_sandbox(
+    program: Sequence[str], limits: Limits, arguments: Sequence[str] = (), *, steps: int = 1
+) -> Iterator[Sandbox]:
+    """`start_sandbox` for the length of the block, with this process's memory kept private."""
+    sandbox = start_sandbox(program, limits, arguments, steps=steps)
+    with memory_kept_private():
         try:
             yield sandbox
         finally:
             sandbox.kill()
-
-
-def restrict(memory_mib: int, cpu_seconds: int) -> None:
-    """Limit this process for good: memory, processor time, no further file or socket, no core dump."""
-    _limit(resource.RLIMIT_AS, memory_mib * 2**20)
-    _limit(resource.RLIMIT_CPU, cpu_seconds)
-    _limit(resource.RLIMIT_FSIZE, 0)
-    _limit(resource.RLIMIT_NOFILE, 0)
-    _limit(resource.RLIMIT_CORE, 0)
-
-
-def _limit(kind: int, value: int) -> None:
-    _, hard = resource.getrlimit(kind)
-    if hard != resource.RLIM_INFINITY:
-        value = min(value, hard)
-    resource.setrlimit(kind, (value, value))

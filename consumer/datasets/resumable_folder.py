@@ -1,0 +1,254 @@
+"""A data set's folder that several runs may fill: it gets its name when it is whole, and not before.
+
+    OUT.partial/unfinished.jsonl   the request, then a line for every item that is complete
+    OUT.partial/data/              becomes OUT
+
+An item counts when its line is written, which holds the digest of each of its files, and only as long as the
+files have these digests. So a run may be killed at any moment: the next one keeps what counts and removes the
+rest.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+from sharekit.errors import InputError, SharekitError
+from sharekit.storage import files
+from sharekit.storage.names import printable
+
+JOURNAL = "unfinished.jsonl"
+DATA = "data"
+SUFFIX = ".partial"
+MAX_JOURNAL_BYTES = 2**30
+MAX_SHOWN = 60  # characters of a setting in an error
+
+
+class PartialFolder:
+    """A folder that is being filled; made by `resumable_folder`."""
+
+    def __init__(self, root: Path, records: dict[str, Mapping[str, Any]], journal: IO[str]) -> None:
+        self.root = root
+        """Where the files go."""
+        self.records = records
+        """What `add` was given for every complete item, by its key."""
+        self._journal = journal
+
+    def add(self, key: str, record: Mapping[str, Any], paths: Sequence[str]) -> None:
+        """Count an item whose files, relative to `root`, are written."""
+        digests = {path: _digest(self.root / path) for path in paths}
+        line = {"key": key, "record": record, "files": digests}
+        self._journal.write(json.dumps(line, ensure_ascii=False) + "\n")
+        self._journal.flush()
+        self.records[key] = record
+
+    def drop(self, key: str) -> None:
+        """Do not count an item any more; its files will be written again."""
+        del self.records[key]
+
+
+@contextlib.contextmanager
+def resumable_folder(out: Path, request: Mapping[str, Any]) -> Iterator[PartialFolder]:
+    """Fill a folder in the block; it becomes `out` when the block ends without error.
+
+    After an error or a kill the next call with the same request goes on with what is complete.
+
+    Args:
+        out: does not exist, or is an empty folder.
+        request: JSON that names everything the files depend on.
+
+    Raises:
+        InputError: `out` cannot be written, another process is at it, or what is there was begun with another
+            request; the error names what differs.
+    """
+    partial = out.with_name(out.name + SUFFIX)
+    _require_room(out, partial)
+    (partial / DATA).mkdir(parents=True, exist_ok=True)
+    with _locked(partial, out):
+        # Another process may have finished meanwhile.
+        _require_room(out, partial)
+        there, complete = _read(partial)
+        if there is not None:
+            require_same(partial, there, request, f"remove {partial} to begin anew")
+        _write_journal(partial, request, complete)
+        _remove_all_but(partial / DATA, {path for line in complete for path in line["files"]})
+        with (partial / JOURNAL).open("a", encoding="utf-8") as journal:
+            yield PartialFolder(partial / DATA, {line["key"]: line["record"] for line in complete}, journal)
+        if out.is_dir():
+            out.rmdir()
+        files.put_in_place(partial / DATA, out)
+        shutil.rmtree(partial)
+
+
+def is_finished(out: Path, there: Mapping[str, Any] | None, request: Mapping[str, Any]) -> bool:
+    """Whether `out` is finished already: `there` is its own request, None where it has none.
+
+    Raises:
+        InputError: it is finished, with another request; the error names what differs.
+    """
+    if there is None:
+        return False
+    require_same(out, there, request, "remove it")
+    # A kill may have come between its name and the removal of what it was made with.
+    shutil.rmtree(out.with_name(out.name + SUFFIX), ignore_errors=True)
+    return True
+
+
+def require_same(item: Path, there: Mapping[str, Any], now: Mapping[str, Any], way_out: str) -> None:
+    """Refuse to go on with what was made with other settings.
+
+    Raises:
+        InputError: naming each setting that differs, as it is there and now.
+    """
+    different = differences(there, now)
+    if different:
+        raise InputError(
+            item,
+            expected="a data set with the same settings",
+            found="; ".join(different),
+            next_step=f"use the settings that are there, {way_out}, or choose another --out",
+        )
+
+
+def differences(there: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Each setting that differs between two JSON objects, in words: `seed: 1 there, 2 now`."""
+    old, new = dict(_settings(there)), dict(_settings(now))
+    return [
+        f"{name}: {_shown(old.get(name))} there, {_shown(new.get(name))} now"
+        for name in dict.fromkeys((*old, *new))
+        if old.get(name) != new.get(name)
+    ]
+
+
+def refuse_unfinished(root: Path) -> None:
+    """Refuse to read a data set that is still being written, or whose writing was interrupted.
+
+    Raises:
+        InputError: naming its folder.
+    """
+    beside = root.with_name(root.name + SUFFIX)
+    places = [root, root.parent] if root.exists() else [beside]
+    for folder in places:
+        if (folder / JOURNAL).is_file():
+            raise InputError(
+                root,
+                expected="a finished data set",
+                found=f"one that is being written, or was interrupted: {folder}",
+                next_step="wait for the command that writes it, or run that command again to go on",
+            )
+
+
+def _require_room(out: Path, partial: Path) -> None:
+    def refuse(item: Path, expected: str, found: str) -> InputError:
+        return InputError(item, expected=expected, found=found, next_step="remove it or choose another path")
+
+    if out.is_symlink() or (out.exists() and not out.is_dir()):
+        raise refuse(out, "a path that does not exist yet, or an empty folder", "a file or a link")
+    if out.is_dir() and any(out.iterdir()):
+        raise refuse(
+            out, "a path that does not exist yet, or an empty folder", "a folder with something in it"
+        )
+    if out.is_dir() and os.path.ismount(out):
+        raise refuse(out, "a path whose folder can be renamed", "a mount point; name a new folder in it")
+    if partial.is_symlink() or (partial.exists() and not partial.is_dir()):
+        raise refuse(partial, "the folder of an interrupted run, or nothing", "a file or a link")
+    if partial.is_dir() and not all(_is_ours(path.name) for path in partial.iterdir()):
+        raise refuse(partial, "the folder of an interrupted run, or nothing", "something else")
+
+
+def _is_ours(name: str) -> bool:
+    """Whether `PartialFolder` or a write of its journal made this name."""
+    return name in (JOURNAL, DATA) or (name.startswith(f".{JOURNAL}.") and name.endswith(".tmp"))
+
+
+@contextlib.contextmanager
+def _locked(partial: Path, out: Path) -> Iterator[None]:
+    """Keep a second process out, where the system has locks."""
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    descriptor = os.open(partial, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(
+                out,
+                expected="a data set that no other process is writing",
+                found="a process that is writing it",
+                next_step="wait for it, or choose another --out",
+            ) from None
+        except OSError:
+            pass  # a file system without locks
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _read(partial: Path) -> tuple[Mapping[str, Any] | None, list[Mapping[str, Any]]]:
+    """The request of an interrupted run, None before its first line was whole, and the items that count."""
+    if not (partial / JOURNAL).exists():
+        return None, []
+    request = None
+    complete: dict[str, Mapping[str, Any]] = {}
+    # What follows the last newline was cut off by a kill.
+    for line in files.read_bytes(partial / JOURNAL, max_bytes=MAX_JOURNAL_BYTES).split(b"\n")[:-1]:
+        try:
+            value = files.parse_json(line, JOURNAL)
+            if request is None:
+                request = value["request"]
+            elif _is_whole(partial / DATA, value["files"]):
+                complete[value["key"]] = value
+        except (SharekitError, KeyError, TypeError):
+            break
+    return request, list(complete.values())
+
+
+def _is_whole(folder: Path, digests: Mapping[str, str]) -> bool:
+    return all(
+        (folder / path).is_file() and _digest(folder / path) == wanted for path, wanted in digests.items()
+    )
+
+
+def _write_journal(partial: Path, request: Mapping[str, Any], complete: Sequence[Mapping[str, Any]]) -> None:
+    """A journal without broken lines and without items that do not count."""
+    lines = [{"request": request}, *complete]
+    text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+    files.write_text(partial / JOURNAL, text)
+
+
+def _remove_all_but(folder: Path, kept: set[str]) -> None:
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            path = Path(parent) / name
+            if path.relative_to(folder).as_posix() not in kept:
+                path.unlink()
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _settings(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """The leaves of a JSON object with their names in words; a list is a leaf."""
+    if isinstance(value, Mapping):
+        for key, child in value.items():
+            yield from _settings(child, f"{name} {key.replace('_', ' ')}".strip())
+    else:
+        yield name, value
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "none"
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    text = printable(text)
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"

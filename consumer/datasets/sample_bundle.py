@@ -1,0 +1,121 @@
+"""From a bundle to data sets: one for each channel layout, since a data set holds images of one layout."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from consumer.datasets.folder_writer import WrittenDataset, write_dataset
+from consumer.datasets.resumable_folder import SUFFIX
+from consumer.sampling.layouts import by_layout
+from consumer.sampling.request import Request
+from consumer.sampling.runtime import ProviderChoice
+from consumer.sampling.synthetic_bundle import Bundle
+from sharekit.bundle.manifest import GeneratorEntry
+from sharekit.errors import InputError
+from sharekit.program.progress import Progress, ProgressCallback, ignore
+
+
+@dataclass(frozen=True)
+class SampledBundle:
+    """What `sample_bundle` wrote, and from what."""
+
+    out: Path
+    data_sets: tuple[WrittenDataset, ...]
+    """One at `out`, or one in a folder of `out` for each layout."""
+    verdict: str
+    warnings: tuple[str, ...]
+    provider: ProviderChoice
+    isolated: bool
+    seconds: float
+
+    @property
+    def drawn(self) -> int:
+        """Samples that this run drew."""
+        return sum(data_set.drawn for data_set in self.data_sets)
+
+    @property
+    def samples_per_second(self) -> float:
+        return self.drawn / self.seconds
+
+    def to_json(self) -> dict[str, Any]:
+        only = {"dataset": self.data_sets[0].description.to_json()} if len(self.data_sets) == 1 else {}
+        return {
+            "out": str(self.out),
+            "verdict": self.verdict,
+            "warnings": list(self.warnings),
+            **only,
+            "data_sets": [data_set.to_json() for data_set in self.data_sets],
+            "provider": {"name": self.provider.name, "reason": self.provider.reason},
+            "isolated": self.isolated,
+            "drawn": self.drawn,
+            "seconds": round(self.seconds, 3),
+            "samples_per_second": round(self.samples_per_second, 2),
+        }
+
+
+def sample_bundle(
+    bundle: Bundle, out: Path, count: int, request: Request, on_progress: ProgressCallback = ignore
+) -> SampledBundle:
+    """Write samples 0 to `count - 1` of a bundle.
+
+    One layout becomes a data set at `out`. Several layouts become a data set each, in folders of `out` under
+    the layouts' names: together they hold the very samples of these numbers. The same call goes on after an
+    interruption.
+
+    Raises:
+        InputError: `out` is something else, or was begun with other settings.
+        UsageError: something outside the bundle's limits.
+    """
+    started = time.monotonic()
+    entries = bundle.accept(request)
+    groups = by_layout(entries)
+    if len(groups) == 1:
+        data_sets = [write_dataset(bundle, out, count, request, on_progress)]
+    else:
+        _require_folder_of(out, groups)
+        data_sets, done = [], 0
+        for name, share in _shares(entries, groups, count).items():
+
+            def show(event: Progress, done: int = done, name: str = name) -> None:
+                message = f"{name}, {event.message}"
+                on_progress(replace(event, done=done + event.done, total=count, message=message))
+
+            data_sets.append(write_dataset(bundle, out / name, share, replace(request, layout=name), show))
+            done += share
+    return SampledBundle(
+        out,
+        tuple(data_sets),
+        bundle.verified.verdict,
+        bundle.warnings,
+        bundle.provider,
+        bundle.isolate,
+        time.monotonic() - started,
+    )
+
+
+def _shares(
+    entries: Sequence[GeneratorEntry], groups: Mapping[str, Sequence[GeneratorEntry]], count: int
+) -> dict[str, int]:
+    """How many of the samples 0 to `count - 1` are of each layout; layouts without one are left out."""
+    numbers = {entry: len(range(position, count, len(entries))) for position, entry in enumerate(entries)}
+    shares = {name: sum(numbers[entry] for entry in group) for name, group in groups.items()}
+    return {name: share for name, share in shares.items() if share}
+
+
+def _require_folder_of(out: Path, names: Mapping[str, object]) -> None:
+    """Refuse to put data sets next to something else."""
+    ours = {*names, *(f"{name}{SUFFIX}" for name in names)}
+    found = "a file" if out.exists() and not out.is_dir() else ""
+    if out.is_dir():
+        found = ", ".join(sorted(path.name for path in out.iterdir() if path.name not in ours)[:3])
+    if found:
+        raise InputError(
+            out,
+            expected=f"a new folder, or one with the data sets {', '.join(names)} of this bundle",
+            found=found,
+            next_step="choose another --out, or one layout with --layout",
+        )

@@ -1,0 +1,54 @@
+"""What a request may cost: memory and arithmetic are known from a generator's file, before it is loaded."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from dataclasses import replace
+
+from consumer.sampling.request import Size
+from sharekit.bundle.manifest import GeneratorEntry
+from sharekit.generator.cost import FILE_LIMITS, Computation, Cost, check_request
+
+BATCH_LIMITS = FILE_LIMITS
+"""Of one batch: a request that asks for more at once is drawn in smaller batches."""
+PATIENCE = 60.0  # seconds for a batch that costs nothing
+SLOWEST = 2 * 10**8  # multiply-adds a second: a hundredth of what one processor core does
+
+
+class Bounds:
+    """The bounds of every request to the generators of a bundle."""
+
+    def __init__(self, computations: Mapping[str, Computation]) -> None:
+        self._computations = computations
+
+    def check(self, entry: GeneratorEntry, size: Size | None) -> None:
+        """Refuse a size at which one sample costs more than a batch may.
+
+        Raises:
+            UsageError: naming the generator and the limit.
+        """
+        # A bundle whose trained sizes cost too much is not verified in the first place.
+        if size is not None and BATCH_LIMITS.excess(self._cost(entry, size, 1)):
+            check_request(self._computations[entry.file], (size.height, size.width), 1, BATCH_LIMITS)
+
+    def batch_size(self, entry: GeneratorEntry, size: Size | None, wanted: int) -> int:
+        """At most `wanted` samples, so that a batch costs no more than it may."""
+        while wanted > 1 and BATCH_LIMITS.excess(self._cost(entry, size, wanted)):
+            wanted = (wanted + 1) // 2
+        return wanted
+
+    def seconds(self, entry: GeneratorEntry, size: Size | None, batch: int) -> float:
+        """After so many seconds a batch is taken to run for ever."""
+        return PATIENCE + self._cost(entry, size, batch).multiply_adds / SLOWEST
+
+    def _cost(self, entry: GeneratorEntry, size: Size | None, batch: int) -> Cost:
+        computation = self._computations[entry.file]
+        # Generators of one shape cost the same.
+        anonymous = replace(computation, spec=replace(computation.spec, id=""))
+        return _cost(anonymous, None if size is None else (size.height, size.width), batch)
+
+
+@functools.lru_cache(maxsize=1024)
+def _cost(computation: Computation, size: tuple[int, int] | None, batch: int) -> Cost:
+    return computation.cost(size, batch)

@@ -1,0 +1,91 @@
+"""One synthetic image with its masks: which generator draws it, and how its pixels come from the output."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from consumer.sampling.request import Request
+from sharekit.bundle.manifest import GeneratorEntry
+from sharekit.errors import VerificationError
+from sharekit.generator.tensors import mask_probability, tensor_to_pixels
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """One synthetic image with its masks."""
+
+    image: NDArray[np.uint8]
+    """`(H, W, 3)` RGB or `(H, W, 1)` grey, 0 to 255."""
+    masks: Mapping[str, NDArray[np.uint8]]
+    """Class name to `(H, W)`, 0 and 255: foreground where the probability is above the mask threshold."""
+    probabilities: Mapping[str, NDArray[np.float32]] | None
+    """Class name to `(H, W)` foreground probability in [0, 1], when asked for."""
+    generator: str  # identifier
+    seed: int
+    index: int  # of the sample under generator and seed
+
+    @property
+    def mask(self) -> NDArray[np.uint8]:
+        """The mask of the first class."""
+        return next(iter(self.masks.values()))
+
+    def __repr__(self) -> str:
+        height, width, channels = self.image.shape
+        return (
+            f"<Sample {self.index} of seed {self.seed} from generator {self.generator}: "
+            f"{width}x{height} {'RGB' if channels == 3 else 'grey'}, masks of {', '.join(self.masks)}>"
+        )
+
+
+def assign(number: int, generators: int) -> tuple[int, int]:
+    """Position of the generator that draws sample `number`, and the index of the sample within it."""
+    index, position = divmod(number, generators)
+    return position, index
+
+
+def samples_of(
+    image: NDArray[np.float32],
+    mask: NDArray[np.float32],
+    entry: GeneratorEntry,
+    request: Request,
+    indices: Sequence[int],
+) -> Iterator[Sample]:
+    """A generator's output in [-1, 1], `(N, c, H, W)` and `(N, k, H, W)`, as the samples `indices`.
+
+    Raises:
+        VerificationError: a value is NaN or infinite; no pixel could stand for it.
+    """
+    _require_finite(image, mask, entry, request, indices)
+    classes = entry.spec.layout.mask_classes
+    pixels = tensor_to_pixels(image)
+    probability = mask_probability(mask)
+    for place, index in enumerate(indices):
+        yield Sample(
+            pixels[place],
+            dict(zip(classes, request.refinement.masks(probability[place]), strict=True)),
+            dict(zip(classes, probability[place], strict=True)) if request.probabilities else None,
+            entry.spec.id,
+            request.seed,
+            index,
+        )
+
+
+def _require_finite(
+    image: NDArray[np.float32],
+    mask: NDArray[np.float32],
+    entry: GeneratorEntry,
+    request: Request,
+    indices: Sequence[int],
+) -> None:
+    for place, index in enumerate(indices):
+        if not (np.isfinite(image[place]).all() and np.isfinite(mask[place]).all()):
+            raise VerificationError(
+                entry.file,
+                expected="finite numbers from the generator",
+                found=f"NaN or an infinity in sample {index} of seed {request.seed}",
+                next_step="do not use this generator; tell the hospital that signed it",
+            )

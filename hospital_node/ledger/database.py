@@ -1,0 +1,151 @@
+"""The ledger's SQLite file: one connection, whole transactions, faults as errors with a next step."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from hospital_node.ledger import ledger_tables
+from hospital_node.ledger.states import State
+from sharekit.errors import NodeStateError
+
+BUSY_TIMEOUT = 30.0  # seconds to wait for another process's write
+PAGE = 500  # records held in memory at once
+
+
+class Database:
+    """A ledger's file. Every write is one transaction that survives a power cut.
+
+    Raises (every method):
+        NodeStateError: the file is damaged, of another version, locked for too long, or the disk is full.
+    """
+
+    def __init__(self, path: Path, *, read_only: bool) -> None:
+        """Open a ledger of this or an older version.
+
+        An older one is upgraded in its file, or, `read_only`, in a copy in memory.
+        """
+        self.path = path
+        with self._faults():
+            mode = "ro" if read_only else "rw"
+            self._connection = sqlite3.connect(
+                f"{path.absolute().as_uri()}?mode={mode}",
+                uri=True,
+                timeout=BUSY_TIMEOUT,
+                isolation_level=None,
+            )
+            version = self._version()
+            if read_only and version in ledger_tables.OLDER_VERSIONS:
+                self._copy_to_memory()
+            if not read_only:
+                self._connection.execute("PRAGMA synchronous = FULL")
+            self._upgrade()
+
+    @staticmethod
+    def create(path: Path) -> None:
+        """Write an empty ledger, readable by its owner only.
+
+        Raises:
+            FileExistsError: there is one.
+        """
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        os.fchmod(descriptor, 0o600)
+        os.close(descriptor)
+        with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.executescript(f"BEGIN; {ledger_tables.SCHEMA} COMMIT;")
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def one(self, query: str, *values: Any) -> Any:
+        """The first row, or None."""
+        with self._faults():
+            return self._connection.execute(query, values).fetchone()
+
+    def all(self, query: str, *values: Any) -> list[Any]:
+        """Every row."""
+        with self._faults():
+            return self._connection.execute(query, values).fetchall()
+
+    def pages(self, query: str, *values: Any) -> Iterator[Any]:
+        """Rows by their `sequence`, `PAGE` at a time; rows may change meanwhile, and none comes twice.
+
+        Args:
+            query: its last column is `sequence`; it ends in a condition to which more can be added.
+        """
+        last = 0
+        while True:
+            rows = self.all(f"{query} AND sequence > ? ORDER BY sequence LIMIT {PAGE}", *values, last)
+            yield from rows
+            if len(rows) < PAGE:
+                return
+            last = rows[-1][-1]
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """All of the block's changes, or none."""
+        with self._faults():
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._connection
+                self._connection.execute("COMMIT")
+            except BaseException:
+                # A full disk may have ended the transaction already.
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise
+
+    def log(self, time: str, subject: str, before: State | None, after: State | None, reason: str) -> None:
+        """Append an event, inside a transaction."""
+        self._connection.execute(
+            "INSERT INTO events (time, id, before, after, reason) VALUES (?, ?, ?, ?, ?)",
+            (time, subject, before, after, reason),
+        )
+
+    def _version(self) -> int:
+        version: int = self.one("PRAGMA user_version")[0]
+        if version not in {ledger_tables.SCHEMA_VERSION, *ledger_tables.OLDER_VERSIONS}:
+            self.close()
+            raise NodeStateError(
+                self.path,
+                expected=f"a ledger of schema version {ledger_tables.SCHEMA_VERSION}",
+                found=f"version {version}",
+                next_step="use the release of hospital-node that wrote it, or ingest into a new node",
+            )
+        return version
+
+    def _copy_to_memory(self) -> None:
+        copy = sqlite3.connect(":memory:", isolation_level=None)
+        self._connection.backup(copy)
+        self.close()
+        self._connection = copy
+
+    def _upgrade(self) -> None:
+        if self._version() == ledger_tables.SCHEMA_VERSION:
+            return
+        with self.transaction() as connection:
+            # Another process may have been quicker.
+            ledger_tables.upgrade(connection, self._version(), now())
+
+    @contextlib.contextmanager
+    def _faults(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise NodeStateError(
+                self.path,
+                expected="a ledger that can be read and written",
+                found=f"{type(error).__name__}: {error}",
+                next_step="check free disk space and permissions; run the same command again",
+            ) from error
+
+
+def now() -> str:
+    """UTC time as the ledger writes it: ISO 8601 with milliseconds."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

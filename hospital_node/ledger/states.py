@@ -1,0 +1,166 @@
+"""The states of images and of generators, the only ways between them, and the records that have them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from sharekit.generator.tensors import ChannelLayout
+
+
+class ImageState(StrEnum):
+    """Where an image stands; every image is in exactly one state."""
+
+    REFUSED = "refused"
+    """Intake did not take it."""
+    INGESTED = "ingested"
+    """Its pixels are in the node, and generators may learn from it."""
+    HELD_OUT = "held-out"
+    """Segmenters are evaluated on it; no generator ever learns from it."""
+
+
+class GeneratorState(StrEnum):
+    """Where a generator stands; every generator is in exactly one state."""
+
+    PLANNED = "planned"
+    """Its images are chosen, and it waits for its training, or for the rest of it."""
+    TRAINING = "training"
+    TRAINED = "trained"
+    FAILED = "failed"
+    """Training stopped on an error; a person may start it again."""
+    QUARANTINED = "quarantined"
+    """Its worker died so often that only a person starts it again."""
+    AUDITED = "audited"
+    """The audit allows it to be put forward for release."""
+    WITHHELD = "withheld"
+    """The audit does not allow its release."""
+    RELEASED = "released"
+    WITHDRAWN = "withdrawn"
+    """The hospital has given it up; it never leaves (again)."""
+
+
+State = ImageState | GeneratorState
+_I, _G = ImageState, GeneratorState
+
+IMAGE_TRANSITIONS: Mapping[ImageState | None, frozenset[ImageState | None]] = {
+    None: frozenset({_I.REFUSED, _I.INGESTED, _I.HELD_OUT}),
+    # The record of a corrected file supersedes the refusal.
+    _I.REFUSED: frozenset({None}),
+    # Both for good: what a generator has learnt from says nothing about new images.
+    _I.INGESTED: frozenset(),
+    _I.HELD_OUT: frozenset(),
+}
+"""Every change of an image's state that the ledger writes. None: the image is not in the ledger."""
+
+GENERATOR_TRANSITIONS: Mapping[GeneratorState | None, frozenset[GeneratorState | None]] = {
+    None: frozenset({_G.PLANNED}),
+    # Failed without training: an image could not be read. None: another plan replaced this one.
+    _G.PLANNED: frozenset({_G.TRAINING, _G.FAILED, None}),
+    # Planned again: the run was stopped, or the worker died.
+    _G.TRAINING: frozenset({_G.PLANNED, _G.TRAINED, _G.FAILED, _G.QUARANTINED}),
+    # Once trained, a generator keeps its weights: a new training makes a new generator.
+    _G.TRAINED: frozenset({_G.AUDITED, _G.WITHHELD, _G.WITHDRAWN}),
+    _G.FAILED: frozenset({_G.PLANNED, _G.WITHDRAWN}),
+    _G.QUARANTINED: frozenset({_G.PLANNED, _G.WITHDRAWN}),
+    # An audit may be repeated.
+    _G.AUDITED: frozenset({_G.AUDITED, _G.WITHHELD, _G.RELEASED, _G.WITHDRAWN}),
+    _G.WITHHELD: frozenset({_G.AUDITED, _G.WITHHELD, _G.WITHDRAWN}),
+    _G.RELEASED: frozenset({_G.AUDITED, _G.WITHHELD, _G.RELEASED, _G.WITHDRAWN}),
+    _G.WITHDRAWN: frozenset(),
+}
+"""Every change of a generator's state that the ledger writes. None: the generator is not in the ledger."""
+
+
+@dataclass(frozen=True)
+class ImageRecord:
+    """What the ledger knows of one image with its masks."""
+
+    id: str
+    """Random identifier, 32 lower-case hexadecimal digits; says nothing about the image."""
+    source_image: str
+    """Path of the image relative to `data_dir`; empty for a mask without an image."""
+    source_masks: tuple[str, ...]
+    """Paths of the masks relative to `data_dir`, in the order of `mask_classes`."""
+    state: ImageState
+    reason: str = ""
+    """Why it is in this state, for a person."""
+    height: int = 0  # pixels; 0 when refused
+    width: int = 0  # pixels; 0 when refused
+    image_channels: int = 0  # 3 (RGB) or 1 (grey); 0 when refused
+    mask_classes: tuple[str, ...] = ()
+    updated: str = ""
+    """UTC time of the last change, ISO 8601; the ledger sets it."""
+    data_dir: str = ""
+    """The folder it was ingested from."""
+    content_key: str = ""
+    """Keyed commitment to the source files, by which a second ingest knows them; empty for none."""
+
+    @property
+    def size(self) -> tuple[int, int, int]:
+        """Height, width, and channels of image and masks together: what its training costs depends on."""
+        return self.height, self.width, self.image_channels + len(self.mask_classes)
+
+    @property
+    def layout(self) -> ChannelLayout:
+        """Its channels; of an image that intake took."""
+        return ChannelLayout(self.image_channels, self.mask_classes)
+
+    @property
+    def source(self) -> str:
+        """The hospital's name of it, or of its masks where the image is missing."""
+        return self.source_image or ", ".join(self.source_masks)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "id": self.id,
+            "state": str(self.state),
+            "reason": self.reason,
+            "source_image": self.source_image,
+            "source_masks": list(self.source_masks),
+            "height": self.height,
+            "width": self.width,
+            "image_channels": self.image_channels,
+            "mask_classes": list(self.mask_classes),
+            "updated": self.updated,
+        }
+
+
+@dataclass(frozen=True)
+class GeneratorRecord:
+    """What the ledger knows of one generator."""
+
+    id: str
+    """Random identifier, 32 lower-case hexadecimal digits; bundles carry it."""
+    state: GeneratorState
+    images: tuple[str, ...]
+    """Identifiers of the k >= 1 images behind it, in the order in which training takes them."""
+    profile: str = ""
+    """Name of the settings that its training began with; empty before."""
+    settings: str = ""
+    """These settings as canonical JSON; empty before its training began."""
+    attempts: int = 0
+    """How often its worker died while training it."""
+    reason: str = ""
+    """Why it is in this state, for a person."""
+    created: str = ""
+    """UTC time of its plan, ISO 8601."""
+    updated: str = ""
+    """UTC time of the last change, ISO 8601."""
+
+    @property
+    def begun(self) -> bool:
+        """Its training has begun: there may be a checkpoint, of these settings."""
+        return bool(self.settings)
+
+
+@dataclass(frozen=True)
+class Event:
+    """One change, never altered. `before` is None for something new, `after` None for something that left."""
+
+    time: str
+    id: str
+    before: State | None
+    after: State | None
+    reason: str

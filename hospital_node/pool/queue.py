@@ -1,0 +1,179 @@
+"""What a run trains: what a killed run left, generators that wait, and those that are planned now."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import secrets
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from hospital_node.ledger.states import GeneratorRecord, GeneratorState, ImageRecord, ImageState
+from hospital_node.node.node import Node
+from hospital_node.node.pair import common_size
+from hospital_node.pool import schedule
+from hospital_node.pool.grouping import Grouping, plan_generators
+from hospital_node.pool.groups_file import read_groups
+from hospital_node.pool.options import GroupOptions
+from hospital_node.pool.workload import Workload, scale_costs
+from hospital_node.singan import checkpoint
+from hospital_node.singan.config import TrainingConfig, TrainingSettings
+from hospital_node.singan.pyramid import pyramid_sizes
+from hospital_node.singan.trained import TrainedGenerator
+from sharekit.errors import InputError, NodeStateError
+
+_S = GeneratorState
+Size = tuple[int, int, int]
+"""Height and width in pixels, and channels of image and masks together."""
+
+
+@dataclass(frozen=True)
+class Queue:
+    """Generators that a run is to train."""
+
+    generators: tuple[GeneratorRecord, ...]
+    """Unfinished ones first."""
+    sizes: Mapping[str, Size]
+    """Of the images behind each, once they are brought to one size."""
+    notes: tuple[str, ...]
+    """Sentences about images that wait."""
+
+    def workload(self, config: TrainingConfig) -> Workload:
+        """The work of all of them."""
+        costs_of = cache(lambda height, width: scale_costs(height, width, config))
+        costs = {record.id: costs_of(*self.sizes[record.id][:2]) for record in self.generators}
+        return Workload(costs, config.iterations, {one.id for one in self.generators if one.begun})
+
+    def first_schedule(
+        self, workers: int, lanes: int, max_attempts: int, config: TrainingConfig
+    ) -> schedule.Schedule:
+        """All of them waiting, with the deaths that they have caused before."""
+        shape_of = cache(lambda size: _shape(size, config))
+        buckets = {one.id: (shape_of(self.sizes[one.id]), len(one.images)) for one in self.generators}
+        return schedule.plan(
+            [one.id for one in self.generators],
+            workers,
+            {one.id: one.attempts for one in self.generators if one.attempts},
+            max_attempts,
+            lanes=lanes,
+            buckets={name: bucket for name, bucket in buckets.items() if bucket[0] is not None},
+        )
+
+
+def size_of(images: Sequence[ImageRecord]) -> Size:
+    """The size that the images of one generator are brought to."""
+    height, width = common_size([image.size[:2] for image in images])
+    return height, width, images[0].size[2]
+
+
+def fill_queue(node: Node, settings: TrainingSettings, groups: GroupOptions, *, restart: bool) -> Queue:
+    """Settle what a killed run left, plan what is asked for, and return all that waits.
+
+    Args:
+        node: its write lock is held.
+        settings: of this run.
+        groups: how many images stand behind a generator, and which belong together.
+        restart: interrupted, failed and quarantined generators start from the beginning.
+
+    Raises:
+        InputError: the file of groups is broken.
+        NodeStateError: the node has no images, or unfinished generators began with other settings.
+    """
+    if not node.ledger.counts()[ImageState.INGESTED]:
+        raise NodeStateError(
+            node.root,
+            expected="a node with images",
+            found="none that intake has taken",
+            next_step="bring some in with `hospital-node ingest`",
+        )
+    record_finished(node)
+    images = {image.id: image for image in node.ledger.iterate(ImageState.INGESTED)}
+    # Whatever is wrong with the file or the settings is found before anything changes.
+    units = None if groups.file is None else read_groups(groups.file, node.ledger.iterate())
+    _resume(node, settings, restart=restart)
+    notes = _plan(node, list(images.values()), Grouping(groups.size, units))
+    waiting = sorted(node.ledger.generators.iterate(_S.PLANNED), key=lambda record: not record.begun)
+    sizes = {one.id: size_of([images[image] for image in one.images]) for one in waiting}
+    return Queue(tuple(waiting), sizes, notes)
+
+
+def record_finished(node: Node) -> None:
+    """Finish what a killed run had trained and saved, but not yet written into the ledger."""
+    for record in node.ledger.generators.records(_S.TRAINING):
+        path = node.generator_path(record.id)
+        for half_written in path.parent.glob(f".{path.name}.*.tmp"):
+            half_written.unlink()
+        if not path.exists():
+            continue
+        with contextlib.suppress(NodeStateError):
+            if TrainedGenerator.load(path).spec.id == record.id:
+                checkpoint.destroy(node.model_dir(record.id))
+                node.ledger.generators.transition(record.id, _S.TRAINED)
+
+
+def _resume(node: Node, settings: TrainingSettings, *, restart: bool) -> None:
+    """Let unfinished generators wait again: to go on, or to start from the beginning."""
+    table = node.ledger.generators
+    unfinished = [
+        record
+        for record in table.iterate(_S.TRAINING, _S.PLANNED)
+        if record.begun or record.state is _S.TRAINING
+    ]
+    if restart:
+        anew = [record.id for record in (*unfinished, *table.iterate(_S.FAILED, _S.QUARANTINED))]
+        for generator_id in anew:
+            checkpoint.destroy(node.model_dir(generator_id))
+        table.restart(anew)
+        return
+    for record in unfinished:
+        if record.begun:
+            _check_settings(record, settings)
+    for record in unfinished:
+        if record.state is _S.TRAINING:
+            table.transition(record.id, _S.PLANNED, "interrupted")
+
+
+def _check_settings(record: GeneratorRecord, settings: TrainingSettings) -> None:
+    before: dict[str, Any] = {"profile": record.profile, **json.loads(record.settings)}
+    now: dict[str, Any] = {"profile": settings.profile, **json.loads(settings.canonical)}
+    if "sha256" in before:
+        # A ledger of schema 1 or 2 kept no more of them.
+        now = {"profile": settings.profile, "sha256": settings.digest}
+    different = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
+    if different:
+        raise NodeStateError(
+            record.id,
+            expected=f"the settings that its training began with: {_named(before, different)}",
+            found=_named(now, different),
+            next_step="run the earlier command again, or add --restart to begin anew with these settings",
+        )
+
+
+def _named(settings: Mapping[str, Any], names: Sequence[str]) -> str:
+    return ", ".join(f"{name} {settings.get(name, 'unknown')}" for name in names)
+
+
+def _plan(node: Node, images: Sequence[ImageRecord], grouping: Grouping) -> tuple[str, ...]:
+    """Write the plan into the ledger; the sentences about images that wait."""
+    table = node.ledger.generators
+    plan = plan_generators(images, table.records(), grouping, secrets.SystemRandom())
+    if plan.replaced:
+        table.drop(plan.replaced, "replaced by another plan")
+        for generator_id in plan.replaced:
+            with contextlib.suppress(OSError):
+                node.model_dir(generator_id).rmdir()
+    if plan.groups:
+        chosen = "by chance" if grouping.units is None else "by the file of groups"
+        table.plan(plan.groups, "" if grouping == Grouping() else f"images chosen {chosen}")
+    return plan.notes
+
+
+def _shape(size: Size, config: TrainingConfig) -> Hashable | None:
+    """What generators must share to be trained side by side; None for images too small to train on."""
+    height, width, channels = size
+    try:
+        return channels, tuple(pyramid_sizes(height, width, config))
+    except InputError:
+        return None
