@@ -12,7 +12,7 @@ from sharekit.bundle.bundle import VerifiedBundle
 from sharekit.bundle.manifest import GeneratorEntry
 
 if TYPE_CHECKING:
-    import onnxruntime
+    from sharekit.program.onnx_runtime import onnxruntime
 
 SESSION_BYTES = 512 * 2**20
 """Memory of all loaded generators of a process."""

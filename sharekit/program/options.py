@@ -18,7 +18,7 @@ def private_key(parser: argparse.ArgumentParser, whose: str) -> None:
     parser.add_argument("--key", type=Path, required=True, metavar="KEY", help=f"{whose} private key")
 
 
-def threads(parser: argparse.ArgumentParser, left_out: str = "every core of this process") -> None:
+def threads(parser: argparse.ArgumentParser, left_out: str = "as many as this machine has free") -> None:
     """Add `--threads T`; `left_out` says what is taken without it."""
     parser.add_argument(
         "--threads", type=thread_count, metavar="T", help=f"CPU threads to use (left out: {left_out})"
@@ -37,9 +37,9 @@ def seed(parser: argparse.ArgumentParser, default: int | None, what: str) -> Non
     )
 
 
-def device(parser: argparse.ArgumentParser) -> None:
+def device(parser: argparse.ArgumentParser) -> argparse.Action:
     """Add `--device`."""
-    parser.add_argument(
+    return parser.add_argument(
         "--device",
         choices=["auto", "cuda", "cpu"],
         default="auto",

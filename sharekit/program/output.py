@@ -49,6 +49,16 @@ class Output:
                 show(self._console, part)
 
 
+def strong(text: str, rest: str = "", style: str = "bold") -> Text:
+    """A line whose beginning stands out."""
+    return Text.assemble((text, style), rest)
+
+
+def warning_text(text: str) -> Text:
+    """A line that asks for attention."""
+    return Text(text, style="yellow")
+
+
 class Story:
     """What a command tells while it runs other commands."""
 
@@ -64,6 +74,11 @@ class Story:
     def say(self, text: str, style: str = "") -> None:
         """One line."""
         show(self._console, Text(text, style=style))
+
+
+def warn(text: str) -> None:
+    """A line on stderr, while the work goes on."""
+    show(console_for(sys.stderr), warning_text(f"warning: {text}"))
 
 
 def console_for(stream: TextIO) -> Console:
