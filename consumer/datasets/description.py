@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from consumer.sampling.refinement import UNREFINED, Refinement
+from consumer.sampling.request import Size
 from sharekit import __version__
 from sharekit.generator.noise import NOISE_SCHEME
 from sharekit.generator.tensors import ChannelLayout
@@ -29,7 +30,7 @@ class DatasetDescription:
     count: int
     generators: tuple[str, ...]
     """Identifiers; sample i comes from generator i modulo their number."""
-    size: tuple[int, int] | None  # (height, width) in pixels; None: each generator's own
+    size: Size | None  # None: each generator's own
     layout: ChannelLayout
     provider: str  # cuda or cpu
     noise_scheme: str = NOISE_SCHEME
@@ -49,7 +50,7 @@ class DatasetDescription:
             "seed": self.seed,
             "count": self.count,
             "generators": list(self.generators),
-            "size": None if self.size is None else {"height": self.size[0], "width": self.size[1]},
+            "size": None if self.size is None else {"height": self.size.height, "width": self.size.width},
             "layout": self.layout.to_json(),
             "provider": self.provider,
             "noise_scheme": self.noise_scheme,
@@ -69,7 +70,7 @@ class DatasetDescription:
             int(value["seed"]),
             int(value["count"]),
             tuple(value["generators"]),
-            None if size is None else (int(size["height"]), int(size["width"])),
+            None if size is None else Size(width=int(size["width"]), height=int(size["height"])),
             ChannelLayout.from_json(value["layout"]),
             value["provider"],
             value["noise_scheme"],

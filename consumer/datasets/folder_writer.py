@@ -25,7 +25,7 @@ from PIL import Image
 from consumer.datasets.description import DatasetDescription
 from consumer.datasets.resumable_folder import PartialFolder, is_finished, resumable_folder
 from consumer.sampling.checked import refusal
-from consumer.sampling.layouts import common_layout
+from consumer.sampling.layout_names import common_layout
 from consumer.sampling.request import Request
 from consumer.sampling.sample import Sample, assign
 from consumer.sampling.synthetic_bundle import Bundle
@@ -99,7 +99,7 @@ def _describe(
         request.seed,
         count,
         tuple(entry.spec.id for entry in entries),
-        None if request.size is None else (request.size.height, request.size.width),
+        request.size,
         common_layout(entries),
         bundle.provider.name,
         refinement=request.refinement,

@@ -63,7 +63,7 @@ class Request:
     """Keep the mask probabilities, too."""
     refinement: Refinement = UNREFINED
     layout: str | None = None
-    """Name of the only channel layout to draw, such as `rgb-polyp`; see `consumer.sampling.layouts`."""
+    """Name of the only channel layout to draw, such as `rgb-polyp`; see `consumer.sampling.layout_names`."""
 
     def __post_init__(self) -> None:
         set_field = object.__setattr__  # the dataclass is frozen

@@ -24,7 +24,7 @@ from consumer.sampling.bounds import BATCH_LIMITS, Bounds, patience
 from consumer.sampling.checked import refusal
 from consumer.sampling.drawing import Draw
 from consumer.sampling.isolation import IsolatedRunner, can_isolate
-from consumer.sampling.layouts import by_layout, of_layout
+from consumer.sampling.layout_names import by_layout, of_layout
 from consumer.sampling.order import in_order
 from consumer.sampling.refinement import MAX_DRAWS, UNREFINED, Refinement, index_of_draw
 from consumer.sampling.request import Request, Size

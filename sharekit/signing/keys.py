@@ -43,7 +43,9 @@ class PublicKey:
                 next_step="name the .pub file beside it, and never give the private key away",
             )
         try:
-            key = serialization.load_pem_public_key(data if len(data) <= MAX_KEY_BYTES else b"")
+            if len(data) > MAX_KEY_BYTES:
+                raise ValueError("too long for a key")
+            key = serialization.load_pem_public_key(data)
         except (ValueError, UnsupportedAlgorithm):
             raise _not_a_key(item, "a public key (PEM, SubjectPublicKeyInfo)") from None
         if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):

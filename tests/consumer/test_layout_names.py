@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 import consumer
 from consumer.cli import main
 from consumer.datasets.reader import read_folder
-from consumer.sampling.layouts import MAX_NAME_LENGTH, by_layout, layout_name
+from consumer.sampling.layout_names import MAX_NAME_LENGTH, by_layout, layout_name
 from consumer.sampling.synthetic_bundle import Bundle
 from sharekit.bundle.manifest import GeneratorEntry, Parity
 from sharekit.errors import UsageError
