@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Sequence
+from importlib.util import find_spec
 
 from hospital_node.commands import (
     approve,
@@ -18,6 +20,7 @@ from hospital_node.commands import (
     submitter,
     train,
 )
+from sharekit.errors import DependencyError
 from sharekit.program import command_line
 
 DESCRIPTION = "Train, audit, approve and export generators inside the hospital; no image leaves."
@@ -38,4 +41,27 @@ COMMANDS = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    return command_line.main("hospital-node", DESCRIPTION, COMMANDS, argv, extra="hospital", private=True)
+    return command_line.main(
+        "hospital-node",
+        DESCRIPTION,
+        COMMANDS,
+        argv,
+        extra="hospital",
+        private=True,
+        require=require_locks,
+    )
+
+
+def require_locks() -> None:
+    """Refuse a system without the locks and rights that a node is built on.
+
+    Raises:
+        DependencyError: it is Windows.
+    """
+    if find_spec("fcntl") is None:
+        raise DependencyError(
+            "hospital-node",
+            expected="Linux or macOS",
+            found=f"a system without fcntl ({platform.system()})",
+            next_step="run the node on Linux or macOS; consumer and sharekit work on Windows too",
+        )

@@ -54,7 +54,7 @@ class UsageError(SharekitError):
 
 
 class InputError(SharekitError):
-    """An input file or folder is missing, broken, too large or of the wrong kind."""
+    """A file or folder is missing, broken, too large, of the wrong kind, or cannot be read or written."""
 
     exit_code = 3
 
@@ -94,7 +94,7 @@ class PartialFailureError(SharekitError):
 
 
 class NodeStateError(SharekitError):
-    """The node is not in the state that the command needs (not ingested, locked, disk full)."""
+    """Node or machine is not in the state that the command needs (not ingested, locked, out of memory)."""
 
     exit_code = 8
 

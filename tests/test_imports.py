@@ -32,8 +32,7 @@ HEAVY = {
 }
 
 NEVER = {
-    "sharekit": {"hospital_node", "consumer", "ray", "onnxruntime", "safetensors", "opendp", "psutil"}
-    | HEAVY,
+    "sharekit": {"hospital_node", "consumer", "ray", "safetensors", "opendp", "psutil"} | HEAVY,
     "hospital_node": {"consumer"},
     "consumer": {"hospital_node", "ray", "safetensors", "opendp", "psutil"},
     "schemas": {"sharekit", "hospital_node", "consumer", "numpy", "ray", "onnx", "onnxruntime"} | HEAVY,
@@ -139,8 +138,8 @@ def test_no_text_is_run_as_code_or_by_a_shell() -> None:
 
 
 def test_progress_and_results_do_not_go_through_print() -> None:
-    """`command_line` and `progress` own stdout and stderr; another print would break `--format json`."""
-    allowed = {"sharekit/program/command_line.py", "sharekit/program/progress.py"}
+    """`output` and `progress` own stdout and stderr; another print would break `--format json`."""
+    allowed = {"sharekit/program/output.py", "sharekit/program/progress.py"}
     wrong = [
         f"{name_of(path)}:{call.lineno}"
         for path in every_module()

@@ -16,11 +16,15 @@ import hospital_node.cli
 import sharekit.cli
 from sharekit.demo import phantom
 from sharekit.program.command_line import EXIT_CODES, build_parser
+from tests import observed
 
 ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
 PROGRAMS = {"hospital-node": hospital_node.cli, "consumer": consumer.cli, "sharekit": sharekit.cli}
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+OBSTACLE = observed.obstacle()
+_RAY = re.compile(r"/tmp/node-\w{8}(/|$)|/proc/")  # noqa: S108
 
 EXPERIMENT = (
     *("--images-per-fold", "1", "--held", "0", "--validation-images", "1", "--seeds", "0", "--updates", "1"),
@@ -49,11 +53,25 @@ def _commands() -> list[str]:
 
 
 def _run(command: list[str], folder: Path) -> None:
+    """Our programs are watched: they contact nobody, and write in this folder and a temporary one alone."""
+    home, temporary = folder / "home", folder / "temporary"
+    for path in (home, temporary):
+        path.mkdir(exist_ok=True)
     environment = {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
-    result = subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=300
-    )
-    assert result.returncode == 0, f"{shlex.join(command)}\n{result.stdout}{result.stderr}"
+    if OBSTACLE is not None or command[0] not in PROGRAMS:
+        result = subprocess.run(
+            command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=300
+        )
+        assert result.returncode == 0, f"{shlex.join(command)}\n{result.stdout}{result.stderr}"
+        return
+    environment |= {"HOME": str(home), "TMPDIR": str(temporary), "PYTHONDONTWRITEBYTECODE": "1"}
+    seen = observed.run(command, cwd=folder, environment=environment)
+    assert seen.returncode == 0, f"{shlex.join(command)}\n{seen.stdout}{seen.stderr}"
+    assert seen.strangers == [], shlex.join(command)
+    # Ray needs a path that is shorter than a test's.
+    elsewhere = [path for path in seen.outside([folder, Path("/dev")]) if not _RAY.match(str(path))]
+    assert elsewhere == [], shlex.join(command)
+    assert list(home.iterdir()) == [], shlex.join(command)
 
 
 @pytest.mark.ray

@@ -6,9 +6,13 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sharekit.program.command_line import Output, add_output_options
+from sharekit.program.command_line import add_output_options
+from sharekit.program.output import Output, strong
+from sharekit.program.phrases import counted
 
 if TYPE_CHECKING:
+    from rich.text import Text
+
     from consumer.submission.verified_report import VerifiedReport
 
 SUMMARY = "verify a hospital's evaluation report and show what it says"
@@ -31,22 +35,20 @@ def run(args: argparse.Namespace, output: Output) -> None:
     output.result(verified.to_json(), *_describe(verified))
 
 
-def _describe(verified: VerifiedReport) -> list[str]:
-    from rich.markup import escape
-
+def _describe(verified: VerifiedReport) -> list[str | Text]:
     from sharekit.segmenter.evaluation_report import INTERVALS
 
     report = verified.report
     about = "the submission" if verified.belongs_to_submission else "unknown: give --submission to check"
     return [
-        "[bold]authentic[/bold]",
-        f"hospital     {escape(report.hospital)}, {report.date}",
+        strong("authentic"),
+        f"hospital     {report.hospital}, {report.date}",
         f"about        {about}",
-        f"hold-out     {report.images} real images; means over images",
+        f"hold-out     {counted(report.images, 'real image')}; means over images",
         f"protection   {report.protection}",
         f"             {INTERVALS}",
         *(
-            f"  {escape(name)}: " + ", ".join(f"{metric} {value}" for metric, value in metrics.items())
+            f"  {name}: " + ", ".join(f"{metric} {value}" for metric, value in metrics.items())
             for name, metrics in report.classes.items()
         ),
         f"fingerprint  {verified.fingerprint}",

@@ -10,10 +10,15 @@ from consumer import open_bundle
 from consumer.sampling.refinement import UNREFINED, Refinement
 from consumer.sampling.request import BATCH_SIZE, Request, Size
 from sharekit.errors import UsageError
-from sharekit.program.command_line import Output, default_of, thread_count
-from sharekit.program.progress import reporter
+from sharekit.program import options, progress
+from sharekit.program.arguments import also_called, whole_number
+from sharekit.program.command_line import default_of
+from sharekit.program.output import Output, warning_text
+from sharekit.program.phrases import counted
 
 if TYPE_CHECKING:
+    from rich.text import Text
+
     from consumer.datasets.sample_bundle import SampledBundle
 
 SUMMARY = "draw a synthetic data set from a verified bundle"
@@ -25,15 +30,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--key", type=Path, required=True, metavar="PUB", help="the hospital's public key, as pinned"
     )
     count = parser.add_argument(
-        *("--samples", "--count"), type=int, required=True, metavar="N", help="number of samples to draw"
+        "--samples", type=whole_number(), required=True, metavar="N", help="number of samples to draw"
     )
-    parser.add_argument(
-        "--seed",
-        type=int,
-        required=True,
-        metavar="S",
-        help="random seed: the same one gives the same samples",
-    )
+    also_called(parser, count, "--count")
+    options.seed(parser, None, "the noise")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the new data set")
     parser.add_argument(
         "--generator", metavar="ID", help="the only generator to draw from (left out: all of them in turn)"
@@ -50,15 +50,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="WxH",
         help="width and height in pixels (left out: the size of each generator's training)",
     )
-    device = parser.add_argument(
-        *("--device", "--provider"),
-        choices=["auto", "cuda", "cpu"],
-        default=default_of(open_bundle, "device"),
-        help="where to run; auto says what it chose",
-    )
-    parser.add_argument(
-        "--threads", type=thread_count, metavar="T", help="threads on the CPU (left out: as many as are free)"
-    )
+    also_called(parser, options.device(parser), "--provider")
+    options.threads(parser)
     parser.add_argument(
         "--batch-size",
         type=int,
@@ -76,9 +69,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--probabilities", action="store_true", help="store the masks' raw probabilities, too"
     )
-    for action in (count, device):
-        # argparse goes on to accept every name that an option was added with; help shows the first alone.
-        action.option_strings = action.option_strings[:1]
+    progress.configure(parser)
     _configure_refinement(parser)
 
 
@@ -119,27 +110,26 @@ def run(args: argparse.Namespace, output: Output) -> None:
         open_bundle(
             args.bundle, args.key, device=args.device, threads=args.threads, isolate=args.isolate
         ) as bundle,
-        reporter("sample", unit="samples") as on_progress,
+        progress.reporter("sample", unit="samples") as on_progress,
     ):
         result = sample_bundle(bundle, args.out, args.samples, request, on_progress)
     output.result(result.to_json(), *_lines(result))
 
 
-def _lines(result: SampledBundle) -> list[str]:
-    from rich.markup import escape
-
+def _lines(result: SampledBundle) -> list[str | Text]:
     origin = result.data_sets[0].description
     apart = ", in a process with limits" if result.isolated else ""
-    lines = [
-        f"{result.verdict}: {escape(origin.hospital)}, release {origin.release}, key {origin.fingerprint}",
-        *(f"[yellow]{escape(warning)}[/]" for warning in result.warnings),
-        f"ran on {result.provider.name}: {escape(result.provider.reason)}{apart}",
+    lines: list[str | Text] = [
+        f"{result.verdict}: {origin.hospital}, release {origin.release}, key {origin.fingerprint}",
+        *(warning_text(warning) for warning in result.warnings),
+        f"ran on {result.provider.name}: {result.provider.reason}{apart}",
     ]
     for data_set in result.data_sets:
         description = data_set.description
         lines.append(
-            f"{description.count} samples from {len(description.generators)} generators in "
-            f"{escape(str(data_set.path))}" + _share_drawn(data_set.drawn, description.count)
+            f"{counted(description.count, 'sample')} from "
+            f"{counted(len(description.generators), 'generator')} in "
+            f"{data_set.path}" + _share_drawn(data_set.drawn, description.count)
         )
     return [*lines, f"{result.samples_per_second:.1f} samples a second"] if result.drawn else lines
 

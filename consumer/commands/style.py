@@ -6,9 +6,14 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sharekit.program.command_line import Output, default_of, thread_count
+from sharekit.program import options, progress
+from sharekit.program.command_line import default_of
+from sharekit.program.output import Output, warning_text
+from sharekit.program.phrases import counted
 
 if TYPE_CHECKING:
+    from rich.text import Text
+
     from consumer.style.style_data_set import StyledBundle
 
 SUMMARY = "give a data set the look of the real images; masks pass through untouched"
@@ -56,15 +61,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--features", type=Path, metavar="FILE", help="feature file (left out: looked for on this machine)"
     )
-    parser.add_argument(
-        "--device",
-        choices=["auto", "cuda", "cpu"],
-        default=default_of(style_data_set, "device"),
-        help="where to run",
-    )
-    parser.add_argument(
-        "--threads", type=thread_count, metavar="T", help="threads on the CPU (left out: torch's own choice)"
-    )
+    options.device(parser)
+    options.threads(parser, "torch's own choice")
     parser.add_argument(
         "--batch-size",
         type=int,
@@ -72,15 +70,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default=default_of(style_data_set, "batch_size"),
         help="images at once: for speed alone",
     )
+    progress.configure(parser)
 
 
 def run(args: argparse.Namespace, output: Output) -> None:
     from consumer.style.gatys import StyleSettings
     from consumer.style.style_data_set import style_data_set
-    from sharekit.program.progress import reporter
 
     settings = StyleSettings(args.content_weight, args.style_weight, args.steps)
-    with reporter("style", unit="images") as on_progress:
+    with progress.reporter("style", unit="images") as on_progress:
         result = style_data_set(
             args.dataset,
             args.bundle,
@@ -96,16 +94,14 @@ def run(args: argparse.Namespace, output: Output) -> None:
     output.result(result.to_json(), *_lines(result))
 
 
-def _lines(result: StyledBundle) -> list[str]:
-    from rich.markup import escape
-
+def _lines(result: StyledBundle) -> list[str | Text]:
     styled = result.styled
     before = f" ({styled.images - styled.styled} of them before)" if styled.styled < styled.images else ""
     return [
-        f"{result.verdict}: {escape(result.hospital)}, key {result.fingerprint}",
-        *(f"[yellow]{escape(warning)}[/]" for warning in result.warnings),
-        f"{styled.images} images styled{before} in {result.seconds:.1f} s on {result.device} with "
-        f"{styled.network}, after the statistics of {styled.statistics_images} real images",
+        f"{result.verdict}: {result.hospital}, key {result.fingerprint}",
+        *(warning_text(warning) for warning in result.warnings),
+        f"{counted(styled.images, 'image')} styled{before} in {result.seconds:.1f} s on {result.device} with "
+        f"{styled.network}, after the statistics of {counted(styled.statistics_images, 'real image')}",
         f"pixels changed by {styled.mean_change:.1f} of 255 on average; masks unchanged",
-        f"data set: {escape(str(styled.path))}",
+        f"data set: {styled.path}",
     ]

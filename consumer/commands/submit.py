@@ -6,8 +6,9 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sharekit.program import password
-from sharekit.program.command_line import Output
+from sharekit.program import options, password
+from sharekit.program.output import Output
+from sharekit.program.phrases import counted
 
 if TYPE_CHECKING:
     from consumer.submission.pack import PackedSubmission
@@ -17,11 +18,13 @@ SUMMARY = "pack a segmentation model with its input contract for evaluation insi
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", type=Path, metavar="MODEL.onnx", help="segmenter, its weights inside")
-    parser.add_argument("--key", type=Path, required=True, help="the submitter's private key")
+    options.private_key(parser, "the submitter's")
     parser.add_argument(
         "--out", type=Path, required=True, metavar="SUBMISSION", help="a new folder, or a new zip: NAME.zip"
     )
-    parser.add_argument("--purpose", default="evaluation", help="one line for the hospital's reader")
+    parser.add_argument(
+        "--purpose", metavar="TEXT", default="evaluation", help="one line for the hospital's reader"
+    )
     contract = parser.add_argument_group(
         "contract",
         "what goes into the model and what comes out, where `consumer train` did not write it into the file",
@@ -83,14 +86,12 @@ def run(args: argparse.Namespace, output: Output) -> None:
 
 
 def _describe(packed: PackedSubmission) -> list[str]:
-    from rich.markup import escape
-
     contract = packed.submission.contract
     height, width = contract.size
     return [
-        f"submission   {escape(str(packed.path))}",
-        f"input        {width}x{height}, {contract.image_channels} channels",
-        f"output       {contract.output} of {escape(', '.join(contract.classes))}",
+        f"submission   {packed.path}",
+        f"input        {width}x{height}, {counted(contract.image_channels, 'channel')}",
+        f"output       {contract.output} of {', '.join(contract.classes)}",
         f"digest       {packed.submission.sha256}",
         f"signed by    {packed.submission.public_key.fingerprint}",
         "Send it to the hospital, which must have registered this key.",

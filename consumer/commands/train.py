@@ -7,7 +7,9 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sharekit.program.command_line import Output, thread_count
+from sharekit.program import options, progress
+from sharekit.program.output import Output, warn
+from sharekit.program.phrases import counted
 
 if TYPE_CHECKING:
     from consumer.training import TrainingResult
@@ -19,14 +21,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     _configure_data(parser)
     _configure_network(parser)
     _configure_schedule(parser)
-    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto", help="where to train")
-    parser.add_argument(
-        "--threads",
-        type=thread_count,
-        metavar="T",
-        help="threads on the CPU; 1 where trainings run side by side (left out: as many as this machine has "
-        "free)",
-    )
+    options.device(parser)
+    options.threads(parser)
+    progress.configure(parser)
 
 
 def _configure_data(parser: argparse.ArgumentParser) -> None:
@@ -41,10 +38,10 @@ def _configure_data(parser: argparse.ArgumentParser) -> None:
         "--validation",
         type=Path,
         required=True,
-        metavar="FOLDER",
+        metavar="DIR",
         help="data set that decides which weights are best; no image of it may be trained on",
     )
-    parser.add_argument("--out", type=Path, required=True, metavar="SEGMENTER.onnx", help="the model")
+    parser.add_argument("--out", type=Path, required=True, metavar="SEGMENTER.onnx", help="file of the model")
     parser.add_argument(
         "--class",
         dest="class_name",
@@ -128,13 +125,7 @@ def _configure_schedule(parser: argparse.ArgumentParser) -> None:
         metavar="R",
         help="learning rate of Adam",
     )
-    parser.add_argument(
-        "--seed",
-        type=int,
-        default=defaults.seed,
-        metavar="S",
-        help="seed of weights, batches and augmentation",
-    )
+    options.seed(parser, defaults.seed, "weights, batches and augmentation")
     parser.add_argument(
         "--augment",
         action=argparse.BooleanOptionalAction,
@@ -154,38 +145,29 @@ def run(args: argparse.Namespace, output: Output) -> int:
     from consumer.training import TrainingSettings, read_task, train_segmenter
     from consumer.training.train_segmenter import check_out
     from sharekit.program.processors import free_processors
-    from sharekit.program.progress import reporter
 
     settings = TrainingSettings.from_json(
         {field.name: getattr(args, field.name) for field in dataclasses.fields(TrainingSettings)}
     )
     check_out(args.out)
-    with reporter("read", unit="images") as on_progress:
+    with progress.reporter("read", unit="images") as on_progress:
         task = read_task(
             args.datasets, args.validation, settings, class_name=args.class_name, on_progress=on_progress
         )
-    with reporter("train", unit="updates") as on_progress:
+    with progress.reporter("train", unit="updates") as on_progress:
         result = train_segmenter(
             task,
             args.out,
             device=args.device,
             threads=args.threads or free_processors(),
             on_progress=on_progress,
-            on_warning=_warn,
+            on_warning=warn,
         )
     output.result(result.to_json(), *_describe(result))
     return 0
 
 
-def _warn(text: str) -> None:
-    from rich.console import Console
-
-    Console(stderr=True).print(f"warning: {text}", markup=False, highlight=False, soft_wrap=True)
-
-
 def _describe(result: TrainingResult) -> list[str]:
-    from rich.markup import escape
-
     facts = result.to_json()
     task, best = result.task, facts["best"]["metrics"]
     scores = ", ".join(
@@ -194,21 +176,21 @@ def _describe(result: TrainingResult) -> list[str]:
     )
     return [
         f"{task.settings.architecture} with {task.settings.encoder} ({_weights(task.weights.source)}): "
-        f"{facts['images']} images ({facts['synthetic_images']} synthetic), {facts['updates']} updates, "
+        f"{counted(facts['images'], 'image')} ({facts['synthetic_images']} synthetic), "
+        f"{counted(facts['updates'], 'update')}, "
         f"{result.seconds:.0f} s on {_device(result)}",
-        f"best of {len(task.validation)} validation images after update {result.best.update}: {scores}",
-        f"model: {escape(str(result.out))}",
+        f"best of {counted(len(task.validation), 'validation image')} after update {result.best.update}: "
+        f"{scores}",
+        f"model: {result.out}",
     ]
 
 
 def _device(result: TrainingResult) -> str:
     if result.device != "cpu":
         return result.device
-    return f"the CPU ({result.threads} {'thread' if result.threads == 1 else 'threads'})"
+    return f"the CPU ({counted(result.threads, 'thread')})"
 
 
 def _weights(source: str) -> str:
-    from rich.markup import escape
-
     words = {"none": "random weights at first", "imagenet": "ImageNet weights at first"}
-    return words.get(source, f"weights of {escape(source)} at first")
+    return words.get(source, f"weights of {source} at first")

@@ -6,9 +6,13 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sharekit.program.command_line import Output, thread_count
+from sharekit.program import options, progress
+from sharekit.program.output import Output, strong, warning_text
+from sharekit.program.phrases import counted
 
 if TYPE_CHECKING:
+    from rich.text import Text
+
     from consumer.validation.validate_folder import ValidatedFolder
 
 SUMMARY = "check a data set's files, masks and diversity; write a report"
@@ -43,16 +47,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="images of each generator that LPIPS compares, all pairs; 0 leaves LPIPS out",
     )
-    parser.add_argument(
-        "--seed",
-        type=int,
-        default=defaults.seed,
-        metavar="S",
-        help="random seed of the choice of these images",
-    )
-    parser.add_argument(
-        "--threads", type=thread_count, metavar="T", help="threads of LPIPS (left out: as many as are free)"
-    )
+    options.seed(parser, defaults.seed, "the choice of these images")
+    options.threads(parser)
     parser.add_argument(
         "--out",
         type=Path,
@@ -60,12 +56,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="file of the report, with pictures of the data set (left out: DATASET-report.html next to it); "
         "an older report is replaced",
     )
+    progress.configure(parser)
 
 
 def run(args: argparse.Namespace, output: Output) -> int:
     from consumer.validation import LpipsOptions
     from consumer.validation.validate_folder import validate_folder
-    from sharekit.program.progress import reporter
 
     validated = validate_folder(
         args.dataset,
@@ -73,25 +69,21 @@ def run(args: argparse.Namespace, output: Output) -> int:
         args.key,
         args.out,
         LpipsOptions(args.lpips, args.lpips_images, args.threads, args.seed),
-        stage=lambda name, unit: reporter(name, unit=unit),
+        stage=lambda name, unit: progress.reporter(name, unit=unit),
     )
     output.result(validated.to_json(), *_lines(validated))
     return validated.report.exit_code
 
 
-def _lines(validated: ValidatedFolder) -> list[str]:
-    from rich.markup import escape
-
+def _lines(validated: ValidatedFolder) -> list[str | Text]:
     from consumer.validation.validation_words import answers
 
     report = validated.report
-    lines = [
-        *(f"[yellow]{escape(warning)}[/]" for warning in validated.warnings),
-        f"[bold]{report.verdict}[/bold]",
-        f"{report.images} images with masks in {escape(report.dataset)}",
+    lines: list[str | Text] = [
+        *(warning_text(warning) for warning in validated.warnings),
+        strong(report.verdict),
+        f"{counted(report.images, 'image')} with masks in {report.dataset}",
     ]
-    lines += [
-        f"  {finding.severity:<8}{escape(finding.message)}: {finding.count}" for finding in report.findings
-    ]
-    lines += [f"[bold]{escape(answer.question)}[/bold] {escape(answer.text)}" for answer in answers(report)]
-    return [*lines, f"report: {escape(str(validated.page))}"]
+    lines += [f"  {finding.severity:<8}{finding.message}: {finding.count}" for finding in report.findings]
+    lines += [strong(answer.question, f" {answer.text}") for answer in answers(report)]
+    return [*lines, f"report: {validated.page}"]

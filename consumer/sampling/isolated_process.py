@@ -31,7 +31,7 @@ from sharekit.program.confinement import confine
 from sharekit.storage.files import parse_json
 
 if TYPE_CHECKING:
-    import onnxruntime
+    from sharekit.program.onnx_runtime import onnxruntime
 
 ORDER = struct.Struct("<BIQ")
 FLOAT = "<f4"

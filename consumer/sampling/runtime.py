@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -18,7 +17,7 @@ from sharekit.generator.spec import GeneratorSpec
 from sharekit.program.processors import free_processors
 
 if TYPE_CHECKING:
-    import onnxruntime
+    from sharekit.program.onnx_runtime import onnxruntime
 
 AUTO, CUDA, CPU = "auto", "cuda", "cpu"
 DEVICES = (AUTO, CUDA, CPU)
@@ -133,9 +132,8 @@ def load_session(data: bytes, provider: str, threads: int) -> onnxruntime.Infere
 
 
 def onnxruntime_module() -> Any:
-    """ONNX Runtime, which must find its telemetry switched off when it is imported."""
-    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
-    import onnxruntime
+    """ONNX Runtime, which takes a while to load."""
+    from sharekit.program.onnx_runtime import onnxruntime
 
     return onnxruntime
 

@@ -14,7 +14,7 @@ from sharekit.bundle.manifest import GeneratorEntry
 from sharekit.errors import VerificationError
 
 if TYPE_CHECKING:
-    import onnxruntime
+    from sharekit.program.onnx_runtime import onnxruntime
 
 SESSION_BYTES = 512 * 2**20
 """Memory of all loaded generators of a process."""

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import onnx
-import onnxruntime
 from onnx import ModelProto
 
 from consumer.submission.canonical import canonical_bytes, load_model
 from consumer.submission.trial import run_once
 from consumer.submission.usual_exports import Channels, adapt, image_form, image_input, keep_one_output
 from sharekit.errors import InputError, UsageError, VerificationError
+from sharekit.program.onnx_runtime import onnxruntime
 from sharekit.segmenter.contract import METADATA_KEY, OutputKind, SegmenterContract, contract_of
 from sharekit.segmenter.segmenter_policy import OPERATORS, check_segmenter
 from sharekit.segmenter.submission import Submission, write_submission

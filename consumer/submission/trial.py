@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from sharekit.errors import InputError
+from sharekit.program.onnx_runtime import onnxruntime
 from sharekit.segmenter.contract import INPUT_NAME, SegmenterContract
 
 GREY = 127

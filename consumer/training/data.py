@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -157,11 +158,18 @@ def _require_room(pairs: int, contract: SegmenterContract, folders: Sequence[Dat
     """At least one pair, and no more than half of this machine's memory."""
     height, width = contract.size
     needed = pairs * height * width * (contract.image_channels + 1)
-    limit = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    limit = _half_of_memory()
     if not 0 < needed <= limit:
         raise InputError(
             ", ".join(str(folder.root) for folder in folders),
-            expected=f"pairs that fit into {limit >> 20} MiB at the model's size",
-            found=f"{needed >> 20} MiB" if pairs else "no pairs",
+            expected=f"pairs that fit into {limit >> 20} MiB at the model's size" if pairs else "pairs",
+            found=f"{needed >> 20} MiB" if pairs else "none",
             next_step="use a smaller --size or fewer images" if pairs else "name a data set with pairs",
         )
+
+
+def _half_of_memory() -> int:
+    """Bytes of this machine; no limit on Windows, which does not say."""
+    if not hasattr(os, "sysconf"):
+        return sys.maxsize
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2

@@ -141,8 +141,9 @@ def measure_parity(
     Raises:
         SharekitError: it is above `TOLERANCE`, or not a number.
     """
-    import onnxruntime
     import torch
+
+    from sharekit.program.onnx_runtime import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
@@ -175,7 +176,7 @@ def _unfaithful(found: str) -> SharekitError:
 
 def _folded(data: bytes) -> onnx.ModelProto:
     """The graph after ONNX Runtime's basic, machine-independent rewriting: constants and norms folded."""
-    import onnxruntime
+    from sharekit.program.onnx_runtime import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import onnxruntime
 
 from hospital_node.candidate.session import open_session
 from hospital_node.candidate.session import sample as sample_onnx
@@ -16,6 +15,7 @@ from hospital_node.singan.trained import TrainedGenerator
 from sharekit.bundle import manifest
 from sharekit.errors import PolicyError
 from sharekit.generator.onnx_contract import OPSET
+from sharekit.program.onnx_runtime import onnxruntime
 
 TOLERANCE = 1e-4
 """Largest allowed difference of any output value in [-1, 1]: a hundredth of one 8-bit step."""

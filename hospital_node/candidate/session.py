@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from sharekit.generator.onnx_contract import IMAGE, MASK, noise_name
+from sharekit.program.onnx_runtime import onnxruntime
 
 
 def open_session(data: bytes, *, threads: int = 1) -> onnxruntime.InferenceSession:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from sharekit.program import password
-from sharekit.program.command_line import Output
+from sharekit.program import options, password
+from sharekit.program.output import Output
+from sharekit.program.phrases import counted, next_command
 
 SUMMARY = "show what the audit found and sign, as a listed approver, that these generators may leave"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--node", type=Path, required=True, help="the node's folder")
-    parser.add_argument("--key", type=Path, required=True, help="the approver's private key")
+    options.node(parser)
+    options.private_key(parser, "the approver's")
     parser.add_argument("--by", required=True, metavar="NAME", help="the approver's name or office")
     chosen = parser.add_mutually_exclusive_group(required=True)
     chosen.add_argument("--all", action="store_true", help="everything that the audit lets leave")
@@ -25,8 +25,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, output: Output) -> None:
-    from rich.markup import escape
-
     from hospital_node.node.node import Node
     from hospital_node.release.approve import approve
     from hospital_node.release.audit_words import audit_table, limits_in_words
@@ -45,6 +43,7 @@ def run(args: argparse.Namespace, output: Output) -> None:
             ]
         ),
         limits_in_words(given.policy),
-        escape(f"approved by {given.approver}: {len(items)} generators; not approved: {len(refused)}"),
-        escape(f"signed approval: {given.path}"),
+        f"approved by {given.approver}: {counted(len(items), 'generator')}; not approved: {len(refused)}",
+        f"signed approval: {given.path}",
+        next_command("hospital-node", "export", "--node", args.node, "--out", "BUNDLE", "--key", "KEY"),
     )

@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from hospital_node.audit.audit_settings import AuditSettings
-from sharekit.program.command_line import Output
+from sharekit.program import options, progress
+from sharekit.program.arguments import whole_number
+from sharekit.program.output import Output
+from sharekit.program.phrases import next_command
 
 SUMMARY = "build each trained generator's candidate, attack it, and put the verdict in words"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--node", type=Path, required=True, help="the node's folder")
+    options.node(parser)
     parser.add_argument(
-        "--samples", type=int, default=AuditSettings.samples, help="samples drawn from every candidate"
+        "--samples",
+        type=whole_number(),
+        metavar="N",
+        default=AuditSettings.samples,
+        help="samples to draw from each candidate",
     )
-    parser.add_argument(
-        "--seed", type=int, default=AuditSettings.seed, help="seed of samples, choice of controls, bootstrap"
-    )
+    options.seed(parser, AuditSettings.seed, "samples, choice of controls and bootstrap")
     parser.add_argument(
         "--again",
         action="store_true",
         help="audit also what was audited, withheld or released before, as after a change of the policy",
     )
+    progress.configure(parser)
 
 
 def run(args: argparse.Namespace, output: Output) -> int:
@@ -32,18 +37,18 @@ def run(args: argparse.Namespace, output: Output) -> int:
     from hospital_node.release.audit_words import audit_table
     from hospital_node.release.release_policy import load_or_create_policy
     from sharekit.errors import PartialFailureError
-    from sharekit.program.progress import reporter
 
     node = Node.open(args.node)
     limits = load_or_create_policy(node.policy_path).limits
     settings = AuditSettings(args.samples, args.seed, args.again)
-    with reporter("audit", unit="generators") as on_progress:
+    with progress.reporter("audit", unit="generators") as on_progress:
         report = audit_node(node, limits, settings, on_progress=on_progress)
     rows = [(one.generator_id, one.images, one.state, one.reason, one.audit) for one in report.outcomes]
-    following = "; next: `hospital-node approve`" if report.audited else ""
+    approve = ("hospital-node", "approve", "--node", args.node, "--key", "KEY", "--by", "NAME", "--all")
     output.result(
         report.to_json(),
         audit_table(rows),
-        f"{report.audited} may be put forward, {report.withheld + report.failed} withheld{following}",
+        f"{report.audited} may be put forward, {report.withheld + report.failed} withheld",
+        *([next_command(*approve)] if report.audited else []),
     )
     return PartialFailureError.exit_code if report.failed else 0

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hospital_node.singan.config import DEFAULT_PROFILE, PROFILES
 from sharekit.errors import NodeStateError
-from sharekit.program.command_line import Output
+from sharekit.program import options
+from sharekit.program.output import Output
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -21,9 +21,7 @@ _STYLES = {"passed": "green", "warning": "yellow", "problem": "bold red"}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--node", type=Path, metavar="NODE", help="the node's folder (left out: the machine alone)"
-    )
+    options.node(parser, required=False, help="the node's folder (left out: the machine alone)")
     parser.add_argument(
         "--profile", choices=PROFILES, default=DEFAULT_PROFILE, help="settings that memory is estimated for"
     )
@@ -34,13 +32,7 @@ def run(args: argparse.Namespace, output: Output) -> int:
     from hospital_node.doctor.examine import examine
 
     found = examine(args.node, PROFILES[args.profile])
-    data = {
-        "profile": args.profile,
-        "memory_per_image": found.needs.memory,
-        "checks": [check.to_json() for check in found.checks],
-        "problems": len(found.problems),
-    }
-    output.result(data, _table(found))
+    output.result({"profile": args.profile, **found.to_json()}, _table(found))
     if found.problems:
         names = ", ".join(check.name for check in found.problems)
         raise NodeStateError(
@@ -53,13 +45,11 @@ def run(args: argparse.Namespace, output: Output) -> int:
 
 
 def _table(found: Examination) -> Table:
-    from rich.markup import escape
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table("check", "outcome", box=None)
-    table.add_column("found, and how to fix it", overflow="fold")
+    table = Table("check", "outcome", "found, and how to fix it", box=None)
     for check in found.checks:
-        text = escape(check.found) + (f"\n→ {escape(check.fix)}" if check.fix else "")
-        outcome = check.outcome.upper()
-        table.add_row(check.name, f"[{_STYLES[check.outcome]}]{outcome}[/]", text)
+        outcome = Text(check.outcome.upper(), style=_STYLES[check.outcome])
+        table.add_row(check.name, outcome, check.found + (f"\n→ {check.fix}" if check.fix else ""))
     return table

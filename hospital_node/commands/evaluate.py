@@ -6,8 +6,9 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sharekit.program import password
-from sharekit.program.command_line import Output, thread_count
+from sharekit.program import options, password, progress
+from sharekit.program.output import Output
+from sharekit.program.phrases import counted
 
 if TYPE_CHECKING:
     from hospital_node.evaluation.evaluate import Evaluation
@@ -17,17 +18,12 @@ SUMMARY = "evaluate a submitted segmenter on the hold-out and sign a report of i
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("submission", type=Path, metavar="SUBMISSION", help="folder or zip of a submission")
-    parser.add_argument("--node", type=Path, required=True, metavar="NODE", help="the node's folder")
-    parser.add_argument("--key", type=Path, required=True, help="the hospital's private release key")
+    options.node(parser)
+    options.private_key(parser, "the hospital's release")
     parser.add_argument(
         "--out", type=Path, required=True, metavar="REPORT", help="the report, a new file: NAME.json"
     )
-    parser.add_argument(
-        "--threads",
-        type=thread_count,
-        metavar="N",
-        help="threads of the model's process (left out: as many as this machine has free)",
-    )
+    options.threads(parser)
     parser.add_argument(
         "--weak-confinement",
         action="store_true",
@@ -35,6 +31,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "that you trust",
     )
     password.configure(parser)
+    progress.configure(parser)
 
 
 def run(args: argparse.Namespace, output: Output) -> None:
@@ -43,7 +40,6 @@ def run(args: argparse.Namespace, output: Output) -> None:
     from hospital_node.node.node import Node
     from sharekit.program.confinement import ESSENTIAL, Layer
     from sharekit.program.processors import free_processors
-    from sharekit.program.progress import reporter
     from sharekit.segmenter.submission import read_submission
     from sharekit.signing.keys import SigningKey
 
@@ -52,7 +48,7 @@ def run(args: argparse.Namespace, output: Output) -> None:
     key = SigningKey.load(args.key, password.from_args(args))
     signed = read_submission(args.submission)
     node = Node.open(args.node)
-    with reporter("evaluate", unit="images") as on_progress:
+    with progress.reporter("evaluate", unit="images") as on_progress:
         done = evaluate(
             node,
             signed,
@@ -65,23 +61,21 @@ def run(args: argparse.Namespace, output: Output) -> None:
 
 
 def _describe(done: Evaluation, out: Path) -> list[str]:
-    from rich.markup import escape
-
     from sharekit.segmenter.evaluation_report import INTERVALS
 
     report = done.report
     repeated = ": the stored report again, nothing spent" if done.repeated else ""
     return [
-        f"{report.images} hold-out images, submitted by {escape(done.submitter)}{repeated}",
+        f"{counted(report.images, 'hold-out image')}, submitted by {done.submitter}{repeated}",
         f"means over images, {report.protection}; {INTERVALS}",
         *(
-            f"  {escape(name)}: " + ", ".join(f"{metric} {value}" for metric, value in metrics.items())
+            f"  {name}: " + ", ".join(f"{metric} {value}" for metric, value in metrics.items())
             for name, metrics in report.classes.items()
         ),
-        f"{done.spent} of {done.budget} evaluations of this submitter spent, "
+        f"{done.spent} of {counted(done.budget, 'evaluation')} of this submitter spent, "
         f"epsilon {done.epsilon_spent:g} of {done.epsilon_budget:g}",
         *_describe_process(done),
-        f"report: {escape(str(out))}",
+        f"report: {out}",
     ]
 
 

@@ -5,30 +5,29 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from sharekit.program import password
-from sharekit.program.command_line import Output
+from sharekit.program import options, password
+from sharekit.program.output import Output
+from sharekit.program.phrases import counted, next_command
 
 SUMMARY = "write the signed bundle of every generator that audit, policy and approval let leave"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--node", type=Path, required=True, help="the node's folder")
+    options.node(parser)
     parser.add_argument(
         "--out", type=Path, required=True, metavar="BUNDLE", help="a new folder, or a new zip: NAME.zip"
     )
-    parser.add_argument("--key", type=Path, required=True, help="the hospital's private release key")
+    options.private_key(parser, "the hospital's release")
     parser.add_argument(
         "--features",
         type=Path,
         metavar="FILE",
-        help="feature network of the style statistics; else looked for",
+        help="feature network of style (left out: looked for)",
     )
     password.configure(parser)
 
 
 def run(args: argparse.Namespace, output: Output) -> None:
-    from rich.markup import escape
-
     from hospital_node.node.node import Node
     from hospital_node.release.export import export_bundle
     from sharekit.signing.keys import SigningKey
@@ -38,12 +37,19 @@ def run(args: argparse.Namespace, output: Output) -> None:
     refused = [f"  {name}: {'; '.join(reasons)}" for name, reasons in result.refused.items()]
     output.result(
         result.to_json(),
-        f"bundle       {escape(str(result.bundle.path))}",
+        f"bundle       {result.bundle.path}",
         f"release      {result.bundle.manifest.release}, {result.bundle.verdict}",
-        f"generators   {len(result.released)}, of {result.images} real images;"
+        f"generators   {len(result.released)}, of {counted(result.images, 'real image')};"
         f" ONNX within {result.max_abs_difference:.1e} of the trained networks",
-        f"style        {escape(result.style)}",
-        f"searched     {len(result.bundle.names) + 1} finished files: nothing real found",
+        f"style        {result.style}",
+        f"searched     {counted(len(result.bundle.names) + 1, 'finished file')}: nothing real found",
         f"signed by    {result.bundle.fingerprint}",
-        *([f"not released {len(refused)}", escape("\n".join(refused))] if refused else []),
+        *([f"not released {len(refused)}", "\n".join(refused)] if refused else []),
+        next_command("sharekit", "verify", result.bundle.path, "--key", _public_half(args.key)),
     )
+
+
+def _public_half(key: Path) -> Path | str:
+    """The public key as `sharekit keys new` places it next to the private one."""
+    path = key.with_suffix(".pub")
+    return path if path.is_file() else "PUB"

@@ -7,7 +7,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sharekit.program.command_line import Output
+from sharekit.program import options, progress
+from sharekit.program.output import Output, warning_text
+from sharekit.program.phrases import next_command
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -31,7 +33,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="folder with images/ and masks/ (or masks/CLASS/): PNG, JPEG or TIFF, paired by name",
     )
-    parser.add_argument("--node", type=Path, required=True, metavar="NODE", help="the node's folder")
+    options.node(parser)
     parser.add_argument(
         "--hospital",
         metavar="NAME",
@@ -78,6 +80,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="PIXELS",
         help="long side that training will use; strips too narrow for it are refused",
     )
+    progress.configure(parser)
 
 
 def run(args: argparse.Namespace, output: Output) -> int:
@@ -86,13 +89,12 @@ def run(args: argparse.Namespace, output: Output) -> int:
     from hospital_node.intake.ingest import check_data
     from hospital_node.node.node import Node
     from sharekit.errors import InputError, PartialFailureError
-    from sharekit.program.progress import reporter
 
     rules = _rules(args)
     # A wrong --data must not leave an empty node behind.
     check_data(args.data)
     node = Node.create_or_open(args.node, args.hospital)
-    with reporter("ingest", unit="images") as on_progress:
+    with progress.reporter("ingest", unit="images") as on_progress:
         report = ingest(args.data, node, on_progress, rules=rules, hold_out=args.hold_out)
     output.result(report.to_json(), *_text(report))
     if not report.usable:
@@ -131,24 +133,23 @@ def _rules(args: argparse.Namespace) -> IntakeRules:
 
 
 def _text(report: IntakeReport) -> Iterator[RenderableType]:
-    from rich.markup import escape
-
-    verb, following = ("held out", "evaluate SUBMISSION") if report.hold_out else ("ingested", "train")
+    verb, following = (
+        ("held out", ("evaluate", "SUBMISSION")) if report.hold_out else ("ingested", ("train",))
+    )
     yield f"{report.ingested} {verb}, {report.known} known already, {len(report.refused)} refused"
     if report.refused:
         yield from _refusals(report.refused)
     for warning in report.warnings:
         named = ", ".join(warning.files[:3]) + (" …" if len(warning.files) > 3 else "")
-        yield f"[yellow]look at[/]: {escape(warning.message)}" + (f" ({escape(named)})" if named else "")
-    yield from (escape(f"skipped: {path}") for path in report.skipped)
+        yield warning_text(f"warning: {warning.message}" + (f" ({named})" if named else ""))
+    yield from (f"skipped: {path}" for path in report.skipped)
     if report.usable:
-        yield f"next: hospital-node {following} --node {escape(report.node)}"
+        yield next_command("hospital-node", *following, "--node", report.node)
 
 
 def _refusals(refusals: Sequence[Refusal]) -> Iterator[RenderableType]:
     """A table of the first few refusals of every kind, and how many more there are."""
     from rich.table import Table
-    from rich.text import Text
 
     kinds: dict[str, list[Refusal]] = {}
     for refusal in refusals:
@@ -156,9 +157,9 @@ def _refusals(refusals: Sequence[Refusal]) -> Iterator[RenderableType]:
     table = Table("refused", "expected", "found", "next")
     for next_step, found in kinds.items():
         for refusal in found[:SHOWN]:
-            table.add_row(Text(refusal.path), Text(refusal.expected), Text(refusal.found), Text(next_step))
+            table.add_row(refusal.path, refusal.expected, refusal.found, next_step)
         if len(found) > SHOWN:
-            table.add_row(Text(f"… and {len(found) - SHOWN} more"), "", "", Text("as above"))
+            table.add_row(f"… and {len(found) - SHOWN} more", "", "", "as above")
     yield table
     if any(len(found) > SHOWN for found in kinds.values()):
         yield "all of them: --format json"

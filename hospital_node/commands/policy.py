@@ -5,25 +5,35 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from sharekit.program.command_line import Output
+from sharekit.program import options
+from sharekit.program.arguments import Parser, settings_in_words
+from sharekit.program.output import Output
 
 SUMMARY = "show or change the release policy: limits of the audit, approvers, privacy budget"
 
 
-def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--node", type=Path, required=True, help="the node's folder")
+def configure(parser: Parser) -> None:
+    options.node(parser)
     parser.add_argument(
         "--approver", type=Path, metavar="PUB", help="public key of a person who may approve releases"
     )
-    parser.add_argument("--name", help="that person's name or office")
+    parser.add_argument("--name", metavar="NAME", help="that person's name or office")
     parser.add_argument(
         "--set",
         nargs="+",
         default=[],
         metavar="KEY=VALUE",
         dest="settings",
-        help="settings to change; they are named in the result",
+        help="settings to change; their names stand below",
     )
+    parser.late_epilog = _settings
+
+
+def _settings() -> str:
+    from hospital_node.release.release_policy import SETTINGS, Policy
+
+    value = Policy().to_json()
+    return settings_in_words(SETTINGS, {**value, **value["limits"]})
 
 
 def run(args: argparse.Namespace, output: Output) -> None:

@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from sharekit.program.command_line import Output
+from sharekit.program import options
+from sharekit.program.arguments import also_called
+from sharekit.program.output import Output
 
 SUMMARY = "write a page of sources beside samples, audit figures and states, inside the node only"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--node", type=Path, required=True, help="the node's folder")
-    parser.add_argument("--name", default="report.html", help="file name in the node's reports folder")
+    options.node(parser)
+    file = parser.add_argument(
+        "--file", metavar="NAME.html", default="report.html", help="file name in the node's reports folder"
+    )
+    also_called(parser, file, "--name")
 
 
 def run(args: argparse.Namespace, output: Output) -> None:
-    from rich.markup import escape
-
     from hospital_node.node.node import Node
     from hospital_node.report import write_report
 
-    path = write_report(Node.open(args.node), args.name)
+    path = write_report(Node.open(args.node), args.file)
     output.result(
         {"report": str(path)},
-        f"report  {escape(str(path))}  (contains real images: keep it in the node)",
+        f"report  {path}  (contains real images: keep it in the node)",
     )

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sharekit.program.command_line import Output
+from sharekit.program import options
+from sharekit.program.output import Output
+from sharekit.program.phrases import counted
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -21,7 +22,7 @@ SOURCES = 3
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--node", type=Path, required=True, metavar="NODE", help="the node's folder")
+    options.node(parser)
     parser.add_argument(
         "--all",
         action="store_true",
@@ -30,8 +31,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, output: Output) -> None:
-    from rich.markup import escape
-
     from hospital_node.node.node import Node
     from hospital_node.pool.node_status import node_status
 
@@ -42,9 +41,9 @@ def run(args: argparse.Namespace, output: Output) -> None:
         status.to_json(),
         _images_table(status),
         *([_generators_table(status)] if any(status.generators.values()) else []),
-        *map(escape, _training_lines(status.training)),
-        *(escape(_image_line(record)) for record in status.named_images if record.id not in behind),
-        *(escape(_generator_line(generator, shown)) for generator in status.named_generators),
+        *_training_lines(status.training),
+        *(_image_line(record) for record in status.named_images if record.id not in behind),
+        *(_generator_line(generator, shown) for generator in status.named_generators),
         *(f"{state}: {count} more, named with --all" for state, count in status.left_out.items()),
     )
 
@@ -70,7 +69,8 @@ def _training_lines(training: Found | None) -> list[str]:
     per_hour = "-" if status.generators_per_hour is None else f"{status.generators_per_hour:g}"
     return [
         head,
-        f"{status.done_percent:g} % of {status.generators} generators, ETA {duration(status.eta_seconds)}; "
+        f"{status.done_percent:g} % of {counted(status.generators, 'generator')}, "
+        f"{duration(status.eta_seconds)} left; "
         f"{status.iterations_per_second:g} iterations/s, {per_hour} generators/h{memory}",
         *(f"  {running.describe()}" for running in status.running),
     ]
@@ -85,8 +85,7 @@ def _generator_line(generator: GeneratorStatus, shown: int | None) -> str:
     """One line with up to `shown` sources, all without a limit."""
     record, count = generator.record, len(generator.sources)
     names = [*generator.sources[:shown], *([] if shown is None or count <= shown else ["…"])]
-    images = f"{count} {'image' if count == 1 else 'images'}"
-    line = f"{record.state}: {record.id}, {images} ({', '.join(names)})"
+    line = f"{record.state}: {record.id}, {counted(count, 'image')} ({', '.join(names)})"
     return f"{line}: {record.reason}" if record.reason else line
 
 

@@ -6,7 +6,11 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sharekit.program.command_line import Output, add_output_options
+from sharekit.program import options
+from sharekit.program.arguments import Parser, settings_in_words, whole_number
+from sharekit.program.command_line import add_output_options
+from sharekit.program.output import Output
+from sharekit.program.phrases import counted
 
 if TYPE_CHECKING:
     from hospital_node.evaluation.evaluation_policy import EvaluationPolicy
@@ -15,24 +19,34 @@ if TYPE_CHECKING:
 SUMMARY = "register who may have segmenters evaluated on the hold-out; show or change budgets and limits"
 
 
-def configure(parser: argparse.ArgumentParser) -> None:
+def configure(parser: Parser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     add = actions.add_parser("add", help="register a submitter, or change one's name and budget")
     add.add_argument("--key", type=Path, required=True, metavar="PUB", help="the submitter's public key")
-    add.add_argument("--name", required=True, help="the submitter's name or office")
+    add.add_argument("--name", required=True, metavar="NAME", help="the submitter's name or office")
     add.add_argument(
         "--budget",
-        type=int,
+        type=whole_number(),
         metavar="N",
         help="evaluations over all time (left out: a known key keeps its own, a new one has the policy's); "
         "submitter_epsilon limits them, too",
     )
     show = actions.add_parser("list", help="show submitters, what they have spent, budgets and limits")
     change = actions.add_parser("set", help="change budgets and limits")
-    change.add_argument("settings", nargs="+", metavar="KEY=NUMBER", help="a setting as `list` names it")
+    change.add_argument(
+        "settings", nargs="+", metavar="KEY=NUMBER", help="settings to change; their names stand below"
+    )
+    change.late_epilog = _settings
     for action in (add, show, change):
-        action.add_argument("--node", type=Path, required=True, metavar="NODE", help="the node's folder")
+        options.node(action)
         add_output_options(action, nested=True)
+
+
+def _settings() -> str:
+    from hospital_node.evaluation.evaluation_policy import SETTINGS, EvaluationPolicy
+
+    value = EvaluationPolicy().to_json()
+    return settings_in_words(SETTINGS, {**value, **value["limits"]})
 
 
 def run(args: argparse.Namespace, output: Output) -> None:
@@ -62,19 +76,15 @@ def _changed(args: argparse.Namespace, policy: EvaluationPolicy) -> EvaluationPo
 
 
 def _describe(overview: EvaluationOverview) -> list[str]:
-    from rich.markup import escape
-
     policy = overview.policy
     earlier = f", {overview.without_noise} more without noise" if overview.without_noise else ""
     return [
-        f"{overview.held_out} images held out",
-        f"{overview.spent} of {policy.hold_out_budget} evaluations spent",
+        f"{counted(overview.held_out, 'image')} held out",
+        f"{overview.spent} of {counted(policy.hold_out_budget, 'evaluation')} spent",
         f"epsilon {overview.epsilon_spent:g} of {policy.hold_out_epsilon:g} spent{earlier}",
         *(
-            escape(
-                f"  {one.name}  {one.fingerprint}  {one.spent} of {one.budget} spent, "
-                f"epsilon {one.epsilon_spent:g} of {policy.submitter_epsilon:g}"
-            )
+            f"  {one.name}  {one.fingerprint}  {one.spent} of {one.budget} spent, "
+            f"epsilon {one.epsilon_spent:g} of {policy.submitter_epsilon:g}"
             for one in overview.submitters
         ),
         *([] if overview.submitters else ["  no submitter: nothing is evaluated"]),

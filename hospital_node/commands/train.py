@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import argparse
-import shlex
 from pathlib import Path
-
-from rich.markup import escape
 
 from hospital_node.pool.options import GPU_LANES, GroupOptions, PoolOptions, TrainingReport
 from hospital_node.singan.config import DEFAULT_PROFILE, PRECISIONS, PROFILES, TrainingSettings
 from sharekit.errors import PartialFailureError, UsageError
-from sharekit.program.command_line import Output
+from sharekit.program import options, progress
+from sharekit.program.output import Output
+from sharekit.program.phrases import next_command
 
 SUMMARY = "train generators on the ingested images; the same command again goes on after an interruption"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     defaults, groups = PoolOptions(), GroupOptions()
-    parser.add_argument("--node", type=Path, required=True, metavar="NODE", help="the node's folder")
+    options.node(parser)
     parser.add_argument("--profile", choices=PROFILES, default=DEFAULT_PROFILE, help="settings of the method")
     parser.add_argument(
         "--group-size",
@@ -31,7 +30,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--groups",
         type=Path,
         default=groups.file,
-        metavar="FILE",
+        metavar="FILE.csv",
         help="CSV with the columns image and group: images of one group (a patient, a sequence) all go to the"
         " same generator",
     )
@@ -51,6 +50,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--address",
+        metavar="ADDRESS",
         default=defaults.address,
         help="join this Ray cluster (`auto` or ip:port; with its token) instead of running a closed Ray here",
     )
@@ -95,22 +95,22 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="train interrupted, failed and quarantined generators from the beginning",
     )
+    progress.configure(parser)
 
 
 def run(args: argparse.Namespace, output: Output) -> int:
     """Train, print the report; exit code 7 when generators of the node have failed."""
     from hospital_node.node.node import Node
     from hospital_node.pool.driver import train_node
-    from sharekit.program import progress
 
     settings = _settings(args)
     groups = GroupOptions(args.group_size, args.groups)
-    options = PoolOptions(
+    pool = PoolOptions(
         args.address, args.actors, args.cpus_per_actor, args.gpus, args.max_attempts, lanes=args.lanes
     )
     node = Node.open(args.node)
     with progress.reporter("train", unit="% of the work") as on_progress:
-        report = train_node(node, settings, options, groups, restart=args.restart, on_progress=on_progress)
+        report = train_node(node, settings, pool, groups, restart=args.restart, on_progress=on_progress)
     output.result(report.to_json(), *_describe(report, args.node))
     if report.interrupted:
         raise KeyboardInterrupt
@@ -144,12 +144,12 @@ def _settings(args: argparse.Namespace) -> TrainingSettings:
 def _describe(report: TrainingReport, node: Path) -> list[str]:
     speed = f", {report.iterations_per_second:g} iterations a second" if report.seconds else ""
     lines = [
-        f"[bold]{report.trained}[/] trained, {report.waiting} waiting, {len(report.failed)} failed, "
+        f"{report.trained} trained, {report.waiting} waiting, {len(report.failed)} failed, "
         f"{len(report.quarantined)} quarantined; {report.seconds:g} s{speed}"
     ]
     for state, reasons in (("failed", report.failed), ("quarantined", report.quarantined)):
-        lines += [f"  {name}  {state}: {escape(reason)}" for name, reason in reasons.items()]
-    lines += map(escape, report.notes)
+        lines += [f"  {name}  {state}: {reason}" for name, reason in reasons.items()]
+    lines += report.notes
     if report.trained and not report.interrupted:
-        lines.append(escape(f"next: hospital-node audit --node {shlex.quote(str(node))}"))
+        lines.append(next_command("hospital-node", "audit", "--node", node))
     return lines

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from hospital_node.doctor import facts, machine
 from hospital_node.doctor import node_folder as folder
@@ -19,6 +20,7 @@ from hospital_node.pool import live
 from hospital_node.singan.config import TrainingConfig
 from hospital_node.singan.needs import ImageNeeds, disk_needed, image_needs, images_at_once
 from sharekit.errors import InputError, SharekitError
+from sharekit.program.silence import loud
 
 LAYOUT_CHANNELS = 4
 """RGB and one mask class, as long as no image says otherwise."""
@@ -46,6 +48,13 @@ class Examination:
     @property
     def problems(self) -> tuple[Check, ...]:
         return tuple(check for check in self.checks if check.outcome is Outcome.PROBLEM)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "memory_per_image": self.needs.memory,
+            "checks": [check.to_json() for check in self.checks],
+            "problems": len(self.problems),
+        }
 
 
 def examine(root: Path | None, config: TrainingConfig) -> Examination:
@@ -89,6 +98,7 @@ def _software() -> list[Check]:
 
 def _surroundings() -> list[Check]:
     return [
+        machine.check_contacts(loud()),
         machine.check_loopback(*facts.loopback()),
         _attempt(
             "ray folder", lambda: machine.check_ray_folder(*facts.ray_folder(), most=MAX_DIRECTORY_LENGTH)

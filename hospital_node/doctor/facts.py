@@ -124,7 +124,7 @@ def shared_memory() -> tuple[int | None, int | None]:
 def onnx_providers() -> tuple[list[str], str]:
     """ONNX Runtime's providers, and why it could not be loaded, if so."""
     try:
-        import onnxruntime
+        from sharekit.program.onnx_runtime import onnxruntime
 
         return onnxruntime.get_available_providers(), ""
     except Exception as error:  # a broken wheel raises whatever it likes

@@ -180,6 +180,15 @@ def check_providers(providers: Sequence[str], error: str) -> Check:
     return passed("onnxruntime", ", ".join(name.removesuffix("ExecutionProvider") for name in providers))
 
 
+def check_contacts(loud: Sequence[str]) -> Check:
+    """`loud` names the switches of dependencies' telemetry that are not set."""
+    if loud:
+        return problem("contacts", f"{', '.join(loud)} not as set at the start", "report this as a fault")
+    return passed(
+        "contacts", "nothing outside this machine may be contacted: the telemetry of dependencies is off"
+    )
+
+
 def check_features(path: str | None, readable: bool) -> Check:
     """The pretrained features; `readable` says whether there is a file at `path`."""
     if path is None or not readable:

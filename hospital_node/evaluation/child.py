@@ -11,11 +11,11 @@ import sys
 from typing import BinaryIO
 
 import numpy as np
-import onnxruntime
 
 from hospital_node.evaluation.wire import LENGTHS, SEPARATOR, Status, encode_text
 from sharekit.errors import VerificationError
 from sharekit.program.confinement import confine, forbid_threads, grant_processor_time
+from sharekit.program.onnx_runtime import onnxruntime
 from sharekit.segmenter.contract import INPUT_NAME, OUTPUT_NAME, SegmenterContract
 from sharekit.segmenter.segmenter_policy import check_segmenter
 from sharekit.storage.files import parse_json
@@ -92,7 +92,6 @@ def _answer(
 
 def _session(model: bytes, threads: int) -> onnxruntime.InferenceSession:
     """A session over these very bytes, on the CPU."""
-    onnxruntime.disable_telemetry_events()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1

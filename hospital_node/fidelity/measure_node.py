@@ -81,7 +81,7 @@ def _report(
             node.root,
             expected="at least one audited generator",
             found=next(iter(left_out.values()), "no trained generator"),
-            next_step="hospital-node train, then hospital-node audit",
+            next_step="run `hospital-node train`, then `hospital-node audit`",
         )
     each = node_figures.generators(subjects, settings.seed)
     return FidelityReport(

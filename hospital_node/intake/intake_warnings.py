@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from hospital_node.intake.intake_report import IntakeWarning, WarningKind
 from hospital_node.ledger.ledger import ImageRecord
-from hospital_node.node.layouts import layout_warning, layouts
+from hospital_node.node.image_layouts import layout_warning, layouts
 
 
 def about_names(hint: str) -> Iterator[IntakeWarning]:

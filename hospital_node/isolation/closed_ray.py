@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import secrets
 import stat
 import tempfile
@@ -25,15 +26,20 @@ MAX_DIRECTORY_LENGTH = 38
 """Bytes: Ray adds `/ray/session_<date>_<pid>/sockets/plasma_store`, and a Unix socket's path ends at 107."""
 
 _LOOPBACK = "127.0.0.1"
+_NOWHERE = f"http://{_LOOPBACK}:9"
+"""A port of this machine where nobody listens."""
 CLOSED = {
     # Without it, gRPC servers bind to every interface whatever the node's address is.
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
-    "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_AUTH_MODE": "token",
     # Nobody reads them, and their ports ask for no token.
     "RAY_enable_metrics_collection": "0",
     # Workers get an environment of their own: those started ahead would only idle.
     "RAY_prestart_worker_first_driver": "0",
+    # With usage statistics off, Ray still asks the cloud's metadata address where it runs. Lower case wins.
+    "http_proxy": _NOWHERE,
+    "https_proxy": _NOWHERE,
+    "no_proxy": f"{_LOOPBACK},localhost",
 }
 """Variables that keep a Ray to this machine and ask its clients for a token."""
 _TOKENS = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
@@ -53,6 +59,7 @@ def closed_ray(record: Path) -> Iterator[Path]:
 
     Raises:
         ExposureError: it listens beyond loopback or lets in a client without the token; it is shut down.
+        NodeStateError: it does not start on this machine.
     """
     reap_recorded(record)
     directory = private_directory()
@@ -65,14 +72,15 @@ def closed_ray(record: Path) -> Iterator[Path]:
             import ray
 
             try:
-                ray.init(
-                    address="local",
-                    include_dashboard=False,
-                    _node_ip_address=_LOOPBACK,
-                    # Ray opens this folder to everybody (0777); the one around it stays 0700.
-                    _temp_dir=str(directory / "ray"),
-                    **_QUIET,
-                )
+                with _start_told():
+                    ray.init(
+                        address="local",
+                        include_dashboard=False,
+                        _node_ip_address=_LOOPBACK,
+                        # Ray opens this folder to everybody (0777); the one around it stays 0700.
+                        _temp_dir=str(directory / "ray"),
+                        **_QUIET,
+                    )
                 exposure.check_sockets(directory)
                 exposure.check_token_required(ray.get_runtime_context().gcs_address)
                 yield directory
@@ -81,6 +89,25 @@ def closed_ray(record: Path) -> Iterator[Path]:
     finally:
         # The guard has done its work, whatever went wrong in the block.
         record.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _start_told() -> Iterator[None]:
+    """What keeps Ray from starting is the machine's: limits, memory, sockets; Ray raises bare exceptions."""
+    try:
+        yield
+    except Exception as error:
+        limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+        unlimited = limit == resource.RLIM_INFINITY
+        raise NodeStateError(
+            "Ray",
+            expected="a Ray that starts on this machine",
+            found=f"{str(error).splitlines()[0] if str(error) else type(error).__name__:.300}"
+            + ("" if unlimited else f" (the address space is limited to {limit / 2**30:.1f} GiB)"),
+            next_step="see `hospital-node doctor`, and free memory"
+            if unlimited
+            else "lift the limit: `ulimit -v unlimited`",
+        ) from error
 
 
 @contextlib.contextmanager
@@ -100,7 +127,7 @@ def joined_ray(address: str) -> Iterator[None]:
             found=f"RAY_AUTH_MODE={os.environ['RAY_AUTH_MODE']}" if _has_token() else "no token",
             next_step="start the cluster with RAY_AUTH_MODE=token and give its token here",
         )
-    with environment({"RAY_AUTH_MODE": "token", "RAY_USAGE_STATS_ENABLED": "0"}):
+    with environment({"RAY_AUTH_MODE": "token"}):
         import ray
 
         try:

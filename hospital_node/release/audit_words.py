@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rich.markup import escape
 from rich.table import Table
 
 from hospital_node.audit.attack import Space
@@ -21,7 +20,7 @@ def audit_table(rows: Sequence[Row]) -> Table:
     """One line a generator: images behind it, state, nearest sample, linkage, and the verdict or reason."""
     table = Table(box=None, header_style="bold")
     for title in ("generator", "images", "state", "nearest sample", "source linked", "verdict or reason"):
-        table.add_column(title, overflow="fold")
+        table.add_column(title)
     for generator_id, images, state, reason, audit in rows:
         ratio = audit and audit.measure(Space.FULL, DISTANCE_RATIO)
         rate = audit and audit.measure(Space.FULL, LINKAGE_RATE)
@@ -31,7 +30,7 @@ def audit_table(rows: Sequence[Row]) -> Table:
             str(state),
             f"{ratio.value:.2f} [{ratio.low:.2f}, {ratio.high:.2f}]" if ratio else "no controls",
             f"{rate.value:.0%} of samples (chance {rate.baseline or 0:.0%})" if rate else "no controls",
-            escape(reason if audit is None or not audit.passed else str(audit.verdict)),
+            reason if audit is None or not audit.passed else str(audit.verdict),
         )
     table.caption = (
         "nearest sample: distance to a source / median distance between real images, 95 % interval"
@@ -62,7 +61,7 @@ def policy_table(policy: Policy) -> Table:
     for name, limit in policy.limits.to_json().items():
         table.add_row(name, str(limit))
     for approver in policy.approvers:
-        table.add_row("approver", f"{escape(approver.name)}  {approver.key.fingerprint}")
+        table.add_row("approver", f"{approver.name}  {approver.key.fingerprint}")
     if not policy.approvers:
         table.add_row("approver", "none: nothing may leave")
     return table

@@ -6,33 +6,49 @@ import argparse
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Column, Table
 
 from sharekit.demo.phantom import write_data_set
-from sharekit.demo.plan import Journal, Settings, next_commands, plan, run_step
+from sharekit.demo.plan import DRAW, Demonstration, Journal, Settings, plan, run_step
 from sharekit.errors import PartialFailureError
-from sharekit.program.command_line import Output, default_of
+from sharekit.program.arguments import also_called, whole_number
+from sharekit.program.command_line import default_of
+from sharekit.program.output import Output, Story
+from sharekit.program.phrases import counted
 
 SUMMARY = "run the whole way, hospital and consumer, on drawn pictures or on your own"
-DRAW = "pictures"
 GOES_ON_AFTER = (0, PartialFailureError.exit_code)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--data", type=Path, help="folder with images/ and masks/; without it some are drawn")
-    parser.add_argument("--out", type=Path, default=Path("demo"), help="folder for everything that is made")
     parser.add_argument(
-        "--count", type=int, default=default_of(Settings, "count"), help="pictures to draw without --data"
+        "--data", type=Path, metavar="DIR", help="folder with images/ and masks/; without it some are drawn"
     )
     parser.add_argument(
-        "--samples", type=int, default=default_of(Settings, "samples"), help="synthetic images to sample"
+        "--out", type=Path, metavar="DIR", default=Path("demo"), help="folder for everything that is made"
+    )
+    pictures = parser.add_argument(
+        "--pictures",
+        dest="count",
+        type=whole_number(1),
+        metavar="N",
+        default=default_of(Settings, "count"),
+        help="pictures to draw without --data",
+    )
+    also_called(parser, pictures, "--count")
+    parser.add_argument(
+        "--samples",
+        type=whole_number(1),
+        metavar="N",
+        default=default_of(Settings, "samples"),
+        help="synthetic images to sample",
     )
     parser.add_argument(
-        "--iterations", type=int, help="training iterations a scale; without it the profile's"
+        "--iterations",
+        type=whole_number(1),
+        metavar="N",
+        help="training iterations a scale (left out: the profile's)",
     )
 
 
@@ -42,66 +58,51 @@ def run(args: argparse.Namespace, output: Output) -> int:
     journal.save()
     # With --format json stdout holds one document, so the story goes to stderr.
     stream = sys.stderr if output.form == "json" else sys.stdout
-    console = Console(file=stream, highlight=False)
+    story = Story(stream)
     if settings.data is None and DRAW not in journal.seconds:
-        journal = _draw(settings, journal, console)
+        journal = _draw(settings, journal, story)
     steps = plan(settings)
     for number, step in enumerate(steps, start=1):
-        console.rule(f"[bold]{number}/{len(steps)} {step.name}[/] {step.purpose}", align="left")
-        console.print(f"$ {step.command_line}", style="cyan", markup=False, soft_wrap=True)
+        story.chapter(f"{number}/{len(steps)} {step.name}", step.purpose, command=step.command_line)
         if step.name in journal.seconds:
-            console.print("done before", style="dim")
+            story.say("done before", style="dim")
             continue
         started = time.monotonic()
         code = run_step(step, stream)
         if code not in GOES_ON_AFTER:
-            console.print(f"stopped at {step.name}; run the same command again to go on", style="bold red")
+            story.say(f"stopped at {step.name}; run the same command again to go on", style="bold red")
             return code
         journal = journal.finished(step.name, time.monotonic() - started)
         journal.save()
-        console.print(f"{journal.seconds[step.name]:.1f} s", style="dim")
-    output.result(_summary(journal), _times(journal), *_ending(settings))
+        story.say(f"{journal.seconds[step.name]:.1f} s", style="dim")
+    done = Demonstration(journal)
+    output.result(done.to_json(), _times(done), *_ending(done))
     return 0
 
 
-def _draw(settings: Settings, journal: Journal, console: Console) -> Journal:
+def _draw(settings: Settings, journal: Journal, story: Story) -> Journal:
     started = time.monotonic()
     write_data_set(settings.pictures, settings.count)
-    drawn = f"drew {settings.count} images with masks into {settings.pictures}"
-    console.print(drawn, markup=False, soft_wrap=True)
+    story.say(f"drew {counted(settings.count, 'image')} with masks into {settings.pictures}")
     journal = journal.finished(DRAW, time.monotonic() - started)
     journal.save()
     return journal
 
 
-def _summary(journal: Journal) -> dict[str, Any]:
-    settings = journal.settings
-    return {
-        "bundle": str(settings.bundle),
-        "key": str(settings.key),
-        "node": str(settings.node),
-        "report": str(settings.validation_page),
-        "seconds": dict(journal.seconds),
-        "next": list(next_commands(settings)),
-    }
-
-
-def _times(journal: Journal) -> Table:
+def _times(done: Demonstration) -> Table:
     table = Table("step", Column("seconds", justify="right"), title="time")
-    # A journal that was read again has its steps in alphabetical order.
-    for name in (DRAW, *(step.name for step in plan(journal.settings))):
-        if name in journal.seconds:
-            table.add_row(name, f"{journal.seconds[name]:.1f}")
+    for name, seconds in done.seconds.items():
+        table.add_row(name, f"{seconds:.1f}")
     table.add_section()
-    table.add_row("total", f"{sum(journal.seconds.values()):.1f}", style="bold")
+    table.add_row("total", f"{sum(done.seconds.values()):.1f}", style="bold")
     return table
 
 
-def _ending(settings: Settings) -> list[str]:
-    lines = [
+def _ending(done: Demonstration) -> list[str]:
+    settings = done.journal.settings
+    return [
         f"The consumer's report: {settings.validation_page}",
         f"The hospital's own report: {settings.node_page}",
         "Next:",
-        *(f"  {command}" for command in next_commands(settings)),
+        *(f"  {command}" for command in done.next),
     ]
-    return [escape(line) for line in lines]

@@ -6,13 +6,17 @@ import argparse
 import contextlib
 import dataclasses
 import shlex
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sharekit.errors import PartialFailureError
 from sharekit.experiment.experiment_settings import GeneratorSettings, TableSettings
-from sharekit.program.command_line import Output, add_output_options, default_of
+from sharekit.program import progress
+from sharekit.program.command_line import add_output_options, default_of
+from sharekit.program.output import Output, Story
+from sharekit.program.phrases import counted
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
@@ -36,9 +40,7 @@ ACTIONS = {
 def configure(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="EXPERIMENT", required=True)
     for name, summary in ACTIONS.items():
-        action = actions.add_parser(
-            name, help=summary, description=summary, formatter_class=parser.formatter_class
-        )
+        action = actions.add_parser(name, help=summary, description=summary)
         _add_generator_options(action)
         if name != GENERATORS:
             _add_table_options(action)
@@ -46,6 +48,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
             _add_table1_options(action)
         if name == "table2":
             _add_table2_options(action)
+        progress.configure(action)
         add_output_options(action, nested=True)
 
 
@@ -54,7 +57,7 @@ def _add_generator_options(parser: argparse.ArgumentParser) -> None:
         "--data", type=Path, required=True, metavar="DIR", help="folder with images/ and masks/"
     )
     parser.add_argument(
-        "--out", type=Path, required=True, metavar="OUT", help="folder for everything that is made"
+        "--out", type=Path, required=True, metavar="DIR", help="folder for everything that is made"
     )
     parser.add_argument(
         "--folds", type=Path, metavar="FILE.csv", help="columns name and fold (left out: folds are made)"
@@ -67,18 +70,21 @@ def _add_generator_options(parser: argparse.ArgumentParser) -> None:
     )
     _add_number(parser, GeneratorSettings, "--fold-count", "folds to make without --folds")
     parser.add_argument(
-        "--images-per-fold", type=int, metavar="N", help="of each fold are trained on (left out: all)"
+        "--images-per-fold", type=int, metavar="N", help="images of each fold to train on (left out: all)"
     )
-    _add_number(parser, GeneratorSettings, "--choice-seed", "of the choice of these images")
+    _add_number(parser, GeneratorSettings, "--choice-seed", "seed of the choice of these images")
     _add_options_for(parser, "--train-options", "hospital-node train", "--profile quick --iterations 500")
     parser.add_argument(
-        "--features", type=Path, metavar="FILE", help="feature network of style (left out: looked for)"
+        "--features",
+        type=Path,
+        metavar="FILE",
+        help="feature network of style statistics (left out: looked for)",
     )
 
 
 def _add_table_options(parser: argparse.ArgumentParser) -> None:
-    _add_number(parser, TableSettings, "--updates", "of every segmenter's weights")
-    _add_numbers(parser, "--seeds", "S", "of segmenters and samples")
+    _add_number(parser, TableSettings, "--updates", "updates of every segmenter's weights")
+    _add_numbers(parser, "--seeds", "S", "seeds of segmenters and samples")
     parser.add_argument(
         "--held",
         nargs="+",
@@ -86,15 +92,18 @@ def _add_table_options(parser: argparse.ArgumentParser) -> None:
         help="folds that are held out in turn (left out: all for table1, the first for table2)",
     )
     parser.add_argument(
-        "--validation-images", type=int, metavar="N", help="of the held-out fold (left out: all)"
+        "--validation-images",
+        type=int,
+        metavar="N",
+        help="images of the held-out fold to validate on (left out: all)",
     )
     parser.add_argument(
         "--fixed-samples", action="store_true", help="every seed trains on the same samples: less to style"
     )
     _add_options_for(parser, "--sample-options", "consumer sample", "--size 128x96")
     _add_options_for(parser, "--segmenter-options", "consumer train", "--encoder resnet18 --batch-size 4")
-    _add_number(parser, TableSettings, "--threads", "of each command")
-    _add_number(parser, TableSettings, "--workers", "commands side by side")
+    _add_number(parser, TableSettings, "--threads", "CPU threads of each command")
+    _add_number(parser, TableSettings, "--workers", "commands to run side by side")
     parser.add_argument(
         "--address",
         metavar="ADDRESS",
@@ -106,7 +115,7 @@ def _add_table_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_table1_options(parser: argparse.ArgumentParser) -> None:
-    _add_numbers(parser, "--samples", "N", "of each generator: the N of FAKE-N")
+    _add_numbers(parser, "--samples", "N", "samples to draw from each generator: the N of FAKE-N")
     parser.add_argument(
         "--styles",
         nargs="*",
@@ -114,13 +123,13 @@ def _add_table1_options(parser: argparse.ArgumentParser) -> None:
         metavar="C:S",
         help="weights of content and style; none for no style transfer",
     )
-    _add_number(parser, TableSettings, "--style-steps", "for every image")
+    _add_number(parser, TableSettings, "--style-steps", "steps of Adam for every image")
     _add_options_for(parser, "--style-options", "consumer style", "--batch-size 4")
 
 
 def _add_table2_options(parser: argparse.ArgumentParser) -> None:
-    _add_numbers(parser, "--real", "R", "real images")
-    _add_number(parser, TableSettings, "--samples-per-image", "synthetic images for each real one")
+    _add_numbers(parser, "--real", "R", "numbers of real images to compare")
+    _add_number(parser, TableSettings, "--samples-per-image", "samples to draw for each real image")
 
 
 def _add_number(parser: argparse.ArgumentParser, settings: type, option: str, text: str) -> None:
@@ -135,7 +144,7 @@ def _add_numbers(parser: argparse.ArgumentParser, option: str, metavar: str, tex
 
 def _add_options_for(parser: argparse.ArgumentParser, option: str, command: str, example: str) -> None:
     parser.add_argument(
-        option, type=shlex.split, metavar="'OPTIONS'", help=f"for {command}, such as '{example}'"
+        option, type=shlex.split, metavar="'OPTIONS'", help=f"options for {command}, such as '{example}'"
     )
 
 
@@ -179,9 +188,8 @@ def _value(name: str, value: Any) -> Any:
 
 def _split(settings: GeneratorSettings) -> Split:
     from sharekit.experiment.folds import split_data
-    from sharekit.program.progress import reporter
 
-    with reporter("folds", unit="images") as on_progress:
+    with progress.reporter("folds", unit="images") as on_progress:
         return split_data(
             settings.data,
             folds=settings.folds,
@@ -195,17 +203,14 @@ def _split(settings: GeneratorSettings) -> Split:
 def _make_generators(
     split: Split, settings: GeneratorSettings, processes: Processes, labels: tuple[str, ...] | None
 ) -> tuple[FoldGenerators, ...]:
-    from rich.console import Console
-
     from sharekit.experiment.fold_generators import make_generators
 
-    console = Console(stderr=True, highlight=False)
+    story = Story(sys.stderr)
 
     def announce(label: str, step: Step) -> None:
         if step.done:
             return
-        console.rule(f"[bold]fold {label}: {step.name}[/]", align="left")
-        console.print(f"$ {step.command_line}", style="cyan", markup=False, soft_wrap=True)
+        story.chapter(f"fold {label}: {step.name}", command=step.command_line)
 
     return make_generators(split, settings, processes, announce, labels)
 
@@ -218,13 +223,15 @@ def _run_table(
     output: Output,
 ) -> int:
     from sharekit.experiment.run_table import PAGE, run_table
-    from sharekit.program.progress import Progress, reporter
 
     keep = args.keep_segmenters
-    with _machine(args.address, settings) as machine, reporter(args.action, unit="cells") as on_progress:
+    with (
+        _machine(args.address, settings) as machine,
+        progress.reporter(args.action, unit="cells") as on_progress,
+    ):
         for table in run_table(args.action, settings, split, generators, machine, keep_segmenters=keep):
             done = table.expected - table.waiting
-            on_progress(Progress(done, table.expected, values={"failed": len(table.failures)}))
+            on_progress(progress.Progress(done, table.expected, values={"failed": len(table.failures)}))
     page = settings.generators.out / PAGE
     output.result({**table.to_json(), "page": str(page)}, *_table_lines(table, page))
     return PartialFailureError.exit_code if table.failures else 0
@@ -246,7 +253,7 @@ def _machine(address: str | None, settings: TableSettings) -> Iterator[Machine]:
 
 
 def _table_lines(table: Table, page: Path) -> list[Any]:
-    from rich.markup import escape
+    from rich.text import Text
 
     from sharekit.experiment.answer import answer
 
@@ -256,12 +263,11 @@ def _table_lines(table: Table, page: Path) -> list[Any]:
         for failure in table.failures
     ]
     lines = [*found.reasons, *failed, f"page: {page}"]
-    return [_rows(table), f"[bold]{escape(found.verdict)}[/bold]", *map(escape, lines)]
+    return [_rows(table), Text(found.verdict, style="bold"), *lines]
 
 
 def _rows(table: Table) -> RichTable:
     from rich.table import Table as RichTable
-    from rich.text import Text
 
     from sharekit.experiment.answer import percent, score, signed
     from sharekit.experiment.tables import IOU
@@ -280,7 +286,7 @@ def _rows(table: Table) -> RichTable:
             "" if row.ratio is None else percent(row.ratio),
             "" if row.paper is None else row.paper,
         )
-        shown.add_row(*(Text(str(cell)) for cell in cells))
+        shown.add_row(*map(str, cells))
     return shown
 
 
@@ -297,13 +303,12 @@ def _described(fold: FoldGenerators) -> dict[str, Any]:
 
 
 def _lines(split: Split, generators: Sequence[FoldGenerators]) -> list[str]:
-    from rich.markup import escape
-
     lines = []
     for fold in generators:
         lines.append(
-            f"fold {fold.label}: {len(split.folds[fold.label])} images, {len(fold.pictures)} trained on, "
-            f"{len(fold.generators)} generators released: {escape(str(fold.bundle))}"
+            f"fold {fold.label}: {counted(len(split.folds[fold.label]), 'image')}, "
+            f"{len(fold.pictures)} trained on, {counted(len(fold.generators), 'generator')} released: "
+            f"{fold.bundle}"
         )
-        lines += [f"  {escape(name)} {escape(reason)}" for name, reason in fold.reasons.items()]
+        lines += [f"  {name} {reason}" for name, reason in fold.reasons.items()]
     return lines

@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from sharekit.program.command_line import Output
+from sharekit.program.output import Output, strong, warning_text
 
 if TYPE_CHECKING:
     from rich.table import Table
+    from rich.text import Text
 
     from sharekit.bundle.inspection import Inspection
     from sharekit.bundle.manifest import Manifest
@@ -31,8 +32,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, output: Output) -> None:
-    from rich.markup import escape
-
     from sharekit.bundle.inspection import inspect_bundle
     from sharekit.signing.keys import PublicKey
 
@@ -41,31 +40,31 @@ def run(args: argparse.Namespace, output: Output) -> None:
     output.result(
         found.to_json(),
         _heading(found),
-        f"{escape(manifest.hospital)}, release {manifest.release}, "
+        f"{manifest.hospital}, release {manifest.release}, "
         f"{manifest.created:%Y-%m-%d} to {manifest.expires:%Y-%m-%d}",
-        *(f"[yellow]{warning.message}[/]" for warning in found.warnings),
+        *(warning_text(warning.message) for warning in found.warnings),
         _generators(manifest),
         _files(found.lengths),
         _needs(manifest),
     )
 
 
-def _heading(found: Inspection) -> str:
+def _heading(found: Inspection) -> Text:
     if found.fingerprint is None:
-        return "[bold red]UNVERIFIED[/]: anyone could have written what follows; give --key to verify"
-    return f"[bold green]{found.verdict}[/]  (key {found.fingerprint})"
+        doubt = ": anyone could have written what follows; give --key to verify"
+        return strong("UNVERIFIED", doubt, "bold red")
+    return strong(found.verdict, f"  (key {found.fingerprint})", "bold green")
 
 
 def _generators(manifest: Manifest) -> Table:
     table = _table("Generators")
-    table.add_column("id", no_wrap=True)
+    table.add_column("id")
     table.add_column("draws")
     table.add_column("audit")
     for entry in manifest.generators:
         spec = entry.spec
         image = "RGB" if spec.layout.image_channels == 3 else "grey"
-        _add_row(
-            table,
+        table.add_row(
             spec.id,
             f"{spec.width}x{spec.height} {image} + {', '.join(spec.layout.mask_classes)}\n"
             f"{entry.profile}, ONNX error {entry.parity.max_abs_difference:.0e}",
@@ -76,22 +75,20 @@ def _generators(manifest: Manifest) -> Table:
 
 def _files(lengths: Mapping[str, int]) -> Table:
     table = _table("Files")
-    table.add_column("path", overflow="fold")
+    table.add_column("path")
     table.add_column("bytes", justify="right")
     for name in sorted(lengths):
-        _add_row(table, name, f"{lengths[name]:,}")
+        table.add_row(name, f"{lengths[name]:,}")
     return table
 
 
 def _needs(manifest: Manifest) -> str:
-    from rich.markup import escape
-
     needs = manifest.dependencies
     style = f"style statistics of {needs.features.name}" if needs.features else "no style statistics"
     limits = manifest.limits
     return (
-        f"ONNX opset {needs.onnx_opset}, IR {needs.onnx_ir_version}; noise {escape(needs.noise_scheme)}; "
-        f"{escape(style)}; at most {limits.max_side} pixels a side, {limits.max_batch} samples a batch"
+        f"ONNX opset {needs.onnx_opset}, IR {needs.onnx_ir_version}; noise {needs.noise_scheme}; "
+        f"{style}; at most {limits.max_side} pixels a side, {limits.max_batch} samples a batch"
     )
 
 
@@ -99,10 +96,3 @@ def _table(title: str) -> Table:
     from rich.table import Table
 
     return Table(title=title, title_justify="left", show_edge=False)
-
-
-def _add_row(table: Table, *cells: Any) -> None:
-    from rich.text import Text
-
-    # Text, because a claim must not be able to bring its own markup.
-    table.add_row(*(Text(str(cell)) for cell in cells))

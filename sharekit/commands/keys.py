@@ -6,7 +6,8 @@ import argparse
 from pathlib import Path
 
 from sharekit.program import password
-from sharekit.program.command_line import Output, add_output_options
+from sharekit.program.command_line import add_output_options
+from sharekit.program.output import Output
 
 SUMMARY = "make a signing key pair, or show a public key's fingerprint"
 DEFAULT_NAME = "signing"
@@ -17,7 +18,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
     new = actions.add_parser(
         "new",
         help="write NAME.key (private) and NAME.pub (public)",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     new.add_argument(
         "--out",
@@ -64,6 +64,4 @@ def _fingerprint(path: Path, output: Output) -> None:
 
 
 def _line(label: str, value: str) -> str:
-    from rich.markup import escape
-
-    return f"{label:<13}{escape(value)}"
+    return f"{label:<13}{value}"

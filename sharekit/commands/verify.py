@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from sharekit.program.command_line import Output
+from sharekit.program.output import Output, strong, warning_text
+from sharekit.program.phrases import counted
 
 SUMMARY = "verify a bundle's signature, digests, schemas and generators with a pinned key"
 
@@ -23,8 +24,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, output: Output) -> None:
-    from rich.markup import escape
-
     from sharekit.bundle.bundle import verify_bundle
     from sharekit.signing.keys import PublicKey
 
@@ -32,11 +31,14 @@ def run(args: argparse.Namespace, output: Output) -> None:
     manifest = bundle.manifest
     output.result(
         bundle.to_json(),
-        f"[bold green]{bundle.verdict}[/]  (checked offline; whether a newer release exists is unknown)",
-        f"hospital     {escape(manifest.hospital)}",
+        strong(
+            bundle.verdict, "  (checked offline; whether a newer release exists is unknown)", "bold green"
+        ),
+        f"hospital     {manifest.hospital}",
         f"release      {manifest.release}, {manifest.created:%Y-%m-%d} to {manifest.expires:%Y-%m-%d}",
         f"fingerprint  {bundle.fingerprint}",
         f"manifest     {bundle.manifest_sha256}",
-        f"holds        {len(manifest.generators)} generators, {len(bundle.names)} files",
-        *(f"[yellow]{warning.message}[/]" for warning in bundle.warnings),
+        f"holds        {counted(len(manifest.generators), 'generator')}, "
+        f"{counted(len(bundle.names), 'file')}",
+        *(warning_text(warning.message) for warning in bundle.warnings),
     )

@@ -15,8 +15,11 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from sharekit.errors import DependencyError, InputError, SharekitError
+from sharekit.program.phrases import command_line
 from sharekit.storage import files
 
+DRAW = "pictures"
+"""The step before the first, where pictures are drawn."""
 JOURNAL = "demo.json"
 MAX_JOURNAL_BYTES = 2**20
 
@@ -171,11 +174,11 @@ def plan(settings: Settings) -> tuple[Step, ...]:
 
 def next_commands(settings: Settings) -> tuple[str, ...]:
     """Three command lines to try after the demonstration."""
-    sample = f"consumer sample {settings.bundle} --key {settings.key}"
+    sample = ("consumer", "sample", settings.bundle, "--key", settings.key, "--count", 1000, "--seed", 3)
     return (
-        f"{sample} --count 1000 --seed 3 --size 96x64 --out {settings.out / 'more'}",
-        f"hospital-node status --node {settings.node}",
-        "sharekit demo --data YOUR_FOLDER --out my-demo",
+        command_line(*sample, "--size", "96x64", "--out", settings.out / "more"),
+        command_line("hospital-node", "status", "--node", settings.node),
+        command_line("sharekit", "demo", "--data", "YOUR_FOLDER", "--out", "my-demo"),
     )
 
 
@@ -247,3 +250,31 @@ class Journal:
     def save(self) -> None:
         self.settings.out.mkdir(parents=True, exist_ok=True)
         files.write_json(self.settings.out / JOURNAL, self.to_json())
+
+
+@dataclass(frozen=True)
+class Demonstration:
+    """A finished demonstration: where everything is, how long it took, and what to try next."""
+
+    journal: Journal
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Wall-clock time of every step, in their order: a journal that was read again has lost it."""
+        names = (DRAW, *(step.name for step in plan(self.journal.settings)))
+        return {name: self.journal.seconds[name] for name in names if name in self.journal.seconds}
+
+    @property
+    def next(self) -> tuple[str, ...]:
+        return next_commands(self.journal.settings)
+
+    def to_json(self) -> dict[str, Any]:
+        settings = self.journal.settings
+        return {
+            "bundle": str(settings.bundle),
+            "key": str(settings.key),
+            "node": str(settings.node),
+            "report": str(settings.validation_page),
+            "seconds": self.seconds,
+            "next": list(self.next),
+        }

@@ -57,6 +57,8 @@ class Limits:
 
     file_bytes: int = MAX_FILE_BYTES
     pixels: int = MAX_PIXELS
+    parts: int = 2**16  # chunks of a PNG, segments of a JPEG before its first scan
+    scans: int = 200  # of a JPEG, each of which is a pass over all pixels; a progressive one has about ten
 
 
 LIMITS = Limits()
@@ -117,7 +119,7 @@ def decode(data: bytes, item: object, limits: Limits = LIMITS) -> Raster:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             if data.startswith(png.SIGNATURE):
-                return _from_png(png.essential_chunks(data, item), item, limits)
+                return _from_png(png.essential_chunks(data, item, limits.parts), item, limits)
             if data.startswith(b"\xff\xd8"):
                 return _from_jpeg(data, item, limits)
             if data.startswith(tiff.MAGIC):
@@ -172,6 +174,7 @@ def _from_png(data: bytes, item: object, limits: Limits) -> Raster:
 
 def _from_jpeg(data: bytes, item: object, limits: Limits) -> Raster:
     _check_jpeg(data, item)
+    _check_parts(data, item, limits)
     with _opened(data, item, limits) as image:
         image.load()
         return _raster(image, item, _orientation(image), 8, None)
@@ -272,6 +275,21 @@ def _check_jpeg(data: bytes, item: object) -> None:
         position += 2 + int.from_bytes(data[position + 2 : position + 4])
 
 
+def _check_parts(data: bytes, item: object, limits: Limits) -> None:
+    """Refuse a JPEG of more segments or scans than any program writes: each costs time, and few bytes."""
+    position, segments = 2, 0
+    while data[position : position + 1] == b"\xff" and data[position + 1 : position + 2] != _SCAN[1:]:
+        segments += 1
+        if segments > limits.parts:
+            raise _too_large(item, f"at most {limits.parts} segments", "more")
+        position += 2 + int.from_bytes(data[position + 2 : position + 4])
+    # Compressed data never holds these two bytes: a zero follows each of its own 255s.
+    scans = data.count(_SCAN)
+    if scans > limits.scans:
+        raise _too_large(item, f"at most {limits.scans} scans", str(scans))
+
+
+_SCAN = b"\xff\xda"
 _NO_FRAMES = (0xC4, 0xC8, 0xCC)  # tables and extensions between the frames' markers
 _JPEG_FORMS = {0xC3: "lossless ", 0xC7: "lossless ", 0xCB: "lossless ", 0xCF: "lossless ", 0xF7: "JPEG-LS "}
 """What the frame's marker says, where that is not DCT coding."""

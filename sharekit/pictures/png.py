@@ -14,18 +14,30 @@ _ORIENTATION = (b"XML:com.adobe.xmp\0", b"Raw profile type exif\0", b"Raw profil
 _MAX_ORIENTATION_BYTES = 2**16
 
 
-def essential_chunks(data: bytes, item: object) -> bytes:
+def essential_chunks(data: bytes, item: object, most: int) -> bytes:
     """The file again with the chunks that pixels and orientation need, checksums verified.
 
     Text, times, colour profiles and everything behind the end are left out unread.
 
+    Args:
+        data: of the file.
+        item: what the errors call it.
+        most: chunks that are looked at; a decoder's work grows with their number, not with their bytes.
+
     Raises:
-        InputError: naming `item`; cut off, a wrong checksum of a chunk that is needed, more than one frame,
-            or a chunk that is needed and not known.
+        InputError: naming `item`; too many chunks, cut off, a wrong checksum of a chunk that is needed, more
+            than one frame, or a chunk that is needed and not known.
     """
     kept = [SIGNATURE]
     frames, pixels_seen, first_frame_seen = 0, False, False
-    for kind, body, chunk, sound in _chunks(data, item):
+    for number, (kind, body, chunk, sound) in enumerate(_chunks(data, item), start=1):
+        if number > most:
+            raise InputError(
+                item,
+                expected=f"at most {most} chunks",
+                found="more",
+                next_step="save it again as an ordinary PNG: magick IN OUT.png",
+            )
         if kind in _PIXELS or (kind == b"eXIf" and sound):
             if not sound:
                 raise broken(item, f"a wrong checksum of its {kind.decode()} chunk")

@@ -7,62 +7,51 @@ inside `run`, so that `--help` is quick and an absent extra is missed only by th
 from __future__ import annotations
 
 import argparse
+import contextlib
 import inspect
-import json
+import os
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
-from rich.console import Console, RenderableType
-
 from sharekit import __version__
-from sharekit.errors import INTERRUPTED_EXIT_CODE, SharekitError, missing_package
-from sharekit.program import umask
+from sharekit.errors import INTERRUPTED_EXIT_CODE
+from sharekit.program import completion, faults, progress, umask
+from sharekit.program.arguments import Parser, thread_count, wanted_form
+from sharekit.program.output import (
+    STANDARD_OUTPUT,
+    Output,
+    console_for,
+    print_error,
+    replace_what_a_terminal_cannot_show,
+    show,
+)
+from sharekit.program.silence import caches_removed
+
+__all__ = ["Output", "add_output_options", "build_parser", "default_of", "main", "thread_count"]
 
 EXIT_CODES = """exit codes:
   0  done
   1  a fault of the program: please report it
   2  wrong usage
-  3  an input file or folder is missing, broken or of the wrong kind
+  3  a file or folder is missing, broken, of the wrong kind, or cannot be written
   4  verification failed: do not use the file
   5  policy, audit or approval does not allow it
   6  an optional package, device or weights file is missing
   7  done for some images, failed for others
-  8  the node is not in the state that the command needs
+  8  the node or this machine is not in the state that the command needs
   9  something real or something listening was found: stopped
   130  interrupted; run the same command again to go on"""
 
-
-class Output:
-    """Where a command prints its result: text for a person, or one JSON document."""
-
-    def __init__(self, form: str) -> None:
-        self.form = form
-        self._console = Console()
-
-    def result(self, data: Mapping[str, Any], *text: RenderableType) -> None:
-        """Print `data` with `--format json`, otherwise `text` (rich markup or renderables)."""
-        if self.form == "json":
-            print(json.dumps(data, indent=2, sort_keys=True, ensure_ascii=False))
-        else:
-            for part in text:
-                # Wrapping would break paths that a person wants to copy.
-                self._console.print(part, soft_wrap=isinstance(part, str), highlight=False)
+_PLACES = ("out", "node", "dataset", "bundle")
+"""Options that say where a command works: an error of the disk that names no file is about one of them."""
 
 
 def default_of(function: Callable[..., Any], parameter: str) -> Any:
     """The default of a parameter in an API's signature, so that an option's default cannot drift from it."""
     return inspect.signature(function).parameters[parameter].default
-
-
-def thread_count(text: str) -> int:
-    """The type of an option `--threads`: at least 1."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of threads")
-    return int(text)
 
 
 def main(
@@ -73,69 +62,73 @@ def main(
     *,
     extra: str | None = None,
     private: bool = False,
+    require: Callable[[], None] = lambda: None,
 ) -> int:
     """Parse `argv`, run one sub-command and return the exit code.
 
-    `extra` names what to install when a command imports a package that is not there; `private` programs write
-    files that nobody else can read.
+    Args:
+        extra: what to install when a command imports a package that is not there.
+        private: the files that it writes are readable by nobody else.
+        require: raises a `SharekitError` where no command of the program can work.
     """
     if private:
         umask.make_private()
-    parser = build_parser(program, description, commands)
-    args = parser.parse_args(argv)
+    replace_what_a_terminal_cannot_show()
+    given = sys.argv[1:] if argv is None else argv
+    # Until the command line is parsed, which loads the commands' defaults and may fail.
+    args = argparse.Namespace(command="", format=wanted_form(given), verbose="--verbose" in given)
     try:
-        return commands[args.command].run(args, Output(args.format)) or 0
+        parser = build_parser(program, description, commands)
+        args = parser.parse_args(given)
+        run = commands[args.command].run if args.command in commands else completion.command(parser)
+        require()
+        progress.use(getattr(args, "progress", progress.AUTO))
+        with caches_removed():
+            code: int = run(args, Output(args.format)) or 0
+        return code
     except KeyboardInterrupt as interruption:
         # A command for which that is not so says what is.
-        print(str(interruption) or "interrupted; run the same command again to go on", file=sys.stderr)
+        words = str(interruption) or "interrupted; run the same command again to go on"
+        show(console_for(sys.stderr), words)
         return INTERRUPTED_EXIT_CODE
     except BrokenPipeError:
+        _drop_output()
         return 0
     except Exception as error:
         if args.verbose:
             traceback.print_exc()
-        told = _told(error, f"{program} {args.command}", extra)
-        _print_error(told, args.format)
+        place = next((found for name in _PLACES if (found := getattr(args, name, None))), None)
+        if isinstance(error, OSError) and error.filename == STANDARD_OUTPUT:
+            _drop_output()
+        told = faults.explain(error, f"{program} {args.command}".rstrip(), place, extra)
+        print_error(told, args.format)
         return told.exit_code
 
 
-def _told(error: Exception, item: str, extra: str | None) -> SharekitError:
-    """Any exception as one that says what to do next."""
-    if isinstance(error, SharekitError):
-        return error
-    if isinstance(error, ModuleNotFoundError) and error.name and extra:
-        package = error.name.partition(".")[0]
-        if find_spec(package) is None:
-            return missing_package(package, extra)
-    return SharekitError(
-        item,
-        expected="no fault in the program",
-        found=f"{type(error).__name__}: {error}",
-        next_step="run again with --verbose and report the traceback",
-    )
+def _drop_output() -> None:
+    """Let Python close stdout without complaining once more that nobody takes what is left."""
+    with contextlib.suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def build_parser(
-    program: str, description: str, commands: Mapping[str, ModuleType]
-) -> argparse.ArgumentParser:
+def build_parser(program: str, description: str, commands: Mapping[str, ModuleType]) -> Parser:
     """The parser of a program with its sub-commands; the README's test reads its help."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=program,
         description=description,
-        epilog=EXIT_CODES,
+        epilog=f"{completion.HINT.format(program=program)}\n\n{EXIT_CODES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, module in commands.items():
-        sub = subparsers.add_parser(
-            name,
-            help=module.SUMMARY,
-            description=module.SUMMARY,
-            formatter_class=_HelpFormatter,
-        )
+        sub = subparsers.add_parser(name, help=module.SUMMARY, description=module.SUMMARY)
         module.configure(sub)
         add_output_options(sub)
+    # Without `help` it is not among the program's own commands; the epilog names it.
+    shell = subparsers.add_parser(completion.NAME, description=completion.SUMMARY)
+    completion.configure(shell)
+    add_output_options(shell)
     return parser
 
 
@@ -153,20 +146,3 @@ def add_output_options(parser: argparse.ArgumentParser, *, nested: bool = False)
         default=argparse.SUPPRESS if nested else False,
         help="show tracebacks",
     )
-
-
-class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
-    """Shows the defaults that say something: not those of flags and of options without one."""
-
-    def _get_help_string(self, action: argparse.Action) -> str | None:
-        return action.help if action.default in (None, False) else super()._get_help_string(action)
-
-
-def _print_error(error: SharekitError, form: str) -> None:
-    if form == "json":
-        print(json.dumps(error.to_json(), ensure_ascii=False), file=sys.stderr)
-        return
-    console = Console(stderr=True)
-    console.print(f"error: {error.item}", style="bold red", markup=False, highlight=False, soft_wrap=True)
-    for label, text in (("expected", error.expected), ("found", error.found), ("next", error.next_step)):
-        console.print(f"  {label:<9}{text}", markup=False, highlight=False, soft_wrap=True)

@@ -1,22 +1,27 @@
-"""Progress of long work: events through a callback, shown live on a terminal and as JSON lines elsewhere."""
+"""Progress of long work: events through a callback, shown as a bar, as lines of text or as JSON."""
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import json
 import math
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import timedelta
 
 from rich.console import Console, RenderableType
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as RichProgress
 from rich.text import Text
 
 JSON_LINE_INTERVAL = 2.0  # seconds
+FORMS = AUTO, JSON, NONE = "auto", "json", "none"
+
+_form: ContextVar[str] = ContextVar("the form that progress is shown in", default=AUTO)
 
 
 @dataclass(frozen=True)
@@ -79,17 +84,37 @@ class Pace:
         return round((self._latest.total - self._latest.done) / self.rate, 1)
 
 
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add `--progress`; `command_line.main` gives its value to `use`."""
+    parser.add_argument(
+        "--progress",
+        choices=FORMS,
+        default=AUTO,
+        help=f"how progress is shown on stderr; {AUTO}: a bar on a terminal, elsewhere a line each 10 %%",
+    )
+
+
+def use(form: str) -> None:
+    """Let `reporter` show progress in `form` from now on."""
+    _form.set(form)
+
+
 @contextlib.contextmanager
 def reporter(stage: str, *, unit: str) -> Iterator[ProgressCallback]:
     """A callback that shows `Progress` events on stderr, so that stdout holds only results.
 
-    On a terminal a live bar with an ETA, the event's lines below it; otherwise a JSON line at most every
-    `JSON_LINE_INTERVAL` seconds and one at the end.
+    On a terminal a live bar with the time left, the event's lines below it; elsewhere a line each 10 %. With
+    `--progress json` a JSON line at most every `JSON_LINE_INTERVAL` seconds and one at the end.
     """
-    if sys.stderr.isatty():
+    form = _form.get()
+    if form == NONE:
+        yield ignore
+    elif form == JSON:
+        yield from _json_lines(stage, unit)
+    elif sys.stderr.isatty():
         yield from _live(stage, unit)
     else:
-        yield from _json_lines(stage, unit)
+        yield from _plain_lines(stage, unit)
 
 
 class _Bar(RichProgress):
@@ -106,34 +131,64 @@ class _Bar(RichProgress):
 def _live(stage: str, unit: str) -> Iterator[ProgressCallback]:
     columns = (
         TextColumn("[bold]{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn(unit),
-        TimeElapsedColumn(),
-        TextColumn("ETA {task.fields[eta]}"),
-        TextColumn("{task.fields[note]}"),
+        BarColumn(bar_width=20),
+        TextColumn("{task.fields[state]}", markup=False),
     )
     pace = Pace()
     with _Bar(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(stage, total=None, note="", eta="-")
+        task = bar.add_task(stage, total=None, state="")
 
         def show(event: Progress) -> None:
             pace.observe(event)
-            figures = " ".join(f"{name} {_short(value)}" for name, value in event.values.items())
             bar.lines = event.lines
-            bar.update(
-                task,
-                completed=event.done,
-                total=event.total,
-                eta=duration(pace.eta),
-                note=f"{event.message} {figures}".strip(),
-            )
+            bar.update(task, completed=event.done, total=event.total, state=describe(event, unit, pace.eta))
 
         try:
             yield show
         finally:
             # What the workers were at is over; the bar stays.
             bar.lines = ()
+
+
+def _plain_lines(stage: str, unit: str) -> Iterator[ProgressCallback]:
+    pace = Pace()
+    shown = -1
+
+    def show(event: Progress) -> None:
+        nonlocal shown
+        pace.observe(event)
+        tenth = percent(event) // 10
+        if tenth > shown:
+            print(f"{stage}: {describe(event, unit, pace.eta)}", file=sys.stderr, flush=True)
+            shown = tenth
+
+    yield show
+
+
+def percent(event: Progress) -> int:
+    """Whole per cent of the work that are done; 100 for work of nothing."""
+    return int(100 * event.done / event.total) if event.total else 100
+
+
+def describe(event: Progress, unit: str, left: float | None) -> str:
+    """One line for a person, the most important first: a terminal may cut its end.
+
+    Args:
+        unit: what `done` and `total` count; it begins with `%` where they are per cent already.
+        left: seconds.
+    """
+    parts = [f"{percent(event)} %"]
+    if not unit.startswith("%"):
+        parts.append(f"{_short(event.done)} of {_short(event.total)} {unit}")
+    if left is not None and event.done < event.total:
+        parts.append(f"{duration(left)} left")
+    parts += [f"{_words(name)} {_short(value)}" for name, value in event.values.items()]
+    return ", ".join([*parts, *([event.message] if event.message else [])])
+
+
+def _words(name: str) -> str:
+    """A figure's name for a person: `iterations_per_s` is `iterations/s`."""
+    return name.replace("_per_", "/").replace("_", " ")
 
 
 def duration(seconds: float | None) -> str:

@@ -18,6 +18,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from sharekit.program.confinement import memory_kept_private
+from sharekit.program.silence import SWITCHES
 
 CHUNK = 2**20  # bytes at once through a pipe
 _KEPT_VARIABLES = ("LD_LIBRARY_PATH", "PATH", "SYSTEMROOT")
@@ -134,7 +135,7 @@ def start_sandbox(
     # glibc's arena for every thread takes address space, not memory.
     environment |= {"MALLOC_ARENA_MAX": "2", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     # ONNX Runtime's thread that calls home would also keep the process from namespaces and Landlock.
-    environment["ORT_DISABLE_TELEMETRY"] = "1"
+    environment |= SWITCHES
     process = subprocess.Popen(  # noqa: S603 - this very interpreter, with a program of ours
         [*command, *arguments],
         stdin=subprocess.PIPE,

@@ -70,9 +70,8 @@ def joined(address: str, threads: int) -> Iterator[Cluster]:
         DependencyError: Ray is not installed.
         NodeStateError: there is no such cluster, or it refuses the token.
     """
-    # Ray reads both when it is imported.
+    # Ray reads it when it is imported.
     os.environ.setdefault("RAY_AUTH_MODE", "token")
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
         import ray
         import ray.exceptions

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import math
 import os
@@ -22,8 +23,20 @@ JSON_BUDGET = Budget(MAX_JSON_BYTES, max_nodes=600_000, max_depth=32, max_keys=6
 """For a document of any kind; the manifest of 10,000 generators of 9 scales has 550,000 values."""
 
 
+_BINARY = getattr(os, "O_BINARY", 0)
+"""Windows would otherwise change the ends of lines."""
+_WITHOUT_FOLLOWING = sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC"))
+"""Neither a link nor a pipe that nobody writes is waited for; Windows has none of these flags."""
+_FOLDERS_CAN_BE_OPENED = hasattr(os, "O_DIRECTORY")
+
+
 def _fsync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
+    if _FOLDERS_CAN_BE_OPENED:
+        _fsync(directory, os.O_RDONLY)
+
+
+def _fsync(path: Path, flags: int) -> None:
+    descriptor = os.open(path, flags)
     try:
         os.fsync(descriptor)
     finally:
@@ -36,7 +49,7 @@ def write_bytes(path: Path, data: bytes, *, mode: int = 0o644) -> None:
     `mode` is the permission of the finished file, before the process's umask.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, mode)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
@@ -176,7 +189,10 @@ def read_bytes(path: Path, *, max_bytes: int) -> bytes:
         InputError: missing, not a regular file, unreadable, or too long.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        if path.is_symlink():
+            # The flag refuses links too, and does so without a gap, where the system has it.
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+        descriptor = os.open(path, os.O_RDONLY | _WITHOUT_FOLLOWING | _BINARY)
     except OSError as error:
         raise InputError(
             path,
@@ -262,11 +278,8 @@ def put_in_place(folder: Path, path: Path) -> None:
     """Give a finished folder its name, once everything in it is on the disk. Both are in one file system."""
     for parent, _, names in os.walk(folder):
         for name in names:
-            descriptor = os.open(Path(parent) / name, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+            # Windows syncs only what is open for writing.
+            _fsync(Path(parent) / name, os.O_RDONLY if _FOLDERS_CAN_BE_OPENED else os.O_RDWR)
         _fsync_directory(Path(parent))
     folder.rename(path)
     _fsync_directory(path.parent)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import struct
@@ -13,8 +14,9 @@ import pytest
 from PIL import Image
 
 import schemas
+from consumer.datasets import reader
 from consumer.datasets.reader import Entry, decode, read_folder
-from sharekit.errors import InputError
+from sharekit.errors import InputError, VerificationError
 from tests.consumer.pairs import picture, read_records, save, write_pairs, write_records
 
 
@@ -249,3 +251,23 @@ def test_a_coloured_mask_is_refused(tmp_path: Path) -> None:
     save(root / "masks/000000.png", picture(0))
     with pytest.raises(InputError, match="coloured"):
         read_folder(root).read_mask("masks/000000.png")
+
+
+@pytest.mark.parametrize("line", [b"\n", b"0\n", b'{"a":0,"b":0}\n'], ids=["empty lines", "numbers", "keys"])
+def test_metadata_of_millions_of_lines_is_refused_by_its_count(
+    tmp_path: Path, line: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (write_pairs(tmp_path / "set") / "metadata.jsonl").write_bytes(line * 1000)
+    smaller = dataclasses.replace(reader.METADATA_BUDGET, max_nodes=999, max_keys=999)
+    monkeypatch.setattr(reader, "METADATA_BUDGET", smaller)
+    with pytest.raises(VerificationError, match=r"metadata\.jsonl: expected at most 999"):
+        read_folder(tmp_path / "set")
+
+
+def test_metadata_with_a_repeated_key_among_many_is_a_problem_at_once(tmp_path: Path) -> None:
+    """The case json-duplicate-key-quadratic, in a line of a data set."""
+    root = write_pairs(tmp_path / "set")
+    names = ",".join(f'"{number:x}":0' for number in range(9_000))
+    (root / "metadata.jsonl").write_text("{" + names + ',"z":0,"z":0}\n')
+    problems = read_folder(root).problems
+    assert ("broken-metadata", "metadata.jsonl:1") in {(one.kind, one.path) for one in problems}

@@ -17,7 +17,7 @@ from PIL import Image, PngImagePlugin
 
 from hospital_node.cli import main
 from hospital_node.intake import ingest
-from hospital_node.ledger.ledger import ImageState
+from hospital_node.ledger.states import GeneratorState, ImageState
 from hospital_node.node.node import Node
 from sharekit.errors import NodeStateError
 
@@ -311,14 +311,16 @@ def test_status_tells_states_and_reasons_during_training(data, node, capsys):
     ingest(data, node)
     first, second = node.ledger.records(ImageState.INGESTED)
     with node.write_lock():
-        node.ledger.transition(first.id, ImageState.TRAINING)
-        node.ledger.transition(second.id, ImageState.FAILED, "out of memory")
+        training, failed = node.ledger.generators.plan([[first.id], [second.id]])
+        node.ledger.generators.transition(training, GeneratorState.TRAINING)
+        node.ledger.generators.transition(failed, GeneratorState.FAILED, "out of memory")
         assert run("status", "--node", node.root, "--format", "json") == 0
         told = json.loads(capsys.readouterr().out)
         assert run("status", "--node", node.root) == 0
         text = capsys.readouterr().out
-    assert (told["counts"]["training"], told["counts"]["failed"], told["counts"]["refused"]) == (1, 1, 1)
-    assert {image["id"] for image in told["images"]} >= {first.id, second.id}
+    found = told["generators"]["training"], told["generators"]["failed"], told["images"]["refused"]
+    assert found == (1, 1, 1)
+    assert {generator["id"] for generator in told["named_generators"]} == {training, failed}
     assert "out of memory" in text
     assert "images/two.png" in text
 

@@ -15,7 +15,7 @@ from hospital_node.intake import IntakeReport, ingest
 from hospital_node.intake.intake_rules import IntakeRules
 from hospital_node.intake.read_pair import check_picture
 from hospital_node.node.fingerprints import FILE, distinct_images, fingerprint_of
-from hospital_node.node.layouts import layout_warning, layouts
+from hospital_node.node.image_layouts import layout_warning, layouts
 from hospital_node.node.node import Node
 from hospital_node.singan.config import TrainingConfig
 from hospital_node.singan.pyramid import pyramid_sizes

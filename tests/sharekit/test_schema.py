@@ -101,3 +101,43 @@ def test_value_beyond_its_bound_is_not_looked_into() -> None:
     with pytest.raises(VerificationError) as caught:
         schema.validate("manifest", value, "manifest.json")
     assert (caught.value.expected[-7:], caught.value.found) == ("$.files", "20000 items, more than 10000")
+
+
+@pytest.mark.parametrize(
+    "name", ["St. Example", "Städtisches Klinikum", "日本病院", "مستشفى", "a b", "O'Neil & [Sons]"]
+)
+def test_what_people_call_themselves_is_a_label(name: str) -> None:
+    assert schema.is_label(name)
+
+
+@pytest.mark.parametrize(
+    "hidden",
+    [
+        "\x00",
+        "\x1b",
+        "\n",
+        "\x85",
+        "\u00ad",  # soft hyphen
+        "\u061c",  # Arabic letter mark
+        "\u180e",
+        "\u200b",
+        "\u200e",
+        "\u202e",  # right-to-left override
+        "\u2028",
+        "\u2066",
+        "\u206a",
+        "\u3164",  # Hangul filler, which looks like nothing
+        "\ufeff",
+        "\ufff9",
+        "\U000e0001",  # tags
+        "\U000e0041",
+        "\U000e0100",  # variation selectors beyond the sixteen
+    ],
+)
+def test_what_cannot_be_seen_is_in_no_label(hidden: str) -> None:
+    assert not schema.is_label(f"St.{hidden}Example")
+
+
+@pytest.mark.parametrize("spaces", ["", " ", "   ", "\u00a0", "\u3000 ", "\u2003\u202f"])
+def test_spaces_alone_are_no_label(spaces: str) -> None:
+    assert not schema.is_label(spaces)

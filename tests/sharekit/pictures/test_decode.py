@@ -7,6 +7,7 @@ import io
 import re
 import struct
 import sys
+import time
 import tracemalloc
 import zlib
 
@@ -436,3 +437,37 @@ def test_errors_name_no_more_than_the_item():
     info.add_text("Patient", "Jane Doe")
     data = encoded(RGB, pnginfo=info)
     assert "Jane" not in str(refused(data[: len(data) // 2]))
+
+
+# What costs far more than its bytes
+
+
+@pytest.mark.parametrize("kind", [b"IDAT", b"prVt", b"tEXt"])
+def test_a_png_of_very_many_chunks_is_refused_before_they_are_read(kind: bytes) -> None:
+    png = encoded(GREY)
+    at = png.index(b"IDAT") - 4
+    few, many = (png[:at] + chunk(kind, b"") * count + png[at:] for count in (50, LIMITS.parts))
+    assert decode(few, "x").samples.shape == GREY.shape
+    started = time.process_time()
+    with pytest.raises(InputError, match="at most 65536 chunks"):
+        decode(many, "x")
+    assert time.process_time() - started < 3
+
+
+def test_a_jpeg_of_very_many_segments_is_refused_before_they_are_read() -> None:
+    jpeg = encoded(GREY, "JPEG")
+    few, many = (jpeg[:2] + b"\xff\xfe\0\2" * count + jpeg[2:] for count in (50, LIMITS.parts))
+    assert decode(few, "x").samples.shape == GREY.shape
+    with pytest.raises(InputError, match="at most 65536 segments"):
+        decode(many, "x")
+
+
+def test_a_jpeg_of_very_many_scans_is_refused() -> None:
+    """A scan of a hundred bytes is a pass over all pixels: a megabyte of them takes minutes."""
+    jpeg = encoded(GREY, "JPEG", progressive=True)
+    last = jpeg.rfind(b"\xff\xda")
+    assert jpeg.count(b"\xff\xda") < LIMITS.scans / 10
+    few, many = (jpeg[:-2] + jpeg[last:-2] * count + jpeg[-2:] for count in (20, LIMITS.scans))
+    assert decode(few, "x").samples.shape == GREY.shape
+    with pytest.raises(InputError, match="at most 200 scans"):
+        decode(many, "x")

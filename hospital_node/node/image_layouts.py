@@ -1,4 +1,4 @@
-"""Which images of a node have the same channels: one data set is drawn from generators of one layout."""
+"""Which images of a node have the same channels: a consumer gets a data set for each layout."""
 
 from __future__ import annotations
 
@@ -11,10 +11,7 @@ from sharekit.generator.tensors import ChannelLayout
 
 def layouts(records: Iterable[ImageRecord]) -> Mapping[ChannelLayout, int]:
     """How many images have each layout, the commonest first; pure."""
-    found = Counter(
-        ChannelLayout(record.image_channels, record.mask_classes) for record in records if record.mask_classes
-    )
-    return dict(found.most_common())
+    return dict(Counter(record.layout for record in records if record.mask_classes).most_common())
 
 
 def layout_warning(found: Mapping[ChannelLayout, int]) -> str | None:
@@ -26,7 +23,7 @@ def layout_warning(found: Mapping[ChannelLayout, int]) -> str | None:
     if len(found) < 2:
         return None
     listed = "; ".join(f"{count} of {words(layout)}" for layout, count in found.items())
-    text = f"images of {len(found)} layouts: {listed}. One synthetic data set is of one layout"
+    text = f"images of {len(found)} layouts: {listed}. A consumer gets a data set for each layout"
     classes = dict.fromkeys(name for layout in found for name in layout.mask_classes)
     total = sum(found.values())
     for name in classes:

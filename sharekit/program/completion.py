@@ -1,0 +1,53 @@
+"""Completion of commands and options in a shell, made from the parser by shtab."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from sharekit.errors import missing_package
+
+NAME = "completion"
+SUMMARY = "print a script that completes this program's commands and options in a shell"
+HINT = 'completion in a shell: eval "$({program} completion bash)", or zsh'
+SHELLS = ("bash", "zsh")
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("shell", choices=SHELLS, help="the shell that reads the script")
+
+
+def script(parser: argparse.ArgumentParser, shell: str) -> str:
+    """The completion script of a program.
+
+    Raises:
+        DependencyError: shtab is not installed.
+    """
+    try:
+        import shtab
+    except ImportError:
+        raise missing_package("shtab", "completion") from None
+    _complete_paths(parser, shtab.FILE)
+    return str(shtab.complete(parser, shell))
+
+
+def command(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace, Any], int]:
+    """What runs for this command in the program of `parser`."""
+
+    def run(args: argparse.Namespace, _output: Any) -> int:
+        sys.stdout.write(script(parser, args.shell))
+        return 0
+
+    return run
+
+
+def _complete_paths(parser: argparse.ArgumentParser, files: Any) -> None:
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for sub in action.choices.values():
+                _complete_paths(sub, files)
+        elif action.type is Path:
+            action.complete = files  # type: ignore[attr-defined]
