@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sharekit.program import options, progress
+from sharekit.program import progress, shared_options
 from sharekit.program.output import Output
 from sharekit.program.phrases import next_command
 
@@ -27,7 +27,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="folder with images/ and masks/ (or masks/CLASS/): PNG, JPEG or TIFF, paired by name",
     )
-    options.node(parser)
+    shared_options.node(parser)
     parser.add_argument(
         "--hospital", metavar="NAME", help="name that bundles will carry; fixed when the node is made"
     )
