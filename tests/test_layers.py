@@ -11,6 +11,7 @@ from tests.source import dotted_name, every_module, imports_of, modules, name_of
 
 LAYERS: Mapping[str, tuple[str, ...]] = {
     "sharekit": (
+        "silence",
         "__init__ errors",
         "intervals storage",
         "signing generator program",
