@@ -191,9 +191,9 @@ def read_folder(root: Path) -> DatasetFolder:
     refuse_unfinished(root)
     for folder in (root, root / IMAGES):
         if not folder.is_dir():
-            raise _refuse(
-                folder, "a data set with images/ and masks/", "no such folder", "name the data set's folder"
-            )
+            inside = [path.parent.name for path in sorted(root.glob(f"*/{DESCRIPTION}"))]
+            found = f"a folder of data sets: {', '.join(inside[:5])}" if inside else "no such folder"
+            raise _refuse(folder, "a data set with images/ and masks/", found, "name the data set's folder")
     problems: list[Problem] = []
     present = _list_files(root, problems)
     description, drawn = _read_description(root, problems)

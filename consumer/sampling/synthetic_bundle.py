@@ -33,6 +33,7 @@ from consumer.sampling.sessions import LocalRunner, Runner, Sessions
 from sharekit.bundle.bundle import VerifiedBundle, verify_bundle
 from sharekit.bundle.manifest import GeneratorEntry
 from sharekit.generator.noise import MAX_SEED
+from sharekit.program.phrases import counted
 from sharekit.signing.keys import PublicKey
 
 if TYPE_CHECKING:
@@ -86,11 +87,9 @@ class Bundle:
 
     def __repr__(self) -> str:
         manifest = self.verified.manifest
-        count = len(self.generators)
-        return (
-            f"<Bundle of {manifest.hospital}, release {manifest.release}: {count} "
-            f"generator{'s' * (count != 1)}, {' and '.join(self.layouts)}>"
-        )
+        generators = counted(len(self.generators), "generator")
+        layouts = " and ".join(self.layouts)
+        return f"<Bundle of {manifest.hospital}, release {manifest.release}: {generators}, {layouts}>"
 
     def __enter__(self) -> Bundle:
         return self

@@ -31,6 +31,8 @@ NOISE = 16
 """How far from 0 and 255 lossy compression brings the commonest value of background and foreground."""
 MANY = 16
 """More values than this are instance numbers rather than classes."""
+RARE = 0.002
+"""Share of a mask's pixels below which a value says nothing about what the others stand for."""
 
 _NAMED = 5  # values or colours that a message lists
 
@@ -198,13 +200,13 @@ def _of_greys(greys: Pixels, white: int) -> MaskReading:
     if len(values) == 1 and values[0] < 255 - NOISE:
         return _other(MaskKind.CONSTANT, f"the value {values[0]} everywhere")
     if white < 255 or _in_areas(greys, counts):
-        return _other(MaskKind.NUMBERS, f"{_looks_like(values)}{_listed(greys)}", values)
+        return _other(MaskKind.NUMBERS, f"{_looks_like(counts)}{_listed(greys)}", values)
     stray = counts[BETWEEN[0] : BETWEEN[1] + 1].sum() / greys.size
     if stray > MAX_STRAY:
         return _other(MaskKind.GREY, f"{stray:.1%}: a grey picture or soft edges")
     dark, bright = _levels(counts)
     if dark > NOISE or (counts[bright] and bright < 255 - NOISE):
-        return _other(MaskKind.NUMBERS, f"{_looks_like(values)}{_listed(greys)}", values)
+        return _other(MaskKind.NUMBERS, f"{_looks_like(counts)}{_listed(greys)}", values)
     return _usable(binarise(greys), values, exact=False)
 
 
@@ -252,11 +254,12 @@ def _other(kind: MaskKind, found: str, values: tuple[int, ...] = ()) -> MaskRead
     return MaskReading(kind, np.zeros((0, 0), np.uint8), found, exact=False, values=values)
 
 
-def _looks_like(values: tuple[int, ...]) -> str:
-    """What a set of values that is no mask's most likely stands for."""
-    if len(values) > MANY:
+def _looks_like(counts: NDArray) -> str:
+    """What values that are no mask's most likely stand for, by their counts `(256,)`."""
+    values = np.flatnonzero(counts > RARE * counts.sum())
+    if len(values) > MANY or (counts[values].sum() < counts.sum() / 2):
         return "instance numbers, one value an object"
-    if values[-1] == 255 and len(values) > 2:
+    if len(values) > 2 and values[-1] == 255:
         return "class numbers, with 255 perhaps for uncertain pixels (void)"
     return "class or instance numbers, or shades"
 

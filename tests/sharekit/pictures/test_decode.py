@@ -19,22 +19,12 @@ from PIL import Image, PngImagePlugin
 from sharekit.errors import InputError
 from sharekit.pictures.decode import LIMITS, Limits, decode, plain_pixels
 from sharekit.pictures.orientation import turned
+from tests.sharekit.pictures.encoded import chunk, encoded
 
 RNG = np.random.default_rng(0)
 RGB = RNG.integers(0, 256, (30, 40, 3), dtype=np.uint8)
 GREY = RGB[:, :, 0]
 ORIENTATION = 0x0112  # EXIF tag
-
-
-def encoded(pixels, form: str = "PNG", mode: str | None = None, **options) -> bytes:
-    image = pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels, mode)
-    buffer = io.BytesIO()
-    image.save(buffer, form, **options)
-    return buffer.getvalue()
-
-
-def chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
 def with_chunk(png: bytes, kind: bytes, data: bytes) -> bytes:
