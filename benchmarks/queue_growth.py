@@ -30,7 +30,7 @@ from hospital_node.ledger.states import ImageRecord, ImageState
 from hospital_node.node.node import Node
 from hospital_node.node.pair import Pair
 from hospital_node.pool.driver import train_node
-from hospital_node.pool.options import PoolOptions
+from hospital_node.pool.training_options import PoolOptions
 from hospital_node.singan.config import TrainingSettings
 from hospital_node.singan.networks import Generator, to_arrays
 from hospital_node.singan.trained import TrainedGenerator

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from hospital_node.pool.options import GPU_LANES, GroupOptions, PoolOptions, TrainingReport
+from hospital_node.pool.training_options import GPU_LANES, GroupOptions, PoolOptions, TrainingReport
 from hospital_node.singan.config import DEFAULT_PROFILE, PRECISIONS, PROFILES, TrainingSettings
 from sharekit.errors import PartialFailureError, UsageError
 from sharekit.program import progress, shared_options
