@@ -107,7 +107,7 @@ def run(args: argparse.Namespace, output: Output) -> int:
     if report.refused:
         raise PartialFailureError(
             args.data,
-            expected="a usable pair in every file",
+            expected="every file of the folder in a usable pair",
             found=f"{len(report.refused)} refused, {report.usable} usable",
             next_step="go on with what was taken, or correct what the list of refusals says and ingest again",
         )
