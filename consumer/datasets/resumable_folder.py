@@ -49,10 +49,8 @@ class _Item:
 
     def is_whole(self, folder: Path) -> bool:
         """Whether every file is there as it was written."""
-        return all(
-            (folder / path).is_file() and _digest(folder / path) == digest
-            for path, digest in self.files.items()
-        )
+        paths = {folder / name: digest for name, digest in self.files.items()}
+        return all(path.is_file() and _digest(path) == digest for path, digest in paths.items())
 
 
 class PartialFolder:
