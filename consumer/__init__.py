@@ -77,7 +77,7 @@ def open_bundle(
         path: the bundle's folder or zip file.
         key: file with the hospital's public key, whose fingerprint was confirmed out of band.
         device: `cuda`, `cpu`, or `auto`: CUDA where it really runs, otherwise the CPU.
-        threads: of ONNX Runtime on the CPU; None takes every core of this process.
+        threads: of ONNX Runtime on the CPU; None takes as many as this machine has free.
         isolate: run the generators in a process with limits of memory and time, which sees no file. None does
             so where it is possible: on Linux, on the CPU.
         provider: the former name of `device`.

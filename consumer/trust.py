@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from consumer.datasets.reader import DESCRIPTION_FILE, DatasetFolder
+from consumer.datasets.reader import DatasetFolder
 from sharekit.bundle.bundle import VerifiedBundle, verify_bundle
 from sharekit.errors import UsageError
+from sharekit.pictures.folder import DESCRIPTION
 from sharekit.signing.keys import PublicKey
 
 
@@ -22,13 +23,12 @@ def verify_for(folder: DatasetFolder, bundle: Path, key: Path | None) -> Verifie
     """
     if key is not None:
         return verify_bundle(bundle, [PublicKey.load(key)])
-    recorded = folder.description.get("key")
-    pem = recorded.get("public_key") if isinstance(recorded, dict) else None
-    if not isinstance(pem, str):
+    if folder.drawn is None:
         raise UsageError(
             "--key",
             expected="the hospital's public key",
-            found=f"none named, and none in {DESCRIPTION_FILE}",
+            found=f"none named, and none in {DESCRIPTION}",
             next_step="name it with --key PUB",
         )
-    return verify_bundle(bundle, [PublicKey.from_pem(pem.encode(), folder.root / DESCRIPTION_FILE)])
+    pem = folder.drawn.public_key.encode()
+    return verify_bundle(bundle, [PublicKey.from_pem(pem, folder.root / DESCRIPTION)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,12 +18,13 @@ ROOT = Path(__file__).resolve().parents[1]
 SOURCES = ("sharekit", "hospital_node", "consumer", "schemas")
 OPTIONAL = (
     *("torch", "ray", "safetensors", "opendp", "psutil", "scipy", "matplotlib"),
-    *("skimage", "lpips", "torchvision", "segmentation_models_pytorch"),
+    *("tifffile", "skimage", "lpips", "torchvision", "segmentation_models_pytorch"),
 )
 
 
 # One environment for all of them: without this, each of pytest's workers would install its own.
 pytestmark = pytest.mark.xdist_group("bare")
+TEMPLATES = sorted(path.relative_to(ROOT) for path in ROOT.glob("*/*/templates/*"))
 HIDDEN = f"import sys; sys.modules.update(dict.fromkeys({OPTIONAL}))"
 """Python that makes every import of an optional package fail as if it were not installed."""
 
@@ -102,13 +104,21 @@ def test_the_one_line_api_is_there(bare: Bare) -> None:
     assert result.returncode == 0, result.stderr
 
 
-def test_a_page_is_rendered_from_the_templates_that_are_installed(bare: Bare) -> None:
+def test_a_page_is_rendered_from_the_templates_in_the_wheel(bare: Bare) -> None:
     result = bare.python("from sharekit.experiment.experiment_page import render; print(render([]))")
     assert result.stdout.startswith("<!DOCTYPE html>"), result.stderr
-    installed = Path(bare.python("import sharekit; print(sharekit.__file__)").stdout).parents[1]
-    templates = {path.relative_to(ROOT) for path in ROOT.glob("*/*/templates/*")}
-    assert len(templates) >= 6
-    assert [path for path in templates if not (installed / path).is_file()] == []
+    if bare.bin is not None:
+        packages = next(bare.bin.parent.glob("lib/python*/site-packages"))
+        assert [path for path in TEMPLATES if not (packages / path).is_file()] == []
+
+
+def test_every_template_is_listed_for_the_wheel() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    listed = project["tool"]["setuptools"]["package-data"]
+    globs = [(ROOT / package, glob) for package, found in listed.items() for glob in found]
+    taken = {path for folder, glob in globs for path in folder.glob(glob)}
+    assert len(TEMPLATES) >= 6
+    assert [path for path in TEMPLATES if ROOT / path not in taken] == []
 
 
 @pytest.mark.parametrize("program", ["consumer", "sharekit", "hospital-node"])
@@ -153,7 +163,7 @@ def test_what_needs_an_extra_names_it(
 ) -> None:
     data, node = tmp_path / "data", tmp_path / "node"
     phantom.write_data_set(data, 1, height=64, width=64)
-    ingested = bare.program("hospital-node", "ingest", "--data", data, "--node", node)
+    ingested = bare.program("hospital-node", "ingest", "--data", data, "--node", node, "--hospital", "H")
     assert ingested.returncode == 0, ingested.stderr
     program, *rest = (argument.format(data=data, node=node) for argument in arguments)
     result = bare.program(program, *rest)

@@ -20,7 +20,16 @@ from tests.source import (
     tree_of,
 )
 
-HEAVY = {"torch", "scipy", "matplotlib", "torchvision", "segmentation_models_pytorch", "skimage", "lpips"}
+HEAVY = {
+    "tifffile",
+    "torch",
+    "scipy",
+    "matplotlib",
+    "torchvision",
+    "segmentation_models_pytorch",
+    "skimage",
+    "lpips",
+}
 
 NEVER = {
     "sharekit": {"hospital_node", "consumer", "ray", "safetensors", "opendp", "psutil"} | HEAVY,
@@ -34,9 +43,10 @@ ALLOWED = {
     "sharekit/intervals.py": {"scipy"},
     "sharekit/storage/weights.py": {"safetensors"},
     "sharekit/page/plots.py": {"matplotlib"},
+    "sharekit/pictures/tiff.py": {"tifffile"},
     "sharekit/steps/cluster.py": {"ray"},
 }
-"""Inside functions alone: the base install works without them, see docs/adr/0020 and 0032."""
+"""Inside functions alone: the base install works without them, see docs/adr/0020, 0024 and 0032."""
 
 ENTRIES = {"consumer.__init__", "consumer.cli"}
 

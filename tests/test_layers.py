@@ -53,9 +53,6 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
 TOOLS = {"steps", "demo", "experiment", "commands", "cli"}
 """Of sharekit, what runs the two sides from outside; no side imports it."""
 
-CIRCLES: Mapping[frozenset[str], str] = {}
-"""Circles that are closed by an import inside a function, each with its reason."""
-
 SAME_MEANING = {
     "keys": "sharekit: the command that makes and shows the keys of signing/keys",
     "approve": "hospital_node: the command of release/approve",
@@ -85,12 +82,12 @@ def _target(imported: str) -> str | None:
     return imported
 
 
-def _edges(*, at_import: bool) -> dict[str, set[str]]:
-    """Module to the modules that it imports; inside functions too, unless `at_import`. Types do not count."""
+def _edges() -> dict[str, set[str]]:
+    """Module to the modules that it imports, inside functions too; imports for types alone do not count."""
     edges: dict[str, set[str]] = {}
     for module, path in KNOWN.items():
-        wanted = [one for one in imports_of(path) if (one.at_import if at_import else not one.typing_only)]
-        edges[module] = {target for found in wanted if (target := _target(found.module))} - {module}
+        found = (_target(one.module) for one in imports_of(path) if not one.typing_only)
+        edges[module] = {target for target in found if target not in (None, module)}
     return edges
 
 
@@ -161,8 +158,7 @@ def test_commands_do_not_import_each_other(package: str) -> None:
 
 
 def test_no_circle_of_imports() -> None:
-    assert _circles(_edges(at_import=True)) == set()
-    assert _circles(_edges(at_import=False)) == set(CIRCLES)
+    assert _circles(_edges()) == set()
 
 
 def test_circles_are_found_whatever_their_length() -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from consumer import open_bundle
 from consumer.sampling.refinement import UNREFINED, Refinement
-from consumer.sampling.request import Request, Size
+from consumer.sampling.request import BATCH_SIZE, Request, Size
 from sharekit.errors import UsageError
 from sharekit.program import progress, shared_options
 from sharekit.program.arguments import show_first_name, whole_number
@@ -59,9 +59,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--batch-size",
         type=int,
-        default=Request.batch_size,
         metavar="B",
-        help="samples that go through a generator at once: for speed alone",
+        help=f"samples that go through a generator at once: for speed alone (left out: {BATCH_SIZE}, within "
+        "the bundle's limit)",
     )
     parser.add_argument(
         "--isolate",

@@ -22,87 +22,19 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from consumer.datasets.description import DatasetDescription
 from consumer.datasets.resumable_folder import PartialFolder, is_finished, resumable_folder
 from consumer.sampling.checked import refusal
-from consumer.sampling.layouts import common_layout
-from consumer.sampling.refinement import UNREFINED, Refinement
+from consumer.sampling.layout_names import common_layout
 from consumer.sampling.request import Request
 from consumer.sampling.sample import Sample, assign
 from consumer.sampling.synthetic_bundle import Bundle
-from sharekit import __version__
 from sharekit.bundle.manifest import GeneratorEntry
-from sharekit.generator.noise import NOISE_SCHEME
-from sharekit.generator.tensors import ChannelLayout
+from sharekit.pictures.folder import DESCRIPTION, IMAGES, MASKS, METADATA
 from sharekit.program.progress import Progress, ProgressCallback, ignore
 from sharekit.storage import files
 
-SCHEMA_VERSION = 1
-DESCRIPTION = "dataset.json"
-METADATA = "metadata.jsonl"
-IMAGES, MASKS, PROBABILITIES = "images", "masks", "probabilities"
-
-
-@dataclass(frozen=True)
-class DatasetDescription:
-    """`dataset.json`: enough to draw the same data set again. Law: `from_json(to_json(x)) == x`."""
-
-    manifest_sha256: str
-    """Of the bundle's manifest, which names every file of the bundle by its digest."""
-    hospital: str
-    release: int
-    public_key: str  # PEM
-    fingerprint: str  # of the public key
-    seed: int
-    count: int
-    generators: tuple[str, ...]
-    """Identifiers; sample i comes from generator i modulo their number."""
-    size: tuple[int, int] | None  # (height, width) in pixels; None: each generator's own
-    layout: ChannelLayout
-    provider: str  # cuda or cpu
-    noise_scheme: str = NOISE_SCHEME
-    program_version: str = __version__
-    refinement: Refinement = UNREFINED
-
-    def to_json(self) -> dict[str, Any]:
-        refined = {} if self.refinement == UNREFINED else {"refinement": self.refinement.to_json()}
-        return {
-            "schema_version": SCHEMA_VERSION,
-            "bundle": {
-                "manifest_sha256": self.manifest_sha256,
-                "hospital": self.hospital,
-                "release": self.release,
-            },
-            "key": {"public_key": self.public_key, "fingerprint": self.fingerprint},
-            "seed": self.seed,
-            "count": self.count,
-            "generators": list(self.generators),
-            "size": None if self.size is None else {"height": self.size[0], "width": self.size[1]},
-            "layout": self.layout.to_json(),
-            "provider": self.provider,
-            "noise_scheme": self.noise_scheme,
-            "program_version": self.program_version,
-            **refined,
-        }
-
-    @staticmethod
-    def from_json(value: Mapping[str, Any]) -> DatasetDescription:
-        bundle, key, size = value["bundle"], value["key"], value["size"]
-        return DatasetDescription(
-            bundle["manifest_sha256"],
-            bundle["hospital"],
-            int(bundle["release"]),
-            key["public_key"],
-            key["fingerprint"],
-            int(value["seed"]),
-            int(value["count"]),
-            tuple(value["generators"]),
-            None if size is None else (int(size["height"]), int(size["width"])),
-            ChannelLayout.from_json(value["layout"]),
-            value["provider"],
-            value["noise_scheme"],
-            value["program_version"],
-            Refinement.from_json(value.get("refinement", {})),
-        )
+PROBABILITIES = "probabilities"
 
 
 @dataclass(frozen=True)
@@ -167,7 +99,7 @@ def _describe(
         request.seed,
         count,
         tuple(entry.spec.id for entry in entries),
-        None if request.size is None else (request.size.height, request.size.width),
+        request.size,
         common_layout(entries),
         bundle.provider.name,
         refinement=request.refinement,

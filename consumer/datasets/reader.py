@@ -1,50 +1,52 @@
 """Reading a data-set folder that somebody else wrote: `images/`, `masks/` and its metadata, if it has any.
 
 Two forms are read: the one that `consumer sample` writes (`metadata.jsonl` names every pair), and any folder
-with `images/` and `masks/`, paired by stem. Paths never lead out of the folder, and every read has a cap.
+with `images/` and `masks/`, paired by name. Paths never lead out of the folder, and every read has a cap.
 """
 
 from __future__ import annotations
 
-import io
-import os
-import warnings
-from collections.abc import Iterator, Mapping
+import contextlib
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
 
+from consumer.datasets.description import DatasetDescription
 from consumer.datasets.resumable_folder import refuse_unfinished
 from sharekit.errors import InputError, SharekitError
+from sharekit.pictures import decode as picture_files
+from sharekit.pictures.decode import Raster, plain_pixels
+from sharekit.pictures.folder import (
+    DESCRIPTION,
+    IMAGES,
+    MASKS,
+    METADATA,
+    SINGLE_CLASS,
+    list_files,
+    read_file,
+    unfit_character,
+)
+from sharekit.pictures.masks import USABLE, MaskError, MaskKind, MaskReading, read_mask
+from sharekit.pictures.orientation import OrientationError, agreement, turned
+from sharekit.pictures.pairing import pair
 from sharekit.storage import files
 from sharekit.storage.budget import Budget
 from sharekit.storage.names import printable
 
-METADATA_FILE = "metadata.jsonl"
-DESCRIPTION_FILE = "dataset.json"
-IMAGE_FOLDER = "images"
-MASK_FOLDER = "masks"
-DEFAULT_CLASS = "mask"
-"""The class of a mask that lies in `masks/` itself."""
-
-FORMATS = ("PNG", "JPEG", "TIFF")
-MAX_PIXELS = 64 * 2**20  # of one image
-MAX_IMAGE_BYTES = 256 * 2**20
 METADATA_BUDGET = Budget(256 * 2**20, max_nodes=8_000_000, max_depth=32, max_keys=8_000_000)
 """For the whole of `metadata.jsonl`: a million samples of one class have 7 million values."""
 LINE_BUDGET = Budget(2**20, max_nodes=10_000, max_depth=32, max_keys=10_000)
-MAX_FILES = 1_000_000
-
-COLOUR_DIFFERENCE = 32
-"""Between the channels of a mask's pixel: more than JPEG's rounding makes of grey."""
-
-_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 _MAX_PATH_LENGTH = 1024  # characters
 _MAX_NAME_LENGTH = 200  # characters
+_NEXT_TURN = (
+    "turn both the same way: magick mogrify -auto-orient IMAGE where the mask was drawn on the picture as "
+    "shown, exiftool -Orientation= IMAGE where on the picture as stored"
+)
+_MASK_PROBLEMS = {MaskKind.NUMBERS: "class-numbers", MaskKind.GREY: "grey-mask"}
 
 Pixels = NDArray[np.uint8]
 
@@ -67,9 +69,16 @@ class Problem:
 
     kind: str
     """broken-metadata, unsafe-path, missing-file, unlisted-file, repeated-file or unpaired-file; of a file's
-    content unreadable-image, unreadable-mask or size-mismatch."""
+    content unreadable-image, unreadable-mask, class-numbers, grey-mask, size-mismatch or
+    orientation-mismatch."""
     path: str
     message: str
+
+
+class UnusablePairError(InputError):
+    """A pair of a data set that cannot be used; `problem` says so in a report's words."""
+
+    problem: Problem
 
 
 @dataclass(frozen=True)
@@ -79,34 +88,81 @@ class DatasetFolder:
     root: Path
     entries: tuple[Entry, ...]
     description: Mapping[str, Any]
-    """`dataset.json`, or empty."""
+    """`dataset.json` as it is, or empty."""
     problems: tuple[Problem, ...] = ()
+    drawn: DatasetDescription | None = None
+    """How it was drawn from a bundle; None of a folder that does not say."""
 
     def read_image(self, entry: Entry) -> Pixels:
-        """uint8 `(H, W, 3)`, or `(H, W)` when grey.
+        """uint8 `(H, W, 3)`, or `(H, W)` when grey; upright.
 
         Raises:
-            InputError: missing, unreadable, too large, 16-bit or transparent.
+            InputError: missing, unreadable, too large, not 8-bit, or see-through.
         """
         return decode(self.read_bytes(entry.image), self.root / entry.image)
 
     def read_mask(self, path: str) -> Pixels:
-        """A mask as it is stored, uint8 `(H, W)`, any grey values.
+        """A mask, uint8 `(H, W)`, 0 and 255; upright.
 
         Raises:
-            InputError: missing, unreadable, too large, 16-bit or coloured.
+            MaskError: its values are not those of a mask.
+            InputError: missing, unreadable or too large.
         """
-        item = self.root / path
-        pixels = decode(self.read_bytes(path), item)
-        if pixels.ndim == 3:
-            if int(np.ptp(pixels.astype(np.int16), axis=2).max(initial=0)) > COLOUR_DIFFERENCE:
-                raise _refuse(item, "a grey mask", "a coloured image", "store masks as 8-bit grey, 0 and 255")
-            pixels = np.ascontiguousarray(pixels[:, :, 0])
-        return pixels
+        raster = self._raster(path)
+        return np.ascontiguousarray(turned(self._reading(raster, path).mask, raster.orientation))
+
+    def read_pair(
+        self, entry: Entry, labels: Collection[str] | None = None
+    ) -> tuple[Pixels, Mapping[str, MaskReading]]:
+        """An image as `read_image` gives it, with its masks, the same way up and of one size.
+
+        Args:
+            entry: the pair.
+            labels: classes whose masks are read; None reads all.
+
+        Raises:
+            UnusablePairError: a file is unusable, or the two do not belong together.
+        """
+        wanted = {label: path for label, path in entry.masks.items() if labels is None or label in labels}
+        with _told("unreadable-image", self.root):
+            image = self._raster(entry.image)
+            pixels = plain_pixels(image, self.root / entry.image)
+        rasters, readings = {}, {}
+        for label, path in wanted.items():
+            with _told("unreadable-mask", self.root):
+                rasters[label] = self._raster(path)
+                readings[label] = self._reading(rasters[label], path)
+        with _told("size-mismatch", self.root):
+            turn, turns = agreement(
+                image.stored(self.root / entry.image),
+                {label: mask.stored(self.root / wanted[label]) for label, mask in rasters.items()},
+                None,
+                _NEXT_TURN,
+            )
+        return _squeezed(turned(pixels, turn)), {
+            label: replace(reading, mask=np.ascontiguousarray(turned(reading.mask, turns[label])))
+            for label, reading in readings.items()
+        }
 
     def read_bytes(self, path: str) -> bytes:
-        """A file of the folder, whole."""
-        return files.read_bytes(self.root / path, max_bytes=MAX_IMAGE_BYTES)
+        """A file of the folder, whole.
+
+        Raises:
+            InputError: naming the file; missing, a symbolic link, or too long.
+        """
+        try:
+            return read_file(self.root, path)
+        except InputError as error:
+            raise _refuse(self.root / path, error.expected, error.found, error.next_step) from None
+
+    def _raster(self, path: str) -> Raster:
+        return picture_files.decode(self.read_bytes(path), self.root / path)
+
+    def _reading(self, raster: Raster, path: str) -> MaskReading:
+        reading = read_mask(raster)
+        if reading.kind not in USABLE:
+            raise reading.refusal(self.root / path)
+        return reading
 
     def require_sound(self) -> DatasetFolder:
         """The same folder, when it has no problem.
@@ -133,118 +189,94 @@ def read_folder(root: Path) -> DatasetFolder:
         InputError: not a folder, no `images/`, or too many files.
     """
     refuse_unfinished(root)
-    for folder in (root, root / IMAGE_FOLDER):
+    for folder in (root, root / IMAGES):
         if not folder.is_dir():
-            raise _refuse(
-                folder, "a data set with images/ and masks/", "no such folder", "name the data set's folder"
-            )
+            inside = [path.parent.name for path in sorted(root.glob(f"*/{DESCRIPTION}"))]
+            found = f"a folder of data sets: {', '.join(inside[:5])}" if inside else "no such folder"
+            raise _refuse(folder, "a data set with images/ and masks/", found, "name the data set's folder")
     problems: list[Problem] = []
     present = _list_files(root, problems)
-    description = _read_description(root, problems)
-    if (root / METADATA_FILE).exists():
-        entries = _from_metadata(root, present, problems)
-    else:
-        entries = _by_stem(present, problems)
-    single = _single_class(description)
-    if single is not None:
-        entries = [_renamed(entry, single) for entry in entries]
+    description, drawn = _read_description(root, problems)
+    entries = (
+        _from_metadata(root, present, problems) if (root / METADATA).exists() else _by_name(present, problems)
+    )
+    classes = () if drawn is None else drawn.layout.mask_classes
+    if len(classes) == 1:
+        # The masks of a data set's only class lie in `masks/` itself.
+        entries = [_renamed(entry, classes[0]) for entry in entries]
     problems.sort(key=lambda problem: problem.path)
-    return DatasetFolder(root, tuple(entries), description, tuple(problems))
+    return DatasetFolder(root, tuple(entries), description, tuple(problems), drawn)
 
 
 def decode(data: bytes, item: object) -> Pixels:
-    """Decode an image file to uint8 `(H, W)` or `(H, W, 3)`; orientation applied, nothing but pixels kept.
+    """Decode an image file to uint8 `(H, W)` or `(H, W, 3)`, upright, nothing but pixels kept.
 
     Raises:
         InputError: naming `item`, when it is broken, too large, of another format or not 8-bit and opaque.
     """
+    raster = picture_files.decode(data, item)
+    return _squeezed(turned(plain_pixels(raster, item), raster.orientation))
+
+
+def _squeezed(pixels: Pixels) -> Pixels:
+    """`(H, W, 1)` to `(H, W)`; its own array."""
+    return np.ascontiguousarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+
+
+@contextlib.contextmanager
+def _told(kind: str, root: Path) -> Iterator[None]:
+    """A refusal in the block also says which problem of the data set it is: `kind`, or a nearer one."""
     try:
-        with warnings.catch_warnings():
-            # Sizes are capped below, before anything is decoded.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-                width, height = image.size
-                if width * height > MAX_PIXELS:
-                    raise _refuse(
-                        item, f"at most {MAX_PIXELS} pixels", f"{width}x{height}", "make it smaller"
-                    )
-                return _to_pixels(ImageOps.exif_transpose(image), item)
-    except SharekitError:
-        raise
-    except Image.DecompressionBombError:
-        raise _refuse(item, f"at most {MAX_PIXELS} pixels", "many more", "make it smaller") from None
-    except Exception as error:
-        # Pillow puts an object's address into the message of an unknown format.
-        known = isinstance(error, OSError) and not isinstance(error, UnidentifiedImageError)
-        reason = str(error) if known else "an unreadable file"
-        raise _refuse(item, "a PNG, JPEG or TIFF image", reason, "replace the file") from None
+        yield
+    except InputError as error:
+        if isinstance(error, MaskError):
+            kind = _MASK_PROBLEMS.get(error.reading.kind, kind)
+        elif isinstance(error, OrientationError):
+            kind = "orientation-mismatch"
+        told = UnusablePairError(
+            error.item, expected=error.expected, found=error.found, next_step=error.next_step
+        )
+        path = error.item.removeprefix(f"{root}/")
+        told.problem = Problem(kind, path, f"{error.found}; {error.next_step}")
+        raise told from error
 
 
-def _to_pixels(image: Image.Image, item: object) -> Pixels:
-    if image.mode in ("1", "L"):
-        return np.asarray(image.convert("L"))
-    if image.mode == "RGB":
-        return np.asarray(image)
-    if image.mode in ("P", "RGBA", "LA"):
-        rgba = np.asarray(image.convert("RGBA"))
-        if int(rgba[:, :, 3].min(initial=255)) < 255:
-            raise _refuse(item, "an opaque image", "transparent pixels", "store it without an alpha channel")
-        return np.ascontiguousarray(rgba[:, :, :3])
-    raise _refuse(item, "an 8-bit grey or RGB image", f"mode {image.mode}", "convert it to 8 bits a channel")
-
-
-def _list_files(root: Path, problems: list[Problem]) -> dict[str, str]:
-    """Every file under `images/` and `masks/` as relative path, mapped to itself without its suffix."""
-    present: dict[str, str] = {}
-    for top in (IMAGE_FOLDER, MASK_FOLDER):
+def _list_files(root: Path, problems: list[Problem]) -> list[str]:
+    """Every file under `images/` and `masks/` whose name is fit, relative to `root`."""
+    for top in (IMAGES, MASKS):
         if (root / top).is_symlink():
-            problems.append(Problem("unsafe-path", top, "a link; copy the folder itself"))
-            continue
-        for folder, folders, names in os.walk(root / top):
-            folders.sort()
-            for name in sorted(names):
-                path = (Path(folder) / name).relative_to(root).as_posix()
-                if not _is_safe(path):
-                    problems.append(Problem("unsafe-path", printable(path), "a name that may not be used"))
-                    continue
-                present[path] = path.removesuffix(Path(name).suffix)
-                if len(present) > MAX_FILES:
-                    raise _refuse(root, f"at most {MAX_FILES} files", "more", "split the data set")
+            problems.append(Problem("unsafe-path", top, _LINKED))
+    listing = list_files(root, deep=True)
+    problems += [Problem("unsafe-path", printable(path), _LINKED) for path in listing.linked]
+    present = []
+    for path in listing.files:
+        unfit = unfit_character(path)
+        if unfit is None:
+            present.append(path)
+        else:
+            problems.append(Problem("unsafe-path", printable(path), f"a name with the character {unfit}"))
     return present
 
 
-def _by_stem(present: Mapping[str, str], problems: list[Problem]) -> list[Entry]:
-    images: dict[str, str] = {}
-    masks: dict[str, dict[str, str]] = {}
-    for path, stem in present.items():
-        top, *middle, name = PurePosixPath(stem).parts
-        if Path(path).suffix.lower() not in _SUFFIXES:
-            problems.append(Problem("unlisted-file", path, "not an image file"))
-        elif len(middle) > (1 if top == MASK_FOLDER else 0):
-            problems.append(Problem("unlisted-file", path, "deeper in the folder than pairs are looked for"))
-        elif top == IMAGE_FOLDER:
-            if name in images:
-                problems.append(Problem("repeated-file", path, f"the same stem as {images[name]}"))
-            images.setdefault(name, path)
-        else:
-            classes = masks.setdefault(name, {})
-            label = middle[0] if middle else DEFAULT_CLASS
-            if label in classes:
-                problems.append(Problem("repeated-file", path, f"the same stem as {classes[label]}"))
-            classes.setdefault(label, path)
-    for name in images.keys() - masks.keys():
-        problems.append(Problem("unpaired-file", images[name], "an image without a mask"))
-    for name in masks.keys() - images.keys():
-        for path in masks[name].values():
-            problems.append(Problem("unpaired-file", path, "a mask without an image"))
-    return [Entry(path, masks[name]) for name, path in sorted(images.items()) if name in masks]
+_LINKED = "a linked folder; copy the data with its links followed: cp -rL DATA COPY"
 
 
-def _from_metadata(root: Path, present: Mapping[str, str], problems: list[Problem]) -> list[Entry]:
+def _by_name(present: Sequence[str], problems: list[Problem]) -> list[Entry]:
+    pairing = pair(present)
+    told: dict[tuple[str, str], Problem] = {}
+    for mismatch in pairing.mismatches:
+        # Files of one name are one problem.
+        key = mismatch.reason.found if mismatch.kind == "repeated-file" else mismatch.path
+        told.setdefault((mismatch.kind, key), Problem(mismatch.kind, mismatch.path, mismatch.reason.found))
+    problems += told.values()
+    return [Entry(source.image, source.masks) for source in sorted(pairing.pairs, key=lambda one: one.name)]
+
+
+def _from_metadata(root: Path, listing: Sequence[str], problems: list[Problem]) -> list[Entry]:
     entries: list[Entry] = []
-    listed: set[str] = set()
+    present, listed = set(listing), set[str]()
     for number, record in _records(root, problems):
-        where = f"{METADATA_FILE}:{number}"
+        where = f"{METADATA}:{number}"
         try:
             entry = _entry(record)
         except ValueError as error:
@@ -259,23 +291,30 @@ def _from_metadata(root: Path, present: Mapping[str, str], problems: list[Proble
                 )
             elif path in listed:
                 problems.append(Problem("repeated-file", path, "listed more than once"))
-            elif path not in present or _leaves(root, path):
-                problems.append(Problem("missing-file", path, f"listed in {METADATA_FILE}, but not there"))
+            elif path not in present:
+                problems.append(Problem("missing-file", path, f"listed in {METADATA}, but not there"))
+            elif _leaves(root, path):
+                problems.append(Problem("missing-file", path, _LEADS_OUT))
             else:
                 continue
             sound = False
         listed.update(paths)
         if sound:
             entries.append(entry)
-    for path in present.keys() - listed:
-        problems.append(Problem("unlisted-file", path, f"there, but not listed in {METADATA_FILE}"))
+    for path in present - listed:
+        problems.append(Problem("unlisted-file", path, f"there, but not listed in {METADATA}"))
     return entries
 
 
+_LEADS_OUT = (
+    "a symbolic link that leads out of the data set; copy it with its links followed: cp -rL DATA COPY"
+)
+
+
 def _records(root: Path, problems: list[Problem]) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    data = files.read_bytes(root / METADATA_FILE, max_bytes=METADATA_BUDGET.max_bytes)
-    for number, record in files.parse_json_lines(data, METADATA_FILE, METADATA_BUDGET, LINE_BUDGET):
-        where = f"{METADATA_FILE}:{number}"
+    data = files.read_bytes(root / METADATA, max_bytes=METADATA_BUDGET.max_bytes)
+    for number, record in files.parse_json_lines(data, METADATA, METADATA_BUDGET, LINE_BUDGET):
+        where = f"{METADATA}:{number}"
         if isinstance(record, SharekitError):
             problems.append(Problem("broken-metadata", where, record.found))
         elif not isinstance(record, dict):
@@ -288,7 +327,7 @@ def _entry(record: Mapping[str, Any]) -> Entry:
     """An entry from a line of metadata: one `mask_file_name`, or one `<class>_mask_file_name` a class."""
     image = record.get("file_name")
     masks = {
-        key.removesuffix("mask_file_name").rstrip("_") or DEFAULT_CLASS: value
+        key.removesuffix("mask_file_name").rstrip("_") or SINGLE_CLASS: value
         for key, value in record.items()
         if key.endswith("mask_file_name")
     }
@@ -300,14 +339,6 @@ def _entry(record: Mapping[str, Any]) -> Entry:
     if not all(_is_name(label) for label in masks):
         raise ValueError("a mask class that is not a short name")
     return Entry(image, masks, generator, record)
-
-
-def _single_class(description: Mapping[str, Any]) -> str | None:
-    """The name of a data set's only mask class, whose masks lie in `masks/` itself."""
-    layout = description.get("layout")
-    classes = layout.get("mask_classes") if isinstance(layout, dict) else None
-    single = isinstance(classes, list) and len(classes) == 1 and _is_name(classes[0])
-    return classes[0] if single and classes else None
 
 
 def _renamed(entry: Entry, label: str) -> Entry:
@@ -326,10 +357,10 @@ def _is_safe(path: str) -> bool:
     parts = path.split("/")
     return (
         len(path) <= _MAX_PATH_LENGTH
-        and path.isprintable()
+        and unfit_character(path) is None
         and not set(path) & set("\\:")
         and len(parts) >= 2
-        and parts[0] in (IMAGE_FOLDER, MASK_FOLDER)
+        and parts[0] in (IMAGES, MASKS)
         and not any(part in ("", ".", "..") for part in parts)
     )
 
@@ -339,21 +370,21 @@ def _leaves(root: Path, path: str) -> bool:
     return not (root / path).resolve().is_relative_to(root.resolve())
 
 
-def _read_description(root: Path, problems: list[Problem]) -> Mapping[str, Any]:
-    path = root / DESCRIPTION_FILE
+def _read_description(
+    root: Path, problems: list[Problem]
+) -> tuple[Mapping[str, Any], DatasetDescription | None]:
+    path = root / DESCRIPTION
     if not path.exists():
-        return {}
+        return {}, None
     try:
-        description = files.parse_json(
-            files.read_bytes(path, max_bytes=files.MAX_JSON_BYTES), DESCRIPTION_FILE
-        )
+        value = files.parse_json(files.read_bytes(path, max_bytes=files.MAX_JSON_BYTES), DESCRIPTION)
+        if isinstance(value, dict):
+            return value, DatasetDescription.read(value, DESCRIPTION)
+        found = "not a JSON object"
     except SharekitError as error:
-        problems.append(Problem("broken-metadata", DESCRIPTION_FILE, error.found))
-        return {}
-    if not isinstance(description, dict):
-        problems.append(Problem("broken-metadata", DESCRIPTION_FILE, "not a JSON object"))
-        return {}
-    return description
+        found = error.found
+    problems.append(Problem("broken-metadata", DESCRIPTION, found))
+    return {}, None
 
 
 def _refuse(item: object, expected: str, found: str, next_step: str) -> InputError:

@@ -10,7 +10,7 @@ from typing import Any
 
 from consumer.datasets.folder_writer import WrittenDataset, write_dataset
 from consumer.datasets.resumable_folder import SUFFIX
-from consumer.sampling.layouts import by_layout
+from consumer.sampling.layout_names import by_layout
 from consumer.sampling.request import Request
 from consumer.sampling.runtime import ProviderChoice
 from consumer.sampling.synthetic_bundle import Bundle

@@ -39,14 +39,19 @@ class Bounds:
         return wanted
 
     def seconds(self, entry: GeneratorEntry, size: Size | None, batch: int) -> float:
-        """After so many seconds a batch is taken to run for ever."""
-        return PATIENCE + self._cost(entry, size, batch).multiply_adds / SLOWEST
+        """How long to wait for a batch; see `patience`."""
+        return patience(self._cost(entry, size, batch).multiply_adds)
 
     def _cost(self, entry: GeneratorEntry, size: Size | None, batch: int) -> Cost:
         computation = self._computations[entry.file]
         # Generators of one shape cost the same.
         anonymous = replace(computation, spec=replace(computation.spec, id=""))
         return _cost(anonymous, None if size is None else (size.height, size.width), batch)
+
+
+def patience(multiply_adds: int) -> float:
+    """Seconds after which so much arithmetic is taken to run for ever."""
+    return PATIENCE + multiply_adds / SLOWEST
 
 
 @functools.lru_cache(maxsize=1024)

@@ -15,7 +15,7 @@ import numpy as np
 
 from consumer.sampling.drawing import Draw, Output
 from consumer.sampling.isolated_process import FLOAT, ORDER, Kind, Status
-from consumer.sampling.sessions import MIN_SESSIONS, POOL_THREADS, SESSION_BYTES
+from consumer.sampling.sessions import MIN_SESSIONS, POOL_THREADS, SESSION_BYTES, does_not_run
 from sharekit.bundle.manifest import GeneratorEntry
 from sharekit.errors import DependencyError, VerificationError
 from sharekit.program.confinement import Layer
@@ -24,7 +24,7 @@ from sharekit.program.sandbox import Limits, Sandbox, SandboxError, start_sandbo
 PROGRAM = ("-m", "consumer.sampling.isolated_process")
 START_SECONDS = 120.0  # for the program itself and for loading a generator
 WORK_SECONDS = 3600.0
-"""A process is replaced after so much work; its limit of processor time is twice as much for each thread."""
+"""A process is replaced when it has worked for so long: before it comes near its limit of processor time."""
 SPARE_MIB = 256
 STACK_MIB = 8  # of a thread
 
@@ -37,13 +37,14 @@ def can_isolate() -> bool:
 class IsolatedRunner:
     """Runs generators in a process with limits, on the CPU. The process starts with the first generator."""
 
-    def __init__(self, threads: int, draw_bytes: int) -> None:
+    def __init__(self, threads: int, draw_bytes: int, draw_seconds: float) -> None:
+        """`draw_bytes` and `draw_seconds` are what the most expensive batch may take."""
         self._threads = threads
         stacks = STACK_MIB * max(MIN_SESSIONS * threads, POOL_THREADS) if threads > 1 else 0
         self._limits = Limits(
             # Beyond what the program itself takes.
             memory_mib=(SESSION_BYTES + draw_bytes) // 2**20 + stacks + SPARE_MIB,
-            cpu_seconds=int(2 * WORK_SECONDS) * threads,
+            cpu_seconds=int(WORK_SECONDS + draw_seconds) * threads,
             wall_seconds=START_SECONDS,
         )
         self._sandbox: Sandbox | None = None
@@ -110,16 +111,16 @@ class IsolatedRunner:
             values = np.frombuffer(sandbox.receive(answer * np.dtype(FLOAT).itemsize), FLOAT)
         except SandboxError as error:
             expected = "a generator that runs within its limits of memory and time"
-            raise _refusal(entry, expected, str(error)) from None
+            raise does_not_run(entry, str(error), expected) from None
         self._worked += time.monotonic() - started
         return values
 
     def _refusal(self, entry: GeneratorEntry, kind: Kind, status: int) -> VerificationError:
         if status == Status.OUT_OF_MEMORY:
             expected = f"a generator that runs in {self._limits.memory_mib} MiB of address space"
-            return _refusal(entry, expected, "it needs more")
-        deed = "load" if kind is Kind.LOAD else "run"
-        return _refusal(entry, f"a generator that ONNX Runtime can {deed}", "it cannot")
+            return does_not_run(entry, "it needs more", expected)
+        deed = "loaded" if kind is Kind.LOAD else "run"
+        return does_not_run(entry, f"it cannot be {deed}")
 
 
 def _no_isolation(found: str) -> DependencyError:
@@ -128,13 +129,4 @@ def _no_isolation(found: str) -> DependencyError:
         expected="a process with limits of memory and time",
         found=found,
         next_step="use --no-isolate if you trust the hospital's generators like your own programs",
-    )
-
-
-def _refusal(entry: GeneratorEntry, expected: str, found: str) -> VerificationError:
-    return VerificationError(
-        entry.file,
-        expected=expected,
-        found=found,
-        next_step="do not use this generator; tell the hospital that signed it",
     )

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from sharekit.bundle.manifest import Limits
 
 BATCH_SIZE = 8
+"""Samples at once where nothing is asked for."""
 
 
 class Size(NamedTuple):
@@ -56,18 +57,19 @@ class Request:
     """Identifier of the only generator to draw from; None spreads samples evenly over all."""
     size: Size | None = None
     """Of every sample; None is each generator's trained size."""
-    batch_size: int = BATCH_SIZE
-    """Samples that go through a generator at once; it changes the speed alone."""
+    batch_size: int | None = None
+    """Samples that go through a generator at once; it changes the speed alone. None: see `batch_within`."""
     probabilities: bool = False
     """Keep the mask probabilities, too."""
     refinement: Refinement = UNREFINED
     layout: str | None = None
-    """Name of the only channel layout to draw, such as `rgb-polyp`; see `consumer.sampling.layouts`."""
+    """Name of the only channel layout to draw, such as `rgb-polyp`; see `consumer.sampling.layout_names`."""
 
     def __post_init__(self) -> None:
         set_field = object.__setattr__  # the dataclass is frozen
         set_field(self, "seed", checked.whole("seed", self.seed))
-        set_field(self, "batch_size", checked.whole("batch size", self.batch_size))
+        if self.batch_size is not None:
+            set_field(self, "batch_size", checked.whole("batch size", self.batch_size))
         if self.size is not None:
             set_field(self, "size", Size.of(self.size))
         for name, value in (("generator", self.generator), ("layout", self.layout)):
@@ -77,6 +79,10 @@ class Request:
         if not isinstance(self.refinement, Refinement):
             raise refusal("refinement", "a Refinement", checked.shown(self.refinement))
 
+    def batch_within(self, limits: Limits) -> int:
+        """The batch size that was asked for, or `BATCH_SIZE` as far as the bundle allows it."""
+        return min(BATCH_SIZE, limits.max_batch) if self.batch_size is None else self.batch_size
+
     def check(self, limits: Limits) -> None:
         """Refuse what the noise or the bundle's limits do not allow.
 
@@ -85,7 +91,7 @@ class Request:
         """
         if not 0 <= self.seed <= MAX_SEED:
             raise refusal("seed", f"0 to {MAX_SEED}", str(self.seed))
-        if not 1 <= self.batch_size <= limits.max_batch:
+        if not 1 <= self.batch_within(limits) <= limits.max_batch:
             raise refusal("batch size", f"1 to {limits.max_batch}, the bundle's limit", str(self.batch_size))
         self.refinement.check()
         if self.size is not None and not all(1 <= side <= limits.max_side for side in self.size):

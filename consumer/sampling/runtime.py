@@ -80,7 +80,7 @@ def open_session(
         spec: what the manifest says about it.
         item: what an error calls it.
         choice: from `choose_provider`.
-        threads: on the CPU; every core of this process when None.
+        threads: on the CPU; as many as this machine has free when None.
         checked: the policy has allowed these bytes in this process already, as it has for every generator of
             a `VerifiedBundle`.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Protocol
@@ -10,6 +11,7 @@ from consumer.sampling import runtime
 from consumer.sampling.drawing import Draw, Output
 from sharekit.bundle.bundle import VerifiedBundle
 from sharekit.bundle.manifest import GeneratorEntry
+from sharekit.errors import VerificationError
 
 if TYPE_CHECKING:
     from sharekit.program.onnx_runtime import onnxruntime
@@ -59,7 +61,10 @@ class LocalRunner:
         del self._sessions[entry.file]
 
     def draw(self, entry: GeneratorEntry, draw: Draw, seconds: float) -> Output:
-        return runtime.run_session(self._sessions[entry.file], draw.noise())
+        try:
+            return runtime.run_session(self._sessions[entry.file], draw.noise())
+        except Exception as error:  # ONNX Runtime's errors share no base class
+            raise does_not_run(entry, f"{type(error).__name__}: {error}"[:300]) from None
 
     @property
     def worn(self) -> bool:
@@ -77,7 +82,8 @@ class Sessions:
         """How often a generator was loaded."""
         self._verified = verified
         self._runner = runner
-        self._most = max(MIN_SESSIONS, POOL_THREADS // max(threads - 1, 1) if threads > 1 else 2**31)
+        pool = threads - 1  # the thread that asks is one of them
+        self._most = max(MIN_SESSIONS, POOL_THREADS // pool) if pool else sys.maxsize
         self._loaded: OrderedDict[str, tuple[GeneratorEntry, int]] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -120,6 +126,18 @@ class Sessions:
     @property
     def _bytes(self) -> int:
         return sum(needed for _, needed in self._loaded.values())
+
+
+def does_not_run(
+    entry: GeneratorEntry, found: str, expected: str = "a generator that ONNX Runtime can run"
+) -> VerificationError:
+    """The error for a verified generator that gives no samples."""
+    return VerificationError(
+        entry.file,
+        expected=expected,
+        found=found,
+        next_step="do not use this generator; tell the hospital that signed it",
+    )
 
 
 def session_bytes(file_bytes: int) -> int:

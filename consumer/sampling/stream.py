@@ -13,7 +13,7 @@ import numpy as np
 
 from consumer.sampling import checked
 from consumer.sampling.checked import refusal
-from consumer.sampling.layouts import common_layout
+from consumer.sampling.layout_names import common_layout
 from consumer.sampling.request import Request
 from consumer.sampling.sample import Sample
 from sharekit.bundle.manifest import GeneratorEntry

@@ -20,19 +20,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from consumer.sampling import checked, runtime
-from consumer.sampling.bounds import BATCH_LIMITS, Bounds
+from consumer.sampling.bounds import BATCH_LIMITS, Bounds, patience
 from consumer.sampling.checked import refusal
 from consumer.sampling.drawing import Draw
 from consumer.sampling.isolation import IsolatedRunner, can_isolate
-from consumer.sampling.layouts import by_layout, of_layout
+from consumer.sampling.layout_names import by_layout, of_layout
 from consumer.sampling.order import in_order
 from consumer.sampling.refinement import MAX_DRAWS, UNREFINED, Refinement, index_of_draw
-from consumer.sampling.request import BATCH_SIZE, Request, Size
+from consumer.sampling.request import Request, Size
 from consumer.sampling.sample import Sample, samples_of
 from consumer.sampling.sessions import LocalRunner, Runner, Sessions
 from sharekit.bundle.bundle import VerifiedBundle, verify_bundle
 from sharekit.bundle.manifest import GeneratorEntry
 from sharekit.generator.noise import MAX_SEED
+from sharekit.program.phrases import counted
 from sharekit.signing.keys import PublicKey
 
 if TYPE_CHECKING:
@@ -86,11 +87,9 @@ class Bundle:
 
     def __repr__(self) -> str:
         manifest = self.verified.manifest
-        count = len(self.generators)
-        return (
-            f"<Bundle of {manifest.hospital}, release {manifest.release}: {count} "
-            f"generator{'s' * (count != 1)}, {' and '.join(self.layouts)}>"
-        )
+        generators = counted(len(self.generators), "generator")
+        layouts = " and ".join(self.layouts)
+        return f"<Bundle of {manifest.hospital}, release {manifest.release}: {generators}, {layouts}>"
 
     def __enter__(self) -> Bundle:
         return self
@@ -127,7 +126,7 @@ class Bundle:
         generator: str | None = None,
         layout: str | None = None,
         size: Size | tuple[int, int] | None = None,
-        batch_size: int = BATCH_SIZE,
+        batch_size: int | None = None,
         start: int = 0,
         probabilities: bool = False,
         refinement: Refinement = UNREFINED,
@@ -140,7 +139,8 @@ class Bundle:
             generator: identifier of the only generator to draw from; None takes all in turn.
             layout: one of `layouts`, to draw from the generators of this layout alone.
             size: `Size(width, height)` in pixels; None is each generator's trained size.
-            batch_size: samples that go through a generator at once; it changes the speed alone.
+            batch_size: samples that go through a generator at once, which changes the speed alone; None is 8,
+                or fewer where the bundle has a smaller limit.
             start: number of the first sample.
             probabilities: keep the mask probabilities, too.
             refinement: departures from the published sampling.
@@ -168,7 +168,7 @@ class Bundle:
         generator: str | None = None,
         layout: str | None = None,
         size: Size | tuple[int, int] | str | None = None,
-        batch_size: int = BATCH_SIZE,
+        batch_size: int | None = None,
         refinement: Refinement = UNREFINED,
         transform: Callable[[dict[str, Any]], Any] | None = None,
     ) -> SyntheticDataset:
@@ -219,16 +219,18 @@ class Bundle:
     ) -> Iterator[Sample]:
         """Samples of these numbers, spread over `entries`, in the order of `numbers`."""
         size = max(_sample_bytes(entry, request) for entry in entries)
-        window = min(request.batch_size * len(entries), WINDOW_BYTES // size)
+        batch_size = request.batch_within(self.verified.manifest.limits)
+        window = max(batch_size, min(batch_size * len(entries), WINDOW_BYTES // size))
 
         def draw(position: int, indices: Sequence[int]) -> list[Sample]:
             return list(self.draw(entries[position], request, indices))
 
-        return in_order(numbers, len(entries), request.batch_size, max(window, request.batch_size), draw)
+        return in_order(numbers, len(entries), batch_size, window, draw)
 
     def draw(self, entry: GeneratorEntry, request: Request, indices: Sequence[int]) -> Iterator[Sample]:
         """Samples `indices` of one generator, in that order."""
-        batch_size = self._bounds.batch_size(entry, request.size, request.batch_size)
+        wanted = request.batch_within(self.verified.manifest.limits)
+        batch_size = self._bounds.batch_size(entry, request.size, wanted)
         for begin in range(0, len(indices), batch_size):
             batch = indices[begin : begin + batch_size]
             samples = self._draw_batch(entry, request, batch)
@@ -268,7 +270,7 @@ class Bundle:
             threads = self.threads or runtime.available_cores()
             runner: Runner = LocalRunner(self.provider, threads)
             if self.isolate:
-                runner = IsolatedRunner(threads, BATCH_LIMITS.memory)
+                runner = IsolatedRunner(threads, BATCH_LIMITS.memory, patience(BATCH_LIMITS.multiply_adds))
             self._sessions[process] = Sessions(self.verified, runner, threads)
         return self._sessions[process]
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from consumer.datasets.reader import DEFAULT_CLASS, DESCRIPTION_FILE, METADATA_FILE, DatasetFolder, Entry
+from consumer.datasets.reader import DatasetFolder, Entry
 from consumer.datasets.resumable_folder import PartialFolder, is_finished, resumable_folder
 from consumer.sampling.checked import refusal
 from consumer.style import gatys
@@ -24,6 +24,7 @@ from sharekit.bundle.style_statistics import DESCRIPTION_FILE as STYLE_FILE
 from sharekit.bundle.style_statistics import FOLDER, StyleStatistics
 from sharekit.errors import InputError
 from sharekit.generator.tensors import pixels_to_tensor, tensor_to_pixels
+from sharekit.pictures.folder import DESCRIPTION, METADATA, SINGLE_CLASS
 from sharekit.program.progress import Progress, ProgressCallback, ignore
 from sharekit.storage import files
 
@@ -137,8 +138,8 @@ def style_dataset(
             json.dumps({**_record(entry), "file_name": _png(entry.image)}, sort_keys=True, ensure_ascii=False)
             for entry in folder.entries
         ]
-        files.write_text(partial.root / METADATA_FILE, "".join(f"{line}\n" for line in lines))
-        files.write_json(partial.root / DESCRIPTION_FILE, description)
+        files.write_text(partial.root / METADATA, "".join(f"{line}\n" for line in lines))
+        files.write_json(partial.root / DESCRIPTION, description)
     return result((record["change"] for record in partial.records.values()), total - found)
 
 
@@ -223,7 +224,7 @@ def _changes(folder: DatasetFolder, out: Path) -> Iterator[float]:
 
 def _description_of(out: Path) -> dict[str, Any] | None:
     """The `dataset.json` of a finished data set; None where there is none."""
-    path = out / DESCRIPTION_FILE
+    path = out / DESCRIPTION
     if not path.is_file():
         return None
     description: dict[str, Any] = files.parse_json(
@@ -238,7 +239,7 @@ def _record(entry: Entry) -> dict[str, Any]:
         # Raw probabilities say nothing new about masks that did not change; they are not copied.
         return {key: value for key, value in entry.record.items() if key != "probabilities"}
     return {
-        "mask_file_name" if label == DEFAULT_CLASS else f"{label}_mask_file_name": path
+        "mask_file_name" if label == SINGLE_CLASS else f"{label}_mask_file_name": path
         for label, path in entry.masks.items()
     }
 

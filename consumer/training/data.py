@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from consumer.datasets.reader import DEFAULT_CLASS, DatasetFolder, Entry
+from consumer.datasets.reader import DatasetFolder, Entry
 from sharekit.errors import InputError, UsageError
+from sharekit.pictures.folder import SINGLE_CLASS
 from sharekit.program.progress import Progress, ProgressCallback, ignore
 from sharekit.segmenter.contract import SegmenterContract
 
@@ -57,7 +58,7 @@ def choose_class(folders: Sequence[DatasetFolder], wanted: str | None) -> str:
     Raises:
         UsageError: several classes and none wanted.
     """
-    named = sorted({name for folder in folders for name in _classes(folder)} - {DEFAULT_CLASS})
+    named = sorted({name for folder in folders for name in _classes(folder)} - {SINGLE_CLASS})
     if wanted is not None:
         return wanted
     if len(named) > 1:
@@ -67,7 +68,7 @@ def choose_class(folders: Sequence[DatasetFolder], wanted: str | None) -> str:
             found="no choice",
             next_step="name the class to segment",
         )
-    return named[0] if named else DEFAULT_CLASS
+    return named[0] if named else SINGLE_CLASS
 
 
 def read_pairs(
@@ -130,29 +131,23 @@ def refuse_leak(training: Pairs, validation: Pairs) -> None:
 def _read_pair(
     folder: DatasetFolder, entry: Entry, class_name: str, contract: SegmenterContract
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    path = _mask_path(folder, entry, class_name)
-    image, mask = folder.read_image(entry), folder.read_mask(path)
-    if image.shape[:2] != mask.shape:
-        raise InputError(
-            folder.root / path,
-            expected=f"a mask of its image's size, {image.shape[1]}x{image.shape[0]}",
-            found=f"{mask.shape[1]}x{mask.shape[0]}",
-            next_step="see all such files with `consumer validate`",
-        )
-    return contract.resize(image), contract.prepare_mask(mask)
+    label = _label(folder, entry, class_name)
+    image, masks = folder.read_pair(entry, {label})
+    return contract.resize(image), contract.prepare_mask(masks[label].mask)
 
 
-def _mask_path(folder: DatasetFolder, entry: Entry, class_name: str) -> str:
-    unnamed = entry.masks.get(DEFAULT_CLASS) if len(entry.masks) == 1 else None
-    path = entry.masks.get(class_name, unnamed)
-    if path is None:
+def _label(folder: DatasetFolder, entry: Entry, class_name: str) -> str:
+    """The entry's word for the class: masks without a class of their own belong to every one."""
+    if class_name in entry.masks:
+        return class_name
+    if set(entry.masks) != {SINGLE_CLASS}:
         raise InputError(
             folder.root / entry.image,
             expected=f"a mask of the class {class_name}",
             found=f"masks of {', '.join(sorted(entry.masks))}",
             next_step="choose another class with --class, or add the mask",
         )
-    return path
+    return SINGLE_CLASS
 
 
 def _classes(folder: DatasetFolder) -> set[str]:

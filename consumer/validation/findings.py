@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 
 from consumer.datasets.reader import DatasetFolder, Problem
 from consumer.validation.edges import FOLLOWS
-from consumer.validation.mask_checks import BETWEEN, MAX_STRAY, MaskFacts
+from consumer.validation.mask_checks import MaskFacts
 from consumer.validation.measure_files import ImageFacts, Measurements, short
 from consumer.validation.validation_report import Finding, GeneratorSummary, Severity
+from sharekit.pictures.masks import BETWEEN, MAX_STRAY
 from sharekit.pictures.similarity import HASH_BITS, NEAR_BITS, NearDuplicates
 from sharekit.storage.names import printable
 
@@ -28,7 +29,15 @@ _FILE_FINDINGS: Mapping[str, tuple[Severity, str, str]] = {
         (Severity.ERROR, "repeated-file", "Files that are used twice, or two files for one pair"),
         (Severity.ERROR, "unreadable-image", "Images that cannot be read"),
         (Severity.ERROR, "unreadable-mask", "Masks that cannot be read"),
+        (Severity.ERROR, "class-numbers", "Masks of class or instance numbers, where 0 and 255 are expected"),
+        (
+            Severity.ERROR,
+            "grey-mask",
+            f"Masks with more than {MAX_STRAY:.0%} of their pixels between {BETWEEN[0]} and {BETWEEN[1]}: "
+            "neither background nor foreground",
+        ),
         (Severity.ERROR, "size-mismatch", "Masks of another size than their image"),
+        (Severity.ERROR, "orientation-mismatch", "Masks with another EXIF orientation than their image"),
         (Severity.WARNING, "unpaired-file", "Images without a mask, or masks without an image"),
         (Severity.WARNING, "unlisted-file", "Files that belong to no pair"),
     )
@@ -122,26 +131,10 @@ def _of_masks(images: Sequence[ImageFacts]) -> list[Finding]:
             found.append(Finding.of(severity, kind, message, items))
 
     check(
-        Severity.ERROR,
-        "class-numbers",
-        "Masks of class numbers; foreground must be 255, not 1",
-        lambda facts: facts.holds_class_numbers,
-    )
-    check(
-        Severity.ERROR,
-        "grey-mask",
-        f"Masks with more than {MAX_STRAY:.0%} of their pixels between {BETWEEN[0]} and {BETWEEN[1]}: "
-        "neither background nor foreground",
-        lambda facts: facts.is_grey,
-    )
-    check(
         Severity.WARNING,
         "empty-mask",
         "Masks that mark nothing",
-        lambda facts: (
-            not facts.brightest
-            or (not facts.coverage and not facts.holds_class_numbers and not facts.is_grey)
-        ),
+        lambda facts: not facts.coverage,
     )
     check(
         Severity.WARNING,
@@ -159,7 +152,13 @@ def _of_masks(images: Sequence[ImageFacts]) -> list[Finding]:
         Severity.NOTE,
         "inexact-mask",
         "Masks with values beside 0 and 255 (lossy compression); they are read with a threshold at 127",
-        lambda facts: not facts.exact and not facts.is_grey and not facts.holds_class_numbers,
+        lambda facts: not facts.exact and not facts.zero_one,
+    )
+    check(
+        Severity.NOTE,
+        "zero-one-mask",
+        "Masks of 0 and 1; they are read as 0 and 255",
+        lambda facts: facts.zero_one,
     )
     check(
         Severity.NOTE,

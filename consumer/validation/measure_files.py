@@ -9,12 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from consumer.datasets.reader import DatasetFolder, Entry, Problem
+from consumer.datasets.reader import DatasetFolder, Entry, Problem, UnusablePairError
 from consumer.validation import edges
 from consumer.validation.diversity import thumbnail
 from consumer.validation.mask_checks import MaskFacts, mask_facts
 from consumer.validation.validation_report import Missing
-from sharekit.errors import InputError
 from sharekit.generator.spec import GENERATOR_ID, short_id
 from sharekit.pictures import mask_statistics
 from sharekit.pictures.mask_statistics import MaskMoments
@@ -107,24 +106,12 @@ def _measure_pair(
     with_edges: bool,
 ) -> ImageFacts | None:
     try:
-        pixels = folder.read_image(entry)
-    except InputError as error:
-        failures.append(Problem("unreadable-image", entry.image, f"{error.found}; {error.next_step}"))
+        pixels, readings = folder.read_pair(entry)
+    except UnusablePairError as error:
+        failures.append(error.problem)
         return None
-    masks: dict[str, MaskFacts] = {}
-    marked: list[NDArray[np.bool_]] = []
-    for label, path in entry.masks.items():
-        try:
-            mask = folder.read_mask(path)
-        except InputError as error:
-            failures.append(Problem("unreadable-mask", path, f"{error.found}; {error.next_step}"))
-            return None
-        if mask.shape != pixels.shape[:2]:
-            sizes = f"{mask.shape[1]} x {mask.shape[0]} for an image of {pixels.shape[1]} x {pixels.shape[0]}"
-            failures.append(Problem("size-mismatch", path, sizes))
-            return None
-        masks[label] = mask_facts(mask)
-        marked.append(mask_statistics.foreground(mask))
+    masks = {label: mask_facts(reading) for label, reading in readings.items()}
+    marked = [mask_statistics.foreground(reading.mask) for reading in readings.values()]
     foreground = np.logical_or.reduce(marked)
     group = entry.generator or WHOLE
     maps.setdefault(group, MaskMap(pixels.shape[:2])).add(foreground)

@@ -35,8 +35,8 @@ def pictures(folder: DatasetFolder, measured: Measurements, count: int = MAX_SAM
     chosen = np.unique(np.linspace(0, len(measured.images) - 1, count).round().astype(int))
     drawn = []
     for image in (measured.images[index] for index in chosen if len(measured.images)):
-        masks = {label: folder.read_mask(path) for label, path in image.entry.masks.items()}
-        pixels = outlined(folder.read_image(image.entry), masks)
+        plain, readings = folder.read_pair(image.entry)
+        pixels = outlined(plain, {label: reading.mask for label, reading in readings.items()})
         buffer = io.BytesIO()
         Image.fromarray(pixels).save(buffer, "JPEG", quality=QUALITY)
         drawn.append(Picture(image.entry.image, image.coverage, buffer.getvalue()))

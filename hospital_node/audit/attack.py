@@ -94,9 +94,16 @@ class Measure:
 
     @staticmethod
     def of(
-        space: Space, quantity: Quantity, interval: Interval, method: str, **compared: float | None
+        space: Space,
+        quantity: Quantity,
+        interval: Interval,
+        method: str,
+        *,
+        baseline: float | None = None,
+        control: float | None = None,
     ) -> Measure:
-        return Measure(space, quantity.name, interval.mean, interval.low, interval.high, method, **compared)
+        value, low, high = interval.mean, interval.low, interval.high
+        return Measure(space, quantity.name, value, low, high, method, baseline, control)
 
     @property
     def name(self) -> str:

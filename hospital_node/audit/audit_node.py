@@ -157,7 +157,7 @@ def _audit_one(
     try:
         generator = load_generator(node, record)
         candidate = build_onnx(generator)
-        # An audit of earlier bytes must never lie beside new ones.
+        # An audit of earlier bytes must never lie next to new ones.
         node.audit_path(record.id).unlink(missing_ok=True)
         files.write_bytes(node.candidate_path(record.id), candidate, mode=0o600)
         context = _context(node, record, generator, candidate, pool, limits, settings)

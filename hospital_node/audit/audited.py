@@ -109,4 +109,7 @@ def _candidate(node: Node, record: GeneratorRecord) -> Candidate:
         audit = GeneratorAudit.from_json(files.parse_json(data, "audit"))
     except (SharekitError, KeyError, TypeError, ValueError):
         return Candidate(record.id, sha256, None, None, withheld)
+    if audit.group_size != len(record.images):
+        # The verdict rests on this number, which a file that anybody may edit must not decide.
+        withheld = f"its audit counts {audit.group_size} images behind it, the ledger {len(record.images)}"
     return Candidate(record.id, sha256, audit, hashlib.sha256(data).hexdigest(), withheld)

@@ -1,4 +1,4 @@
-"""`hospital-node fidelity`: samples against the real images, beside real against real; it never leaves."""
+"""`hospital-node fidelity`: how samples compare with real images; the result never leaves."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from hospital_node.fidelity.fidelity_report import FidelityReport
 
-SUMMARY = "hold samples against the real images, beside real against real; for the report inside the node"
+SUMMARY = "compare samples with the real images, and real with real; for the report inside the node"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sharekit.program import progress, shared_options
-from sharekit.program.output import Output
+from sharekit.program.output import Output, warning_text
 from sharekit.program.phrases import next_command
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.console import RenderableType
 
-    from hospital_node.intake.ingest import Refusal
+    from hospital_node.intake.intake_report import IntakeReport, Refusal
+    from hospital_node.intake.intake_rules import IntakeRules
 
 SUMMARY = "take a folder of images and masks into a node, made when it is not there"
+SHOWN = 5
+"""Refusals with one and the same next step that the text lists."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
+    from hospital_node.intake.intake_rules import IntakeRules
+    from sharekit.pictures.orientation import Turn
+
     parser.add_argument(
         "--data",
         type=Path,
@@ -29,36 +35,68 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     shared_options.node(parser)
     parser.add_argument(
-        "--hospital", metavar="NAME", help="name that bundles will carry; fixed when the node is made"
+        "--hospital",
+        metavar="NAME",
+        help="name that bundles will carry; needed when the node is made, and fixed from then on",
     )
     parser.add_argument(
         "--hold-out",
         action="store_true",
         help="keep these images for the evaluation of segmenters; nothing is ever trained on them",
     )
+    parser.add_argument(
+        "--mask-suffix",
+        metavar="SUFFIX",
+        help="end of every mask's name, as in NAME_lesion.png (left out: the usual ones, such as _mask and "
+        "_segmentation)",
+    )
+    values = parser.add_mutually_exclusive_group()
+    values.add_argument(
+        "--mask-map",
+        metavar="MAP",
+        help="classes of masks that hold numbers, as 1=polyp,2=instrument,255=ignore; *=cell is every other "
+        "number; 0 is background",
+    )
+    values.add_argument(
+        "--mask-colour",
+        metavar="MAP",
+        help="classes of masks in colours, as '#ff0000=polyp,#00ff00=instrument'; black is background",
+    )
+    parser.add_argument(
+        "--apply-orientation",
+        type=Turn,
+        choices=list(Turn),
+        help="turn picture and mask, the picture alone, or neither, where only one has an EXIF orientation",
+    )
+    parser.add_argument(
+        "--allow-empty-masks",
+        action="store_true",
+        help="take images without a finding, whose masks are empty",
+    )
+    parser.add_argument(
+        "--max-side",
+        type=int,
+        default=IntakeRules().max_side,
+        metavar="PIXELS",
+        help="long side that training will use; strips too narrow for it are refused",
+    )
     progress.configure(parser)
 
 
 def run(args: argparse.Namespace, output: Output) -> int:
-    """Exit 0 when something usable is in the node, whatever was refused; 3 when nothing of the folder is."""
+    """Exit 0 when the whole folder is in the node, 7 when a part was refused, 3 when nothing is usable."""
     from hospital_node.intake import ingest
-    from hospital_node.intake.pairing import list_files
+    from hospital_node.intake.ingest import check_data
     from hospital_node.node.node import Node
-    from sharekit.errors import InputError
+    from sharekit.errors import InputError, PartialFailureError
 
+    rules = _rules(args)
     # A wrong --data must not leave an empty node behind.
-    list_files(args.data)
+    check_data(args.data)
     node = Node.create_or_open(args.node, args.hospital)
     with progress.reporter("ingest", unit="images") as on_progress:
-        report = ingest(args.data, node, on_progress, hold_out=args.hold_out)
-    verb, following = ("held out", ("evaluate", "SUBMISSION")) if args.hold_out else ("ingested", ("train",))
-    output.result(
-        {"node": str(args.node), "hospital": node.hospital, "hold_out": args.hold_out, **report.to_json()},
-        f"{report.ingested} {verb}, {report.known} known already, {len(report.refused)} refused",
-        *([_table(report.refused)] if report.refused else []),
-        *(f"skipped: {path}" for path in report.skipped),
-        *([next_command("hospital-node", *following, "--node", args.node)] if report.usable else []),
-    )
+        report = ingest(args.data, node, on_progress, rules=rules, hold_out=args.hold_out)
+    output.result(report.to_json(), *_text(report))
     if not report.usable:
         raise InputError(
             args.data,
@@ -66,13 +104,62 @@ def run(args: argparse.Namespace, output: Output) -> int:
             found=f"none; {len(report.refused)} refused",
             next_step="correct what the list of refusals says, then ingest again",
         )
+    if report.refused:
+        raise PartialFailureError(
+            args.data,
+            expected="a usable pair in every file",
+            found=f"{len(report.refused)} refused, {report.usable} usable",
+            next_step="go on with what was taken, or correct what the list of refusals says and ingest again",
+        )
     return 0
 
 
-def _table(refusals: Iterable[Refusal]) -> Table:
+def _rules(args: argparse.Namespace) -> IntakeRules:
+    from hospital_node.intake.intake_rules import IntakeRules
+    from sharekit.pictures.mask_map import MaskMap
+
+    mask_map = None
+    if args.mask_map is not None:
+        mask_map = MaskMap.of_numbers(args.mask_map)
+    elif args.mask_colour is not None:
+        mask_map = MaskMap.of_colours(args.mask_colour)
+    return IntakeRules(
+        max_side=args.max_side,
+        mask_suffix=args.mask_suffix,
+        mask_map=mask_map,
+        turn=args.apply_orientation,
+        allow_empty_masks=args.allow_empty_masks,
+    )
+
+
+def _text(report: IntakeReport) -> Iterator[RenderableType]:
+    verb, following = (
+        ("held out", ("evaluate", "SUBMISSION")) if report.hold_out else ("ingested", ("train",))
+    )
+    yield f"{report.ingested} {verb}, {report.known} known already, {len(report.refused)} refused"
+    if report.refused:
+        yield from _refusals(report.refused)
+    for warning in report.warnings:
+        named = ", ".join(warning.files[:3]) + (" …" if len(warning.files) > 3 else "")
+        yield warning_text(f"warning: {warning.message}" + (f" ({named})" if named else ""))
+    yield from (f"skipped: {path}" for path in report.skipped)
+    if report.usable:
+        yield next_command("hospital-node", *following, "--node", report.node)
+
+
+def _refusals(refusals: Sequence[Refusal]) -> Iterator[RenderableType]:
+    """A table of the first few refusals of every kind, and how many more there are."""
     from rich.table import Table
 
-    table = Table("refused", "expected", "found", "next")
+    kinds: dict[str, list[Refusal]] = {}
     for refusal in refusals:
-        table.add_row(refusal.path, refusal.expected, refusal.found, refusal.next_step)
-    return table
+        kinds.setdefault(refusal.next_step, []).append(refusal)
+    table = Table("refused", "expected", "found", "next")
+    for next_step, found in kinds.items():
+        for refusal in found[:SHOWN]:
+            table.add_row(refusal.path, refusal.expected, refusal.found, next_step)
+        if len(found) > SHOWN:
+            table.add_row(f"… and {len(found) - SHOWN} more", "", "", "as above")
+    yield table
+    if any(len(found) > SHOWN for found in kinds.values()):
+        yield "all of them: --format json"

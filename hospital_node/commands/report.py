@@ -8,7 +8,7 @@ from sharekit.program import shared_options
 from sharekit.program.arguments import show_first_name
 from sharekit.program.output import Output
 
-SUMMARY = "write a page of sources beside samples, audit figures and states, inside the node only"
+SUMMARY = "write a page of sources, samples, audit figures and states, inside the node only"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

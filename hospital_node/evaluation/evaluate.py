@@ -21,12 +21,13 @@ from numpy.typing import NDArray
 
 from hospital_node.evaluation import evaluation_policy
 from hospital_node.evaluation.evaluation_policy import EvaluationPolicy, Submitter
-from hospital_node.evaluation.noised_means import noised_means, told_metrics
+from hospital_node.evaluation.noised_means import noised_means, reported_metrics
 from hospital_node.evaluation.predict import Predictor, open_predictor
-from hospital_node.intake.pairing import SINGLE_CLASS
 from hospital_node.ledger.ledger import ImageRecord, ImageState
-from hospital_node.node.node import Node, Pair
+from hospital_node.node.node import Node
+from hospital_node.node.pair import Pair
 from sharekit.errors import NodeStateError, PolicyError, SharekitError, VerificationError
+from sharekit.pictures.folder import FORMER_SINGLE_CLASS, SINGLE_CLASS
 from sharekit.program.confinement import ESSENTIAL, Layer
 from sharekit.program.interruption import termination_interrupts
 from sharekit.program.progress import Progress, ProgressCallback, ignore
@@ -35,9 +36,6 @@ from sharekit.segmenter.evaluation_report import EvaluationReport
 from sharekit.segmenter.metrics import WORST, ImageScores, score_image
 from sharekit.segmenter.submission import SignedSubmission, Submission
 from sharekit.signing import dsse
-
-UNNAMED_CLASS = "mask"
-"""What a consumer's reader calls the masks that lie in `masks/` itself; intake calls them `SINGLE_CLASS`."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +147,7 @@ def _new_report(
     submission, contract = signed.submission, signed.submission.contract
     records = _hold_out(node, contract, policy.min_images)
     counts = [sum(_stored(name) in record.mask_classes for record in records) for name in contract.classes]
-    metrics = told_metrics(counts, policy.images_for_all_metrics)
+    metrics = reported_metrics(counts, policy.images_for_all_metrics)
     blank = _blank_report(node, submission, policy, records, metrics, now)
     for record in records:
         _prepared(node.load_pair(record.id), contract)
@@ -222,7 +220,7 @@ def _hold_out(node: Node, contract: SegmenterContract, min_images: int) -> list[
         raise PolicyError(
             "submission",
             expected="every class once",
-            found=f"{UNNAMED_CLASS!r} and {SINGLE_CLASS!r}, which are the same masks",
+            found=f"{FORMER_SINGLE_CLASS!r} and {SINGLE_CLASS!r}, which are the same masks",
             next_step="submit a model with one output for them",
         )
     held_out = node.ledger.records(ImageState.HELD_OUT)
@@ -240,8 +238,8 @@ def _hold_out(node: Node, contract: SegmenterContract, min_images: int) -> list[
 
 
 def _stored(name: str) -> str:
-    """The node's word for a class of a contract."""
-    return SINGLE_CLASS if name == UNNAMED_CLASS else name
+    """The node's word for a class of a contract: segmenters of earlier releases have another one."""
+    return SINGLE_CLASS if name == FORMER_SINGLE_CLASS else name
 
 
 def _scores(

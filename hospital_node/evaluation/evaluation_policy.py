@@ -43,13 +43,13 @@ class Submitter:
 
 @dataclass(frozen=True)
 class EvaluationPolicy:
-    """What may be told of the hold-out. Law: `from_json(to_json(x)) == x`."""
+    """What evaluations may report about the hold-out. Law: `from_json(to_json(x)) == x`."""
 
     submitters: tuple[Submitter, ...] = ()
     budget: int = 5  # evaluations of one submitter, over all time
     hold_out_budget: int = 50  # evaluations of all submitters together, over all time
-    min_images: int = 20  # of the hold-out, for every class; below it nothing is told
-    images_for_all_metrics: int = 400  # of the hold-out, for every class; below it the IoU alone is told
+    min_images: int = 20  # of the hold-out, for every class; fewer: no evaluation
+    images_for_all_metrics: int = 400  # of the hold-out, for every class; fewer: the IoU alone
     epsilon: float = 1.0  # of one evaluation
     submitter_epsilon: float = 5.0  # of all evaluations of one submitter
     hold_out_epsilon: float = 20.0  # of all evaluations of all submitters together

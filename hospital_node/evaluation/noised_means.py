@@ -1,4 +1,4 @@
-"""All that is told of the scores: means with noise, so that no single image shows in them.
+"""All that a report says about the scores: means with noise, so that no single image shows in them.
 
 Differential privacy for one image replaced by another with masks of the same classes; how many images have a
 class is public. A score counts in thousandths, so that the noise is drawn for integers, exactly (the discrete
@@ -11,20 +11,20 @@ from collections.abc import Mapping, Sequence
 
 from hospital_node.statistics.privacy import add_noise
 from sharekit.intervals import Interval
-from sharekit.segmenter.evaluation_report import noise_scale, told_interval
+from sharekit.segmenter.evaluation_report import noise_scale, reported_interval
 from sharekit.segmenter.metrics import METRICS, ImageScores
 
 STEPS = 1000  # of a score between 0 and 1
 SINGLE_METRIC = "iou"
-"""The one that is told of a small hold-out: the noise of six would drown all of them."""
+"""The metric that is reported for a small hold-out: the noise of six would drown all of them."""
 
 
-def told_metrics(counts: Sequence[int], images_for_all: int) -> tuple[str, ...]:
-    """The metrics that are told of classes with so many images each: all, or one.
+def reported_metrics(counts: Sequence[int], images_for_all: int) -> tuple[str, ...]:
+    """The metrics that a report holds: all, or one where a class has few images.
 
     Args:
         counts: images of each class.
-        images_for_all: of every class, from which on all metrics are told.
+        images_for_all: least number of every class for which all metrics are reported.
     """
     return METRICS if min(counts) >= images_for_all else (SINGLE_METRIC,)
 
@@ -39,18 +39,18 @@ def noised_means(
 
     Args:
         scores: class to the scores of its images, each 0 to 1; at least one image.
-        metrics: which to tell.
+        metrics: which to report.
         epsilon: of all figures together.
         decimals: of every figure.
     """
     figures = len(metrics) * len(scores)
-    told = {}
+    reported = {}
     for name, values in scores.items():
         sums = [sum(round(STEPS * getattr(one, metric)) for one in values) for metric in metrics]
         noised = add_noise(sums, STEPS * figures / epsilon)
         scale = noise_scale(figures, epsilon, len(values))
-        told[name] = {
-            metric: told_interval(total / (STEPS * len(values)), len(values), decimals, scale)
+        reported[name] = {
+            metric: reported_interval(total / (STEPS * len(values)), len(values), decimals, scale)
             for metric, total in zip(metrics, noised, strict=True)
         }
-    return told
+    return reported

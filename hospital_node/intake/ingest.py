@@ -5,66 +5,51 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
-from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
 
-from hospital_node.intake.decode import LIMITS, Limits, check_same_size, decode_image, decode_mask
-from hospital_node.intake.pairing import Mismatch, SourcePair, list_files, pair
-from hospital_node.intake.separation import OtherSide
+from hospital_node.intake.intake_report import IntakeReport, Refusal
+from hospital_node.intake.intake_rules import IntakeRules
+from hospital_node.intake.intake_warnings import (
+    about_colours,
+    about_copies,
+    about_ignored_pixels,
+    about_layouts,
+    about_linked_folders,
+    about_names,
+    about_other_masks,
+    about_the_folder,
+)
+from hospital_node.intake.read_pair import ReadPair, read_pair
+from hospital_node.intake.separation import TRAINING, OtherSide
 from hospital_node.ledger.ledger import ImageRecord, ImageState
-from hospital_node.node.node import Node, Pair
+from hospital_node.node.fingerprints import distinct_images, fingerprint_of, store_fingerprint
+from hospital_node.node.node import Node
 from sharekit.errors import InputError, NodeStateError
+from sharekit.pictures.folder import Listing, generated_by, list_files, read_file, require_folders
+from sharekit.pictures.mask_map import CLASS_NAME
+from sharekit.pictures.masks import MaskError, MaskKind
+from sharekit.pictures.pairing import Mismatch, Pairing, SourcePair, pair
+from sharekit.pictures.similarity import Fingerprint, fingerprint
 from sharekit.program.progress import Progress, ProgressCallback, ignore
-from sharekit.storage import files
 
 
-@dataclass(frozen=True)
-class Refusal:
-    """Why one file, or the pair it belongs to, was not taken."""
+def check_data(data: Path) -> None:
+    """Refuse a folder that nothing can be ingested from, before a node is made for it.
 
-    path: str  # relative to the data folder
-    expected: str
-    found: str
-    next_step: str
-
-    @staticmethod
-    def of(error: InputError) -> Refusal:
-        return Refusal(error.item, error.expected, error.found, error.next_step)
-
-    @property
-    def reason(self) -> str:
-        return f"{self.path}: expected {self.expected}, found {self.found}. Next: {self.next_step}"
-
-    def to_json(self) -> dict[str, str]:
-        return dict(vars(self))
-
-
-@dataclass(frozen=True)
-class IntakeReport:
-    """What became of a folder. It names files: it is for the hospital alone."""
-
-    ingested: int
-    """Pairs taken now."""
-    known: int
-    """Pairs that the node had already, or that are in the folder twice."""
-    refused: tuple[Refusal, ...]
-    """What is refused now, whether or not it was before."""
-    skipped: tuple[str, ...]
-    """Hidden files, and folders that are not looked into."""
-
-    @property
-    def usable(self) -> int:
-        return self.ingested + self.known
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "ingested": self.ingested,
-            "known": self.known,
-            "refused": [refusal.to_json() for refusal in self.refused],
-            "skipped": list(self.skipped),
-        }
+    Raises:
+        InputError: `data` has no `images` and `masks` folders, or generators drew its pictures.
+    """
+    require_folders(data)
+    drawn = generated_by(data)
+    if drawn is not None:
+        raise InputError(
+            data,
+            expected="a hospital's own pictures",
+            found=f"a synthetic data set: {drawn}",
+            next_step="ingest the real pictures; samples are for `consumer train` and `consumer validate`",
+        )
 
 
 def ingest(
@@ -72,106 +57,179 @@ def ingest(
     node: Node,
     on_progress: ProgressCallback = ignore,
     *,
-    limits: Limits = LIMITS,
+    rules: IntakeRules | None = None,
     hold_out: bool = False,
 ) -> IntakeReport:
-    """Take every usable pair of `data` into `node`; what is not usable is refused with its reason.
+    """Take every usable pair of `data` into `node`; refuse every other one with its reason.
 
-    Pairs that the node has already are known by a keyed commitment to their bytes, so that the same call goes
-    on after a kill and takes only what is new. With `hold_out` the pairs are for evaluation alone; an image
-    that nearly equals one on the other side is refused, and so is every new one once the hold-out has been
-    evaluated on: the difference of two reports would tell about the images that were added.
+    The node knows pairs that it has by a keyed commitment to their bytes, so that the same call goes on after
+    a kill and takes only what is new. With `hold_out` the pairs are for evaluation alone. Intake then refuses
+    a picture that nearly equals one on the other side, and every new one once the hold-out has been evaluated
+    on: the difference of two reports would tell about the images that were added.
 
     Raises:
-        InputError: `data` has no `images` and `masks` folders.
+        InputError: `data` has no `images` and `masks` folders, or generators drew its pictures.
         NodeStateError: another process is writing the node, or the disk is full.
     """
     data = Path(data).resolve()
-    pairing = pair(*list_files(data))
-    total = len(pairing.pairs)
+    check_data(data)
+    rules = rules or IntakeRules()
+    listing = list_files(data)
+    pairing = pair(listing.files, mask_suffix=rules.mask_suffix, class_name=CLASS_NAME)
     with node.write_lock():
         node.remove_orphans()
-        intake = _Intake(data, node, limits, hold_out)
+        intake = _Intake(data, node, rules, hold_out)
         for mismatch in pairing.mismatches:
             intake.refuse_file(mismatch)
+        total = len(pairing.pairs)
         for number, source in enumerate(pairing.pairs):
             on_progress(Progress(number, total, values={"refused": len(intake.refusals)}))
             intake.take(source)
+        intake.take_waiting()
         on_progress(Progress(total, total, values={"refused": len(intake.refusals)}))
-    return IntakeReport(intake.ingested, intake.known, tuple(intake.refusals), pairing.skipped)
+        return intake.report(listing, pairing)
 
 
 class _Intake:
     """One run over one folder: what it has counted so far."""
 
-    def __init__(self, data: Path, node: Node, limits: Limits, hold_out: bool) -> None:
+    def __init__(self, data: Path, node: Node, rules: IntakeRules, hold_out: bool) -> None:
         self.data = data
         self.node = node
-        self.limits = limits
+        self.rules = rules
         self.hold_out = hold_out
         self.other_side = OtherSide(node, hold_out=hold_out)
+        self.states = (ImageState.HELD_OUT,) if hold_out else TRAINING
         self.ingested = 0
         self.known = 0
         self.refusals: list[Refusal] = []
+        self.keys: dict[str, str] = {}
+        """Of every readable pair: the image's path to its content key."""
+        self.new: dict[str, Fingerprint] = {}
+        """Of every image taken now: identifier to fingerprint."""
+        self.ignored: dict[str, float] = {}
+        self.converted: list[str] = []
+        self.number_masks: dict[str, str] = {}
+        """Of every folder with masks in which 1 is a class number, one of these masks."""
+        self.waiting: list[SourcePair] = []
 
-    def take(self, source: SourcePair) -> None:
+    def take_waiting(self) -> None:
+        """Take the pairs with masks of 0 and 1, now that all other masks have been seen."""
+        for source in self.waiting:
+            self.take(source, all_seen=True)
+
+    def take(self, source: SourcePair, *, all_seen: bool = False) -> None:
         try:
-            image = self._read(source.image)
-            masks = {name: self._read(path) for name, path in source.masks.items()}
-            content_key = self._commit(
-                "pair", _digest(image), *(f"{name}:{_digest(mask)}" for name, mask in masks.items())
-            )
+            image = read_file(self.data, source.image)
+            masks = {name: read_file(self.data, path) for name, path in source.masks.items()}
+            content_key = self._content_key(image, masks)
+            self.keys[source.image] = content_key
             known = self.node.ledger.find(content_key)
             if known is not None:
                 self.other_side.check_known(known, source.image)
                 self.known += 1
                 return
             self._check_open(source.image)
-            decoded = self._decode(source, image, masks)
-            self.other_side.check_unlike(decoded.image, source.image)
+            read = read_pair(source, image, masks, self.rules)
+            if read.zero_one and not all_seen:
+                self.waiting.append(source)
+                return
+            self._check_zero_one(read.zero_one)
+            found = fingerprint(read.pair.image)
+            self.other_side.check_unlike(found, source.image)
         except InputError as error:
+            if isinstance(error, MaskError) and error.reading.kind is MaskKind.NUMBERS:
+                self._remember_numbers(error)
             self._refuse(source.image, tuple(source.masks.values()), error)
         else:
-            self._accept(source, decoded, content_key)
+            self._accept(source, read, content_key, found)
 
     def refuse_file(self, mismatch: Mismatch) -> None:
         image, masks = (mismatch.path, ()) if mismatch.is_image else ("", (mismatch.path,))
         self._refuse(image, masks, mismatch.reason)
 
-    def _read(self, path: str) -> bytes:
-        if (self.data / path).is_symlink():
-            raise InputError(
-                path, expected="a regular file", found="a link", next_step="put a copy of the file there"
-            )
-        try:
-            return files.read_bytes(self.data / path, max_bytes=self.limits.file_bytes)
-        except InputError as error:
-            # The same refusal, named as the folder's owner knows the file.
-            raise InputError(
-                path, expected=error.expected, found=error.found, next_step=error.next_step
-            ) from None
+    def report(self, listing: Listing, pairing: Pairing) -> IntakeReport:
+        records = self.node.ledger.records(*self.states)
+        groups = distinct_images(self.node, records)
+        again = self._taken_again(records)
+        present = set(listing.files)
+        here = [record for record in records if record.data_dir == str(self.data)]
+        return IntakeReport(
+            node=str(self.node.root),
+            hospital=self.node.hospital,
+            hold_out=self.hold_out,
+            ingested=self.ingested,
+            known=self.known,
+            images=len(records),
+            pictures=len(groups),
+            refused=tuple(self.refusals),
+            warnings=(
+                *about_names(pairing.hint),
+                *about_linked_folders(listing.linked),
+                *about_ignored_pixels(self.ignored),
+                *about_colours(self.converted),
+                *about_other_masks(again),
+                *about_the_folder(here, present, self.keys, again),
+                *about_copies(groups),
+                *about_layouts(records),
+            ),
+            skipped=listing.skipped,
+        )
+
+    def _taken_again(self, records: Sequence[ImageRecord]) -> list[tuple[ImageRecord, ImageRecord]]:
+        """Pictures taken now that the node had already, pixel by pixel: the earlier image and the new one."""
+        if not self.new:
+            return []
+        by_digest: dict[bytes, list[ImageRecord]] = defaultdict(list)
+        for record in records:
+            found = self.new.get(record.id) or fingerprint_of(self.node, record.id)
+            by_digest[found.digest].append(record)
+        again = []
+        for group in by_digest.values():
+            earlier = [record for record in group if record.id not in self.new]
+            again += [(earlier[-1], record) for record in group if earlier and record.id in self.new]
+        return again
+
+    # -- taking
+
+    def _content_key(self, image: bytes, masks: Mapping[str, bytes]) -> str:
+        mask_map = self.rules.mask_map
+        read_as = "" if mask_map is None else f"{mask_map.text}:"
+        return self._commit(
+            "pair", _digest(image), *(f"{read_as}{name}:{_digest(mask)}" for name, mask in masks.items())
+        )
 
     def _check_open(self, path: str) -> None:
-        if self.hold_out and self.node.ledger.evaluations.count():
+        spent = self.node.ledger.evaluations.count() if self.hold_out else 0
+        if spent:
             raise InputError(
                 path,
                 expected="a hold-out that nothing has been evaluated on yet",
-                found=f"{self.node.ledger.evaluations.count()} evaluations",
+                found=f"{spent} evaluations",
                 next_step="make a new node, with images that nothing was ever evaluated on",
             )
 
-    def _decode(self, source: SourcePair, image: bytes, masks: Mapping[str, bytes]) -> Pair:
-        pixels = decode_image(image, source.image, self.limits)
-        decoded = {}
-        for name, path in source.masks.items():
-            decoded[name] = decode_mask(masks[name], path, self.limits)
-            check_same_size(pixels, decoded[name], path)
-        return Pair(pixels, decoded)
+    def _remember_numbers(self, error: MaskError) -> None:
+        if 1 in error.reading.values:
+            self.number_masks.setdefault(str(PurePosixPath(error.item).parent), error.item)
 
-    def _accept(self, source: SourcePair, decoded: Pair, content_key: str) -> None:
+    def _check_zero_one(self, masks: Sequence[str]) -> None:
+        """Refuse masks of 0 and 1 where others of their folder show that 1 is one class of several."""
+        for path in masks:
+            other = self.number_masks.get(str(PurePosixPath(path).parent))
+            if other is not None:
+                raise InputError(
+                    path,
+                    expected="a mask of 0 and 1 in a folder of such masks",
+                    found=f"class numbers in {other} of the same folder: 1 may be one class of several",
+                    next_step="name the classes with --mask-map, or keep the two kinds of masks apart",
+                )
+
+    def _accept(self, source: SourcePair, read: ReadPair, content_key: str, found: Fingerprint) -> None:
         image_id = secrets.token_hex(16)
         try:
-            self.node.store_pair(image_id, decoded)
+            self.node.store_pair(image_id, read.pair)
+            store_fingerprint(self.node, image_id, found)
         except OSError as error:
             raise NodeStateError(
                 self.node.root,
@@ -179,7 +237,7 @@ class _Intake:
                 found=error.strerror or type(error).__name__,
                 next_step="free some disk space and run the same command again",
             ) from error
-        height, width, channels = decoded.image.shape
+        height, width, channels = read.pair.image.shape
         self.node.ledger.add(
             ImageRecord(
                 image_id,
@@ -189,12 +247,17 @@ class _Intake:
                 height=height,
                 width=width,
                 image_channels=channels,
-                mask_classes=tuple(decoded.masks),
+                mask_classes=tuple(read.pair.masks),
                 data_dir=str(self.data),
                 content_key=content_key,
             )
         )
         self.ingested += 1
+        self.new[image_id] = found
+        if read.ignored:
+            self.ignored[source.image] = read.ignored
+        if read.converted:
+            self.converted.append(source.image)
 
     def _refuse(self, image: str, masks: tuple[str, ...], error: InputError) -> None:
         refusal = Refusal.of(error)

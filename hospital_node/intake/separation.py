@@ -8,15 +8,13 @@ from __future__ import annotations
 
 from functools import cached_property
 
-import numpy as np
-from numpy.typing import NDArray
-
 from hospital_node.ledger.ledger import ImageRecord, ImageState
+from hospital_node.node.fingerprints import fingerprint_of
 from hospital_node.node.node import Node
 from sharekit.errors import InputError
-from sharekit.pictures.similarity import HASH_BITS, NEAR_BITS, difference_hash
+from sharekit.pictures.similarity import Fingerprint, Pictures
 
-_TRAINING = tuple(state for state in ImageState if state not in (ImageState.REFUSED, ImageState.HELD_OUT))
+TRAINING = tuple(state for state in ImageState if state not in (ImageState.REFUSED, ImageState.HELD_OUT))
 
 
 def side_of(state: ImageState) -> str:
@@ -29,7 +27,7 @@ class OtherSide:
 
     def __init__(self, node: Node, *, hold_out: bool) -> None:
         self._node = node
-        self._states = _TRAINING if hold_out else (ImageState.HELD_OUT,)
+        self._states = TRAINING if hold_out else (ImageState.HELD_OUT,)
 
     def check_known(self, record: ImageRecord, item: object) -> None:
         """Refuse files that the node has already, on the other side.
@@ -40,30 +38,21 @@ class OtherSide:
         if record.state in self._states:
             raise _refusal(item, record, "the same files")
 
-    def check_unlike(self, pixels: NDArray[np.uint8], item: object) -> None:
-        """Refuse an image `(H, W, C)` that nearly equals one on the other side.
+    def check_unlike(self, found: Fingerprint, item: object) -> None:
+        """Refuse a picture that is a copy of one on the other side, or nearly so.
 
         Raises:
             InputError: naming `item`.
         """
-        records, hashes = self._others
-        if not records:
-            return
-        distances = np.count_nonzero(hashes != _hash(pixels), axis=1)
-        nearest = int(distances.argmin())
-        if distances[nearest] <= NEAR_BITS:
-            found = f"a near duplicate: {distances[nearest]} of {HASH_BITS} bits of their hashes differ"
-            raise _refusal(item, records[nearest], found)
+        records, pictures = self._others
+        copies = pictures.copies(found)
+        if len(copies):
+            raise _refusal(item, records[copies[0]], "a near duplicate")
 
     @cached_property
-    def _others(self) -> tuple[list[ImageRecord], NDArray[np.bool_]]:
+    def _others(self) -> tuple[list[ImageRecord], Pictures]:
         records = self._node.ledger.records(*self._states)
-        hashes = [_hash(self._node.load_pair(record.id).image) for record in records]
-        return records, np.array(hashes, np.bool_).reshape(len(records), HASH_BITS)
-
-
-def _hash(pixels: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    return difference_hash(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+        return records, Pictures([fingerprint_of(self._node, record.id) for record in records])
 
 
 def _refusal(item: object, other: ImageRecord, found: str) -> InputError:

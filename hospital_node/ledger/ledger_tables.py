@@ -198,7 +198,7 @@ def _split(words: str) -> tuple[str, str, str]:
 
 
 def logged_settings(connection: sqlite3.Connection, image: str) -> tuple[str, str]:
-    """Profile and settings of the last training that the log tells of, empty without any."""
+    """Profile and settings of the last training in the log, empty without any."""
     rows = connection.execute("SELECT reason FROM events WHERE id = ? ORDER BY sequence DESC", (image,))
     found = (_split(reason) for (reason,) in rows)
     return next(((profile, settings) for _, profile, settings in found if profile), ("", ""))

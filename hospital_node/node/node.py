@@ -127,10 +127,18 @@ class Node:
 
         Raises:
             NodeStateError: the node exists under another hospital's name.
+            UsageError: there is no node, and no hospital's name for a new one.
         """
         root = Path(root)
         if not (root / "node.json").is_file():
-            return Node.create(root, DEFAULT_HOSPITAL if hospital is None else hospital)
+            if hospital is None:
+                raise UsageError(
+                    "--hospital",
+                    expected="the hospital's name, which every bundle of a new node will carry",
+                    found=f"none, and no node in {root} yet",
+                    next_step='add --hospital "NAME"; it cannot be changed later',
+                )
+            return Node.create(root, hospital)
         node = Node.open(root)
         if hospital is not None and hospital != node.hospital:
             node.ledger.close()

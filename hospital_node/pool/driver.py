@@ -169,9 +169,9 @@ class _Driver:
         on_progress: ProgressCallback,
     ) -> None:
         """Tell how far training is."""
-        told = {name: progress for beat in beats.values() for name, progress in beat.progress.items()}
+        heard = {name: progress for beat in beats.values() for name, progress in beat.progress.items()}
         counts = self.node.ledger.generators.counts()
-        on_progress(recorder.update(self.work.report(), plan.workers, told, counts))
+        on_progress(recorder.update(self.work.report(), plan.workers, heard, counts))
 
     def _start(self, plan: schedule.Schedule) -> schedule.Schedule:
         fits = self.pool.room() if plan.dead and plan.waiting else None

@@ -56,39 +56,30 @@ def plan_generators(
         rng: decides who belongs together.
     """
     units, unlisted = _units(images, grouping)
-    whole = {image: ids for unit in units for ids in [_members([unit])] for image in ids}
+    unit_of = {image.id: number for number, unit in enumerate(units) for image in unit}
     replaced = {
         generator.id
         for generator in generators
         if generator.state is GeneratorState.PLANNED
         and not generator.begun
-        and not _fits(generator, whole, grouping)
+        and not _fits(generator, units, unit_of, grouping)
     }
     live = [
         generator.images
         for generator in generators
         if generator.state is not GeneratorState.WITHDRAWN and generator.id not in replaced
     ]
-    single = {members[0] for members in live if len(members) == 1}
-    grouped = {image for members in live if len(members) > 1 for image in members}
-    free: dict[ChannelLayout, list[Unit]] = defaultdict(list)
-    late = 0
-    for unit in units:
-        taken = single if grouping.size == len(unit) == 1 else grouped
-        missing = [image for image in unit if image.id not in taken]
-        if len(missing) == len(unit):
-            free[unit[0].layout].append(unit)
-        else:
-            late += len(missing)
+    free, late = _free(units, live, grouping)
     groups: list[tuple[str, ...]] = []
-    notes = [*_note(unlisted, "that the file of groups does not list wait")]
-    notes += _note(late, "wait: others of their unit are in a generator already")
-    small = sum(len(members) for members in live if 1 < len(members) < grouping.size)
-    notes += _note(small, f"are in generators of fewer than {grouping.size} already, and stay there")
+    notes = _wait(unlisted, "not in the file of groups")
+    notes += _wait(late, "others of the same unit are in a generator already")
+    smaller = sum(len(members) for members in live if 1 < len(members) < grouping.size)
+    if smaller:
+        notes.append(f"{smaller} images stay in groups of fewer than {grouping.size}")
     for layout, waiting in free.items():
         packed, rest = _pack(waiting, grouping.size, rng)
         groups += packed
-        notes += _note(rest, f"({_in_words(layout)}) wait: a generator needs at least {grouping.size}")
+        notes += _wait(rest, f"of {_in_words(layout)}, a generator needs at least {grouping.size}")
     return Plan(tuple(sorted(replaced)), tuple(groups), tuple(notes))
 
 
@@ -105,13 +96,34 @@ def _units(images: Sequence[ImageRecord], grouping: Grouping) -> tuple[list[Unit
     return [tuple(unit) for unit in found.values()], unlisted
 
 
-def _fits(generator: GeneratorRecord, whole: Mapping[str, Sequence[str]], grouping: Grouping) -> bool:
-    """Whether this grouping could have planned a generator; `whole` is each image's unit."""
+def _fits(
+    generator: GeneratorRecord, units: Sequence[Unit], unit_of: Mapping[str, int], grouping: Grouping
+) -> bool:
+    """Whether this grouping could have planned a generator."""
     size = len(generator.images)
     if grouping.units is None:
         return size == 1 if grouping.size == 1 else size >= grouping.size
-    touched = {other for image in generator.images for other in whole.get(image, ())}
-    return size >= grouping.size and touched == set(generator.images)
+    touched = {unit_of[image] for image in generator.images if image in unit_of}
+    listed = all(image in unit_of for image in generator.images)
+    return size >= grouping.size and listed and sum(len(units[number]) for number in touched) == size
+
+
+def _free(
+    units: Sequence[Unit], live: Sequence[Sequence[str]], grouping: Grouping
+) -> tuple[Mapping[ChannelLayout, list[Unit]], int]:
+    """Units by layout that no generator of the kind has, and how many images come late to one that has."""
+    single = {members[0] for members in live if len(members) == 1}
+    grouped = {image for members in live if len(members) > 1 for image in members}
+    free: dict[ChannelLayout, list[Unit]] = defaultdict(list)
+    late = 0
+    for unit in units:
+        taken = single if grouping.size == len(unit) == 1 else grouped
+        missing = sum(image.id not in taken for image in unit)
+        if missing == len(unit):
+            free[unit[0].layout].append(unit)
+        else:
+            late += missing
+    return free, late
 
 
 def _pack(units: Sequence[Unit], size: int, rng: random.Random) -> tuple[list[tuple[str, ...]], int]:
@@ -140,12 +152,13 @@ def _members(units: Sequence[Unit]) -> tuple[str, ...]:
     return tuple(image.id for unit in units for image in unit)
 
 
-def _note(count: int, words: str) -> list[str]:
+def _wait(count: int, why: str) -> list[str]:
+    """The sentence about images that wait; none where none does."""
     if not count:
         return []
-    return [f"{count} {'image' if count == 1 else 'images'} {words}"]
+    return [f"1 image waits: {why}" if count == 1 else f"{count} images wait: {why}"]
 
 
 def _in_words(layout: ChannelLayout) -> str:
     kind = "RGB" if layout.image_channels == 3 else "grey"
-    return f"{kind}, masks {', '.join(layout.mask_classes)}"
+    return f"{kind} images with masks {', '.join(layout.mask_classes)}"

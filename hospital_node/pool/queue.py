@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import secrets
+import shutil
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -88,10 +89,10 @@ def fill_queue(node: Node, settings: TrainingSettings, groups: GroupOptions, *, 
             found="none that intake has taken",
             next_step="bring some in with `hospital-node ingest`",
         )
-    record_finished(node)
-    images = {image.id: image for image in node.ledger.iterate(ImageState.INGESTED)}
-    # Whatever is wrong with the file or the settings is found before anything changes.
+    # A broken file is found before anything changes.
     units = None if groups.file is None else read_groups(groups.file, node.ledger.iterate())
+    images = {image.id: image for image in node.ledger.iterate(ImageState.INGESTED)}
+    record_finished(node)
     _resume(node, settings, restart=restart)
     notes = _plan(node, list(images.values()), Grouping(groups.size, units))
     waiting = sorted(node.ledger.generators.iterate(_S.PLANNED), key=lambda record: not record.begun)
@@ -162,8 +163,7 @@ def _plan(node: Node, images: Sequence[ImageRecord], grouping: Grouping) -> tupl
     if plan.replaced:
         table.drop(plan.replaced, "replaced by another plan")
         for generator_id in plan.replaced:
-            with contextlib.suppress(OSError):
-                node.model_dir(generator_id).rmdir()
+            shutil.rmtree(node.generator_path(generator_id).parent, ignore_errors=True)
     if plan.groups:
         chosen = "by chance" if grouping.units is None else "by the file of groups"
         table.plan(plan.groups, "" if grouping == Grouping() else f"images chosen {chosen}")

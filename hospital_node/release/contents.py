@@ -157,7 +157,7 @@ def data_set_commitment(node: Node, images: Sequence[str]) -> str:
 
 
 class _Contents(Mapping[str, bytes]):
-    """Files in memory beside candidates that are read one at a time: hundreds do not fit at once."""
+    """Files in memory, and candidates that are read one at a time: hundreds do not fit at once."""
 
     def __init__(self, described: Mapping[str, bytes], node: Node, candidates: Mapping[str, str]) -> None:
         self._described, self._node, self._candidates = described, node, candidates

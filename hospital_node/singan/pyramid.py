@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from hospital_node.singan.config import TrainingConfig
+from hospital_node.singan.sides import LEAST_SHORT_SIDE, least_max_side
 from sharekit.errors import InputError
-from sharekit.generator.spec import PADDING
 
 
 def pyramid_sizes(height: int, width: int, config: TrainingConfig) -> list[tuple[int, int]]:
@@ -29,12 +29,13 @@ def pyramid_sizes(height: int, width: int, config: TrainingConfig) -> list[tuple
     short, long = min(height, width), max(height, width)
     fit = min(config.max_side / long, 1.0)
     finest = (_ceil(height * fit), _ceil(width * fit))
-    if min(finest) <= 2 * PADDING:
+    if min(finest) < LEAST_SHORT_SIDE:
         raise InputError(
             f"image of {width}x{height} pixels",
-            expected=f"a short side of more than {2 * PADDING} pixels once the long side is {max(finest)}",
+            expected=f"a short side of at least {LEAST_SHORT_SIDE} pixels, the long one being {max(finest)}",
             found=f"{finest[1]}x{finest[0]} pixels",
-            next_step="crop the image closer to a square",
+            next_step=f"train with --max-side {least_max_side(height, width)} or more, or crop the image "
+            "closer to a square",
         )
     steps_to_coarsest = math.ceil(math.log(config.min_side / short, factor))
     steps_to_finest = math.ceil(math.log(min(config.max_side, long) / long, factor))

@@ -1,7 +1,8 @@
 """When is a bundle authentic? It is written, signed and re-opened here, and verified here on the other side.
 
 Nothing is interpreted before it is known to be what the hospital signed: the signature by a pinned key comes
-first, then each file's length and digest, then its content. A bundle holds only what this page knows.
+first, then each file's length and digest, then its content. Files that the manifest's schema does not name
+are refused, signed or not.
 """
 
 from __future__ import annotations
@@ -132,18 +133,22 @@ def verify_bundle(path: Path, keys: Sequence[PublicKey], now: datetime | None = 
         check_order(box.lengths, path)
     claims = manifest.parse(_checked(MANIFEST_NAME, box.read(MANIFEST_NAME), digests[MANIFEST_NAME]))
     check_manifest(claims, digests)
+    specs = {entry.file: entry.spec for entry in claims.generators}
     style: dict[str, bytes] = {}
     computations: dict[str, Computation] = {}
     shared: dict[tuple[Step, ...], tuple[Step, ...]] = {}
     for entry in claims.files:
-        data = _checked(entry.path, box.read(entry.path), entry.sha256, entry.length)
-        computation = check_content(entry.path, data, claims, key)
-        if computation is not None:
+        name = entry.path
+        data = _checked(name, box.read(name), entry.sha256, entry.length)
+        if name in specs:
+            computation = onnx_policy.check_generator(data, name, specs[name])
             # Generators of one architecture share their steps.
             steps = shared.setdefault(computation.steps, computation.steps)
-            computations[entry.path] = dataclasses.replace(computation, steps=steps)
-        if entry.path.startswith(f"{style_statistics.FOLDER}/"):
-            style[entry.path] = data
+            computations[name] = dataclasses.replace(computation, steps=steps)
+        elif name.startswith(f"{style_statistics.FOLDER}/"):
+            style[name] = data
+        else:
+            check_content(name, data, claims, key)
     check_style(style, claims)
     warnings = claims.warnings(now or datetime.now(UTC))
     return VerifiedBundle(box, claims, key, digests, computations, warnings)
@@ -250,26 +255,19 @@ def check_manifest(claims: Manifest, digests: Mapping[str, str]) -> None:
             raise _refusal(name, expected, digests[name])
 
 
-def check_content(name: str, data: bytes, claims: Manifest, key: PublicKey) -> Computation | None:
-    """Check the content of a file whose digest is right: a signer, too, can be wrong or misled.
-
-    Returns:
-        What the file computes, if it is a generator.
+def check_content(name: str, data: bytes, claims: Manifest, key: PublicKey) -> None:
+    """Check the card, an attestation or the statistics: a signer, too, can be wrong or misled.
 
     Raises:
         VerificationError: an attestation by another key or about other files, JSON that does not fit its
-            schema, a card that is not plain text, or a generator that the ONNX policy refuses.
+            schema, or a card that is not plain text.
     """
     if name == CARD_NAME:
         check_card(data)
     elif name in ATTESTATIONS:
         check_attestation(name, data, claims, key)
-    elif name.endswith(".json"):
+    else:
         schema.validate(PurePosixPath(name).stem, files.parse_json(data, name), name)
-    for entry in claims.generators:
-        if entry.file == name:
-            return onnx_policy.check_generator(data, name, entry.spec)
-    return None
 
 
 def check_card(data: bytes) -> None:
@@ -301,7 +299,7 @@ def check_style(contents: Mapping[str, bytes], claims: Manifest) -> None:
     if not contents:
         network = None
     else:
-        # How many images are enough is for the reader's policy to say; one is none.
+        # The schema's least; the reader's own policy says how many images are enough.
         statistics = StyleStatistics.from_files(contents, min_images=2)
         for name in sorted(contents.keys() - statistics.to_files().keys()):
             raise _refusal(name, "a layer of the style's description", "another file")
@@ -342,7 +340,7 @@ def _checked(name: str, data: bytes, sha256: str, length: int | None = None) -> 
     found = _sha256(data)
     if found == sha256 and length in (None, len(data)):
         return data
-    expected = f"SHA-256 {sha256}, as signed" if length is None else f"{length} bytes, SHA-256 {sha256}"
+    expected = f"{'' if length is None else f'{length} bytes, '}SHA-256 {sha256}, as signed"
     if files.is_lfs_pointer(data):
         raise files.lfs_pointer(name, expected)
     raise _refusal(name, expected, f"{len(data)} bytes, SHA-256 {found}")

@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
+from sharekit.pictures.folder import IMAGES, MASKS
+
 Array = NDArray[np.float32]
 
 SMALLEST = 64  # pixels, short side; below it a caption cannot be read
@@ -35,7 +37,7 @@ def write_data_set(out: Path, count: int = 6, *, seed: int = 0, height: int = 28
 
     Sizes vary by up to a sixth around `height` times `width` pixels, as they do between endoscopes.
     """
-    for folder in ("images", "masks"):
+    for folder in (IMAGES, MASKS):
         (out / folder).mkdir(parents=True, exist_ok=True)
     for index in range(count):
         rng = np.random.default_rng((seed, index))
@@ -44,8 +46,8 @@ def write_data_set(out: Path, count: int = 6, *, seed: int = 0, height: int = 28
             rng, max(SMALLEST, int(height * stretch[0])), max(SMALLEST, int(width * stretch[1]))
         )
         name = f"case-{index + 1:04d}"
-        Image.fromarray(frame.image).save(out / "images" / f"{name}.jpg", quality=92)
-        Image.fromarray(frame.mask).save(out / "masks" / f"{name}.png")
+        Image.fromarray(frame.image).save(out / IMAGES / f"{name}.jpg", quality=92)
+        Image.fromarray(frame.mask).save(out / MASKS / f"{name}.png")
 
 
 def draw_frame(rng: np.random.Generator, height: int, width: int) -> Frame:

@@ -14,13 +14,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from sharekit import __version__
 from sharekit.experiment.experiment_settings import GeneratorSettings
 from sharekit.experiment.folds import Split
 from sharekit.experiment.picture_pool import Picture, digest_of, write_pictures
 from sharekit.experiment.tasks import file_digest
+from sharekit.pictures.folder import stem_of
 from sharekit.steps.processes import Processes
 from sharekit.steps.step import DONE_FOR_SOME, Step, read_record, run_step
 from sharekit.storage import files
@@ -121,6 +122,7 @@ def fold_steps(plan: FoldPlan, settings: GeneratorSettings) -> tuple[Step, ...]:
             "ingest",
             command("ingest", "--data", plan.data, "--hospital", HOSPITAL),
             made / "ingest.json",
+            accepted=DONE_FOR_SOME,
         ),
         Step("train", command("train", *settings.train_options), made / "train.json", accepted=DONE_FOR_SOME),
         Step(
@@ -179,10 +181,10 @@ def make_generators(
 def read_generators(plan: FoldPlan) -> FoldGenerators:
     """What a fold's finished steps left: which picture has which generator."""
     status = read_record(plan.release / "results" / STATUS)
-    reasons = {_name(image["source_image"]): _why(image) for image in status["named_images"]}
+    reasons = {stem_of(image["source_image"]): _why(image) for image in status["named_images"]}
     generators = {}
     for generator in status["named_generators"]:
-        for name in map(_name, generator["sources"]):
+        for name in map(stem_of, generator["sources"]):
             if generator["state"] == RELEASED:
                 generators[name] = generator["id"]
             else:
@@ -197,10 +199,6 @@ def read_generators(plan: FoldPlan) -> FoldGenerators:
         generators,
         {name: why for name, why in reasons.items() if name not in generators},
     )
-
-
-def _name(source: str) -> str:
-    return PurePosixPath(source).stem
 
 
 def _why(record: Mapping[str, str]) -> str:

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from PIL import Image
-
-from sharekit.errors import InputError
 from sharekit.experiment.cells import Store
-from sharekit.experiment.picture_pool import MASKS, MAX_FILE_BYTES
 from sharekit.experiment.stages import Cell
 from sharekit.experiment.tasks import RealImages, Task
+from sharekit.pictures.decode import decode
+from sharekit.pictures.folder import MASKS, is_picture, list_files, read_file
 from sharekit.pictures.mask_statistics import coverage, coverage_histogram
-from sharekit.storage import files
+from sharekit.pictures.masks import USABLE, read_mask
 
 
 @dataclass(frozen=True)
@@ -74,15 +70,12 @@ def _counted(folders: Any) -> tuple[int, ...]:
 @cache
 def _coverages(folder: Path) -> tuple[float, ...]:
     """Of every mask of a data-set folder; its path holds its content's digest, so that it is read once."""
-    return tuple(_coverage(path) for path in sorted((folder / MASKS).rglob("*")) if path.is_file())
+    paths = (path for path in list_files(folder).files if path.startswith(f"{MASKS}/") and is_picture(path))
+    return tuple(_coverage(folder, path) for path in paths)
 
 
-def _coverage(path: Path) -> float:
-    data = files.read_bytes(path, max_bytes=MAX_FILE_BYTES)
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            return coverage(np.asarray(image.convert("L")))
-    except OSError as error:
-        raise InputError(
-            path, expected="a mask", found=type(error).__name__, next_step="replace the file"
-        ) from None
+def _coverage(folder: Path, path: str) -> float:
+    reading = read_mask(decode(read_file(folder, path), folder / path))
+    if reading.kind not in USABLE:
+        raise reading.refusal(folder / path)
+    return coverage(reading.mask)

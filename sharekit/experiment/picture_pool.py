@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import shutil
-from collections import defaultdict
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
 
 from sharekit.errors import InputError
+from sharekit.pictures.decode import decode, plain_pixels
+from sharekit.pictures.folder import IMAGES, is_picture, list_files, read_file, require_folders, stem_of
+from sharekit.pictures.orientation import turned
+from sharekit.pictures.pairing import pair
 from sharekit.pictures.similarity import difference_hash, pixel_digest
 from sharekit.program.progress import Progress, ProgressCallback, ignore
 from sharekit.storage import files
-
-IMAGES, MASKS = "images", "masks"
-MAX_FILE_BYTES = 256 * 2**20
-_FORMATS = ("PNG", "JPEG", "TIFF")
 
 
 @dataclass(frozen=True)
@@ -47,19 +45,27 @@ def read_pictures(
     Raises:
         InputError: a missing folder, image or mask, two images of one name, or an unreadable image.
     """
-    images, masks = _by_stem(root, IMAGES), _by_stem(root, MASKS)
-    chosen = sorted(images if names is None else names)
+    require_folders(root)
+    pairing = pair(list_files(root).files)
+    pairs = {source.name: source for source in pairing.pairs}
+    unpaired = {
+        stem_of(one.path): one.reason for one in pairing.mismatches if one.is_image and is_picture(one.path)
+    }
+    chosen = sorted({*pairs, *unpaired} if names is None else names)
     pictures = []
     for number, name in enumerate(chosen):
         on_progress(Progress(number, len(chosen)))
-        if len(images[name]) != 1 or not masks[name]:
+        # A table may write a name in another of Unicode's forms.
+        source = pairs.get(unicodedata.normalize("NFC", name))
+        if source is None:
+            found = unpaired[name].found if name in unpaired else "no image and mask of this name"
             raise InputError(
                 root / IMAGES / name,
                 expected="one image of this name, and a mask of the same name in masks/ or masks/CLASS/",
-                found=f"{len(images[name])} images and {len(masks[name])} masks",
+                found=found,
                 next_step="correct the folder, or the names in the table of folds",
             )
-        pictures.append(_read(root, name, images[name][0], tuple(masks[name])))
+        pictures.append(_read(root, name, source.image, tuple(source.masks.values())))
     on_progress(Progress(len(chosen), len(chosen)))
     if not pictures:
         raise InputError(
@@ -91,35 +97,12 @@ def write_pictures(root: Path, pictures: Sequence[Picture], out: Path) -> None:
                 shutil.copyfile(root / path, folder / path)
 
 
-def _by_stem(root: Path, top: str) -> dict[str, list[str]]:
-    folder = root / top
-    if not folder.is_dir():
-        raise InputError(
-            folder,
-            expected="a data folder with images/ and masks/",
-            found="no such folder",
-            next_step="name the data's folder with --data",
-        )
-    found: dict[str, list[str]] = defaultdict(list)
-    pattern = "**/*" if top == MASKS else "*"
-    for path in sorted(folder.glob(pattern)):
-        if path.is_file() and not path.name.startswith("."):
-            found[path.stem].append(path.relative_to(root).as_posix())
-    return found
-
-
 def _read(root: Path, name: str, image: str, masks: tuple[str, ...]) -> Picture:
-    contents = [files.read_bytes(root / path, max_bytes=MAX_FILE_BYTES) for path in (image, *masks)]
-    try:
-        with Image.open(io.BytesIO(contents[0]), formats=_FORMATS) as opened:
-            pixels = np.asarray(ImageOps.exif_transpose(opened).convert("RGB"))
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
-        raise InputError(
-            root / image,
-            expected="a PNG, JPEG or TIFF image",
-            found=type(error).__name__,
-            next_step="replace or remove the file",
-        ) from None
+    contents = [read_file(root, path) for path in (image, *masks)]
+    raster = decode(contents[0], root / image)
+    pixels = turned(plain_pixels(raster, root / image), raster.orientation)
+    # Grey and RGB files of one picture are one picture.
+    pixels = np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:2], 3)))
     bytes_sha256 = hashlib.sha256(
         "".join(
             f"{path}:{hashlib.sha256(data).hexdigest()}\n"

@@ -42,7 +42,9 @@ class Parser(argparse.ArgumentParser):
             self.epilog = self.late_epilog()
         return super().format_help()
 
-    def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:
+    def parse_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: Any = None
+    ) -> Any:
         """As argparse's, but what is not known is the sub-command's error, with its usage."""
         found, unknown = self.parse_known_args(args, namespace)
         if unknown:

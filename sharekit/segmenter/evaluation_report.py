@@ -44,7 +44,7 @@ class EvaluationReport:
     images: int  # of the hold-out that were evaluated on
     decimals: int  # that every figure is rounded to
     classes: Mapping[str, Mapping[str, Interval]]
-    """Class to metric to `told_interval`; of each class only images that have its mask."""
+    """Class to metric to `reported_interval`; of each class only images that have its mask."""
     epsilon: float | None = None
     """Of all figures together, for one image replaced by another; None in a report without noise."""
 
@@ -113,14 +113,14 @@ class EvaluationReport:
         """The same report with every mean rounded to its decimals, and the intervals that follow."""
         figures = sum(map(len, self.classes.values()))
 
-        def told(interval: Interval) -> Interval:
+        def reported(interval: Interval) -> Interval:
             noise = 0.0 if self.epsilon is None else noise_scale(figures, self.epsilon, interval.count)
-            return told_interval(interval.mean, interval.count, self.decimals, noise)
+            return reported_interval(interval.mean, interval.count, self.decimals, noise)
 
         return dataclasses.replace(
             self,
             classes={
-                name: {metric: told(interval) for metric, interval in metrics.items()}
+                name: {metric: reported(interval) for metric, interval in metrics.items()}
                 for name, metrics in self.classes.items()
             },
         )
@@ -134,8 +134,8 @@ def noise_scale(figures: int, epsilon: float, count: int) -> float:
     return figures / (epsilon * count)
 
 
-def told_interval(mean: float, count: int, decimals: int, noise: float = 0.0) -> Interval:
-    """A mean of `count` scores as a report tells it: rounded, with an interval that tells nothing more.
+def reported_interval(mean: float, count: int, decimals: int, noise: float = 0.0) -> Interval:
+    """A mean of `count` scores as a report gives it: rounded, with an interval that adds nothing.
 
     A quantity in [0, 1] with mean m has a variance of at most m(1 - m) (Bhatia & Davis, American Mathematical
     Monthly 107:353-357, 2000), and Laplace noise of scale b has a variance of 2 b^2. So the 95 % interval of
@@ -186,8 +186,8 @@ def check_belongs(report: EvaluationReport, asked: Submission, item: object = "r
     """
     expected = (asked.model_sha256, asked.sha256, asked.public_key.fingerprint, set(asked.contract.classes))
     found = (report.model_sha256, report.submission_sha256, report.submitter, set(report.classes))
-    for label, wanted, told in zip(
+    for label, wanted, given in zip(
         ("model", "submission", "submitter", "classes"), expected, found, strict=True
     ):
-        if wanted != told:
-            raise dsse.refusal(item, f"a report about the {label} {wanted}", str(told)[:200])
+        if wanted != given:
+            raise dsse.refusal(item, f"a report about the {label} {wanted}", str(given)[:200])

@@ -43,6 +43,8 @@ class PublicKey:
                 next_step="name the .pub file beside it, and never give the private key away",
             )
         try:
+            if len(data) > MAX_KEY_BYTES:
+                raise ValueError("too long for a key")
             key = serialization.load_pem_public_key(data)
         except (ValueError, UnsupportedAlgorithm):
             raise _not_a_key(item, "a public key (PEM, SubjectPublicKeyInfo)") from None

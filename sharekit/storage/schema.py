@@ -59,6 +59,10 @@ def _with_whole_numbers(value: Any) -> Any:
     return value
 
 
+def _is_integer(_checker: Any, value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
 def _at_most(kind: type[str] | type[list] | type[dict], unit: str) -> Any:
     """The check of a bound on a value's length; jsonschema would print the whole value."""
 
@@ -101,6 +105,8 @@ _CHECKS = {**Draft202012Validator.VALIDATORS, "pattern": _pattern, "uniqueItems"
 StrictValidator = extend(
     Draft202012Validator,
     validators=_LENGTHS | {keyword: _within_bounds(keyword, _CHECKS[keyword]) for keyword in _BOUNDS},
+    # JSON Schema takes 3.0 for an integer; Python does not.
+    type_checker=Draft202012Validator.TYPE_CHECKER.redefine("integer", _is_integer),
 )
 
 

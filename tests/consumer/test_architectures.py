@@ -125,9 +125,9 @@ def test_what_onnx_cannot_express_is_wrong_usage_without_pages_of_graph(
     vision = {"architecture": "dpt", "encoder": "tu-vit_tiny_patch16_224", "size": 224}
     error = refused(data, tmp_path, "--architecture", **vision)
     assert len(str(error)) < 400
-    told = capsys.readouterr()
-    assert not told.out
-    assert "Float(" not in told.err
+    given = capsys.readouterr()
+    assert not given.out
+    assert "Float(" not in given.err
 
 
 def test_an_encoder_that_does_not_fit_is_wrong_usage() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import struct
@@ -12,8 +13,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import schemas
+from consumer.datasets import reader
 from consumer.datasets.reader import Entry, decode, read_folder
-from sharekit.errors import InputError
+from sharekit.errors import InputError, VerificationError
 from tests.consumer.pairs import picture, read_records, save, write_pairs, write_records
 
 
@@ -21,18 +24,25 @@ def kinds(root: Path) -> list[str]:
     return [problem.kind for problem in read_folder(root).problems]
 
 
+def write_description(root: Path, **layout: object) -> None:
+    """A `dataset.json` as `consumer sample` writes it, with another layout."""
+    vector = Path(schemas.__file__).parent / "v1/vectors/dataset/valid/trained-size.json"
+    value = json.loads(vector.read_text())
+    (root / "dataset.json").write_text(json.dumps({**value, "layout": {**value["layout"], **layout}}))
+
+
 def test_a_sampled_data_set_is_sound(tmp_path: Path) -> None:
     folder = read_folder(write_pairs(tmp_path / "set")).require_sound()
     assert len(folder.entries) == 6
     assert folder.entries[1].generator == "b" * 32
     assert np.array_equal(folder.read_image(folder.entries[1]), picture(1))
-    assert set(np.unique(folder.read_mask(folder.entries[1].masks["mask"]))) == {0, 255}
+    assert set(np.unique(folder.read_mask(folder.entries[1].masks["foreground"]))) == {0, 255}
 
 
 def test_a_folder_without_metadata_is_paired_by_stem(tmp_path: Path) -> None:
     save(tmp_path / "images/one.jpg", picture(0))
     save(tmp_path / "masks/one.png", picture(0)[:, :, 0])
-    assert read_folder(tmp_path).entries == (Entry("images/one.jpg", {"mask": "masks/one.png"}),)
+    assert read_folder(tmp_path).entries == (Entry("images/one.jpg", {"foreground": "masks/one.png"}),)
 
 
 def test_folders_of_masks_are_classes(tmp_path: Path) -> None:
@@ -45,8 +55,24 @@ def test_folders_of_masks_are_classes(tmp_path: Path) -> None:
 
 def test_a_single_class_has_the_name_in_the_description(tmp_path: Path) -> None:
     root = write_pairs(tmp_path / "set")
-    (root / "dataset.json").write_text(json.dumps({"layout": {"mask_classes": ["polyp"]}}))
-    assert list(read_folder(root).entries[0].masks) == ["polyp"]
+    write_description(root, mask_classes=["polyp"])
+    folder = read_folder(root)
+    assert list(folder.entries[0].masks) == ["polyp"]
+    assert folder.drawn is not None
+    assert folder.drawn.layout.mask_classes == ("polyp",)
+
+
+def test_a_description_of_another_form_says_nothing(tmp_path: Path) -> None:
+    root = write_pairs(tmp_path / "set")
+    (root / "dataset.json").write_text('{"channel_names": {"0": "R"}, "labels": {"background": 0}}')
+    folder = read_folder(root).require_sound()
+    assert (folder.drawn, list(folder.entries[0].masks)) == (None, ["foreground"])
+
+
+def test_a_description_that_its_schema_does_not_allow_is_a_problem(tmp_path: Path) -> None:
+    root = write_pairs(tmp_path / "set")
+    write_description(root, mask_classes="polyp")
+    assert kinds(root) == ["broken-metadata"]
 
 
 def test_unpaired_and_foreign_files_are_problems(tmp_path: Path) -> None:
@@ -225,3 +251,23 @@ def test_a_coloured_mask_is_refused(tmp_path: Path) -> None:
     save(root / "masks/000000.png", picture(0))
     with pytest.raises(InputError, match="coloured"):
         read_folder(root).read_mask("masks/000000.png")
+
+
+@pytest.mark.parametrize("line", [b"\n", b"0\n", b'{"a":0,"b":0}\n'], ids=["empty lines", "numbers", "keys"])
+def test_metadata_of_millions_of_lines_is_refused_by_its_count(
+    tmp_path: Path, line: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (write_pairs(tmp_path / "set") / "metadata.jsonl").write_bytes(line * 1000)
+    smaller = dataclasses.replace(reader.METADATA_BUDGET, max_nodes=999, max_keys=999)
+    monkeypatch.setattr(reader, "METADATA_BUDGET", smaller)
+    with pytest.raises(VerificationError, match=r"metadata\.jsonl: expected at most 999"):
+        read_folder(tmp_path / "set")
+
+
+def test_metadata_with_a_repeated_key_among_many_is_a_problem_at_once(tmp_path: Path) -> None:
+    """The case json-duplicate-key-quadratic, in a line of a data set."""
+    root = write_pairs(tmp_path / "set")
+    names = ",".join(f'"{number:x}":0' for number in range(9_000))
+    (root / "metadata.jsonl").write_text("{" + names + ',"z":0,"z":0}\n')
+    problems = read_folder(root).problems
+    assert ("broken-metadata", "metadata.jsonl:1") in {(one.kind, one.path) for one in problems}

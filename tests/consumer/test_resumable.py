@@ -13,6 +13,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from consumer.datasets.folder_writer import write_dataset
@@ -59,9 +60,11 @@ def test_the_command_goes_on_after_kill_9(bundle: Bundle, signed: tuple[Path, Pa
     with subprocess.Popen(drawing, **silent) as process:
         while process.poll() is None and not (journal.exists() and journal.read_bytes().count(b"\n") > 20):
             time.sleep(0.005)
+        children = psutil.Process(process.pid).children()
         process.send_signal(signal.SIGKILL)
     assert process.returncode == -signal.SIGKILL
     assert not (tmp_path / "set").exists()
+    assert psutil.wait_procs(children, timeout=10)[1] == []  # what drew for it has ended, too
     ran = subprocess.run(drawing, check=True, capture_output=True, text=True)
     assert 0 < json.loads(ran.stdout)["drawn"] <= 130
     assert sorted(path.name for path in tmp_path.iterdir()) == ["set"]

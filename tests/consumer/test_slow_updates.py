@@ -10,7 +10,7 @@ def warnings_of(seconds: list[float], threads: int = 2) -> list[int]:
     return [number for number, value in enumerate(seconds) if slow.observe(value, threads)]
 
 
-def test_the_first_update_of_ten_times_the_usual_is_told_and_no_other() -> None:
+def test_the_first_update_of_ten_times_the_usual_brings_a_warning_and_no_other() -> None:
     assert warnings_of([2.0, 1.0, 1.0, 1.1, 12.0, 12.0, 1.0, 13.0]) == [4]
 
 
@@ -18,7 +18,7 @@ def test_no_update_is_slow_before_there_is_a_usual_one() -> None:
     assert warnings_of([20.0, 1.0, 30.0]) == []
 
 
-def test_what_nobody_would_notice_is_not_told() -> None:
+def test_what_nobody_would_notice_brings_no_warning() -> None:
     assert warnings_of([0.01, 0.01, 0.01, 0.5]) == []
 
 
@@ -30,7 +30,7 @@ def test_the_warning_says_what_to_do() -> None:
     slow = SlowUpdates()
     for _ in range(5):
         slow.observe(1.0, 2)
-    told = slow.observe(12.0, 2)
-    assert told is not None
-    assert "12.0 s" in told
-    assert "--threads 1" in told
+    given = slow.observe(12.0, 2)
+    assert given is not None
+    assert "12.0 s" in given
+    assert "--threads 1" in given

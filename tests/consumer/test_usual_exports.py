@@ -113,13 +113,13 @@ def normalised() -> np.ndarray:
 
 
 def test_softmax_over_background_and_foreground(tmp_path: Path) -> None:
-    told = probabilities(packed(softmax(), tmp_path, channels=Channels(background=0)))
-    assert np.allclose(told[0], original(softmax())[0, 1], atol=1e-6)
+    given = probabilities(packed(softmax(), tmp_path, channels=Channels(background=0)))
+    assert np.allclose(given[0], original(softmax())[0, 1], atol=1e-6)
 
 
 def test_a_channel_by_its_number(tmp_path: Path) -> None:
-    told = probabilities(packed(softmax(), tmp_path, channels=Channels((1,))))
-    assert np.allclose(told[0], original(softmax())[0, 1], atol=1e-6)
+    given = probabilities(packed(softmax(), tmp_path, channels=Channels((1,))))
+    assert np.allclose(given[0], original(softmax())[0, 1], atol=1e-6)
 
 
 def test_channels_in_the_order_of_the_classes(tmp_path: Path) -> None:
@@ -141,8 +141,8 @@ def test_logits_over_background_and_classes_go_through_softmax(tmp_path: Path) -
 @pytest.mark.parametrize("keepdims", [0, 1])
 def test_argmax_of_background_and_foreground(tmp_path: Path, keepdims: int) -> None:
     model = argmax(keepdims=keepdims)
-    told = probabilities(packed(model, tmp_path, output=None, channels=Channels(background=0)))
-    assert np.array_equal(told[0], original(model).reshape(HEIGHT, WIDTH) == 1)
+    given = probabilities(packed(model, tmp_path, output=None, channels=Channels(background=0)))
+    assert np.array_equal(given[0], original(model).reshape(HEIGHT, WIDTH) == 1)
 
 
 def test_class_numbers_by_channel(tmp_path: Path) -> None:
@@ -160,8 +160,8 @@ def test_class_numbers_of_other_types(tmp_path: Path, kind: int) -> None:
         helper.make_node("Cast", ["number"], ["output"], to=kind),
     ]
     model = model_of(nodes, channels=2, mask_type=kind)
-    told = probabilities(packed(model, tmp_path, output=None, channels=Channels(background=0)))
-    assert np.array_equal(told[0], original(model)[0, 0] == 1)
+    given = probabilities(packed(model, tmp_path, output=None, channels=Channels(background=0)))
+    assert np.array_equal(given[0], original(model)[0, 0] == 1)
 
 
 def test_a_mask_of_0_and_255_by_its_number(tmp_path: Path) -> None:
@@ -174,8 +174,8 @@ def test_a_mask_of_0_and_255_by_its_number(tmp_path: Path) -> None:
     model = model_of(
         nodes, channels=2, mask_type=TensorProto.UINT8, arrays={"white": np.array(255, np.int64)}
     )
-    told = probabilities(packed(model, tmp_path, channels=Channels((255,))))
-    assert np.array_equal(told[0], original(model)[0, 0] == 255)
+    given = probabilities(packed(model, tmp_path, channels=Channels((255,))))
+    assert np.array_equal(given[0], original(model)[0, 0] == 255)
 
 
 def test_a_mask_of_truth_values(tmp_path: Path) -> None:
@@ -198,8 +198,8 @@ def test_a_mask_without_a_channel(tmp_path: Path, shape: tuple[int | str, ...]) 
     ]
     image = ("n", 3, HEIGHT, WIDTH) if len(shape) == 3 else (1, 3, HEIGHT, WIDTH)
     model = model_of(nodes, image=image, mask=shape, arrays={"axes": axes})
-    told = probabilities(packed(model, tmp_path))
-    assert np.allclose(told, original(model).reshape(1, HEIGHT, WIDTH), atol=1e-6)
+    given = probabilities(packed(model, tmp_path))
+    assert np.allclose(given, original(model).reshape(1, HEIGHT, WIDTH), atol=1e-6)
 
 
 def test_masks_with_the_channels_last(tmp_path: Path) -> None:
@@ -209,8 +209,8 @@ def test_masks_with_the_channels_last(tmp_path: Path) -> None:
         helper.make_node("Softmax", ["last"], ["output"], axis=-1),
     ]
     model = model_of(nodes, channels=2, mask=("n", HEIGHT, WIDTH, 2))
-    told = probabilities(packed(model, tmp_path, channels=Channels(background=0)))
-    assert np.allclose(told[0], original(model)[0, :, :, 1], atol=1e-6)
+    given = probabilities(packed(model, tmp_path, channels=Channels(background=0)))
+    assert np.allclose(given[0], original(model)[0, :, :, 1], atol=1e-6)
 
 
 def test_one_of_several_outputs(tmp_path: Path) -> None:
@@ -220,8 +220,8 @@ def test_one_of_several_outputs(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="'output', 'aux'"):
         packed(model, tmp_path)
     # What the other output needs, which no node accepts, goes with it.
-    told = probabilities(packed(model, tmp_path, output_name="output"))
-    assert np.allclose(told, original(sigmoid())[0], atol=1e-6)
+    given = probabilities(packed(model, tmp_path, output_name="output"))
+    assert np.allclose(given, original(sigmoid())[0], atol=1e-6)
 
 
 # -- input and weights
@@ -278,8 +278,8 @@ def test_half_precision_between_casts(tmp_path: Path) -> None:
         helper.make_node("Cast", ["y"], ["wide"], to=TensorProto.FLOAT),
         helper.make_node("Sigmoid", ["wide"], ["output"]),
     ]
-    told = probabilities(packed(model_of(nodes), tmp_path))
-    assert np.allclose(told, original(sigmoid())[0], atol=5e-3)
+    given = probabilities(packed(model_of(nodes), tmp_path))
+    assert np.allclose(given, original(sigmoid())[0], atol=5e-3)
 
 
 def test_weights_that_are_also_inputs(tmp_path: Path) -> None:
@@ -293,8 +293,8 @@ def test_free_height_and_width(tmp_path: Path) -> None:
     model = sigmoid(image=("n", 3, "h", "w"), mask=("n", 1, "h", "w"))
     with pytest.raises(UsageError, match="--size"):
         packed(model, tmp_path)
-    told = probabilities(packed(model, tmp_path, size=(HEIGHT, WIDTH)))
-    assert np.allclose(told, original(model)[0], atol=1e-6)
+    given = probabilities(packed(model, tmp_path, size=(HEIGHT, WIDTH)))
+    assert np.allclose(given, original(model)[0], atol=1e-6)
 
 
 def test_sizes_that_the_graph_computes_are_folded(tmp_path: Path) -> None:
@@ -307,8 +307,8 @@ def test_sizes_that_the_graph_computes_are_folded(tmp_path: Path) -> None:
         helper.make_node("Sigmoid", ["sum"], ["output"]),
     ]
     model = model_of(nodes, image=("n", 3, "h", "w"), mask=("n", 1, "h", "w"))
-    told = probabilities(packed(model, tmp_path, size=(HEIGHT, WIDTH)))
-    assert np.allclose(told, original(sigmoid())[0], atol=1e-6)
+    given = probabilities(packed(model, tmp_path, size=(HEIGHT, WIDTH)))
+    assert np.allclose(given, original(sigmoid())[0], atol=1e-6)
 
 
 @pytest.mark.parametrize("opset", [7, 9, 10])
@@ -481,7 +481,7 @@ def test_the_command_takes_channels_and_background(
     words += ["--classes", "polyp"]
     for out, more in (("a", ["--background", 0]), ("b", ["--channel", 1])):
         assert main([*map(str, [*words, "--out", tmp_path / out, *more])]) == 0
-        told = json.loads(capsys.readouterr().out)
-        assert told["contract"]["classes"] == ["polyp"]
-        assert told["contract"]["size"] == [HEIGHT, WIDTH]
+        given = json.loads(capsys.readouterr().out)
+        assert given["contract"]["classes"] == ["polyp"]
+        assert given["contract"]["size"] == [HEIGHT, WIDTH]
     assert main([*map(str, [*words, "--out", tmp_path / "c"])]) == UsageError.exit_code

@@ -132,7 +132,7 @@ BREAKAGES: dict[str, tuple[Severity, Any]] = {
     "unreadable-image": (Severity.ERROR, break_image),
     "unreadable-mask": (Severity.ERROR, break_mask),
     "size-mismatch": (Severity.ERROR, break_size),
-    "class-numbers": (Severity.ERROR, lambda root: save(root / "masks/000002.png", disc(2) // 255)),
+    "class-numbers": (Severity.ERROR, lambda root: save(root / "masks/000002.png", disc(2) // 255 * 3)),
     "grey-mask": (Severity.ERROR, lambda root: save(root / "masks/000002.png", picture(2)[:, :, 0])),
     "empty-mask": (Severity.WARNING, lambda root: save(root / "masks/000002.png", disc(2) * 0)),
     "speck-mask": (Severity.WARNING, break_into_a_speck),
@@ -247,7 +247,7 @@ def test_a_collapsed_generator_is_named_however_varied_the_others_are(
 
 def test_the_only_class_of_each_side_is_compared(tmp_path: Path) -> None:
     (reference,) = report(sound_pairs(tmp_path / "set"), STATISTICS).reference
-    assert (reference.name, reference.image_count, reference.noise_scale) == ("mask", 6, 2.0)
+    assert (reference.name, reference.image_count, reference.noise_scale) == ("foreground", 6, 2.0)
     for distance in (reference.total_variation, reference.kolmogorov_smirnov):
         assert distance is not None
         assert 0 <= distance.interval.low <= distance.interval.mean <= distance.interval.high <= 1

@@ -6,13 +6,19 @@ import numpy as np
 import pytest
 
 from consumer.validation import diversity
-from consumer.validation.mask_checks import mask_facts
+from consumer.validation.mask_checks import MaskFacts, mask_facts
 from sharekit.intervals import Interval
+from sharekit.pictures.decode import Raster
+from sharekit.pictures.masks import read_mask
 from tests.consumer.pairs import picture
 
 
 def mask(*rows: str) -> np.ndarray:
     return np.array([[255 if cell == "#" else 0 for cell in row] for row in rows], np.uint8)
+
+
+def facts(pixels: np.ndarray) -> MaskFacts:
+    return mask_facts(read_mask(Raster(pixels)))
 
 
 @pytest.mark.parametrize(
@@ -30,31 +36,27 @@ def mask(*rows: str) -> np.ndarray:
     ],
 )
 def test_regions_and_holes(rows: tuple[str, ...], components: int, holes: int) -> None:
-    facts = mask_facts(mask(*rows))
-    assert (facts.components, facts.holes) == (components, holes)
+    found = facts(mask(*rows))
+    assert (found.components, found.holes) == (components, holes)
 
 
 def test_coverage_is_the_share_of_foreground() -> None:
-    assert mask_facts(mask("##..", "....")).coverage == 0.25
+    assert facts(mask("##..", "....")).coverage == 0.25
 
 
-def test_class_numbers_grey_pictures_and_ringing_are_told_apart() -> None:
-    clean = mask("##..", "##..")
+def test_masks_of_0_and_1_and_ringing_are_told_apart() -> None:
+    clean = mask("####....", "####....")
     ringing = np.where(clean == 255, 250, 4).astype(np.uint8)
-    grey = np.tile(np.arange(256, dtype=np.uint8), (4, 1))
-    assert mask_facts(clean).exact
-    facts = mask_facts(ringing)
-    assert (facts.exact, facts.is_grey, facts.holds_class_numbers) == (False, False, False)
-    assert mask_facts(clean // 255).holds_class_numbers
-    assert mask_facts(grey).is_grey
-    assert not mask_facts(np.zeros((4, 4), np.uint8)).holds_class_numbers
+    found = [facts(pixels) for pixels in (clean, clean // 255, ringing)]
+    assert [(one.exact, one.zero_one) for one in found] == [(True, False), (False, True), (False, False)]
+    assert [one.coverage for one in found] == [0.5] * 3
 
 
 @pytest.mark.parametrize(
     ("rows", "largest"), [(("....",), 1.0), (("##..",), 1.0), (("##.#",), 2 / 3), (("#.#.", "..##"), 0.75)]
 )
 def test_the_largest_region_is_a_share_of_the_foreground(rows: tuple[str, ...], largest: float) -> None:
-    assert mask_facts(mask(*rows)).largest == pytest.approx(largest)
+    assert facts(mask(*rows)).largest == pytest.approx(largest)
 
 
 def test_mean_distance_is_the_mean_over_all_pairs() -> None:

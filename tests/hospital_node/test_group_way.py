@@ -102,8 +102,8 @@ def way(tmp_path_factory: pytest.TempPathFactory) -> Way:
 def test_three_images_become_a_group_and_two_of_another_layout_wait(way: Way) -> None:
     assert (way.trained["trained"], way.trained["waiting"], way.trained["failed"]) == (1, 0, {})
     (note,) = way.trained["notes"]
-    assert note.startswith("2 images (grey, ")
-    assert note.endswith("wait: a generator needs at least 3")
+    assert note.startswith("2 images wait: of grey images with masks ")
+    assert note.endswith(", a generator needs at least 3")
     (group,) = way.status["named_generators"]
     assert len(set(group["images"])) == PICTURES
     assert all("grey" not in source for source in group["sources"])

@@ -17,7 +17,7 @@ from PIL import Image, PngImagePlugin
 
 from hospital_node.cli import main
 from hospital_node.intake import ingest
-from hospital_node.ledger.ledger import ImageState
+from hospital_node.ledger.states import GeneratorState, ImageState
 from hospital_node.node.node import Node
 from sharekit.errors import NodeStateError
 
@@ -118,12 +118,19 @@ def test_image_and_mask_agree_after_orientation(tmp_path, node):
     assert (record.height, record.width) == SIZE[::-1]
 
 
-@pytest.mark.parametrize("target", ["/etc/hostname", "one.png"])
-def test_a_symbolic_link_is_refused(data, node, target):
+@pytest.mark.parametrize(
+    ("target", "found"),
+    [
+        ("/etc/hostname", "a symbolic link"),
+        ("one.png", "a symbolic link"),
+        ("/nowhere.png", "a symbolic link to a file that is not there"),
+    ],
+)
+def test_a_symbolic_link_is_refused(data, node, target, found):
     (data / "images/two.png").unlink()
     (data / "images/two.png").symlink_to(target)
     (refusal,) = ingest(data, node).refused
-    assert (refusal.path, refusal.found) == ("images/two.png", "a link")
+    assert (refusal.path, refusal.found) == ("images/two.png", found)
 
 
 def test_a_named_pipe_is_refused_and_not_waited_for(data, node):
@@ -239,6 +246,7 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path):
         add(data, f"case-{number:03d}", seed=number)
     program = "import sys; from hospital_node.cli import main; sys.exit(main(sys.argv[1:]))"
     command = [sys.executable, "-c", program, "ingest", "--data", str(data), "--node", str(root)]
+    command += ["--hospital", "St. Test"]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 60
     while len(list(root.glob("images/*"))) < 5 and time.monotonic() < deadline:
@@ -276,9 +284,9 @@ def test_the_command_makes_the_node_and_tells_what_was_refused(data, tmp_path, c
         "ingest", "--data", data, "--node", tmp_path / "n", "--hospital", "St. Test", "--format", "json"
     )
     told = json.loads(capsys.readouterr().out)
-    assert code == 0
+    assert code == 7
     assert (told["ingested"], told["hospital"], len(told["refused"])) == (2, "St. Test", 1)
-    assert run("ingest", "--data", data, "--node", tmp_path / "n") == 0
+    assert run("ingest", "--data", data, "--node", tmp_path / "n") == 7
     text = capsys.readouterr().out
     assert "0 ingested, 2 known already, 1 refused" in text
     assert "images/two.png" in text
@@ -287,7 +295,7 @@ def test_the_command_makes_the_node_and_tells_what_was_refused(data, tmp_path, c
 def test_nothing_usable_is_exit_code_3_with_the_refusals_told(tmp_path, capsys):
     add(tmp_path / "data", "a")
     (tmp_path / "data/masks/a.png").unlink()
-    assert run("ingest", "--data", tmp_path / "data", "--node", tmp_path / "n") == 3
+    assert run("ingest", "--data", tmp_path / "data", "--node", tmp_path / "n", "--hospital", "St. Test") == 3
     streams = capsys.readouterr()
     assert "images/a.png" in streams.out
     assert "at least one usable pair" in streams.err
@@ -303,14 +311,16 @@ def test_status_tells_states_and_reasons_during_training(data, node, capsys):
     ingest(data, node)
     first, second = node.ledger.records(ImageState.INGESTED)
     with node.write_lock():
-        node.ledger.transition(first.id, ImageState.TRAINING)
-        node.ledger.transition(second.id, ImageState.FAILED, "out of memory")
+        training, failed = node.ledger.generators.plan([[first.id], [second.id]])
+        node.ledger.generators.transition(training, GeneratorState.TRAINING)
+        node.ledger.generators.transition(failed, GeneratorState.FAILED, "out of memory")
         assert run("status", "--node", node.root, "--format", "json") == 0
         told = json.loads(capsys.readouterr().out)
         assert run("status", "--node", node.root) == 0
         text = capsys.readouterr().out
-    assert (told["counts"]["training"], told["counts"]["failed"], told["counts"]["refused"]) == (1, 1, 1)
-    assert {image["id"] for image in told["images"]} >= {first.id, second.id}
+    found = told["generators"]["training"], told["generators"]["failed"], told["images"]["refused"]
+    assert found == (1, 1, 1)
+    assert {generator["id"] for generator in told["named_generators"]} == {training, failed}
     assert "out of memory" in text
     assert "images/two.png" in text
 

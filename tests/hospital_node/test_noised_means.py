@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from hospital_node.evaluation.evaluation_policy import EvaluationPolicy
-from hospital_node.evaluation.noised_means import noised_means, told_metrics
+from hospital_node.evaluation.noised_means import noised_means, reported_metrics
 from sharekit.intervals import Interval
-from sharekit.segmenter.evaluation_report import noise_scale, told_interval
+from sharekit.segmenter.evaluation_report import noise_scale, reported_interval
 from sharekit.segmenter.metrics import METRICS, WORST, ImageScores
 
 POLICY = EvaluationPolicy()
@@ -39,21 +39,21 @@ def scores_of(
 
 
 def exact_means(scores: list[ImageScores]) -> dict[str, Interval]:
-    """The means as they were told before there was noise: two decimals."""
+    """The means as they were reported before there was noise: two decimals."""
     return {
-        metric: told_interval(float(np.mean([getattr(one, metric) for one in scores])), len(scores), 2)
+        metric: reported_interval(float(np.mean([getattr(one, metric) for one in scores])), len(scores), 2)
         for metric in METRICS
     }
 
 
-def decoded(told: dict[str, Interval], count: int, images: int) -> tuple[int, ...]:
-    """The memberships whose exact means are nearest to what was told."""
+def decoded(given: dict[str, Interval], count: int, images: int) -> tuple[int, ...]:
+    """The memberships whose exact means are nearest to what was reported."""
     return min(
         itertools.product((0, 1), repeat=count),
         key=lambda members: sum(
-            abs(told[metric].mean - exact_means(scores_of(members, images))[metric].mean)
+            abs(given[metric].mean - exact_means(scores_of(members, images))[metric].mean)
             for metric in CARRIERS
-            if metric in told
+            if metric in given
         ),
     )
 
@@ -61,26 +61,26 @@ def decoded(told: dict[str, Interval], count: int, images: int) -> tuple[int, ..
 SECRETS = list(itertools.product((0, 1), repeat=6))
 
 
-def test_without_noise_one_answer_told_the_membership_of_six_known_pictures() -> None:
+def test_without_noise_one_answer_gave_six_known_pictures_away() -> None:
     """The control: the attack that the noise is there for, with weights of 1 and 1/2 on three metrics."""
     assert all(decoded(exact_means(scores_of(secret, SMALL)), 6, SMALL) == secret for secret in SECRETS[::5])
 
 
-def test_with_noise_one_answer_does_not_tell_the_membership_of_six_known_pictures() -> None:
+def test_with_noise_one_answer_does_not_give_six_known_pictures_away() -> None:
     lattice = {members: exact_means(scores_of(members, LARGE)) for members in SECRETS}
 
-    def nearest(told: dict[str, Interval]) -> tuple[int, ...]:
+    def nearest(given: dict[str, Interval]) -> tuple[int, ...]:
         return min(
             SECRETS,
-            key=lambda members: sum(abs(told[one].mean - lattice[members][one].mean) for one in CARRIERS),
+            key=lambda members: sum(abs(given[one].mean - lattice[members][one].mean) for one in CARRIERS),
         )
 
     right, tries = 0, 200
     for number in range(tries):
         secret = SECRETS[number % len(SECRETS)]
         scores = {"foreground": scores_of(secret, LARGE)}
-        told = noised_means(scores, METRICS, epsilon=POLICY.epsilon, decimals=3)
-        right += nearest(dict(told["foreground"])) == secret
+        given = noised_means(scores, METRICS, epsilon=POLICY.epsilon, decimals=3)
+        right += nearest(dict(given["foreground"])) == secret
     # One in 64 by chance; at most e^6 / (63 + e^6) of all by the epsilon, were it spent on one question.
     assert right / tries < 0.1
 
@@ -91,8 +91,8 @@ def test_one_picture_is_found_as_often_as_epsilon_allows_and_no_more() -> None:
     for number in range(tries):
         member = number % 2
         scores = {"foreground": scores_of((member,), SMALL, ("iou",))}
-        told = noised_means(scores, ("iou",), epsilon=POLICY.epsilon, decimals=3)
-        right += (told["foreground"]["iou"].mean > 0.5 / SMALL) == bool(member)
+        given = noised_means(scores, ("iou",), epsilon=POLICY.epsilon, decimals=3)
+        right += (given["foreground"]["iou"].mean > 0.5 / SMALL) == bool(member)
     allowed = math.exp(POLICY.epsilon) / (1 + math.exp(POLICY.epsilon))
     deviation = 0.5 / math.sqrt(tries)
     assert 0.6 < right / tries < allowed + 3 * deviation
@@ -114,7 +114,7 @@ def test_the_noise_has_the_scale_that_all_figures_together_need(
     assert np.mean(np.abs(np.array(drawn) - 0.5)) == pytest.approx(expected, rel=0.15)
 
 
-def test_the_same_scores_are_told_differently_each_time() -> None:
+def test_the_same_scores_are_reported_differently_each_time() -> None:
     scores = {"foreground": [dataclasses.replace(WORST, iou=0.5)] * SMALL}
     drawn = {
         noised_means(scores, ("iou",), epsilon=1.0, decimals=3)["foreground"]["iou"].mean for _ in range(20)
@@ -122,9 +122,9 @@ def test_the_same_scores_are_told_differently_each_time() -> None:
     assert len(drawn) > 5
 
 
-def test_all_metrics_are_told_of_large_hold_outs_and_one_of_small_ones() -> None:
-    assert told_metrics([LARGE, LARGE + 1], LARGE) == METRICS
-    assert told_metrics([LARGE, LARGE - 1], LARGE) == ("iou",)
+def test_all_metrics_are_reported_for_large_hold_outs_and_one_of_small_ones() -> None:
+    assert reported_metrics([LARGE, LARGE + 1], LARGE) == METRICS
+    assert reported_metrics([LARGE, LARGE - 1], LARGE) == ("iou",)
 
 
 def test_from_that_size_on_the_noise_of_six_is_smaller_than_the_chance_of_the_images() -> None:
@@ -139,13 +139,13 @@ def test_an_interval_holds_the_mean_of_the_images_nineteen_times_in_twenty() -> 
     for _ in range(tries):
         values = rng.beta(4, 2, 50)
         scores = [dataclasses.replace(WORST, iou=float(value)) for value in values]
-        told = noised_means({"a": scores}, ("iou",), epsilon=0.5, decimals=3)["a"]["iou"]
-        held += told.low <= 4 / 6 <= told.high
+        given = noised_means({"a": scores}, ("iou",), epsilon=0.5, decimals=3)["a"]["iou"]
+        held += given.low <= 4 / 6 <= given.high
     assert held / tries > 0.95
 
 
 def bits(weights: tuple[float, ...], epsilon: float) -> float:
-    """Mutual information of the memberships of known pictures and one told IoU of 20 images.
+    """Mutual information of the memberships of known pictures and one reported IoU of 20 images.
 
     Computed from the distribution of the discrete Laplace noise; each picture is held out or not, 1 : 1.
     """
@@ -156,8 +156,8 @@ def bits(weights: tuple[float, ...], epsilon: float) -> float:
     rows = []
     for members in itertools.product((0, 1), repeat=len(weights)):
         total = 0.35 * SMALL * steps + steps * sum(map(math.prod, zip(weights, members, strict=True)))
-        told = np.clip(np.round(100 * (total + noise) / (steps * SMALL)), 0, 100).astype(int)
-        rows.append(np.bincount(told, chance, minlength=101))
+        given = np.clip(np.round(100 * (total + noise) / (steps * SMALL)), 0, 100).astype(int)
+        rows.append(np.bincount(given, chance, minlength=101))
     joint = np.array(rows) / len(rows)
     independent = np.broadcast_to(joint.sum(0) / len(rows), joint.shape)
     used = joint > 0

@@ -147,8 +147,8 @@ def test_a_training_that_has_begun_keeps_its_images():
     plan = make(found, [begun], 4)
     assert plan.replaced == plan.groups == ()
     assert plan.notes == (
-        "3 images are in generators of fewer than 4 already, and stay there",
-        "3 images (RGB, masks polyp) wait: a generator needs at least 4",
+        "3 images stay in groups of fewer than 4",
+        "3 images wait: of RGB images with masks polyp, a generator needs at least 4",
     )
 
 
@@ -156,7 +156,7 @@ def test_images_that_the_file_does_not_list_wait():
     found = images(3)
     plan = make(found, [], 1, {found[0].id: "a", found[1].id: "a"})
     assert plan.groups == ((found[0].id, found[1].id),)
-    assert plan.notes == ("1 image that the file of groups does not list wait",)
+    assert plan.notes == ("1 image waits: not in the file of groups",)
 
 
 def test_a_later_image_of_a_unit_waits_for_it_belongs_into_the_generator_that_exists():
@@ -164,7 +164,7 @@ def test_a_later_image_of_a_unit_waits_for_it_belongs_into_the_generator_that_ex
     units = dict.fromkeys((one.id for one in found), "a")
     plan = make(found, [generator("old", found[:2], G.TRAINED, settings="{}")], 1, units)
     assert plan.groups == ()
-    assert plan.notes == ("1 image wait: others of their unit are in a generator already",)
+    assert plan.notes == ("1 image waits: others of the same unit are in a generator already",)
 
 
 def test_a_planned_group_that_splits_a_unit_is_planned_anew():

@@ -93,7 +93,9 @@ def test_the_same_command_again_plans_nothing_twice(node: Node) -> None:
 
 def test_too_few_images_wait_and_the_queue_says_so(node: Node) -> None:
     ingested_image(node, 1)
-    assert fill(node, 2) == Queue((), {}, ("1 image (RGB, masks polyp) wait: a generator needs at least 2",))
+    assert fill(node, 2) == Queue(
+        (), {}, ("1 image waits: of RGB images with masks polyp, a generator needs at least 2",)
+    )
     ingested_image(node, 2)
     assert [len(one.images) for one in fill(node, 2).generators] == [2]
 
@@ -161,7 +163,7 @@ def test_a_file_of_groups_decides_who_belongs_together(node: Node, tmp_path: Pat
     path = table(tmp_path, "image,group\n" + "".join(f"case-{n},{'ab'[n % 2]}\n" for n in range(4)))
     queue = fill(node, 1, path)
     assert [set(one.images) for one in queue.generators] == [{images[0], images[2]}, {images[1], images[3]}]
-    assert queue.notes == ("1 image that the file of groups does not list wait",)
+    assert queue.notes == ("1 image waits: not in the file of groups",)
     assert {one.reason for one in queue.generators} == {"images chosen by the file of groups"}
 
 

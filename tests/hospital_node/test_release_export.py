@@ -243,6 +243,17 @@ def test_export_with_audits_that_changed_after_the_approval_is_refused(node: Nod
     assert "approved by 0 of 1" in refused(node, tmp_path / "bundle")
 
 
+def test_a_group_that_an_edited_audit_makes_up_is_refused(unapproved: Node, tmp_path: Path) -> None:
+    node = unapproved
+    for record in node.ledger.generators.records():
+        audit = json.loads(node.audit_path(record.id).read_text())
+        audit |= {"group_size": 50, "verdict": "k-group"}
+        node.audit_path(record.id).write_text(json.dumps(audit))
+    with pytest.raises(PolicyError, match="counts 50 images behind it, the ledger 1"):
+        approve(node)
+    assert "counts 50 images behind it, the ledger 1" in refused(node, tmp_path / "bundle")
+
+
 def test_export_with_a_tampered_approval_is_refused(node: Node, tmp_path: Path) -> None:
     for path in node.approvals_dir.iterdir():
         path.write_text(path.read_text().replace('"sig": "M', '"sig": "N'))

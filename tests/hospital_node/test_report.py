@@ -107,8 +107,10 @@ def test_a_group_is_shown_with_its_images_and_an_image_without_a_generator_by_it
     audit_node(node, AuditLimits(), AuditSettings(samples=16))
     page = write_report(node).read_text()
     names = ", ".join(f"images/patient-mueller-{number:03}.png" for number in (11, 12, 13))
-    assert f"{group[:8]}  3 images: {names}" in page
-    assert f"{waiting[:8]}  images/patient-mueller-009.png" in page
+    assert f"Learned from 3 images: {names}." in page
+    assert re.search(rf'<section id="{group[:8]}\w*">', page)
+    assert waiting not in page
+    assert re.search(r"Images without a generator.*images/patient-mueller-009\.png", page, re.DOTALL)
     assert page.count("<figcaption>source (real)") == 4
-    assert "ingested images</td>" in page
-    assert "audited generators</td>" in page
+    assert "<b>5</b><span>images ingested</span>" in page
+    assert "<b>2</b><span>generators audited</span>" in page

@@ -136,10 +136,10 @@ def attack(layers: Layer, folder: Path, victim: tuple[int, int]) -> tuple[Layer,
         ended = subprocess.run(
             [sys.executable, "-c", ATTACKS, *words], capture_output=True, text=True, timeout=60, check=False
         )
-    told = [line.split(" ", 1) for line in ended.stdout.splitlines()]
-    assert told, ended.stderr
-    active = Layer(int(next(value for kind, value in told if kind == "active")))
-    done, refused = ({value for kind, value in told if kind == wanted} for wanted in ("done", "refused"))
+    given = [line.split(" ", 1) for line in ended.stdout.splitlines()]
+    assert given, ended.stderr
+    active = Layer(int(next(value for kind, value in given if kind == "active")))
+    done, refused = ({value for kind, value in given if kind == wanted} for wanted in ("done", "refused"))
     assert "a thread" in done
     if "exec" not in done:  # the new program may have been refused its libraries
         refused.add("exec")
@@ -195,11 +195,11 @@ def parent_can_be_read():
         os._exit(1)
     os._exit(0)
 
-told = [parent_can_be_read()]
+given = [parent_can_be_read()]
 with memory_kept_private():
-    told.append(parent_can_be_read())
-told.append(parent_can_be_read())
-print(*told)
+    given.append(parent_can_be_read())
+given.append(parent_can_be_read())
+print(*given)
 """
 
 

@@ -16,8 +16,8 @@ from sharekit.segmenter.evaluation_report import (
     EvaluationReport,
     check_belongs,
     read_report,
+    reported_interval,
     sign_report,
-    told_interval,
 )
 from sharekit.segmenter.metrics import METRICS
 from sharekit.signing import dsse
@@ -42,7 +42,7 @@ REPORT = EvaluationReport(
 
 
 NOISED = dataclasses.replace(
-    REPORT, epsilon=1.0, classes={"foreground": {"iou": told_interval(0.71, 24, 2, 1 / 24)}}
+    REPORT, epsilon=1.0, classes={"foreground": {"iou": reported_interval(0.71, 24, 2, 1 / 24)}}
 )
 
 
@@ -146,7 +146,7 @@ def test_an_interval_that_tells_more_than_mean_and_count_is_not_signed(changes: 
 @pytest.mark.parametrize("mean", [0.0, 0.004, 0.05, 0.29, 0.5, 0.714, 1.0])
 @pytest.mark.parametrize("count", [20, 1000])
 def test_an_interval_is_the_widest_that_the_rounded_mean_allows(mean: float, count: int) -> None:
-    told = told_interval(mean, count, 2)
+    told = reported_interval(mean, count, 2)
     assert told.mean == round(mean, 2)
     reach = 1.96 * (told.mean * (1 - told.mean) / count) ** 0.5
     for figure, bound in ((told.low, max(0, told.mean - reach)), (told.high, min(1, told.mean + reach))):
@@ -160,7 +160,7 @@ def test_no_scores_of_a_mean_have_a_wider_interval_than_is_told() -> None:
     rng = np.random.default_rng(0)
     for sharpness in (0.05, 0.5, 5):
         scores = rng.beta(sharpness, sharpness, 50)
-        told = told_interval(scores.mean(), 50, 3)
+        told = reported_interval(scores.mean(), 50, 3)
         reach = 1.96 * scores.std() / 50**0.5
         assert told.high - told.low >= min(1, scores.mean() + reach) - max(0, scores.mean() - reach) - 0.002
 
@@ -187,7 +187,7 @@ def test_a_report_from_before_there_was_noise_is_still_read(path: Path) -> None:
 
 
 def test_the_interval_of_a_noised_mean_is_wider_by_its_noise() -> None:
-    told, exact = NOISED.classes["foreground"]["iou"], told_interval(0.71, 24, 2)
+    told, exact = NOISED.classes["foreground"]["iou"], reported_interval(0.71, 24, 2)
     assert told.low < exact.low < exact.high < told.high
     reach = 1.96 * (0.71 * 0.29 / 24 + 2 / 24**2) ** 0.5
     assert told.high == pytest.approx(min(1, 0.71 + reach), abs=0.01)

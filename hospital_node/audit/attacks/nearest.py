@@ -34,7 +34,7 @@ WILSON = "Wilson, 95 %"
 
 @dataclass(frozen=True)
 class BestOfN:
-    """The attacker draws N samples and keeps the one nearest to each real image that is held up to them."""
+    """The attacker draws N samples and keeps the one nearest to each real image."""
 
     name: str = NAME
 
@@ -49,7 +49,9 @@ class BestOfN:
             pairs = between(real) if context.has_controls else np.zeros(0)
             measures.append(_best_distance(space, distances, len(sources), pairs, context.seed))
             if context.has_controls:
-                ratio, rank, rate = _compared(space, distances, len(sources), pairs, context.seed)
+                ratio, rank, rate = _compared_with_controls(
+                    space, distances, len(sources), pairs, context.seed
+                )
                 measures += [ratio, rank, rate]
                 at_chance = at_chance and rate.low <= (rate.baseline or 0)
             nearest += [
@@ -116,7 +118,7 @@ def _best_distance(
     )
 
 
-def _compared(
+def _compared_with_controls(
     space: Space, distances: NDArray[np.float64], k: int, pairs: NDArray[np.float64], seed: int
 ) -> tuple[Measure, Measure, Measure]:
     """Distance ratio, rank and linkage rate from `(N, k + M)` distances and those between real images.

@@ -11,10 +11,10 @@ from torch.utils.data import DataLoader
 import consumer
 from consumer.cli import main
 from consumer.datasets.reader import read_folder
-from consumer.sampling.layouts import MAX_NAME_LENGTH, by_layout, layout_name
+from consumer.sampling.layout_names import MAX_NAME_LENGTH, by_layout, layout_name
 from consumer.sampling.synthetic_bundle import Bundle
 from sharekit.bundle.manifest import GeneratorEntry, Parity
-from sharekit.errors import UsageError
+from sharekit.errors import InputError, UsageError
 from sharekit.generator.tensors import ChannelLayout
 from sharekit.storage import schema
 from tests.consumer.conftest import BundleMaker
@@ -62,6 +62,15 @@ def test_every_layout_becomes_a_data_set_and_together_they_are_the_samples(
     assert drawn == {}
     assert sample(paths, tmp_path / "set", "--samples", 10) == 0
     assert json.loads(capsys.readouterr().out)["drawn"] == 0
+
+
+def test_who_names_the_folder_of_the_data_sets_hears_which_there_are(
+    paths: tuple[Path, Path], tmp_path: Path
+) -> None:
+    assert sample(paths, tmp_path / "set", "--samples", 4) == 0
+    with pytest.raises(InputError) as caught:
+        read_folder(tmp_path / "set")
+    assert caught.value.found == f"a folder of data sets: {', '.join(sorted(NAMES))}"
 
 
 def test_fewer_samples_than_generators_leave_the_other_layouts_out(

@@ -1,0 +1,91 @@
+"""`dataset.json`: which bundle a data set was drawn from, and how."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from consumer.sampling.refinement import UNREFINED, Refinement
+from consumer.sampling.request import Size
+from sharekit import __version__
+from sharekit.generator.noise import NOISE_SCHEME
+from sharekit.generator.tensors import ChannelLayout
+from sharekit.storage import schema
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class DatasetDescription:
+    """`dataset.json`: enough to draw the same data set again. Law: `from_json(to_json(x)) == x`."""
+
+    manifest_sha256: str
+    """Of the bundle's manifest, which names every file of the bundle by its digest."""
+    hospital: str
+    release: int
+    public_key: str  # PEM
+    fingerprint: str  # of the public key
+    seed: int
+    count: int
+    generators: tuple[str, ...]
+    """Identifiers; sample i comes from generator i modulo their number."""
+    size: Size | None  # None: each generator's own
+    layout: ChannelLayout
+    provider: str  # cuda or cpu
+    noise_scheme: str = NOISE_SCHEME
+    program_version: str = __version__
+    refinement: Refinement = UNREFINED
+
+    def to_json(self) -> dict[str, Any]:
+        refined = {} if self.refinement == UNREFINED else {"refinement": self.refinement.to_json()}
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "bundle": {
+                "manifest_sha256": self.manifest_sha256,
+                "hospital": self.hospital,
+                "release": self.release,
+            },
+            "key": {"public_key": self.public_key, "fingerprint": self.fingerprint},
+            "seed": self.seed,
+            "count": self.count,
+            "generators": list(self.generators),
+            "size": None if self.size is None else {"height": self.size.height, "width": self.size.width},
+            "layout": self.layout.to_json(),
+            "provider": self.provider,
+            "noise_scheme": self.noise_scheme,
+            "program_version": self.program_version,
+            **refined,
+        }
+
+    @staticmethod
+    def from_json(value: Mapping[str, Any]) -> DatasetDescription:
+        bundle, key, size = value["bundle"], value["key"], value["size"]
+        return DatasetDescription(
+            bundle["manifest_sha256"],
+            bundle["hospital"],
+            int(bundle["release"]),
+            key["public_key"],
+            key["fingerprint"],
+            int(value["seed"]),
+            int(value["count"]),
+            tuple(value["generators"]),
+            None if size is None else Size(width=int(size["width"]), height=int(size["height"])),
+            ChannelLayout.from_json(value["layout"]),
+            value["provider"],
+            value["noise_scheme"],
+            value["program_version"],
+            Refinement.from_json(value.get("refinement", {})),
+        )
+
+    @staticmethod
+    def read(value: Any, item: object) -> DatasetDescription | None:
+        """From a file that somebody else wrote; None where it is no description of ours but, say, nnU-Net's.
+
+        Raises:
+            VerificationError: naming `item`; it does not fit the schema.
+        """
+        if not isinstance(value, Mapping) or "bundle" not in value:
+            return None
+        schema.validate("dataset", value, item)
+        return DatasetDescription.from_json(value)

@@ -1,0 +1,99 @@
+"""What a person should look at after an ingest, though it was taken; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+
+from hospital_node.intake.intake_report import IntakeWarning, WarningKind
+from hospital_node.ledger.ledger import ImageRecord
+from hospital_node.node.image_layouts import layout_warning, layouts
+
+
+def about_names(hint: str) -> Iterator[IntakeWarning]:
+    """`hint`: what the names that don't pair have in common, empty for nothing."""
+    if hint:
+        yield IntakeWarning(WarningKind.NAMES, hint)
+
+
+def about_linked_folders(paths: Sequence[str]) -> Iterator[IntakeWarning]:
+    for path in paths:
+        message = f"{path} is a linked folder and was not looked into; copy the data: cp -rL DATA COPY"
+        yield IntakeWarning(WarningKind.LINKED_FOLDER, message, (path,))
+
+
+def about_ignored_pixels(shares: Mapping[str, float]) -> Iterator[IntakeWarning]:
+    """`shares`: image to the share of its pixels that a map says to ignore."""
+    if shares:
+        mean = sum(shares.values()) / len(shares)
+        message = f"pixels to ignore, {mean:.1%} on average, are stored as background"
+        yield IntakeWarning(WarningKind.IGNORED, message, tuple(shares))
+
+
+def about_colours(paths: Sequence[str]) -> Iterator[IntakeWarning]:
+    """`paths`: pictures that were stored as CMYK."""
+    if paths:
+        message = "CMYK pictures were converted to RGB without a colour profile: look at their colours"
+        yield IntakeWarning(WarningKind.CONVERTED, message, tuple(paths))
+
+
+def about_other_masks(again: Sequence[tuple[ImageRecord, ImageRecord]]) -> Iterator[IntakeWarning]:
+    """`again`: pictures that the node had already, each with the image that was taken now."""
+    for earlier, new in again:
+        message = (
+            f"{new.source_image} shows the picture of {earlier.source_image}, which the node has with other "
+            "masks; both stay. If a mask was corrected, release only the newer one, or ingest into a new node"
+        )
+        yield IntakeWarning(WarningKind.OTHER_MASK, message, (*earlier.source_masks, *new.source_masks))
+
+
+def about_the_folder(
+    records: Sequence[ImageRecord],
+    present: Collection[str],
+    keys: Mapping[str, str],
+    again: Sequence[tuple[ImageRecord, ImageRecord]],
+) -> Iterator[IntakeWarning]:
+    """Images that came from a folder and are no longer in it, or are other pictures by now.
+
+    Args:
+        records: the images that came from it.
+        present: its files now.
+        keys: image to content key of its pairs now.
+        again: as in `about_other_masks`, which speaks of these.
+    """
+    current = set(keys.values())
+    told = {earlier.id for earlier, _ in again}
+    gone = [record for record in records if record.content_key not in current and record.id not in told]
+    left = tuple(record.source_image for record in gone if record.source_image not in present)
+    if left:
+        message = (
+            f"{_count(len(left), 'picture')} left this folder since the last ingest; the node keeps them"
+        )
+        yield IntakeWarning(WarningKind.LEFT_FOLDER, message, left)
+    changed = tuple(record.source_image for record in gone if record.source_image in keys)
+    if changed:
+        message = (
+            f"{_count(len(changed), 'file')} changed since the last ingest; the node keeps the earlier ones"
+        )
+        yield IntakeWarning(WarningKind.OTHER_PICTURE, message, changed)
+
+
+def about_copies(groups: Sequence[Sequence[ImageRecord]]) -> Iterator[IntakeWarning]:
+    """`groups`: images by the picture that they show."""
+    copies = tuple(record.source_image for group in groups if len(group) > 1 for record in group)
+    if copies:
+        total = sum(map(len, groups))
+        message = (
+            f"{total} images show {_count(len(groups), 'distinct picture')}: copies of one picture, mirrored "
+            "or changed a little, count once wherever a number of pictures is asked for"
+        )
+        yield IntakeWarning(WarningKind.COPIES, message, copies)
+
+
+def about_layouts(records: Sequence[ImageRecord]) -> Iterator[IntakeWarning]:
+    text = layout_warning(layouts(records))
+    if text is not None:
+        yield IntakeWarning(WarningKind.LAYOUTS, text)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -1,0 +1,151 @@
+"""The bytes of a pair's files to pixels that the node may hold, or a refusal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hospital_node.intake.intake_rules import IntakeRules
+from hospital_node.node.pair import Pair
+from hospital_node.singan.sides import LEAST_SHORT_SIDE, least_max_side
+from sharekit.errors import InputError
+from sharekit.pictures.decode import Raster, decode, plain_pixels
+from sharekit.pictures.folder import SINGLE_CLASS
+from sharekit.pictures.mask_map import MaskMap
+from sharekit.pictures.masks import MaskKind, MaskReading, read_mask
+from sharekit.pictures.orientation import agreement, turned
+from sharekit.pictures.pairing import SourcePair
+
+Pixels = NDArray[np.uint8]
+
+_NEXT_TURN = (
+    "say which way up the mask was drawn: --apply-orientation both (on the picture as stored), image (on the "
+    "picture as shown), or neither"
+)
+
+
+@dataclass(frozen=True)
+class ReadPair:
+    """A pair as the node will store it, and what a person should hear of it."""
+
+    pair: Pair
+    zero_one: tuple[str, ...] = ()
+    """Mask files of 0 and 1."""
+    ignored: float = 0.0
+    """Share of pixels that a mask map says to ignore; they are background."""
+    converted: bool = False
+    """Whether the picture was CMYK, which is converted to RGB without a colour profile."""
+
+
+def read_pair(source: SourcePair, image: bytes, masks: Mapping[str, bytes], rules: IntakeRules) -> ReadPair:
+    """Decode a picture and its masks, turn them the same way up and check them.
+
+    Args:
+        source: names of the files, for errors.
+        image: the picture's file.
+        masks: class to the mask's file.
+        rules: what is taken.
+
+    Raises:
+        MaskError: a mask whose values are not a mask's.
+        InputError: naming the file that is not taken.
+    """
+    raster = decode(image, source.image, rules.limits)
+    pixels = plain_pixels(raster, source.image)
+    rasters = {name: decode(data, source.masks[name], rules.limits) for name, data in masks.items()}
+    image_turn, mask_turns = agreement(
+        raster.stored(source.image),
+        {name: mask.stored(source.masks[name]) for name, mask in rasters.items()},
+        rules.turn,
+        _NEXT_TURN,
+    )
+    pixels = np.ascontiguousarray(turned(pixels, image_turn))
+    check_picture(pixels, source.image, rules)
+    stored: dict[str, Pixels] = {}
+    zero_one: list[str] = []
+    ignored = 0.0
+    for name, mask in rasters.items():
+        path = source.masks[name]
+        if rules.mask_map is None:
+            reading = _black_and_white(mask, path, rules)
+            masks_found: Mapping[str, Pixels] = {name: reading.mask}
+            zero_one += [path] if reading.values == (0, 1) else []
+        else:
+            masks_found, ignored = _mapped(mask, name, path, rules.mask_map, rules.allow_empty_masks)
+        for label, found in masks_found.items():
+            stored[label] = np.ascontiguousarray(turned(found, mask_turns[name]))
+    return ReadPair(Pair(pixels, stored), tuple(zero_one), ignored, converted=raster.mode == "CMYK")
+
+
+def check_picture(pixels: Pixels, item: object, rules: IntakeRules) -> None:
+    """Refuse a picture `(H, W, C)` that nothing can be learnt from.
+
+    Raises:
+        InputError: naming `item`; too small, too narrow for training, or of one colour.
+    """
+    height, width = pixels.shape[:2]
+    if min(height, width) < rules.short_side:
+        raise InputError(
+            item,
+            expected=f"a short side of at least {rules.short_side} pixels",
+            found=f"{width}x{height} pixels",
+            next_step="take the picture in its original size",
+        )
+    needed = least_max_side(height, width)
+    if needed > rules.max_side and max(height, width) > rules.max_side:
+        raise InputError(
+            item,
+            expected=f"a short side of at least {LEAST_SHORT_SIDE} pixels once training brings the long side "
+            f"to {rules.max_side}",
+            found=f"{width}x{height} pixels",
+            next_step=f"ingest it with --max-side {needed} and train with --max-side {needed} or more, or "
+            "crop it closer to a square",
+        )
+    if (pixels == pixels[0, 0]).all():
+        raise InputError(
+            item,
+            expected="a picture that shows something",
+            found=f"one colour everywhere, {', '.join(map(str, pixels[0, 0].tolist()))}",
+            next_step="check that it is the right file; a conversion may have lost its values",
+        )
+
+
+def _black_and_white(mask: Raster, path: str, rules: IntakeRules) -> MaskReading:
+    reading = read_mask(mask)
+    if reading.kind is MaskKind.BINARY or (reading.kind is MaskKind.EMPTY and rules.allow_empty_masks):
+        return reading
+    raise reading.refusal(path, options=True)
+
+
+def _mapped(
+    mask: Raster, name: str, path: str, mask_map: MaskMap, allow_empty: bool
+) -> tuple[Mapping[str, Pixels], float]:
+    """The masks of the classes that a mapped file shows, of all classes where empty masks are allowed."""
+    if name != SINGLE_CLASS:
+        raise InputError(
+            path,
+            expected="masks of numbers or colours in masks/ itself, since a map was given",
+            found=f"a mask of the class {name}",
+            next_step="ingest black-and-white masks in class folders without --mask-map and --mask-colour",
+        )
+    split = mask_map.split(mask, path)
+    found = {label: one for label, one in split.masks.items() if one.any() or allow_empty}
+    if not found:
+        raise InputError(
+            path,
+            expected=f"a mask with one of the classes {', '.join(mask_map.classes)}",
+            found="none of them",
+            next_step="leave the picture out, or take it as a negative with --allow-empty-masks",
+        )
+    full = next((label for label, one in found.items() if one.all()), None)
+    if full is not None:
+        raise InputError(
+            path,
+            expected="a mask with some background",
+            found=f"{full} everywhere",
+            next_step="check that it is the right file; there is nothing to segment in it",
+        )
+    return found, split.ignored

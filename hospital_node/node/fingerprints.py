@@ -1,0 +1,51 @@
+"""How many distinct pictures a node's images show: stored fingerprints, and groups of copies."""
+
+from __future__ import annotations
+
+import contextlib
+import hmac
+from collections.abc import Sequence
+from pathlib import Path
+
+from hospital_node.ledger.ledger import ImageRecord
+from hospital_node.node.node import Node
+from sharekit.errors import InputError
+from sharekit.pictures.similarity import Fingerprint, distinct_pictures, fingerprint
+from sharekit.storage import files
+
+FILE = "fingerprint"
+_MAC_CHARACTERS = 64
+_MAX_BYTES = 2**16
+
+
+def store_fingerprint(node: Node, image_id: str, found: Fingerprint) -> None:
+    """Keep an image's fingerprint with its pixels, so that nobody has to decode them to compare it."""
+    data = found.to_bytes()
+    files.write_bytes(_path(node, image_id), _mac(node, image_id, data) + data, mode=0o600)
+
+
+def fingerprint_of(node: Node, image_id: str) -> Fingerprint:
+    """An image's fingerprint: the stored one where its key fits, otherwise that of the stored pixels."""
+    with contextlib.suppress(InputError, ValueError):
+        stored = files.read_bytes(_path(node, image_id), max_bytes=_MAX_BYTES)
+        mac, data = stored[:_MAC_CHARACTERS], stored[_MAC_CHARACTERS:]
+        if hmac.compare_digest(mac, _mac(node, image_id, data)):
+            return Fingerprint.from_bytes(data)
+    return fingerprint(node.load_pair(image_id).image)
+
+
+def distinct_images(node: Node, records: Sequence[ImageRecord]) -> tuple[tuple[ImageRecord, ...], ...]:
+    """Groups of images that show one picture: equal, re-encoded, mirrored, or the next frame.
+
+    Their number is what counts wherever a number of images protects somebody.
+    """
+    groups = distinct_pictures([fingerprint_of(node, record.id) for record in records])
+    return tuple(tuple(records[index] for index in group) for group in groups)
+
+
+def _path(node: Node, image_id: str) -> Path:
+    return node.image_dir(image_id) / FILE
+
+
+def _mac(node: Node, image_id: str, data: bytes) -> bytes:
+    return node.commit(b"fingerprint" + image_id.encode() + data).encode()

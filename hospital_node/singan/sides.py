@@ -1,0 +1,15 @@
+"""Which pictures are too narrow for a training's longest side; pure, and without torch."""
+
+from __future__ import annotations
+
+from sharekit.generator.spec import PADDING
+
+LEAST_SHORT_SIDE = 2 * PADDING + 1
+"""Pixels of the finest scale's short side: the unpadded discriminator needs them."""
+
+
+def least_max_side(height: int, width: int) -> int:
+    """The smallest `max_side` at which `pyramid_sizes` takes a picture that is larger than it."""
+    short, long = min(height, width), max(height, width)
+    # The short side is rounded up once the long one is brought to max_side.
+    return (LEAST_SHORT_SIDE - 1) * long // short + 1
