@@ -24,8 +24,8 @@ ASKING = (
     GeneratorState.RELEASED,
 )
 """States of generators that ask to leave."""
-NO_AUDIT = "there is no readable audit"
 AUDIT_AGAIN = "audit it anew: hospital-node audit --again"
+NO_AUDIT = f"there is no readable audit; {AUDIT_AGAIN}"
 _SEAL_BYTES = 64
 
 
@@ -38,8 +38,8 @@ class Candidate:
     audit: GeneratorAudit | None  # None: there is none that the node sealed
     audit_sha256: str | None  # of the audit's file
     withheld: str | None = None  # the ledger's reason, where it says that this generator may not leave
-    pictures: int = 1  # distinct real ones behind it, as ledger and stored pixels say, not the audit
-    no_audit: str = NO_AUDIT  # why there is none, where `audit` is None
+    pictures: int = 1  # distinct real ones behind it, by the ledger and the stored pixels
+    no_audit: str = NO_AUDIT  # why `audit` is None, where it is
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def count_pictures(node: Node, record: GeneratorRecord) -> int:
 
 
 def store_audit(node: Node, record: GeneratorRecord, audit: GeneratorAudit) -> None:
-    """Write an audit with the seal by which the gate knows it again."""
+    """Write an audit, sealed for the gate."""
     data = files.dump_json(audit.to_json())
     # The seal comes first: an interrupted audit leaves no audit, and is made again.
     found = seal(node, Sealed.AUDIT, *_sealed_with(node, record), data)

@@ -230,7 +230,7 @@ def _hold_out(node: Node, contract: SegmenterContract, min_images: int) -> list[
         if count < min_images:
             raise PolicyError(
                 "hold-out",
-                expected=f"at least {min_images} distinct pictures with a mask of the class {name!r}",
+                expected=f"at least {min_images} images with a mask of the class {name!r}, without copies",
                 found=str(count),
                 next_step="bring more in with `hospital-node ingest --hold-out`, or submit with a class "
                 "that the hold-out has (--classes)",

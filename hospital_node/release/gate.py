@@ -60,8 +60,8 @@ def audit_reasons(policy: Policy, candidate: Candidate) -> tuple[str, ...]:
         reasons.append("the audit is about other bytes than the candidate's")
     if audit.group_size != candidate.pictures:
         reasons.append(
-            f"its audit counts {audit.group_size} images behind it, the ledger {candidate.pictures} that show"
-            f" distinct pictures; {AUDIT_AGAIN}"
+            f"its audit counts {audit.group_size} images behind it, the ledger {candidate.pictures} without"
+            f" copies; {AUDIT_AGAIN}"
         )
     if audit.limits != policy.limits:
         reasons.append("the audit was made under other limits than the policy's")

@@ -29,6 +29,8 @@ def publish_style(
         k: fewest pictures that may be averaged, and that a difference of averages may tell of.
         features_path: file of the feature network; None looks for one.
     """
+    # First, because it may look at the log, which does not tell a release without style from one with it.
+    published = _published(node, k)
     images = sum(len(picture.behind) for picture in pictures)
     if len(pictures) < k:
         shown = f"{images} images"
@@ -38,7 +40,7 @@ def publish_style(
     path = features_path or features.find()
     if path is None:
         return None, "none, because no file of a feature network was found (`--features FILE`)"
-    wanted, published = keyed_pictures(node, pictures), _published(node, k)
+    wanted = keyed_pictures(node, pictures)
     small = smallest_part(published, wanted, k)
     if small is not None:
         return None, (
@@ -56,6 +58,7 @@ def publish_style(
 
 def _published(node: Node, k: int) -> set[frozenset[str]]:
     table = node.ledger.publications
+    # Every export of this version leaves a row of coverage.
     if not table.all(Published.STYLE) and not table.all(Published.COVERAGE):
         table.append(Published.STYLE, [{"pictures": sorted(one)} for one in _logged(node, k)])
     return {frozenset(entry["pictures"]) for entry in table.all(Published.STYLE)}

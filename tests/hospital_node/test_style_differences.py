@@ -11,6 +11,7 @@ import pytest
 
 from hospital_node.audit.audit_node import audit_node
 from hospital_node.audit.audit_settings import AuditSettings
+from hospital_node.ledger.states import GeneratorState
 from hospital_node.node.node import Node
 from hospital_node.release.approve import approve
 from hospital_node.release.export import ExportResult, export_bundle
@@ -106,3 +107,17 @@ def test_the_sixth_picture_s_style_can_not_be_computed_from_two_releases(tmp_pat
     for layer, gram in ten.grams.items():
         difference = (10 * gram - 5 * first.grams[layer]) / 5
         np.testing.assert_allclose(difference, alone.grams[layer], rtol=1e-2, atol=1e-5)
+
+
+def test_releases_from_before_the_record_count_as_published(tmp_path: Path) -> None:
+    if features.find() is None:
+        pytest.skip("no file of a feature network on this machine")
+    node = Node.create(tmp_path / "node", "Test hospital")
+    images = [add_image(node, number) for number in range(1, 7)]
+    old = train(node, images[:5], seed=1)
+    node.ledger.generators.transition(old, GeneratorState.AUDITED)
+    node.ledger.generators.transition(old, GeneratorState.RELEASED, "release 1")
+    found, text = publish_style(node, pictures_behind(node, images), 5, None)
+    assert found is None
+    assert "tell of 1 picture" in text
+    assert publish_style(node, pictures_behind(node, images[:5]), 5, None)[0] is not None
