@@ -44,6 +44,7 @@ def run(args: argparse.Namespace, output: Output) -> None:
         f"style        {result.style}",
         f"searched     {counted(len(result.bundle.names) + 1, 'finished file')}: nothing real found",
         f"signed by    {result.bundle.fingerprint}",
+        *(f"warning      {warning}" for warning in result.warnings),
         *([f"not released {len(refused)}", "\n".join(refused)] if refused else []),
         next_command("sharekit", "verify", result.bundle.path, "--key", _public_half(args.key)),
     )
