@@ -13,6 +13,7 @@ from tests.source import ROOT, dotted_name, every_module, imports_of, modules, n
 
 LAYERS: Mapping[str, tuple[str, ...]] = {
     "sharekit": (
+        "silence",
         "__init__ errors",
         "intervals storage",
         "signing generator program",

@@ -7,7 +7,7 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sharekit.program import options, progress
+from sharekit.program import progress, shared_options
 from sharekit.program.output import Output, warn
 from sharekit.program.phrases import counted
 
@@ -21,8 +21,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     _configure_data(parser)
     _configure_network(parser)
     _configure_schedule(parser)
-    options.device(parser)
-    options.threads(parser)
+    shared_options.device(parser)
+    shared_options.threads(parser)
     progress.configure(parser)
 
 
@@ -125,7 +125,7 @@ def _configure_schedule(parser: argparse.ArgumentParser) -> None:
         metavar="R",
         help="learning rate of Adam",
     )
-    options.seed(parser, defaults.seed, "weights, batches and augmentation")
+    shared_options.seed(parser, defaults.seed, "weights, batches and augmentation")
     parser.add_argument(
         "--augment",
         action=argparse.BooleanOptionalAction,

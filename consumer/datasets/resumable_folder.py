@@ -16,6 +16,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -28,6 +29,28 @@ DATA = "data"
 SUFFIX = ".partial"
 MAX_JOURNAL_BYTES = 2**30
 MAX_SHOWN = 60  # characters of a setting in an error
+
+
+@dataclass(frozen=True)
+class _Item:
+    """A line of the journal. Law: `from_json(to_json(x)) == x`."""
+
+    key: str
+    record: Mapping[str, Any]
+    files: Mapping[str, str]
+    """Path to SHA-256."""
+
+    def to_json(self) -> dict[str, Any]:
+        return {"key": self.key, "record": dict(self.record), "files": dict(self.files)}
+
+    @staticmethod
+    def from_json(value: Mapping[str, Any]) -> _Item:
+        return _Item(str(value["key"]), dict(value["record"]), dict(value["files"]))
+
+    def is_whole(self, folder: Path) -> bool:
+        """Whether every file is there as it was written."""
+        paths = {folder / name: digest for name, digest in self.files.items()}
+        return all(path.is_file() and _digest(path) == digest for path, digest in paths.items())
 
 
 class PartialFolder:
@@ -43,14 +66,9 @@ class PartialFolder:
     def add(self, key: str, record: Mapping[str, Any], paths: Sequence[str]) -> None:
         """Count an item whose files, relative to `root`, are written."""
         digests = {path: _digest(self.root / path) for path in paths}
-        line = {"key": key, "record": record, "files": digests}
-        self._journal.write(json.dumps(line, ensure_ascii=False) + "\n")
+        self._journal.write(_line(_Item(key, record, digests).to_json()))
         self._journal.flush()
         self.records[key] = record
-
-    def drop(self, key: str) -> None:
-        """Do not count an item any more; its files will be written again."""
-        del self.records[key]
 
 
 @contextlib.contextmanager
@@ -67,19 +85,18 @@ def resumable_folder(out: Path, request: Mapping[str, Any]) -> Iterator[PartialF
         InputError: `out` cannot be written, another process is at it, or what is there was begun with another
             request; the error names what differs.
     """
-    partial = out.with_name(out.name + SUFFIX)
-    _require_room(out, partial)
+    partial = _require_room(out)
     (partial / DATA).mkdir(parents=True, exist_ok=True)
     with _locked(partial, out):
         # Another process may have finished meanwhile.
-        _require_room(out, partial)
+        _require_room(out)
         there, complete = _read(partial)
         if there is not None:
             require_same(partial, there, request, f"remove {partial} to begin anew")
         _write_journal(partial, request, complete)
-        _remove_all_but(partial / DATA, {path for line in complete for path in line["files"]})
+        _remove_all_but(partial / DATA, {path for item in complete for path in item.files})
         with (partial / JOURNAL).open("a", encoding="utf-8") as journal:
-            yield PartialFolder(partial / DATA, {line["key"]: line["record"] for line in complete}, journal)
+            yield PartialFolder(partial / DATA, {item.key: item.record for item in complete}, journal)
         if out.is_dir():
             out.rmdir()
         files.put_in_place(partial / DATA, out)
@@ -144,10 +161,15 @@ def refuse_unfinished(root: Path) -> None:
             )
 
 
-def _require_room(out: Path, partial: Path) -> None:
+def _require_room(out: Path) -> Path:
+    """Where the files go until `out` is whole: next to it, where nothing else may be."""
+
     def refuse(item: Path, expected: str, found: str) -> InputError:
         return InputError(item, expected=expected, found=found, next_step="remove it or choose another path")
 
+    if out.name in ("", ".."):
+        raise refuse(out, "a folder with a name", "a place that has none; name a new folder in it")
+    partial = out.with_name(out.name + SUFFIX)
     if out.is_symlink() or (out.exists() and not out.is_dir()):
         raise refuse(out, "a path that does not exist yet, or an empty folder", "a file or a link")
     if out.is_dir() and any(out.iterdir()):
@@ -160,6 +182,7 @@ def _require_room(out: Path, partial: Path) -> None:
         raise refuse(partial, "the folder of an interrupted run, or nothing", "a file or a link")
     if partial.is_dir() and not all(_is_ours(path.name) for path in partial.iterdir()):
         raise refuse(partial, "the folder of an interrupted run, or nothing", "something else")
+    return partial
 
 
 def _is_ours(name: str) -> bool:
@@ -193,36 +216,35 @@ def _locked(partial: Path, out: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _read(partial: Path) -> tuple[Mapping[str, Any] | None, list[Mapping[str, Any]]]:
+def _read(partial: Path) -> tuple[Mapping[str, Any] | None, list[_Item]]:
     """The request of an interrupted run, None before its first line was whole, and the items that count."""
     if not (partial / JOURNAL).exists():
         return None, []
     request = None
-    complete: dict[str, Mapping[str, Any]] = {}
+    complete: dict[str, _Item] = {}
     # What follows the last newline was cut off by a kill.
     for line in files.read_bytes(partial / JOURNAL, max_bytes=MAX_JOURNAL_BYTES).split(b"\n")[:-1]:
         try:
             value = files.parse_json(line, JOURNAL)
             if request is None:
-                request = value["request"]
-            elif _is_whole(partial / DATA, value["files"]):
-                complete[value["key"]] = value
-        except (SharekitError, KeyError, TypeError):
+                request = dict(value["request"])
+                continue
+            item = _Item.from_json(value)
+        except (SharekitError, KeyError, TypeError, ValueError):
             break
+        if item.is_whole(partial / DATA):
+            complete[item.key] = item
     return request, list(complete.values())
 
 
-def _is_whole(folder: Path, digests: Mapping[str, str]) -> bool:
-    return all(
-        (folder / path).is_file() and _digest(folder / path) == wanted for path, wanted in digests.items()
-    )
-
-
-def _write_journal(partial: Path, request: Mapping[str, Any], complete: Sequence[Mapping[str, Any]]) -> None:
+def _write_journal(partial: Path, request: Mapping[str, Any], complete: Sequence[_Item]) -> None:
     """A journal without broken lines and without items that do not count."""
-    lines = [{"request": request}, *complete]
-    text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
-    files.write_text(partial / JOURNAL, text)
+    lines = [{"request": request}, *(item.to_json() for item in complete)]
+    files.write_text(partial / JOURNAL, "".join(map(_line, lines)))
+
+
+def _line(value: Mapping[str, Any]) -> str:
+    return json.dumps(value, ensure_ascii=False) + "\n"
 
 
 def _remove_all_but(folder: Path, kept: set[str]) -> None:

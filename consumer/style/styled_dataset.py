@@ -106,7 +106,7 @@ def style_dataset(
     if batch_size < 1:
         raise refusal("--batch-size", "at least one image", str(batch_size))
     folder.require_sound()
-    style = {**_style(statistics, settings), "images_sha256": _check_images(folder)}
+    style = {**_style(statistics, settings), "source_sha256": _check_images(folder)}
     description = {**folder.description, "style": style}
     total = len(folder.entries)
 
@@ -157,11 +157,18 @@ def _style(statistics: StyleStatistics, settings: StyleSettings) -> dict[str, An
 
 
 def _check_images(folder: DatasetFolder) -> str:
-    """The digest of all images, which are read before the first is styled: that takes much longer.
+    """The digest of all images and masks; images are read before the first is styled, which takes longer.
 
     Raises:
-        InputError: naming an image that is broken, or too small for the network.
+        InputError: naming an image that is broken, or too small for the network; there are no images.
     """
+    if not folder.entries:
+        raise InputError(
+            folder.root,
+            expected="a data set with images",
+            found="none",
+            next_step="draw one with `consumer sample`",
+        )
     for entry in folder.entries:
         height, width = folder.read_image(entry).shape[:2]
         if min(height, width) < gatys.MIN_SIDE:
@@ -171,7 +178,8 @@ def _check_images(folder: DatasetFolder) -> str:
                 found=f"{width} x {height}",
                 next_step="sample at a larger --size",
             )
-    return _digest_of_all((entry.image, folder.read_bytes(entry.image)) for entry in folder.entries)
+    paths = (path for entry in folder.entries for path in (entry.image, *entry.masks.values()))
+    return _digest_of_all((path, folder.read_bytes(path)) for path in paths)
 
 
 def _batches(

@@ -162,8 +162,10 @@ def _require_room(pairs: int, contract: SegmenterContract, folders: Sequence[Dat
     if not 0 < needed <= limit:
         raise InputError(
             ", ".join(str(folder.root) for folder in folders),
-            expected=f"pairs that fit into {limit >> 20} MiB at the model's size" if pairs else "pairs",
-            found=f"{needed >> 20} MiB" if pairs else "none",
+            expected=f"pairs that fit into {limit >> 20} MiB at the model's size"
+            if pairs
+            else "at least one image with its mask",
+            found=f"{needed >> 20} MiB" if pairs else "no pairs",
             next_step="use a smaller --size or fewer images" if pairs else "name a data set with pairs",
         )
 

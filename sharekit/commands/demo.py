@@ -12,7 +12,7 @@ from rich.table import Column, Table
 from sharekit.demo.phantom import write_data_set
 from sharekit.demo.plan import DRAW, Demonstration, Journal, Settings, plan, run_step
 from sharekit.errors import PartialFailureError
-from sharekit.program.arguments import also_called, whole_number
+from sharekit.program.arguments import show_first_name, whole_number
 from sharekit.program.command_line import default_of
 from sharekit.program.output import Output, Story
 from sharekit.program.phrases import counted
@@ -29,14 +29,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--out", type=Path, metavar="DIR", default=Path("demo"), help="folder for everything that is made"
     )
     pictures = parser.add_argument(
-        "--pictures",
+        *("--pictures", "--count"),
         dest="count",
         type=whole_number(1),
         metavar="N",
         default=default_of(Settings, "count"),
         help="pictures to draw without --data",
     )
-    also_called(parser, pictures, "--count")
+    show_first_name(pictures)
     parser.add_argument(
         "--samples",
         type=whole_number(1),

@@ -1,7 +1,9 @@
 """What a data folder looks like, on both sides: folder names, hidden files, endings, and file names.
 
-images/NAME.png   masks/NAME.png          one class, `SINGLE_CLASS`
-images/NAME.png   masks/CLASS/NAME.png …  one class a folder
+A folder holds either form:
+
+    images/NAME.png   masks/NAME.png          one class, `SINGLE_CLASS`
+    images/NAME.png   masks/CLASS/NAME.png …  one class a folder
 """
 
 from __future__ import annotations
@@ -116,19 +118,25 @@ def list_files(root: Path, *, deep: bool = False) -> Listing:
                     found=error.strerror or type(error).__name__,
                     next_step="check its permissions",
                 ) from error
-    return Listing(
-        *(tuple(sorted(paths)) for paths in (found.files, found.hidden, found.linked, found.deeper))
-    )
+    return found.listing()
 
 
 class _Found:
-    """A listing while it is made."""
+    """A listing in the making."""
 
     def __init__(self) -> None:
         self.files: list[str] = []
         self.hidden: list[str] = []
         self.linked: list[str] = []
         self.deeper: list[str] = []
+
+    def listing(self) -> Listing:
+        return Listing(
+            tuple(sorted(self.files)),
+            tuple(sorted(self.hidden)),
+            tuple(sorted(self.linked)),
+            tuple(sorted(self.deeper)),
+        )
 
     def scan(self, folder: Path, prefix: str, depth: int | None) -> None:
         """List one folder and `depth` levels below it, all levels where it is None."""

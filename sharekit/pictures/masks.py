@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sharekit.errors import InputError
-from sharekit.generator.tensors import binarise
+from sharekit.generator.tensors import MASK_THRESHOLD, binarise
 from sharekit.pictures.decode import Raster
 
 BETWEEN = (64, 191)
@@ -207,6 +207,8 @@ def _of_greys(greys: Pixels, white: int) -> MaskReading:
     dark, bright = _levels(counts)
     if dark > NOISE or (counts[bright] and bright < 255 - NOISE):
         return _other(MaskKind.NUMBERS, f"{_looks_like(counts)}{_listed(greys)}", values)
+    if NOISE < values[-1] <= MASK_THRESHOLD:
+        return _other(MaskKind.GREY, f"no foreground, and no value above {values[-1]}: a dark grey picture")
     return _usable(binarise(greys), values, exact=False)
 
 

@@ -33,7 +33,9 @@ from sharekit.errors import InputError
 from sharekit.pictures.png import broken
 
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-MAX_PAGES = 4096
+MAX_PAGES = 64
+"""A file of more is a stack, whose pages nobody has to look at."""
+_MAX_COPIES = 8  # smaller pages that are compared with the picture: each costs decoding both
 
 _ORIENTATION, _SUBFILE_TYPE, _OLD_SUBFILE_TYPE = 274, 254, 255
 _REDUCED, _TRANSPARENCY = 1, 4  # bits of the subfile type
@@ -136,7 +138,7 @@ def read_pages(data: bytes, item: object) -> tuple[Page, ...]:
             seen: set[int] = set()
             while directory.next and directory.next not in seen:
                 if len(pages) == MAX_PAGES:
-                    raise _several(item, f"more than {MAX_PAGES} pages")
+                    raise _several(item, f"a TIFF of more than {MAX_PAGES} pages")
                 seen.add(directory.next)
                 file.seek(directory.next)
                 directory.load(file)
@@ -201,7 +203,8 @@ def the_picture(pages: Sequence[Page], data: bytes, item: object) -> int:
         )
     largest = max(full, key=lambda number: pages[number].width * pages[number].height)
     others = [number for number in full if number != largest]
-    if not all(_is_smaller_copy(data, pages, number, largest) for number in others):
+    copies = len(others) <= _MAX_COPIES and all(_is_smaller_copy(data, pages, one, largest) for one in others)
+    if not copies:
         sizes = dict.fromkeys(f"{pages[number].width}x{pages[number].height}" for number in full)
         raise _several(item, f"a TIFF of {len(full)} pages, {' and '.join(list(sizes)[:4])} pixels")
     return largest

@@ -20,6 +20,7 @@ from sharekit import __version__
 from sharekit.errors import INTERRUPTED_EXIT_CODE
 from sharekit.program import completion, faults, progress, umask
 from sharekit.program.arguments import Parser, thread_count, wanted_form
+from sharekit.program.caches import caches_removed
 from sharekit.program.output import (
     STANDARD_OUTPUT,
     Output,
@@ -28,7 +29,6 @@ from sharekit.program.output import (
     replace_what_a_terminal_cannot_show,
     show,
 )
-from sharekit.program.silence import caches_removed
 
 __all__ = ["Output", "add_output_options", "build_parser", "default_of", "main", "thread_count"]
 

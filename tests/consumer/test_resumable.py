@@ -201,7 +201,7 @@ def test_what_somebody_else_put_there_is_left_alone(tmp_path: Path) -> None:
     assert (tmp_path / "set.partial" / "thesis.tex").read_text() == "mine"
 
 
-@pytest.mark.parametrize("request_there", ["[]", '"x"', '{"key": 1}', "{", ""])
+@pytest.mark.parametrize("request_there", ["[]", '"x"', '{"key": 1}', '{"request": 3}', "{", ""])
 def test_a_journal_of_another_form_counts_nothing(tmp_path: Path, request_there: str) -> None:
     (tmp_path / "set.partial" / DATA).mkdir(parents=True)
     (tmp_path / "set.partial" / DATA / "old").write_text("old")
@@ -210,6 +210,26 @@ def test_a_journal_of_another_form_counts_nothing(tmp_path: Path, request_there:
     with resumable_folder(tmp_path / "set", {"seed": 1}) as folder:
         assert folder.records == {}
     assert list((tmp_path / "set").iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == ["set"]
+
+
+@pytest.mark.parametrize("broken", ['{"key": "000001"}', '{"key": "a", "record": {}, "files": ["x"]}', "7"])
+def test_a_line_of_another_form_ends_what_counts(
+    bundle: Bundle, whole: dict[str, str], tmp_path: Path, broken: str
+) -> None:
+    journal = interrupted(bundle, tmp_path / "set") / JOURNAL
+    first, second, *others = journal.read_text().splitlines()
+    journal.write_text("\n".join([first, second, broken, *others, ""]))
+    assert write_dataset(bundle, tmp_path / "set", COUNT, REQUEST).drawn == COUNT - 1
+    assert digests(tmp_path / "set") == whole
+
+
+@pytest.mark.parametrize("out", [".", "/", "set/.."])
+def test_a_place_without_a_name_is_refused(out: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "set").mkdir()
+    with pytest.raises(InputError, match="name a new folder in it"), resumable_folder(Path(out), {}):
+        pass
     assert [path.name for path in tmp_path.iterdir()] == ["set"]
 
 

@@ -138,7 +138,7 @@ def test_settings_that_differ_from_an_earlier_styling_are_named(tmp_path: Path) 
         )
     assert caught.value.found == "style content weight: 1.0 there, 2.0 now; style steps: 3 there, 4 now"
     save(root / "images/000001.png", picture(99))
-    with pytest.raises(InputError, match="style images sha256"):
+    with pytest.raises(InputError, match="style source sha256"):
         style(root, tmp_path / "styled")
 
 

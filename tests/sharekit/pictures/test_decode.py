@@ -279,6 +279,11 @@ def test_a_small_page_of_something_else_is_a_page():
     refused(tiff((RGB, {"photometric": "rgb"}), (other, {"photometric": "rgb"})), "2 pages", "20x15")
 
 
+def test_a_stack_of_pages_is_not_counted_to_its_end():
+    data = tiff(*[(GREY, {"photometric": "minisblack"})] * 70)
+    refused(data, "a TIFF of more than 64 pages")
+
+
 def test_a_page_that_hides_parts_of_the_picture_is_refused():
     data = tiff((RGB, {"photometric": "rgb"}), (GREY > 127, {"photometric": 4, "subfiletype": 4}))
     refused(data, "transparency mask")

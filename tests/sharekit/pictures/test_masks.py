@@ -173,6 +173,12 @@ def test_a_grey_picture_as_a_mask_is_refused():
     refused(noise, MaskKind.GREY, "between 64 and 191")
 
 
+def test_a_dark_picture_is_no_empty_mask():
+    noise = np.random.default_rng(0).integers(0, 60, (30, 40), dtype=np.uint8)
+    noise[:10] = 0
+    refused(noise, MaskKind.GREY, "no value above 59")
+
+
 def test_a_stray_fraction_of_greys_is_the_limit():
     mask = MASK.copy()
     mask[0, :12] = 100  # 1 % of 1200 pixels
