@@ -146,7 +146,7 @@ def _new_report(
 ) -> tuple[EvaluationReport, Process]:
     """Spend an evaluation, and keep what it gave in the ledger."""
     submission, contract = signed.submission, signed.submission.contract
-    records = _hold_out(node, contract, policy.min_images)
+    records = hold_out_images(node, contract, policy.min_images)
     counts = [_count_pictures(node, records, name) for name in contract.classes]
     metrics = reported_metrics(counts, policy.images_for_all_metrics)
     blank = _blank_report(node, submission, policy, records, metrics, now)
@@ -210,7 +210,7 @@ def _registered(policy: EvaluationPolicy, submission: Submission) -> Submitter:
     return submitter
 
 
-def _hold_out(node: Node, contract: SegmenterContract, min_images: int) -> list[ImageRecord]:
+def hold_out_images(node: Node, contract: SegmenterContract, min_images: int) -> list[ImageRecord]:
     """The hold-out images with a mask of any class of the contract; enough of every class.
 
     Raises:

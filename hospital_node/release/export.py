@@ -20,7 +20,7 @@ from hospital_node.release.contents import Release
 from hospital_node.release.gate import decide
 from hospital_node.release.pictures import pictures_behind
 from hospital_node.release.release_policy import load_policy
-from hospital_node.release.style import publish_style
+from hospital_node.release.released_style import publish_style
 from sharekit.bundle.bundle import VerifiedBundle, verify_bundle, write_bundle
 from sharekit.errors import InputError, PolicyError
 from sharekit.program.umask import users_umask

@@ -108,7 +108,7 @@ def test_copies_in_the_hold_out_count_once_towards_its_minimum(tmp_path: Path) -
         )
     contract = SegmenterContract(3, (32, 32), (0.0,) * 3, (1.0,) * 3, "logits", ("lesion",))
     with pytest.raises(PolicyError, match=r"at least 20 images .* without copies") as caught:
-        evaluate._hold_out(node, contract, 20)
+        evaluate.hold_out_images(node, contract, 20)
     assert caught.value.found == "1"
 
 

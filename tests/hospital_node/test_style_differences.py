@@ -17,7 +17,7 @@ from hospital_node.release.approve import approve
 from hospital_node.release.export import ExportResult, export_bundle
 from hospital_node.release.pictures import pictures_behind
 from hospital_node.release.release_policy import Approver, Policy, load_policy, save_policy
-from hospital_node.release.style import publish_style
+from hospital_node.release.released_style import publish_style
 from hospital_node.statistics.style_differences import smallest_part
 from sharekit.bundle import features
 from sharekit.bundle.style_statistics import StyleStatistics
