@@ -78,10 +78,10 @@ def main(
     # Until the command line is parsed, which loads the commands' defaults and may fail.
     args = argparse.Namespace(command="", format=wanted_form(given), verbose="--verbose" in given)
     try:
+        require()
         parser = build_parser(program, description, commands)
         args = parser.parse_args(given)
         run = commands[args.command].run if args.command in commands else completion.command(parser)
-        require()
         progress.use(getattr(args, "progress", progress.AUTO))
         with caches_removed():
             code: int = run(args, Output(args.format)) or 0
