@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from consumer.datasets.sample_bundle import SampledBundle
 
 SUMMARY = "draw a synthetic data set from a verified bundle"
+GOES_ON = True
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from consumer.training import TrainingResult
 
 SUMMARY = "train a segmentation model on data sets; the same command again goes on after an interruption"
+GOES_ON = True
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

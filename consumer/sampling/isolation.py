@@ -10,6 +10,7 @@ import json
 import math
 import sys
 import time
+from importlib.util import find_spec
 
 import numpy as np
 
@@ -31,7 +32,7 @@ STACK_MIB = 8  # of a thread
 
 def can_isolate() -> bool:
     """Whether this system lets a process limit its own memory: Linux does."""
-    return sys.platform == "linux" and bool(sys.executable)
+    return sys.platform == "linux" and bool(sys.executable) and find_spec("resource") is not None
 
 
 class IsolatedRunner:

@@ -18,6 +18,7 @@ from sharekit.program.output import Output, Story
 from sharekit.program.phrases import counted
 
 SUMMARY = "run the whole way, hospital and consumer, on drawn pictures or on your own"
+GOES_ON = True
 GOES_ON_AFTER = (0, PartialFailureError.exit_code)
 
 

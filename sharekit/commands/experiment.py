@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from sharekit.steps.step import Step
 
 SUMMARY = "run the paper's experiments: can the synthetic data replace the real, or complement them?"
+GOES_ON = True
 GENERATORS = "generators"
 ACTIONS = {
     GENERATORS: "train, audit and release the generators of every fold: what both tables need",
