@@ -1,8 +1,8 @@
 """Counter-based noise: every value is a pure function of generator, seed, sample index, scale and position.
 
 The bits come from Philox4x64-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011) in
-NumPy's implementation, whose raw stream NumPy keeps stable. The Box-Muller transform (1958) makes the normals,
-so nothing depends on a library's choice of sampler. Batch size, number of workers and order do not matter.
+NumPy's implementation, whose raw stream NumPy keeps stable. The normals come from Box and Muller (1958), so
+nothing depends on a library's choice of sampler. Batch size, number of workers and order do not matter.
 """
 
 from __future__ import annotations

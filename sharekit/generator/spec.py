@@ -14,7 +14,7 @@ from sharekit.generator.noise import standard_normal
 from sharekit.generator.tensors import ChannelLayout
 
 PADDING = 5
-"""Zeros around noise and image before each scale: one pixel for each of the five unpadded 3x3 convolutions."""
+"""Zeros around noise and image before each scale: one pixel per unpadded 3x3 convolution of the scale."""
 
 GENERATOR_ID = re.compile(r"[0-9a-f]{32}")
 SHORT_ID = 8  # digits
