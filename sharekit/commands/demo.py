@@ -1,4 +1,4 @@
-"""`sharekit demo`: both sides from a folder of images to a validated data set, command by command."""
+"""`sharekit demo`: run both sides, command by command, from a folder of images to a validated data set."""
 
 from __future__ import annotations
 
