@@ -1,8 +1,8 @@
 """The published training loop, written anew, as the baseline of our measurements.
 
-It trains one picture at a time. The critic sees the real picture, the fake and the point between them in three
-passes, and autograd derives the gradient penalty. The lower generators run again for every critic step. An
-iteration makes `generator_steps` passes of the generator but only one update, because the optimiser steps
+It trains one picture at a time. The critic sees the real picture, the fake and the point between them in
+three passes, and autograd derives the gradient penalty. The lower generators run again for every critic step.
+An iteration makes `generator_steps` passes of the generator but only one update, because the optimiser steps
 outside the inner loop.
 """
 

@@ -72,7 +72,7 @@ VARIANTS: Mapping[str, TrainingConfig] = {
     "private-one-step-1200-2x": changed("private", iterations=1200, learning_rate=1e-3, **ONE_STEP),
     "quick": changed("quick", iterations=200),
 }
-"""All variants redraw z*, as the authors' code does, except `quick` and the `private` ones, which keep one."""
+"""All variants redraw z*, as the authors' code does; only `quick` and the `private` ones keep one."""
 
 
 PLATEAUS: Mapping[str, float] = {"plateau-10": 0.10, "plateau-3": 0.03}

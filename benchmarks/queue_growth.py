@@ -1,8 +1,8 @@
 """Measure the pool's own cost per image on growing queues of tiny jobs.
 
 Ray, ledger and files are real; only the training is trivial. Every queue size runs in its own process. The
-benchmark measures wall-clock time from the first progress event to the last, the driver's resident memory after
-a tenth of the queue and after all of it, and the size of the ledger.
+benchmark measures wall-clock time from the first progress event to the last, the driver's resident memory
+after a tenth of the queue and after all of it, and the size of the ledger.
 
     python benchmarks/queue_growth.py [--images 10 100 1000 10000] [--actors 1] [--json]
 """

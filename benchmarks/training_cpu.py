@@ -1,9 +1,9 @@
 """Compare the speed of our training loop and the published one on the CPU, run alternately.
 
 The published loop uses all threads for its one image; ours trains one image per core, as the pool does. Both
-make the same effective updates: three of the critic and one of the generator. The benchmark prints a table for
-each size: the ratio of the two times, our arithmetic rate relative to a large matrix product on the same cores,
-and the share of an iteration's arithmetic that the frozen lower scales take.
+make the same effective updates: three of the critic and one of the generator. The benchmark prints a table
+for each size: the ratio of the two times, our arithmetic rate relative to a large matrix product on the same
+cores, and the share of an iteration's arithmetic that the frozen lower scales take.
 
     python benchmarks/training_cpu.py [--side 64] [--cores 2] [--seconds 30] [--precision float32]
 """
@@ -54,9 +54,9 @@ def generator_flops(height: int, width: int, channels: int) -> float:
 def iteration_flops(height: int, width: int, channels: int, config: TrainingConfig) -> float:
     """Arithmetic of one iteration of our loop, without the lower generators.
 
-    A critic update passes three pictures forward and backward (data and weights), and adds the gradient at the
-    input, the penalty's two products, and one generator pass for the fake. A generator update makes two passes
-    forward and backward, and passes the critic forward and back to the picture.
+    A critic update passes three pictures forward and backward (data and weights), and adds the gradient at
+    the input, the penalty's two products, and one generator pass for the fake. A generator update makes two
+    passes forward and backward, and passes the critic forward and back to the picture.
     """
     generator = generator_flops(height, width, channels)
     critic = stack_flops(height, width, 4, 1, channels)
@@ -66,7 +66,7 @@ def iteration_flops(height: int, width: int, channels: int, config: TrainingConf
 
 
 def lower_flops(sizes: Sequence[tuple[int, int]], channels: Sequence[int], config: TrainingConfig) -> float:
-    """Arithmetic of the frozen lower scales in one iteration: the most that caching their outputs could save."""
+    """Arithmetic of the frozen lower scales in one iteration: the most that a pool of their outputs saves."""
     passes = (
         generator_flops(height, width, count) for (height, width), count in zip(sizes, channels, strict=True)
     )

@@ -1,8 +1,8 @@
 """Compare the peak memory of training an image on the CPU with the estimate of `hospital-node doctor`.
 
 Each size trains in its own process, a few iterations per scale. The benchmark measures how far the resident
-memory grows beyond its value after training a smaller image. `maps` is that growth in maps of channels x padded
-height x width floats at the finest scale; `hospital_node.singan.needs.MAPS` must exceed the largest.
+memory grows beyond its value after training a smaller image. `maps` is that growth in maps of channels x
+padded height x width floats at the finest scale; `hospital_node.singan.needs.MAPS` must exceed the largest.
 
     python benchmarks/training_memory.py [--iterations 5]
 """

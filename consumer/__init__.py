@@ -23,8 +23,8 @@ To train with torch without storing a file:
     for batch in loader:
         print(batch["image"].shape, batch["mask"].shape)
 
-Every error of this package is a `SharekitError`. It names the item concerned, what was expected, what was found
-and what to do next.
+Every error of this package is a `SharekitError`. It names the item concerned, what was expected, what was
+found and what to do next.
 """
 
 from __future__ import annotations

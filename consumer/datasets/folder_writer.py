@@ -6,8 +6,8 @@
     metadata.jsonl           one line per sample: schema v1/dataset-record
     dataset.json             the bundle and settings of the draw: schema v1/dataset
 
-Hugging Face's `imagefolder` turns `file_name` and `mask_file_name` in `metadata.jsonl` into the columns `image`
-and `mask`. With several classes, each class has its own `<class>_mask_file_name`.
+Hugging Face's `imagefolder` turns `file_name` and `mask_file_name` in `metadata.jsonl` into the columns
+`image` and `mask`. With several classes, each class has its own `<class>_mask_file_name`.
 """
 
 from __future__ import annotations
@@ -55,8 +55,9 @@ def write_dataset(
 ) -> WrittenDataset:
     """Write samples 0 to `count - 1`; `out` appears only when the data set is complete.
 
-    The samples are those of `Bundle.sample`, but drawn one generator after the other, so that each generator is
-    loaded once. The same call resumes after an interruption, and draws nothing when the data set is finished.
+    The samples are those of `Bundle.sample`, but drawn one generator after the other, so that each generator
+    is loaded once. The same call resumes after an interruption, and draws nothing when the data set is
+    finished.
 
     Raises:
         InputError: `out` exists and is something else, or was begun with other settings.

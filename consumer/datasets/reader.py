@@ -1,8 +1,8 @@
 """Read a data-set folder of unknown origin: `images/`, `masks/` and optional metadata.
 
-The reader accepts two forms: the one that `consumer sample` writes, where `metadata.jsonl` names every pair, and
-any folder with `images/` and `masks/`, whose files pair by name. It follows no path out of the folder and limits
-the size of every read.
+The reader accepts two forms: the one that `consumer sample` writes, where `metadata.jsonl` names every pair,
+and any folder with `images/` and `masks/`, whose files pair by name. It follows no path out of the folder and
+limits the size of every read.
 """
 
 from __future__ import annotations
@@ -71,8 +71,9 @@ class Problem:
     kind: str
     """Kind of problem, one word of two lists.
 
-    The folder: broken-metadata, unsafe-path, missing-file, unlisted-file, repeated-file or unpaired-file. A file's
-    content: unreadable-image, unreadable-mask, class-numbers, grey-mask, size-mismatch or orientation-mismatch.
+    The folder: broken-metadata, unsafe-path, missing-file, unlisted-file, repeated-file or unpaired-file. A
+    file's content: unreadable-image, unreadable-mask, class-numbers, grey-mask, size-mismatch or
+    orientation-mismatch.
     """
     path: str
     message: str

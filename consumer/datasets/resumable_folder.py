@@ -3,9 +3,9 @@
     OUT.partial/unfinished.jsonl   the request, then one line for every complete item
     OUT.partial/data/              becomes OUT
 
-An item counts as complete once its line is written. The line holds the digest of each of the item's files, and
-the item counts only as long as the files match. A run may therefore be killed at any moment: the next run keeps
-the complete items and removes the rest.
+An item counts as complete once its line is written. The line holds the digest of each of the item's files,
+and the item counts only as long as the files match. A run may therefore be killed at any moment: the next run
+keeps the complete items and removes the rest.
 """
 
 from __future__ import annotations

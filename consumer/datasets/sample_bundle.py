@@ -62,9 +62,9 @@ def sample_bundle(
 ) -> SampledBundle:
     """Write samples 0 to `count - 1` of a bundle.
 
-    A bundle of one layout becomes a data set at `out`. With several layouts, each becomes a data set in a folder
-    of `out` that has the layout's name; together they hold exactly these samples. The same call resumes after
-    an interruption.
+    A bundle of one layout becomes a data set at `out`. With several layouts, each becomes a data set in a
+    folder of `out` that has the layout's name; together they hold exactly these samples. The same call
+    resumes after an interruption.
 
     Raises:
         InputError: `out` is something else, or was begun with other settings.
