@@ -1,4 +1,4 @@
-"""`consumer sample`: a verified bundle becomes a folder of images with masks."""
+"""`consumer sample`: draw a folder of images with masks from a verified bundle."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`consumer train`: a segmentation model from data-set folders."""
+"""`consumer train`: train a segmentation model on data-set folders."""
 
 from __future__ import annotations
 
