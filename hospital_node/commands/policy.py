@@ -24,7 +24,7 @@ def configure(parser: Parser) -> None:
         default=[],
         metavar="KEY=VALUE",
         dest="settings",
-        help="settings to change; their names stand below",
+        help="settings to change, listed below",
     )
     parser.late_epilog = _settings
 

@@ -42,7 +42,7 @@ class Looked:
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """What is kept of one generator; its pictures are not."""
+    """What is kept of one generator, without its pictures."""
 
     generator_id: str
     images: tuple[str, ...]  # identifiers of the sources

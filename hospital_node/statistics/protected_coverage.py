@@ -21,7 +21,7 @@ from sharekit.storage import files
 
 SCHEMA_VERSION = 1
 BIN_EDGES = tuple(100 * edge // BINS for edge in range(BINS + 1))
-"""Percent of an image's pixels; a bin holds its lower edge, the last one both."""
+"""Percent of an image's pixels; a bin includes its lower edge, the last bin both edges."""
 
 
 @dataclass(frozen=True)
@@ -75,11 +75,11 @@ def publish_coverage(
     Args:
         coverages: class to the share of foreground pixels of every picture, in [0, 1]; a picture counts once.
         image_count: distinct pictures behind these coverages; public.
-        commitment: keyed commitment to the set of images, by which a repetition is known.
+        commitment: keyed commitment to the set of images, which identifies a repetition.
         ledger: keeps everything published.
         earlier: file where earlier releases kept it; brought into the ledger once, then removed.
-        epsilon: of a new set of histograms.
-        max_total_epsilon: of all that this node ever publishes.
+        epsilon: privacy parameter of a new set of histograms.
+        max_total_epsilon: limit of the sum over everything that this node ever publishes.
 
     Raises:
         PolicyError: a new histogram would spend more than the policy allows.
