@@ -1,7 +1,7 @@
 """The frame of the three programs: sub-commands, `--format`, and errors without tracebacks.
 
-A sub-command is a module with `SUMMARY`, `configure(parser)` and `run(args, output)`. It imports heavy packages
-inside `run`, so that `--help` is quick and a missing extra only affects the commands that need it.
+A sub-command is a module with `SUMMARY`, `configure(parser)` and `run(args, output)`. It imports heavy
+packages inside `run`, so that `--help` is quick and a missing extra only affects the commands that need it.
 """
 
 from __future__ import annotations

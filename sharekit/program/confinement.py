@@ -1,8 +1,8 @@
 """A process permanently gives up what it does not need: files, network, other processes, privileges.
 
-Linux offers several independent layers. `confine` tries each, skips those that the kernel or the container does
-not allow, and returns the active ones. Nothing here needs root. `tests/sharekit/test_confinement.py` tests,
-from inside a confined process, which attack each layer stops on its own.
+Linux offers several independent layers. `confine` tries each, skips those that the kernel or the container
+does not allow, and returns the active ones. Nothing here needs root. `tests/sharekit/test_confinement.py`
+tests, from inside a confined process, which attack each layer stops on its own.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""Turns foreign exceptions about the machine into our errors: full disk, missing permission, too little memory.
+"""Turns other exceptions about the machine into our errors: full disk, missing permission, lack of memory.
 
-Problems of the environment are not faults of the program: they end with the path, a remedy and exit code 3 or 8.
+Problems of the environment are not faults of the program: their errors have a path, a remedy and exit code 3
+or 8.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Prints a command's result as literal text, or as one JSON document.
 
-Names of hospitals, files and people come from outside, so the text is printed literally: markup has no effect,
+Names of hospitals, files and people come from outside, so text is printed literally: markup has no effect,
 and characters that are invisible or would move the cursor appear as escape sequences.
 """
 

@@ -1,7 +1,7 @@
 """How many threads to start: one for each processor that this process may use and that others leave free.
 
-One thread that waits for a processor delays all others: on two cores with another busy process, an update of a
-segmenter took 12 s with two threads and 1 s with one.
+One thread that waits for a processor delays all others: on two cores with another busy process, an update of
+a segmenter took 12 s with two threads and 1 s with one.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ _form: ContextVar[str] = ContextVar("the form that progress is shown in", defaul
 
 @dataclass(frozen=True)
 class Progress:
-    """The state of one stage of work. `done` may be fractional; the stage is finished when it equals `total`."""
+    """The state of one stage of work. `done` may be fractional; the stage ends when it equals `total`."""
 
     done: float
     total: float
