@@ -1,8 +1,8 @@
 """May a stranger's segmentation model be loaded? Checks it against allowed fields, operators and sizes.
 
 All parts of a generator are known beforehand (`onnx_policy`), but a segmenter may be any network of these
-operators. None of them runs a subgraph, draws random numbers or reads a file. This module bounds the cost that
-follows from declared shapes; the process that runs the model limits the cost that depends on the picture.
+operators. None of them runs a subgraph, draws random numbers or reads a file. This module bounds the cost by
+declared shapes; the process that runs the model limits the cost that depends on the picture.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """A submission: a segmentation model, its contract, and the submitter's signature.
 
-It is a folder, or one STORED zip, with two files: `model.onnx`, and `submission.json`, a DSSE envelope with an
-in-toto statement about the model. The statement carries its own public key, so the signature proves that one
-submitter vouches for model and contract. The hospital's evaluation policy decides whether that submitter may
-have it evaluated.
+It is a folder, or one STORED zip, with two files: `model.onnx`, and `submission.json`, a DSSE envelope with
+an in-toto statement about the model. The statement carries its own public key, so the signature proves that
+one submitter vouches for model and contract. The hospital's evaluation policy decides whether that submitter
+may have it evaluated.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ STATEMENT_BUDGET = Budget(2**18, max_nodes=1000, max_depth=16, max_keys=1000)
 class Submission:
     """The content that a submitter signs. Law: `from_statement(to_statement(x)) == x`.
 
-    It has no date: the same model for the same purpose is the same submission, and spends the budget only once.
+    It has no date: the same model for the same purpose is the same submission, and spends budget only once.
     """
 
     model_sha256: str

@@ -110,7 +110,7 @@ class SigningKey:
     def sign(self, message: bytes) -> bytes:
         """Sign the SHA-256 of `message` with ECDSA; the result is ASN.1 DER and differs at every call.
 
-        If (r, s) is a valid signature, so is (r, order - s); this returns the one with the lower s, see ADR 25.
+        If (r, s) is a valid signature, so is (r, order - s); this returns the one with lower s, see ADR 25.
         """
         r, s = decode_dss_signature(self._key.sign(message, _ALGORITHM))
         return encode_dss_signature(r, min(s, ORDER - s))
@@ -135,8 +135,8 @@ class SigningKey:
         """Read a private key file that only its owner can read.
 
         Raises:
-            InputError: the file is missing, readable for others, not PEM, a public key, or not a key on P-256,
-                or the password is wrong or missing.
+            InputError: the file is missing, readable by others, not PEM, a public key, or not on P-256, or the
+                password is wrong or missing.
         """
         data = files.read_bytes(path, max_bytes=MAX_KEY_BYTES)
         mode = stat.S_IMODE(path.stat().st_mode)
