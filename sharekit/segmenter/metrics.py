@@ -3,7 +3,8 @@
 The paper averages over validation batches of one image each, so the means here are over images. The
 thresholded scores are those of `segmentation_models_pytorch.metrics` with `zero_division=1`: 0 / 0 counts as
 1, so an empty prediction for an empty mask is perfect, an empty prediction has precision 1, and an empty mask
-has recall 1. The soft dice loss is smoothed by 1 in numerator and denominator, so it is defined for empty masks.
+has recall 1. The soft dice loss is smoothed by 1 in numerator and denominator, which defines it for empty
+masks.
 """
 
 from __future__ import annotations

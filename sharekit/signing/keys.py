@@ -40,7 +40,7 @@ class PublicKey:
                 item,
                 expected="a public key (PEM)",
                 found="a private key",
-                next_step="name the .pub file beside it, and never give the private key away",
+                next_step="name the .pub file next to it, and never give the private key away",
             )
         try:
             if len(data) > MAX_KEY_BYTES:
@@ -135,8 +135,8 @@ class SigningKey:
         """Read a private key file that only its owner can read.
 
         Raises:
-            InputError: the file is missing, readable by others, not PEM, a public key, or not on P-256, or the
-                password is wrong or missing.
+            InputError: the file is missing, readable by others, not PEM, a public key, or not on P-256, or
+                the password is wrong or missing.
         """
         data = files.read_bytes(path, max_bytes=MAX_KEY_BYTES)
         mode = stat.S_IMODE(path.stat().st_mode)

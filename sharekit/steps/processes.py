@@ -38,8 +38,8 @@ def find_program(name: str) -> Path:
     if not program.exists():
         raise DependencyError(
             name,
-            expected=f"the program {name} beside {sys.executable}",
-            found="it is not there",
+            expected=f"the program {name} next to {sys.executable}",
+            found="no such program",
             next_step="install sharekit into this environment with the extras that the experiment needs",
         )
     return program

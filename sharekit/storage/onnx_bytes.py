@@ -79,7 +79,7 @@ def parse(data: bytes, budget: Budget) -> ModelProto:
 
 
 def check_counts(model: ModelProto, max_parts: int) -> None:
-    """Limit the number of parts before anything walks through them: few bytes can hold many empty messages."""
+    """Limit the number of parts before anything iterates over them: few bytes can hold many messages."""
     graph = model.graph
     parts: Sequence[Sized] = (
         graph.node,
