@@ -94,7 +94,7 @@ def test_a_client_with_another_token_is_refused_and_one_with_the_token_let_in(ru
     def join(token: str) -> bool | None:
         environment = {**os.environ, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token}
         environment.pop("RAY_AUTH_TOKEN_PATH", None)
-        return exposure.lets_in(address, environment)
+        return sockets.lets_in(address, environment)
 
     assert join("0" * 64) is False
     assert join((directory / "token").read_text()) is True
@@ -174,7 +174,7 @@ def test_an_unconnected_udp_socket_on_every_interface_is_found():
     ],
 )
 def test_what_counts_as_loopback(ip, closed):
-    assert exposure.Listener("x", 1, ip, 1).on_loopback is closed
+    assert sockets.Listener("x", 1, ip, 1).on_loopback is closed
 
 
 def test_a_guard_ends_what_a_killed_process_left_and_removes_its_folder(tmp_path):
