@@ -19,12 +19,12 @@ SUMMARY = "verify a hospital's evaluation report and show what it says"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True) verify =
-    actions.add_parser("verify", help="check signature, form, and what it is about")
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    verify = actions.add_parser("verify", help="check signature, form, and what it is about")
     verify.add_argument("report", type=Path, metavar="REPORT", help="the file that the hospital sent")
     verify.add_argument("--key", type=Path, required=True, metavar="PUB", help="the hospital's public key")
-    verify.add_argument("--submission", type=Path, metavar="SUBMISSION", help="submission that it must be
-    about") add_output_options(verify, nested=True)
+    verify.add_argument("--submission", type=Path, metavar="SUBMISSION", help="submission it must be about")
+    add_output_options(verify, nested=True)
 
 
 def run(args: argparse.Namespace, output: Output) -> None:

@@ -60,8 +60,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--batch-size",
         type=int,
         metavar="B",
-        help=f"samples that go through a generator at once; affects only the speed (left out: {BATCH_SIZE}, within "
-        "the bundle's limit)",
+        help=f"samples that go through a generator at once; affects only the speed (left out: "
+        f"{BATCH_SIZE}, within the bundle's limit)",
     )
     parser.add_argument(
         "--isolate",

@@ -60,8 +60,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=int,
         metavar="K",
         help="output channel that marks no class, from 0; logits then go through softmax over all channels",
-    ) contract.add_argument("--output-name", metavar="NAME", help="output that holds the masks, if there are
-    several") password.configure(parser)
+    )
+    contract.add_argument(
+        "--output-name", metavar="NAME", help="output that holds the masks, if there are several"
+    )
+    password.configure(parser)
 
 
 def run(args: argparse.Namespace, output: Output) -> None:
