@@ -95,7 +95,7 @@ def _configure_schedule(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="how often to show every image; the paper: 300 in Table 1, 100 in Table 2",
     )
-    length.add_argument("--updates", type=int, metavar="N", help="updates of the weights, instead of epochs")
+    length.add_argument("--updates", type=int, metavar="N", help="weight updates, instead of epochs")
     parser.add_argument(
         "--decay-at",
         type=int,

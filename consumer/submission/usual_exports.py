@@ -334,7 +334,7 @@ def _reshaped(model: ModelProto, name: str, count: int, size: tuple[int, int]) -
 
 
 def _one_channel_each(model: ModelProto, name: str, numbers: Sequence[int]) -> str:
-    """Turn class numbers `(1, 1, h, w)` into 0 and 1 in `(1, K, h, w)`, one channel per entry of `numbers`."""
+    """Turn class numbers `(1, 1, h, w)` into masks `(1, K, h, w)` of 0 and 1, one channel per number."""
     whole = _node(model, "Cast", [name], to=TensorProto.INT64)
     wanted = np.array(numbers, np.int64).reshape(1, -1, 1, 1)
     equal = _node(model, "Equal", [whole, _constant(model, f"{_OUTPUT}_numbers", wanted)])
