@@ -1,8 +1,8 @@
 """The frame of the three programs: sub-commands, `--format`, and errors without tracebacks.
 
-A sub-command is a module with `SUMMARY`, `configure(parser)` and `run(args, output)`, and with `GOES_ON = True`
-if an interrupted run resumes when it is started again. It imports heavy packages inside `run`, so that `--help`
-is quick and a missing extra only affects the commands that need it.
+A sub-command is a module with `SUMMARY`, `configure(parser)` and `run(args, output)`, and with
+`GOES_ON = True` if an interrupted run resumes when it is started again. It imports heavy packages inside
+`run`, so that `--help` is quick and a missing extra only affects the commands that need it.
 """
 
 from __future__ import annotations
