@@ -89,8 +89,7 @@ def write_pictures(root: Path, pictures: Sequence[Picture], out: Path) -> None:
     """Copy pictures with their masks into a new data folder `out`; nothing is done where it exists."""
     if out.exists():
         return
-    # Real pictures: nobody else on a shared machine should read them.
-    with files.new_directory(out, mode=0o700) as folder:
+    with files.new_directory(out) as folder:
         for picture in pictures:
             for path in (picture.image, *picture.masks):
                 (folder / path).parent.mkdir(parents=True, exist_ok=True)
