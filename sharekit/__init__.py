@@ -1,8 +1,8 @@
 """What both sides of Sharekit must agree on: errors, tensors, noise, manifest, signatures, bundles."""
 
-from sharekit.program.silence import silence
+from sharekit.silence import switch_off
 
 __version__ = "0.1.0"
 
-# Before any dependency is loaded.
-silence()
+# Must run before any dependency is loaded.
+switch_off()

@@ -12,7 +12,7 @@ import pytest
 from packaging.version import Version
 
 from hospital_node.candidate.build import build_onnx
-from sharekit.program import silence
+from sharekit import silence
 from sharekit.program.onnx_runtime import onnxruntime
 from tests import observed
 from tests.observed import Contact, Observation

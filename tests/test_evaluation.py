@@ -53,7 +53,8 @@ CONTRACT = (*CONTRACT, "--output", "logits", "--classes", "foreground")
 
 def test_from_a_model_to_a_verified_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shell = Shell(tmp_path, capsys)
-    held_out = ("ingest", "--data", tmp_path / "records", "--node", shell.node, "--hold-out")
+    named = ("--node", shell.node, "--hospital", "St. Test")
+    held_out = ("ingest", "--data", tmp_path / "records", *named, "--hold-out")
     assert shell.run(hospital_node, *held_out)["ingested"] == 20
 
     assert "--mean" in shell.submit("early", expect=2)["found"]

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 import pytest
 
-from tests.source import dotted_name, every_module, imports_of, modules, name_of
+from tests.source import ROOT, dotted_name, every_module, imports_of, modules, name_of
 
 LAYERS: Mapping[str, tuple[str, ...]] = {
     "sharekit": (
+        "silence",
         "__init__ errors",
         "intervals storage",
         "signing generator program",
@@ -129,7 +132,9 @@ def test_folders_import_lower_layers_alone(package: str) -> None:
             if target is None or target.partition(".")[0] != package:
                 continue
             other = _layer(package, target)
-            if other != own and height[other] >= height[own]:
+            if other == own:
+                continue
+            if height[other] >= height[own]:
                 wrong.append(f"{name_of(path)}:{found.line} imports {target}")
     assert wrong == []
 
@@ -175,3 +180,38 @@ def test_no_file_name_has_two_meanings() -> None:
     assert set(SAME_MEANING) == set(twice), "a name that occurs once needs no reason here"
     for paths in twice.values():
         assert sum("/commands/" not in path for path in paths) <= 1, f"more than commands: {paths}"
+
+
+def _named_in_the_architecture() -> dict[str, set[Path]]:
+    """Package to the files and folders that docs/architecture.md names: `a/b.py`, or `a/`: `b`, `c`."""
+    found: dict[str, set[Path]] = {}
+    package = ""
+    for line in (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8").splitlines():
+        if heading := re.fullmatch(r"## .*`(\w+)`", line):
+            package = heading[1]
+        folder: Path | None = None
+        for name in re.findall(r"`([a-z_/]+(?:\.py)?)`", line.rpartition(" | ")[2] if package else ""):
+            if name.endswith(".py"):
+                found.setdefault(package, set()).add(Path(package, name))
+            elif name.endswith("/"):
+                # A folder inside the row's first one is named by itself: `audit/`: … `attacks/`.
+                inside = folder is not None and (ROOT / folder / name).is_dir()
+                place = folder / name if inside and folder else Path(package, name)
+                folder = folder if inside else place
+                found.setdefault(package, set()).add(place)
+            elif folder is not None:
+                found[package].add(folder / f"{name}.py")
+    return found
+
+
+def test_the_architecture_names_what_exists() -> None:
+    named = _named_in_the_architecture()
+    assert set(named) == set(LAYERS)
+    assert sorted(path for paths in named.values() for path in paths if not (ROOT / path).exists()) == []
+
+
+@pytest.mark.parametrize("package", LAYERS)
+def test_the_architecture_leaves_no_folder_out(package: str) -> None:
+    named = {path.parts[1] for path in _named_in_the_architecture()[package] if len(path.parts) > 1}
+    folders = {path.parent.name for path in (ROOT / package).glob("*/__init__.py")}
+    assert folders - named == {"commands"}

@@ -1,4 +1,4 @@
-"""The README is run: its commands in order in one folder, its Python, its excerpts against the programs."""
+"""README and guides are run: their commands in order in one folder, their Python, their excerpts of help."""
 
 from __future__ import annotations
 
@@ -20,6 +20,9 @@ from tests import observed
 
 ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
+GUIDES = ("node-guide", "consumer-guide", "evaluation", "security")
+PAGES = (ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in GUIDES))
+"""In the order in which a reader meets them."""
 PROGRAMS = {"hospital-node": hospital_node.cli, "consumer": consumer.cli, "sharekit": sharekit.cli}
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
@@ -34,7 +37,7 @@ EXPERIMENT = (
 SHORTENED = {
     "hospital-node train": ("--profile", "quick", "--iterations", "2"),
     "consumer style": ("--steps", "1"),
-    "consumer sample": ("--count", "6"),
+    "consumer sample": ("--samples", "6"),
     "consumer train": ("--updates", "2", "--threads", "1"),
     "sharekit experiment table2": (*EXPERIMENT, "--real", "1"),
     "sharekit experiment table1": (*EXPERIMENT, "--samples", "1", "--styles"),
@@ -42,14 +45,18 @@ SHORTENED = {
 """Added to the README's command lines for less work; a later option replaces an earlier one."""
 
 
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
+
+
 def _blocks(language: str) -> list[str]:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    return [content for found, content in FENCE.findall(text) if found == language]
+    return [content for page in PAGES for found, content in FENCE.findall(_text(page)) if found == language]
 
 
 def _commands() -> list[str]:
+    """Every command once: a guide repeats what the README shows."""
     lines = [line for block in _blocks("console") for line in block.splitlines()]
-    return [line.removeprefix("$ ") for line in lines if line.startswith("$ ")]
+    return list(dict.fromkeys(line.removeprefix("$ ") for line in lines if line.startswith("$ ")))
 
 
 def _run(command: list[str], folder: Path) -> None:
@@ -75,7 +82,7 @@ def _run(command: list[str], folder: Path) -> None:
 
 
 @pytest.mark.ray
-def test_every_command_works_in_the_order_of_the_readme(tmp_path: Path) -> None:
+def test_every_command_works_in_the_order_of_readme_and_guides(tmp_path: Path) -> None:
     phantom.write_data_set(tmp_path / "data", 6, height=96, width=112)
     phantom.write_data_set(tmp_path / "held-out", 20, seed=1, height=64, width=80)
     commands = _commands()
@@ -88,7 +95,7 @@ def test_every_command_works_in_the_order_of_the_readme(tmp_path: Path) -> None:
             continue
         shorter = next((more for name, more in SHORTENED.items() if f"{line} ".startswith(f"{name} ")), ())
         _run([program, *arguments, *shorter], tmp_path)
-    for program in _blocks("python"):
+    for program in dict.fromkeys(_blocks("python")):
         _run([sys.executable, "-c", program], tmp_path)
 
 
@@ -107,10 +114,17 @@ def test_the_exit_codes_are_the_programs_own() -> None:
     assert EXIT_CODES.strip() in [block.strip() for block in _blocks("text")]
 
 
-def test_links_inside_the_project_lead_somewhere() -> None:
-    targets = re.findall(r"\]\(([^)#:]+)\)", (ROOT / "README.md").read_text(encoding="utf-8"))
-    assert targets
-    assert [target for target in targets if not (ROOT / target).exists()] == []
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_links_inside_the_project_lead_somewhere(page: Path) -> None:
+    targets = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", _text(page))
+    assert [target for target in targets if not (page.parent / target).exists()] == []
+
+
+def test_a_newcomer_finds_what_matters_on_the_first_screens() -> None:
+    lines = _text(ROOT / "README.md").splitlines()
+    assert len(lines) < 200
+    assert {"$ make demo", "$ make test"} <= set(lines[:20])
+    assert any("Does it help?" in line for line in lines[:40])
 
 
 def test_every_target_of_the_makefile_that_the_readme_names_is_there() -> None:

@@ -1,4 +1,4 @@
-"""`consumer sample`: a verified bundle becomes a folder of images with masks."""
+"""`consumer sample`: draw a folder of images with masks from a verified bundle."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from consumer import open_bundle
 from consumer.sampling.refinement import UNREFINED, Refinement
 from consumer.sampling.request import BATCH_SIZE, Request, Size
 from sharekit.errors import UsageError
-from sharekit.program import options, progress
-from sharekit.program.arguments import also_called, whole_number
+from sharekit.program import progress, shared_options
+from sharekit.program.arguments import show_first_name, whole_number
 from sharekit.program.command_line import default_of
 from sharekit.program.output import Output, warning_text
 from sharekit.program.phrases import counted
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from consumer.datasets.sample_bundle import SampledBundle
 
 SUMMARY = "draw a synthetic data set from a verified bundle"
+GOES_ON = True
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -30,10 +31,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--key", type=Path, required=True, metavar="PUB", help="the hospital's public key, as pinned"
     )
     count = parser.add_argument(
-        "--samples", type=whole_number(), required=True, metavar="N", help="number of samples to draw"
+        *("--samples", "--count"),
+        type=whole_number(),
+        required=True,
+        metavar="N",
+        help="number of samples to draw",
     )
-    also_called(parser, count, "--count")
-    options.seed(parser, None, "the noise")
+    show_first_name(count)
+    shared_options.seed(parser, None, "the noise")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the new data set")
     parser.add_argument(
         "--generator", metavar="ID", help="the only generator to draw from (left out: all of them in turn)"
@@ -50,8 +55,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="WxH",
         help="width and height in pixels (left out: the size of each generator's training)",
     )
-    also_called(parser, options.device(parser), "--provider")
-    options.threads(parser)
+    shared_options.device(parser, "--provider")
+    shared_options.threads(parser)
     parser.add_argument(
         "--batch-size",
         type=int,

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sharekit.program import options, progress
+from sharekit.program import progress, shared_options
 from sharekit.program.command_line import default_of
 from sharekit.program.output import Output, warning_text
 from sharekit.program.phrases import counted
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from consumer.style.style_data_set import StyledBundle
 
 SUMMARY = "give a data set the look of the real images; masks pass through untouched"
+GOES_ON = True
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -61,8 +62,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--features", type=Path, metavar="FILE", help="feature file (left out: looked for on this machine)"
     )
-    options.device(parser)
-    options.threads(parser, "torch's own choice")
+    shared_options.device(parser)
+    shared_options.threads(parser, "torch's own choice")
     parser.add_argument(
         "--batch-size",
         type=int,

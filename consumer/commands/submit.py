@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sharekit.program import options, password
+from sharekit.program import password, shared_options
 from sharekit.program.output import Output
 from sharekit.program.phrases import counted
 
@@ -18,7 +18,7 @@ SUMMARY = "pack a segmentation model with its input contract for evaluation insi
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", type=Path, metavar="MODEL.onnx", help="segmenter, its weights inside")
-    options.private_key(parser, "the submitter's")
+    shared_options.private_key(parser, "the submitter's")
     parser.add_argument(
         "--out", type=Path, required=True, metavar="SUBMISSION", help="a new folder, or a new zip: NAME.zip"
     )
@@ -99,7 +99,7 @@ def _describe(packed: PackedSubmission) -> list[str]:
 
 
 def _size(text: str) -> tuple[int, int]:
-    """`WxH` as height and width."""
+    """Height and width from a text `WxH`."""
     try:
         width, height = (int(side) for side in text.lower().split("x"))
     except ValueError:

@@ -1,4 +1,4 @@
-"""`consumer train`: a segmentation model from data-set folders."""
+"""`consumer train`: train a segmentation model on data-set folders."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sharekit.program import options, progress
+from sharekit.program import progress, shared_options
 from sharekit.program.output import Output, warn
 from sharekit.program.phrases import counted
 
@@ -15,14 +15,15 @@ if TYPE_CHECKING:
     from consumer.training import TrainingResult
 
 SUMMARY = "train a segmentation model on data sets; the same command again goes on after an interruption"
+GOES_ON = True
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     _configure_data(parser)
     _configure_network(parser)
     _configure_schedule(parser)
-    options.device(parser)
-    options.threads(parser)
+    shared_options.device(parser)
+    shared_options.threads(parser)
     progress.configure(parser)
 
 
@@ -125,7 +126,7 @@ def _configure_schedule(parser: argparse.ArgumentParser) -> None:
         metavar="R",
         help="learning rate of Adam",
     )
-    options.seed(parser, defaults.seed, "weights, batches and augmentation")
+    shared_options.seed(parser, defaults.seed, "weights, batches and augmentation")
     parser.add_argument(
         "--augment",
         action=argparse.BooleanOptionalAction,

@@ -1,4 +1,4 @@
-"""`consumer validate`: is a data set sound?"""
+"""`consumer validate`: check whether a data set is sound."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sharekit.program import options, progress
+from sharekit.program import progress, shared_options
 from sharekit.program.output import Output, strong, warning_text
 from sharekit.program.phrases import counted
 
@@ -47,8 +47,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="images of each generator that LPIPS compares, all pairs; 0 leaves LPIPS out",
     )
-    options.seed(parser, defaults.seed, "the choice of these images")
-    options.threads(parser)
+    shared_options.seed(parser, defaults.seed, "the choice of these images")
+    shared_options.threads(parser)
     parser.add_argument(
         "--out",
         type=Path,

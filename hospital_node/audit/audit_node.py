@@ -11,12 +11,13 @@ import numpy as np
 from hospital_node.audit.attack import Array, AttackContext, AuditLimits
 from hospital_node.audit.attacks.distance import resize, with_channels
 from hospital_node.audit.audit_settings import AuditSettings
-from hospital_node.audit.audited import load_generator
+from hospital_node.audit.audited import count_pictures, load_generator, store_audit
 from hospital_node.audit.generator_audit import GeneratorAudit, audit_generator
 from hospital_node.candidate import build_onnx, measure_parity
 from hospital_node.candidate.draw import draw_images
 from hospital_node.leaks.search import RealContent
 from hospital_node.ledger.states import GeneratorRecord, GeneratorState, ImageState
+from hospital_node.node.fingerprints import readable_pictures
 from hospital_node.node.node import Node
 from hospital_node.singan.pyramid import build_pyramid
 from hospital_node.singan.trained import TrainedGenerator
@@ -32,6 +33,14 @@ CONTROL_SIDE = 256  # pixels: long side at which controls are kept in memory
 AUDITED_BEFORE = (GeneratorState.AUDITED, GeneratorState.WITHHELD, GeneratorState.RELEASED)
 CONTROLS = (ImageState.INGESTED,)
 """What the hold-out holds must not show in anything that leaves but an evaluation."""
+
+
+@dataclass(frozen=True)
+class Control:
+    """A real picture that sources are compared with."""
+
+    copies: frozenset[str]  # identifiers of every image that shows it
+    image: Array  # (C, H, W) in [-1, 1]
 
 
 @dataclass(frozen=True)
@@ -148,7 +157,7 @@ def _waiting(node: Node, again: bool) -> list[GeneratorRecord]:
 def _audit_one(
     node: Node,
     record: GeneratorRecord,
-    pool: Sequence[tuple[str, Array]],
+    pool: Sequence[Control],
     limits: AuditLimits,
     settings: AuditSettings,
 ) -> Outcome:
@@ -157,13 +166,14 @@ def _audit_one(
     try:
         generator = load_generator(node, record)
         candidate = build_onnx(generator)
-        # An audit of earlier bytes must never lie beside new ones.
+        # An audit of earlier bytes must never lie next to new ones.
         node.audit_path(record.id).unlink(missing_ok=True)
+        node.audit_seal_path(record.id).unlink(missing_ok=True)
         files.write_bytes(node.candidate_path(record.id), candidate, mode=0o600)
         context = _context(node, record, generator, candidate, pool, limits, settings)
         parity = measure_parity(generator, candidate, settings.seed)
         audit = audit_generator(context, parity)
-        files.write_json(node.audit_path(record.id), audit.to_json(), mode=0o600)
+        store_audit(node, record, audit)
     except Exception as error:
         reason = f"the audit failed: {type(error).__name__}: {error}"
         return Outcome(record.id, images, GeneratorState.WITHHELD, reason, None)
@@ -177,7 +187,7 @@ def _context(
     record: GeneratorRecord,
     generator: TrainedGenerator,
     candidate: bytes,
-    pool: Sequence[tuple[str, Array]],
+    pool: Sequence[Control],
     limits: AuditLimits,
     settings: AuditSettings,
 ) -> AttackContext:
@@ -185,13 +195,14 @@ def _context(
     channels = spec.layout.image_channels
     pairs = node.load_sources(record.id)
     pyramids = [build_pyramid(pair.tensor(), generator.config) for pair in pairs]
-    others = [image for name, image in pool if name not in record.images][:MAX_CONTROLS]
+    others = [one.image for one in pool if one.copies.isdisjoint(record.images)][:MAX_CONTROLS]
     controls = [resize(with_channels(image, channels)[None], spec.height, spec.width)[0] for image in others]
     return AttackContext(
         generator_id=spec.id,
         candidate=candidate,
         samples=draw_images(candidate, spec, settings.seed, range(settings.samples)),
         sources=np.stack([levels[-1][:channels] for levels in pyramids]),
+        pictures=count_pictures(node, record),
         controls=np.stack(controls)
         if controls
         else np.zeros((0, channels, spec.height, spec.width), np.float32),
@@ -204,21 +215,22 @@ def _context(
     )
 
 
-def _control_pool(node: Node, seed: int, sources: int) -> list[tuple[str, Array]]:
-    """A random choice of the node's real images, `(C, H, W)` in [-1, 1]; what cannot be read is left out.
+def _control_pool(node: Node, seed: int, sources: int) -> list[Control]:
+    """A random choice of the node's distinct real pictures; what cannot be read is left out.
 
     It holds `MAX_CONTROLS` of them besides those that up to `sources` images of a generator take away.
     """
-    records = node.ledger.records(*CONTROLS)
-    chosen = np.random.default_rng(seed).permutation(len(records))[: MAX_CONTROLS + sources]
+    pictures = readable_pictures(node, node.ledger.iterate(*CONTROLS))
+    chosen = np.random.default_rng(seed).permutation(len(pictures))[: MAX_CONTROLS + sources]
     pool = []
     for number in chosen:
+        names = pictures[number]
         try:
-            image = pixels_to_tensor(node.load_pair(records[number].id).image)
+            image = pixels_to_tensor(node.load_pair(names[0]).image)
         except Exception:  # noqa: S112 - that image's own audit says what is wrong with it
             continue
         height, width = image.shape[1:]
         scale = min(1.0, CONTROL_SIDE / max(height, width))
         reduced = resize(image[None], max(1, round(height * scale)), max(1, round(width * scale)))[0]
-        pool.append((records[number].id, reduced))
+        pool.append(Control(frozenset(names), reduced))
     return pool

@@ -5,10 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from hospital_node.audit.generator_audit import GeneratorAudit
 from hospital_node.ledger.states import GeneratorRecord, GeneratorState
+from hospital_node.node.fingerprints import distinct_images
 from hospital_node.node.node import Node
+from hospital_node.node.seals import Sealed, is_sealed, seal
 from hospital_node.singan.trained import TrainedGenerator
 from sharekit.errors import NodeStateError, SharekitError
 from sharekit.generator import onnx_policy
@@ -21,6 +24,9 @@ ASKING = (
     GeneratorState.RELEASED,
 )
 """States of generators that ask to leave."""
+AUDIT_AGAIN = "audit it anew: hospital-node audit --again"
+NO_AUDIT = f"there is no readable audit; {AUDIT_AGAIN}"
+_SEAL_BYTES = 64
 
 
 @dataclass(frozen=True)
@@ -29,9 +35,11 @@ class Candidate:
 
     generator_id: str
     sha256: str | None  # of the candidate's bytes as they are now; None: there are none
-    audit: GeneratorAudit | None
+    audit: GeneratorAudit | None  # None: there is none that the node sealed
     audit_sha256: str | None  # of the audit's file
     withheld: str | None = None  # the ledger's reason, where it says that this generator may not leave
+    pictures: int = 1  # distinct real ones behind it, by the ledger and the stored pixels
+    no_audit: str = NO_AUDIT  # why `audit` is None, where it is
 
 
 @dataclass(frozen=True)
@@ -64,10 +72,11 @@ def read_asking(node: Node) -> tuple[list[Asking], dict[str, str]]:
     for record in node.ledger.generators.records(*ASKING):
         try:
             generator = load_generator(node, record)
+            candidate = _candidate(node, record)
         except SharekitError as error:
-            unreadable[record.id] = f"the trained generator cannot be read: {error.found}"
+            unreadable[record.id] = f"the trained generator or its images cannot be read: {error.found}"
             continue
-        found.append(Asking(record, generator, _candidate(node, record)))
+        found.append(Asking(record, generator, candidate))
     return found, unreadable
 
 
@@ -98,18 +107,65 @@ def read_candidate_bytes(node: Node, generator_id: str) -> bytes:
     return files.read_bytes(node.candidate_path(generator_id), max_bytes=onnx_policy.MAX_BYTES)
 
 
+def count_pictures(node: Node, record: GeneratorRecord) -> int:
+    """How many distinct pictures stand behind a generator: copies of one count once.
+
+    Raises:
+        InputError, NodeStateError: a stored image is missing or damaged.
+    """
+    if len(record.images) == 1:
+        return 1
+    return len(distinct_images(node, node.ledger.images_of(record.id)))
+
+
+def store_audit(node: Node, record: GeneratorRecord, audit: GeneratorAudit) -> None:
+    """Write an audit, sealed for the gate."""
+    data = files.dump_json(audit.to_json())
+    # The seal comes first: an interrupted audit leaves no audit, and is made again.
+    found = seal(node, Sealed.AUDIT, *_sealed_with(node, record), data)
+    files.write_bytes(node.audit_seal_path(record.id), found.encode(), mode=0o600)
+    files.write_bytes(node.audit_path(record.id), data, mode=0o600)
+
+
+class _Stored(NamedTuple):
+    """An audit as its file holds it, or why it does not count."""
+
+    audit: GeneratorAudit | None
+    sha256: str | None
+    reason: str = NO_AUDIT
+
+
 def _candidate(node: Node, record: GeneratorRecord) -> Candidate:
     withheld = record.reason if record.state is GeneratorState.WITHHELD else None
+    pictures = count_pictures(node, record)
     try:
         sha256 = hashlib.sha256(read_candidate_bytes(node, record.id)).hexdigest()
     except SharekitError:
-        return Candidate(record.id, None, None, None, withheld)
+        return Candidate(record.id, None, None, None, withheld, pictures)
+    stored = _load_audit(node, record)
+    return Candidate(record.id, sha256, stored.audit, stored.sha256, withheld, pictures, stored.reason)
+
+
+def _load_audit(node: Node, record: GeneratorRecord) -> _Stored:
     try:
         data = files.read_bytes(node.audit_path(record.id), max_bytes=files.MAX_JSON_BYTES)
+    except SharekitError:
+        return _Stored(None, None)
+    try:
+        found = files.read_bytes(node.audit_seal_path(record.id), max_bytes=_SEAL_BYTES).decode("ascii")
+    except (SharekitError, ValueError):
+        return _Stored(None, None, f"its audit has no seal of this node; {AUDIT_AGAIN}")
+    if not is_sealed(node, found, Sealed.AUDIT, *_sealed_with(node, record), data):
+        reason = "its audit, trained file or images changed after the audit"
+        return _Stored(None, None, f"{reason}; {AUDIT_AGAIN}")
+    try:
         audit = GeneratorAudit.from_json(files.parse_json(data, "audit"))
     except (SharekitError, KeyError, TypeError, ValueError):
-        return Candidate(record.id, sha256, None, None, withheld)
-    if audit.group_size != len(record.images):
-        # The verdict rests on this number, which a file that anybody may edit must not decide.
-        withheld = f"its audit counts {audit.group_size} images behind it, the ledger {len(record.images)}"
-    return Candidate(record.id, sha256, audit, hashlib.sha256(data).hexdigest(), withheld)
+        return _Stored(None, None)
+    return _Stored(audit, hashlib.sha256(data).hexdigest())
+
+
+def _sealed_with(node: Node, record: GeneratorRecord) -> tuple[bytes, bytes, bytes]:
+    """What an audit is about besides the candidate that it names: generator, images, trained file."""
+    trained = hashlib.sha256(node.generator_path(record.id).read_bytes()).digest()
+    return record.id.encode(), "\n".join(record.images).encode(), trained

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,7 @@ from hospital_node.audit.attacks.nearest import BestOfN
 from hospital_node.audit.attacks.static import StaticCheck
 from hospital_node.audit.verdict import Verdict, verdict
 from hospital_node.candidate import Parity
+from hospital_node.candidate.parity import TOLERANCE
 
 ATTACKS: tuple[Attack, ...] = (BestOfN(), MeanOfSamples(), StaticCheck())
 MISSING_CONTROLS = "controls are missing: fewer than two other real images to compare with"
@@ -32,7 +34,7 @@ class GeneratorAudit:
 
     generator_id: str
     candidate_sha256: str  # of the ONNX file that was attacked, hexadecimal
-    group_size: int  # real images behind the generator
+    group_size: int  # distinct real pictures behind the generator: copies of one count once
     samples: int
     seed: int
     limits: AuditLimits
@@ -45,10 +47,12 @@ class GeneratorAudit:
     def objections(self) -> tuple[str, ...]:
         """Why this generator may not leave; empty: the audit allows it."""
         found = [objection for attack in self.attacks for objection in attack.objections]
-        if not self.parity.max_abs_difference <= self.parity.tolerance:
+        # An audit does not choose its tolerance. Each difference counts: a maximum may lose NaN.
+        differences = [case.max_abs_difference for case in self.parity.cases]
+        if not differences or not all(difference <= TOLERANCE for difference in differences):
             found.append(
-                f"the ONNX file differs from the trained network by {self.parity.max_abs_difference:.2e},"
-                f" more than {self.parity.tolerance:g}"
+                f"the ONNX file differs from the trained network by {max(differences, default=math.nan):.2e},"
+                f" more than {TOLERANCE:g}"
             )
         return tuple(found)
 
@@ -102,16 +106,15 @@ def audit_generator(
         attacks: all of them count; none can be skipped by a caller who wants a better verdict.
     """
     results = tuple(attack.run(context) for attack in attacks)
-    group_size = len(context.sources)
     return GeneratorAudit(
         generator_id=context.generator_id,
         candidate_sha256=hashlib.sha256(context.candidate).hexdigest(),
-        group_size=group_size,
+        group_size=context.pictures,
         samples=len(context.samples),
         seed=context.seed,
         limits=context.limits,
         parity=parity,
         attacks=results,
-        verdict=verdict(group_size, context.limits.k, results),
+        verdict=verdict(context.pictures, context.limits.k, results),
         remarks=() if context.has_controls else (MISSING_CONTROLS,),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from sharekit.program import options, password
+from sharekit.program import password, shared_options
 from sharekit.program.output import Output
 from sharekit.program.phrases import counted, next_command
 
@@ -12,8 +12,8 @@ SUMMARY = "show what the audit found and sign, as a listed approver, that these 
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    options.node(parser)
-    options.private_key(parser, "the approver's")
+    shared_options.node(parser)
+    shared_options.private_key(parser, "the approver's")
     parser.add_argument("--by", required=True, metavar="NAME", help="the approver's name or office")
     chosen = parser.add_mutually_exclusive_group(required=True)
     chosen.add_argument("--all", action="store_true", help="everything that the audit lets leave")

@@ -5,16 +5,17 @@ from __future__ import annotations
 import argparse
 
 from hospital_node.audit.audit_settings import AuditSettings
-from sharekit.program import options, progress
+from sharekit.program import progress, shared_options
 from sharekit.program.arguments import whole_number
 from sharekit.program.output import Output
 from sharekit.program.phrases import next_command
 
 SUMMARY = "build each trained generator's candidate, attack it, and put the verdict in words"
+GOES_ON = True
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    options.node(parser)
+    shared_options.node(parser)
     parser.add_argument(
         "--samples",
         type=whole_number(),
@@ -22,7 +23,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default=AuditSettings.samples,
         help="samples to draw from each candidate",
     )
-    options.seed(parser, AuditSettings.seed, "samples, choice of controls and bootstrap")
+    shared_options.seed(parser, AuditSettings.seed, "samples, choice of controls and bootstrap")
     parser.add_argument(
         "--again",
         action="store_true",

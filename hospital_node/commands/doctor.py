@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from hospital_node.singan.config import DEFAULT_PROFILE, PROFILES
 from sharekit.errors import NodeStateError
-from sharekit.program import options
+from sharekit.program import shared_options
 from sharekit.program.output import Output
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ _STYLES = {"passed": "green", "warning": "yellow", "problem": "bold red"}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    options.node(parser, required=False, help="the node's folder (left out: the machine alone)")
+    shared_options.node(parser, required=False, help="the node's folder (left out: the machine alone)")
     parser.add_argument(
         "--profile", choices=PROFILES, default=DEFAULT_PROFILE, help="settings that memory is estimated for"
     )

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sharekit.program import options, password, progress
+from sharekit.program import password, progress, shared_options
 from sharekit.program.output import Output
 from sharekit.program.phrases import counted
 
@@ -18,12 +18,12 @@ SUMMARY = "evaluate a submitted segmenter on the hold-out and sign a report of i
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("submission", type=Path, metavar="SUBMISSION", help="folder or zip of a submission")
-    options.node(parser)
-    options.private_key(parser, "the hospital's release")
+    shared_options.node(parser)
+    shared_options.private_key(parser, "the hospital's release")
     parser.add_argument(
         "--out", type=Path, required=True, metavar="REPORT", help="the report, a new file: NAME.json"
     )
-    options.threads(parser)
+    shared_options.threads(parser)
     parser.add_argument(
         "--weak-confinement",
         action="store_true",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from sharekit.program import options, password
+from sharekit.program import password, shared_options
 from sharekit.program.output import Output
 from sharekit.program.phrases import counted, next_command
 
@@ -13,11 +13,11 @@ SUMMARY = "write the signed bundle of every generator that audit, policy and app
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    options.node(parser)
+    shared_options.node(parser)
     parser.add_argument(
         "--out", type=Path, required=True, metavar="BUNDLE", help="a new folder, or a new zip: NAME.zip"
     )
-    options.private_key(parser, "the hospital's release")
+    shared_options.private_key(parser, "the hospital's release")
     parser.add_argument(
         "--features",
         type=Path,
@@ -44,6 +44,7 @@ def run(args: argparse.Namespace, output: Output) -> None:
         f"style        {result.style}",
         f"searched     {counted(len(result.bundle.names) + 1, 'finished file')}: nothing real found",
         f"signed by    {result.bundle.fingerprint}",
+        *(f"warning      {warning}" for warning in result.warnings),
         *([f"not released {len(refused)}", "\n".join(refused)] if refused else []),
         next_command("sharekit", "verify", result.bundle.path, "--key", _public_half(args.key)),
     )

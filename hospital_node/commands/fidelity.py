@@ -1,4 +1,4 @@
-"""`hospital-node fidelity`: samples against the real images, beside real against real; it never leaves."""
+"""`hospital-node fidelity`: how samples compare with real images; the result never leaves."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hospital_node.fidelity.fidelity_settings import FidelitySettings
-from sharekit.program import options, progress
-from sharekit.program.arguments import also_called, whole_number
+from sharekit.program import progress, shared_options
+from sharekit.program.arguments import show_first_name, whole_number
 from sharekit.program.output import Output
 
 if TYPE_CHECKING:
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
     from hospital_node.fidelity.fidelity_report import FidelityReport
 
-SUMMARY = "hold samples against the real images, beside real against real; for the report inside the node"
+SUMMARY = "compare samples with the real images, and real with real; for the report inside the node"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    options.node(parser)
+    shared_options.node(parser)
     parser.add_argument(
         "--samples",
         type=whole_number(),
@@ -28,16 +28,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default=FidelitySettings.samples,
         help="samples to draw from each generator",
     )
-    options.seed(parser, FidelitySettings.seed, "samples, halves and bootstrap")
+    shared_options.seed(parser, FidelitySettings.seed, "samples, halves and bootstrap")
     weights = parser.add_argument(
-        "--inception",
+        *("--inception", "--features"),
         type=Path,
         metavar="FILE",
         help="weights of Inception 2015-12-05, safetensors (left out: what SHAREKIT_INCEPTION names; without"
         " them the figures that need them are left out)",
     )
-    also_called(parser, weights, "--features")
-    options.threads(parser)
+    show_first_name(weights)
+    shared_options.threads(parser)
     progress.configure(parser)
 
 

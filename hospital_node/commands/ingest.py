@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sharekit.program import options, progress
+from sharekit.program import progress, shared_options
 from sharekit.program.output import Output, warning_text
 from sharekit.program.phrases import next_command
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from hospital_node.intake.intake_rules import IntakeRules
 
 SUMMARY = "take a folder of images and masks into a node, made when it is not there"
+GOES_ON = True
 SHOWN = 5
 """Refusals with one and the same next step that the text lists."""
 
@@ -33,7 +34,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="folder with images/ and masks/ (or masks/CLASS/): PNG, JPEG or TIFF, paired by name",
     )
-    options.node(parser)
+    shared_options.node(parser)
     parser.add_argument(
         "--hospital",
         metavar="NAME",
@@ -107,7 +108,7 @@ def run(args: argparse.Namespace, output: Output) -> int:
     if report.refused:
         raise PartialFailureError(
             args.data,
-            expected="a usable pair in every file",
+            expected="every file of the folder in a usable pair",
             found=f"{len(report.refused)} refused, {report.usable} usable",
             next_step="go on with what was taken, or correct what the list of refusals says and ingest again",
         )

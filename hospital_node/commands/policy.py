@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from sharekit.program import options
+from sharekit.program import shared_options
 from sharekit.program.arguments import Parser, settings_in_words
 from sharekit.program.output import Output
 
@@ -13,7 +13,7 @@ SUMMARY = "show or change the release policy: limits of the audit, approvers, pr
 
 
 def configure(parser: Parser) -> None:
-    options.node(parser)
+    shared_options.node(parser)
     parser.add_argument(
         "--approver", type=Path, metavar="PUB", help="public key of a person who may approve releases"
     )

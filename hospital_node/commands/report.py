@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import argparse
 
-from sharekit.program import options
-from sharekit.program.arguments import also_called
+from sharekit.program import shared_options
+from sharekit.program.arguments import show_first_name
 from sharekit.program.output import Output
 
-SUMMARY = "write a page of sources beside samples, audit figures and states, inside the node only"
+SUMMARY = "write a page of sources, samples, audit figures and states, inside the node only"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    options.node(parser)
+    shared_options.node(parser)
     file = parser.add_argument(
-        "--file", metavar="NAME.html", default="report.html", help="file name in the node's reports folder"
+        *("--file", "--name"),
+        metavar="NAME.html",
+        default="report.html",
+        help="file name in the node's reports folder",
     )
-    also_called(parser, file, "--name")
+    show_first_name(file)
 
 
 def run(args: argparse.Namespace, output: Output) -> None:

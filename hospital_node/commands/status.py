@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from sharekit.program import options
+from sharekit.program import shared_options
 from sharekit.program.output import Output
 from sharekit.program.phrases import counted
 
@@ -22,7 +22,7 @@ SOURCES = 3
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    options.node(parser)
+    shared_options.node(parser)
     parser.add_argument(
         "--all",
         action="store_true",

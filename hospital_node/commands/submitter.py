@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sharekit.program import options
+from sharekit.program import shared_options
 from sharekit.program.arguments import Parser, settings_in_words, whole_number
 from sharekit.program.command_line import add_output_options
 from sharekit.program.output import Output
@@ -38,7 +38,7 @@ def configure(parser: Parser) -> None:
     )
     change.late_epilog = _settings
     for action in (add, show, change):
-        options.node(action)
+        shared_options.node(action)
         add_output_options(action, nested=True)
 
 

@@ -5,19 +5,21 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from hospital_node.pool.options import GPU_LANES, GroupOptions, PoolOptions, TrainingReport
+from hospital_node.pool.training_options import GPU_LANES, GroupOptions, PoolOptions, TrainingReport
 from hospital_node.singan.config import DEFAULT_PROFILE, PRECISIONS, PROFILES, TrainingSettings
 from sharekit.errors import PartialFailureError, UsageError
-from sharekit.program import options, progress
+from sharekit.program import progress, shared_options
+from sharekit.program.arguments import whole_number
 from sharekit.program.output import Output
 from sharekit.program.phrases import next_command
 
 SUMMARY = "train generators on the ingested images; the same command again goes on after an interruption"
+GOES_ON = True
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     defaults, groups = PoolOptions(), GroupOptions()
-    options.node(parser)
+    shared_options.node(parser)
     parser.add_argument("--profile", choices=PROFILES, default=DEFAULT_PROFILE, help="settings of the method")
     parser.add_argument(
         "--group-size",
@@ -35,7 +37,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
         " same generator",
     )
     parser.add_argument(
-        "--iterations", type=int, metavar="N", help="iterations of each scale, instead of the profile's"
+        "--iterations",
+        type=whole_number(1),
+        metavar="N",
+        help="iterations of each scale, instead of the profile's",
     )
     parser.add_argument(
         "--max-side",

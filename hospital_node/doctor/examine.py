@@ -20,7 +20,7 @@ from hospital_node.pool import live
 from hospital_node.singan.config import TrainingConfig
 from hospital_node.singan.needs import ImageNeeds, disk_needed, image_needs, images_at_once
 from sharekit.errors import InputError, SharekitError
-from sharekit.program.silence import loud
+from sharekit.silence import loud
 
 LAYOUT_CHANNELS = 4
 """RGB and one mask class, as long as no image says otherwise."""

@@ -24,6 +24,7 @@ from hospital_node.evaluation.evaluation_policy import EvaluationPolicy, Submitt
 from hospital_node.evaluation.noised_means import noised_means, reported_metrics
 from hospital_node.evaluation.predict import Predictor, open_predictor
 from hospital_node.ledger.ledger import ImageRecord, ImageState
+from hospital_node.node.fingerprints import distinct_images
 from hospital_node.node.node import Node
 from hospital_node.node.pair import Pair
 from sharekit.errors import NodeStateError, PolicyError, SharekitError, VerificationError
@@ -145,8 +146,8 @@ def _new_report(
 ) -> tuple[EvaluationReport, Process]:
     """Spend an evaluation, and keep what it gave in the ledger."""
     submission, contract = signed.submission, signed.submission.contract
-    records = _hold_out(node, contract, policy.min_images)
-    counts = [sum(_stored(name) in record.mask_classes for record in records) for name in contract.classes]
+    records = hold_out_images(node, contract, policy.min_images)
+    counts = [_count_pictures(node, records, name) for name in contract.classes]
     metrics = reported_metrics(counts, policy.images_for_all_metrics)
     blank = _blank_report(node, submission, policy, records, metrics, now)
     for record in records:
@@ -209,7 +210,7 @@ def _registered(policy: EvaluationPolicy, submission: Submission) -> Submitter:
     return submitter
 
 
-def _hold_out(node: Node, contract: SegmenterContract, min_images: int) -> list[ImageRecord]:
+def hold_out_images(node: Node, contract: SegmenterContract, min_images: int) -> list[ImageRecord]:
     """The hold-out images with a mask of any class of the contract; enough of every class.
 
     Raises:
@@ -225,16 +226,21 @@ def _hold_out(node: Node, contract: SegmenterContract, min_images: int) -> list[
         )
     held_out = node.ledger.records(ImageState.HELD_OUT)
     for name in contract.classes:
-        count = sum(_stored(name) in record.mask_classes for record in held_out)
+        count = _count_pictures(node, held_out, name)
         if count < min_images:
             raise PolicyError(
                 "hold-out",
-                expected=f"at least {min_images} images with a mask of the class {name!r}",
+                expected=f"at least {min_images} images with a mask of the class {name!r}, without copies",
                 found=str(count),
                 next_step="bring more in with `hospital-node ingest --hold-out`, or submit with a class "
                 "that the hold-out has (--classes)",
             )
     return [record for record in held_out if wanted & set(record.mask_classes)]
+
+
+def _count_pictures(node: Node, records: Sequence[ImageRecord], name: str) -> int:
+    """How many distinct pictures have a mask of a class of a contract; copies count once."""
+    return len(distinct_images(node, [one for one in records if _stored(name) in one.mask_classes]))
 
 
 def _stored(name: str) -> str:

@@ -23,7 +23,7 @@ class Better(StrEnum):
 
 @dataclass(frozen=True)
 class Comparison:
-    """One figure of samples against real images, beside that of real images against real images.
+    """One figure of samples against real images, and the same figure of real images against real images.
 
     The intervals' `count` is the number of pictures on each side of each of the random halves.
     """
@@ -33,7 +33,7 @@ class Comparison:
     floor: Interval  # one half of the real images against the other
     samples: Interval  # samples of that one half's generators against the other half of the real images
     difference: Interval  # samples - floor, of the same halves
-    whole: float  # all samples against all real images; larger sets, so not to be held against the floor
+    whole: float  # all samples against all real images; larger sets, so not comparable with the floor
     real_count: int  # behind `whole`
     sample_count: int
     p: float | None = None  # of no difference, where there is a test: one sample a generator
@@ -92,7 +92,7 @@ class GeneratorFidelity:
 
 @dataclass(frozen=True)
 class Figure:
-    """A mean over generators, and what it is held against."""
+    """A mean over generators, and what it is compared with."""
 
     name: str
     value: Interval  # over generators

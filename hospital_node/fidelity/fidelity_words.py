@@ -5,8 +5,8 @@ from __future__ import annotations
 from hospital_node.fidelity.fidelity_report import Comparison, FidelityReport, Figure
 
 BIAS = (
-    "FID grows as sets get smaller: only the two figures of equal halves may be held against each other, not"
-    " against the FID of other sizes or of the usual 2048 dimensions."
+    "FID grows as sets get smaller: only the two figures of equal halves may be compared with each other, not"
+    " with the FID of other sizes or of the usual 2048 dimensions."
 )
 HALVES = (
     "Real against real is one half of the real images against the other; for samples against real, the first"
@@ -39,7 +39,7 @@ def verdict(found: Comparison) -> str:
 
 
 def figure_in_words(found: Figure) -> str:
-    """A mean over generators beside what it is held against."""
+    """A mean over generators, and what it is compared with."""
     reference = "unknown" if found.reference is None else str(found.reference)
     return f"{found.name}: {found.value}, {found.compared_with} {reference}"
 

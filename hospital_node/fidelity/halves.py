@@ -27,7 +27,7 @@ def compare(
     better: Better,
     settings: FidelitySettings,
 ) -> list[Comparison]:
-    """Hold figures of samples against those of real images, with the same images and the same sizes.
+    """Compare figures of samples with those of real images, with the same images and the same sizes.
 
     The real images are split into random halves A and B. Real A against real B is the floor; a sample of each
     of A's generators against real B is the figure. So nothing differs between the two but whether A's

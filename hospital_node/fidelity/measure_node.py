@@ -29,7 +29,7 @@ def measure(
     *,
     on_progress: ProgressCallback = ignore,
 ) -> FidelityReport:
-    """Hold samples of every audited generator against the node's real images.
+    """Compare samples of every audited generator with the node's real images.
 
     Args:
         node: read only.

@@ -26,7 +26,7 @@ MAX_OTHERS = 32
 
 
 def comparisons(subjects: Sequence[Subject], settings: FidelitySettings) -> list[Comparison]:
-    """Samples against real images beside real against real; none of fewer than `MIN_IMAGES` generators.
+    """Samples against real images, and real against real; none of fewer than `MIN_IMAGES` generators.
 
     Only generators that share no image count, so that no sample meets an image behind its own generator.
     """
@@ -46,7 +46,7 @@ def comparisons(subjects: Sequence[Subject], settings: FidelitySettings) -> list
 
 
 def generators(subjects: Sequence[Subject], seed: int) -> list[GeneratorFidelity]:
-    """Every generator against its own sources, beside the other real images against them."""
+    """Every generator against its own sources, and the other real images against these sources."""
     real = [(one.images[0], one.looked.sources[0]) for one in subjects if one.looked is not None]
     largest = max((len(one.images) for one in subjects), default=0)
     chosen = np.random.default_rng(seed).permutation(len(real))[: MAX_OTHERS + largest]
@@ -68,7 +68,7 @@ def generators(subjects: Sequence[Subject], seed: int) -> list[GeneratorFidelity
 
 
 def figures(subjects: Sequence[Subject], each: Sequence[GeneratorFidelity], seed: int) -> list[Figure]:
-    """Means over generators, with what they are held against."""
+    """Means over generators, and what they are compared with."""
     found = []
     sifid = [one.sifid.mean for one in each if one.sifid is not None]
     others = [one.sifid_others for one in each if one.sifid_others is not None]
@@ -100,13 +100,13 @@ def missing(subjects: Sequence[Subject]) -> list[str]:
     compared = len(_without_shared_images(subjects))
     if compared < MIN_IMAGES:
         lines.append(
-            f"samples against real images beside real against real: needs {MIN_IMAGES} audited generators"
-            f" that share no image, and this node has {compared}"
+            f"samples against real images, compared with real against real: needs {MIN_IMAGES} audited"
+            f" generators that share no image, and this node has {compared}"
         )
     elif compared < len(subjects):
         lines.append(
-            f"samples against real images beside real against real: of {compared} generators that share no"
-            f" image, of {len(subjects)}"
+            "samples against real images, compared with real against real: only"
+            f" {compared} of {len(subjects)} generators count, which share no image"
         )
     return lines
 

@@ -13,7 +13,7 @@ from sharekit.intervals import Interval, bootstrap
 def pixel_std(pictures: NDArray[np.float32], *, seed: int = 0, draws: int = 200) -> Interval:
     """Standard deviation over pictures `(N, C, H, W)` in [-1, 1], N at least 2; mean of pixels and channels.
 
-    Unbiased variance, so that few samples may be held against many real images. Interval over the pictures;
+    Unbiased variance, so that few samples can be compared with many real images. Interval over the pictures;
     it is moved to the figure, because a resample repeats pictures and so looks less diverse.
     """
     count = len(pictures)

@@ -24,14 +24,14 @@ from hospital_node.intake.intake_warnings import (
 from hospital_node.intake.read_pair import ReadPair, read_pair
 from hospital_node.intake.separation import TRAINING, OtherSide
 from hospital_node.ledger.ledger import ImageRecord, ImageState
-from hospital_node.node.fingerprints import distinct_images, fingerprint_of, store_fingerprint
+from hospital_node.node.fingerprints import fingerprint_of, store_fingerprint
 from hospital_node.node.node import Node
 from sharekit.errors import InputError, NodeStateError
 from sharekit.pictures.folder import Listing, generated_by, list_files, read_file, require_folders
 from sharekit.pictures.mask_map import CLASS_NAME
 from sharekit.pictures.masks import MaskError, MaskKind
 from sharekit.pictures.pairing import Mismatch, Pairing, SourcePair, pair
-from sharekit.pictures.similarity import Fingerprint, fingerprint
+from sharekit.pictures.similarity import Fingerprint, distinct_pictures, fingerprint
 from sharekit.program.progress import Progress, ProgressCallback, ignore
 
 
@@ -138,8 +138,7 @@ class _Intake:
             found = fingerprint(read.pair.image)
             self.other_side.check_unlike(found, source.image)
         except InputError as error:
-            if isinstance(error, MaskError) and error.reading.kind is MaskKind.NUMBERS:
-                self._remember_numbers(error)
+            self._remember_numbers(error)
             self._refuse(source.image, tuple(source.masks.values()), error)
         else:
             self._accept(source, read, content_key, found)
@@ -150,8 +149,9 @@ class _Intake:
 
     def report(self, listing: Listing, pairing: Pairing) -> IntakeReport:
         records = self.node.ledger.records(*self.states)
-        groups = distinct_images(self.node, records)
-        again = self._taken_again(records)
+        fingerprints = [self.new.get(one.id) or fingerprint_of(self.node, one.id) for one in records]
+        groups = [[records[index] for index in group] for group in distinct_pictures(fingerprints)]
+        again = self._taken_again(records, fingerprints)
         present = set(listing.files)
         here = [record for record in records if record.data_dir == str(self.data)]
         return IntakeReport(
@@ -176,13 +176,12 @@ class _Intake:
             skipped=listing.skipped,
         )
 
-    def _taken_again(self, records: Sequence[ImageRecord]) -> list[tuple[ImageRecord, ImageRecord]]:
+    def _taken_again(
+        self, records: Sequence[ImageRecord], fingerprints: Sequence[Fingerprint]
+    ) -> list[tuple[ImageRecord, ImageRecord]]:
         """Pictures taken now that the node had already, pixel by pixel: the earlier image and the new one."""
-        if not self.new:
-            return []
         by_digest: dict[bytes, list[ImageRecord]] = defaultdict(list)
-        for record in records:
-            found = self.new.get(record.id) or fingerprint_of(self.node, record.id)
+        for record, found in zip(records, fingerprints, strict=True):
             by_digest[found.digest].append(record)
         again = []
         for group in by_digest.values():
@@ -209,8 +208,10 @@ class _Intake:
                 next_step="make a new node, with images that nothing was ever evaluated on",
             )
 
-    def _remember_numbers(self, error: MaskError) -> None:
-        if 1 in error.reading.values:
+    def _remember_numbers(self, error: InputError) -> None:
+        """Keep in mind a refused mask in which 1 is a class number."""
+        reading = error.reading if isinstance(error, MaskError) else None
+        if reading is not None and reading.kind is MaskKind.NUMBERS and 1 in reading.values:
             self.number_masks.setdefault(str(PurePosixPath(error.item).parent), error.item)
 
     def _check_zero_one(self, masks: Sequence[str]) -> None:

@@ -95,5 +95,5 @@ def _overspent(expected: str, found: str) -> PolicyError:
         "evaluation",
         expected=expected,
         found=found,
-        next_step="ask the hospital: every further answer tells more of its masks",
+        next_step="ask the hospital: every further answer discloses more of its masks",
     )

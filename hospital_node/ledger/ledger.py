@@ -1,4 +1,4 @@
-"""The node's private ledger: images, generators, spent evaluations, and the log of every change.
+"""The node's private ledger: images, generators, spent evaluations, published statistics, the log of changes.
 
 One process writes (the holder of the node's write lock), any number read. File names live here and nowhere
 else.
@@ -16,6 +16,7 @@ from typing import Any
 from hospital_node.ledger.database import Database, now
 from hospital_node.ledger.evaluations import Evaluations
 from hospital_node.ledger.generators import Generators
+from hospital_node.ledger.publications import Publications
 from hospital_node.ledger.states import Event, GeneratorState, ImageRecord, ImageState, State
 from sharekit.errors import InputError
 
@@ -31,7 +32,7 @@ _UNTRAINED = (
 
 
 class Ledger:
-    """The images, their `generators`, the spent `evaluations`, the log of changes, and the release counter.
+    """The images, their `generators`, `evaluations` and `publications`, the log, and the release counter.
 
     Every write is one transaction that survives a power cut (write-ahead log, `synchronous=FULL`).
 
@@ -48,6 +49,7 @@ class Ledger:
         self._database = Database(path, read_only=read_only)
         self.generators = Generators(self._database)
         self.evaluations = Evaluations(self._database)
+        self.publications = Publications(self._database)
 
     @staticmethod
     def create(path: Path) -> None:

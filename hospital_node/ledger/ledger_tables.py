@@ -85,11 +85,25 @@ CREATE TRIGGER evaluations_reported BEFORE UPDATE ON evaluations
     BEGIN SELECT RAISE(ABORT, 'a spent evaluation stays spent'); END;
 """
 
+_PUBLICATIONS = """
+CREATE TABLE publications (
+    sequence INTEGER PRIMARY KEY,
+    time TEXT NOT NULL,
+    kind TEXT NOT NULL CHECK (kind IN ('coverage', 'style')),
+    content TEXT NOT NULL
+) STRICT;
+CREATE TRIGGER publications_unchanged BEFORE UPDATE ON publications
+    BEGIN SELECT RAISE(ABORT, 'what was published stays published'); END;
+CREATE TRIGGER publications_kept BEFORE DELETE ON publications
+    BEGIN SELECT RAISE(ABORT, 'what was published stays published'); END;
+"""
+
 SCHEMA = f"""
 {_IMAGES}
 {_GENERATORS}
 {_EVALUATIONS}
 {_EVALUATIONS_UNCHANGED}
+{_PUBLICATIONS}
 CREATE TABLE events (
     sequence INTEGER PRIMARY KEY,
     time TEXT NOT NULL,
@@ -151,7 +165,7 @@ def upgrade(connection: sqlite3.Connection, version: int, now: str) -> None:
     if version == 2:
         _run(connection, _WITH_EPSILON)
     if version < SCHEMA_VERSION:
-        _run(connection, _SEPARATE)
+        _run(connection, _SEPARATE + _PUBLICATIONS)
         _bring_over(connection, now)
         _run(connection, f"DROP TABLE images_before;\nPRAGMA user_version = {SCHEMA_VERSION};\n")
 
@@ -198,7 +212,7 @@ def _split(words: str) -> tuple[str, str, str]:
 
 
 def logged_settings(connection: sqlite3.Connection, image: str) -> tuple[str, str]:
-    """Profile and settings of the last training that the log tells of, empty without any."""
+    """Profile and settings of the last training in the log, empty without any."""
     rows = connection.execute("SELECT reason FROM events WHERE id = ? ORDER BY sequence DESC", (image,))
     found = (_split(reason) for (reason,) in rows)
     return next(((profile, settings) for _, profile, settings in found if profile), ("", ""))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import hmac
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from hospital_node.ledger.ledger import ImageRecord
 from hospital_node.node.node import Node
-from sharekit.errors import InputError
+from sharekit.errors import InputError, SharekitError
 from sharekit.pictures.similarity import Fingerprint, distinct_pictures, fingerprint
 from sharekit.storage import files
 
@@ -41,6 +41,16 @@ def distinct_images(node: Node, records: Sequence[ImageRecord]) -> tuple[tuple[I
     """
     groups = distinct_pictures([fingerprint_of(node, record.id) for record in records])
     return tuple(tuple(records[index] for index in group) for group in groups)
+
+
+def readable_pictures(node: Node, records: Iterable[ImageRecord]) -> list[tuple[str, ...]]:
+    """Identifiers of the images of each distinct picture, in order; unreadable images are left out."""
+    found = {}
+    for record in records:
+        with contextlib.suppress(SharekitError):
+            found[record.id] = fingerprint_of(node, record.id)
+    names = list(found)
+    return [tuple(names[index] for index in group) for group in distinct_pictures(list(found.values()))]
 
 
 def _path(node: Node, image_id: str) -> Path:

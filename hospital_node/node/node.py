@@ -191,6 +191,10 @@ class Node:
     def audit_path(self, generator_id: str) -> Path:
         return self._place("audit", generator_id, ".json")
 
+    def audit_seal_path(self, generator_id: str) -> Path:
+        """The seal that the audit was written with (`audited.store_audit`)."""
+        return self._place("audit", generator_id, ".seal")
+
     def _place(self, folder: str, generator_id: str, suffix: str = "") -> Path:
         if not self._up_to_date:
             command = f"hospital-node report --node {shlex.quote(str(self.root))}"

@@ -138,7 +138,7 @@ class Pool:
         """How many of `lanes` generators of `estimate` bytes each an idle worker holds; at least one."""
         import ray
 
-        # One that has died is told of by `wait`, as soon as it is given something.
+        # `wait` reports a worker that has died, as soon as it is given something.
         with contextlib.suppress(ray.exceptions.RayError):
             held: int = ray.get(self._actors[worker].claim.remote(lanes, estimate), timeout=START_TIMEOUT)
             return held
@@ -194,7 +194,7 @@ class Pool:
         found = {}
         for answer in answered:
             worker = self._asked.pop(answer)
-            # One that died in between is told of by `wait`.
+            # `wait` reports a worker that died in between.
             with contextlib.suppress(ray.exceptions.RayError):
                 found[worker] = ray.get(answer)
         for worker in set(self._jobs.values()) - set(self._asked.values()):

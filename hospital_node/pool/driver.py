@@ -18,10 +18,10 @@ from hospital_node.node.node import Node
 from hospital_node.pool import live, schedule
 from hospital_node.pool.actors import START_TIMEOUT, Pool, resources, room
 from hospital_node.pool.heartbeat import Beat, Pulse
-from hospital_node.pool.options import GPU_LANES, GroupOptions, PoolOptions, TrainingReport
 from hospital_node.pool.queue import fill_queue, size_of
 from hospital_node.pool.schedule import Died, Failed, Interrupted, Outcome, Requeue, Settle, Trained
 from hospital_node.pool.trainer import DISK_FULL, DiskFull, Engine, Result, one_line
+from hospital_node.pool.training_options import GPU_LANES, GroupOptions, PoolOptions, TrainingReport
 from hospital_node.pool.workload import Workload
 from hospital_node.singan import checkpoint
 from hospital_node.singan.config import TrainingSettings
@@ -169,9 +169,9 @@ class _Driver:
         on_progress: ProgressCallback,
     ) -> None:
         """Tell how far training is."""
-        told = {name: progress for beat in beats.values() for name, progress in beat.progress.items()}
+        heard = {name: progress for beat in beats.values() for name, progress in beat.progress.items()}
         counts = self.node.ledger.generators.counts()
-        on_progress(recorder.update(self.work.report(), plan.workers, told, counts))
+        on_progress(recorder.update(self.work.report(), plan.workers, heard, counts))
 
     def _start(self, plan: schedule.Schedule) -> schedule.Schedule:
         fits = self.pool.room() if plan.dead and plan.waiting else None

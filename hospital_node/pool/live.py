@@ -35,7 +35,7 @@ class Running:
 
     worker: int
     generator: str
-    scale: int | None = None  # 0 the coarsest; None until the worker has told
+    scale: int | None = None  # 0 the coarsest; None until the worker has reported
     scales: int | None = None
     iteration: int | None = None  # done at this scale
     iterations: int | None = None
@@ -187,14 +187,14 @@ class Recorder:
         self,
         event: Progress,
         batches: Sequence[Sequence[str]],
-        told: Mapping[str, ScaleProgress],
+        heard: Mapping[str, ScaleProgress],
         counts: Mapping[GeneratorState, int],
     ) -> Progress:
         """Take in how the run is now; write it, at most every `INTERVAL` seconds.
 
         Args:
             batches: the generators that each worker has, none for an idle one.
-            told: what has just been heard of generators; the others keep what was heard before.
+            heard: what workers have just reported of generators; the others keep their last report.
             counts: the node's generators by state.
 
         Returns:
@@ -203,7 +203,7 @@ class Recorder:
         self._pace.observe(event)
         before = {(one.worker, one.generator): one for one in self.status.running}
         running = tuple(
-            _heard(worker, name, told.get(name)) or before.get((worker, name)) or Running(worker, name)
+            _reported(worker, name, heard.get(name)) or before.get((worker, name)) or Running(worker, name)
             for worker, batch in enumerate(batches)
             for name in batch
         )
@@ -229,10 +229,12 @@ class Recorder:
         self._written = time.monotonic()
 
 
-def _heard(worker: int, generator: str, told: ScaleProgress | None) -> Running | None:
-    if told is None:
+def _reported(worker: int, generator: str, progress: ScaleProgress | None) -> Running | None:
+    if progress is None:
         return None
-    return Running(worker, generator, told.scale, told.scales, told.iteration, told.iterations)
+    return Running(
+        worker, generator, progress.scale, progress.scales, progress.iteration, progress.iterations
+    )
 
 
 def worker_memory() -> int | None:

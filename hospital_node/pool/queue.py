@@ -17,7 +17,7 @@ from hospital_node.node.pair import common_size
 from hospital_node.pool import schedule
 from hospital_node.pool.grouping import Grouping, plan_generators
 from hospital_node.pool.groups_file import read_groups
-from hospital_node.pool.options import GroupOptions
+from hospital_node.pool.training_options import GroupOptions
 from hospital_node.pool.workload import Workload, scale_costs
 from hospital_node.singan import checkpoint
 from hospital_node.singan.config import TrainingConfig, TrainingSettings

@@ -132,13 +132,13 @@ class Trainer:
         return [Failed(one_line(one)) if isinstance(one, SharekitError) else one for one in found]
 
     def _mine(self, job: LaneJob) -> LaneJob:
-        """The job with its progress told here, and arrays that torch may write.
+        """The job with its progress reported here, and arrays that torch may write.
 
         Ray's arrays are read-only views of shared memory, which torch warns about.
         """
         tensors = [tensor.copy() for tensor in job.tensors]
-        told = partial(self._remember, job.generator_id)
-        return dataclasses.replace(job, tensors=tensors, on_progress=told)
+        report = partial(self._remember, job.generator_id)
+        return dataclasses.replace(job, tensors=tensors, on_progress=report)
 
     def _estimate(self, job: LaneJob) -> int:
         """Bytes that a training is estimated to take."""
@@ -149,7 +149,7 @@ class Trainer:
         self.progress = {**self.progress, generator: progress}
 
     def _step(self) -> bool:
-        """The engine asks before every step: that is what tells a slow worker from a hung one."""
+        """The engine asks before every step, so a slow worker can be told apart from a hung one."""
         self.latest_step = time.monotonic()
         if self.steps == 0:
             self.first_step = self.latest_step

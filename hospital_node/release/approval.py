@@ -88,7 +88,7 @@ class Approval:
                 for name in names
             )
         except KeyError as error:
-            raise dsse.refusal(item, "an audit beside every generator", f"no {error.args[0]}") from None
+            raise dsse.refusal(item, "an audit with every generator", f"no {error.args[0]}") from None
         if len(statement.subjects) != len(digests) or len(digests) != 2 * len(approved):
             raise dsse.refusal(item, "every generator once, with its audit", "other subjects")
         predicate = statement.predicate

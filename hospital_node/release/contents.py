@@ -5,23 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from pathlib import Path
 
 from hospital_node.audit.audited import Asking, images_behind, read_candidate_bytes
 from hospital_node.audit.generator_audit import GeneratorAudit
 from hospital_node.node.node import Node
 from hospital_node.release.card import model_card
 from hospital_node.release.gate import Decision
+from hospital_node.release.pictures import RealPicture
 from hospital_node.release.provenance import Made, privacy_statement, provenance_statement
 from hospital_node.release.release_policy import Policy
-from hospital_node.statistics.gram_matrices import load_torch, style_statistics
 from hospital_node.statistics.protected_coverage import CoverageStatistics, publish_coverage
-from sharekit.bundle import features
 from sharekit.bundle.bundle import CARD_NAME, PRIVACY_NAME, PROVENANCE_NAME
 from sharekit.bundle.manifest import Dependencies, FeatureSource, GeneratorEntry, Limits, Manifest
 from sharekit.bundle.style_statistics import StyleStatistics
 from sharekit.generator.onnx_contract import IR_VERSION, OPSET
-from sharekit.generator.tensors import pixels_to_tensor
 from sharekit.pictures.mask_statistics import coverage
 from sharekit.signing import dsse
 from sharekit.signing.keys import SigningKey
@@ -29,6 +26,7 @@ from sharekit.storage import files
 
 VALID_FOR = timedelta(days=365)
 PUBLISHED_NAME = "published-statistics.json"
+"""Where earlier releases kept what is in the ledger now."""
 STATISTICS_NAME = "statistics.json"
 
 
@@ -38,6 +36,7 @@ class Release:
 
     node: Node
     leaving: tuple[Asking, ...]  # what the gate allowed, at least one
+    pictures: tuple[RealPicture, ...]  # distinct ones behind these generators
     policy: Policy
     decision: Decision
     number: int  # release counter
@@ -111,38 +110,27 @@ class Release:
 
     def _coverage(self) -> CoverageStatistics:
         coverages: dict[str, list[float]] = {}
-        for image in self.images:
-            for name, mask in self.node.load_pair(image).masks.items():
-                coverages.setdefault(name, []).append(coverage(mask))
+        for picture in self.pictures:
+            for name, mean in _mean_coverages(self.node, picture).items():
+                coverages.setdefault(name, []).append(mean)
         return publish_coverage(
             coverages,
-            image_count=len(self.images),
+            image_count=len(self.pictures),
             commitment=data_set_commitment(self.node, self.images),
-            published=self.node.root / PUBLISHED_NAME,
+            ledger=self.node.ledger,
+            earlier=self.node.root / PUBLISHED_NAME,
             epsilon=self.policy.epsilon,
             max_total_epsilon=self.policy.max_total_epsilon,
         )
 
 
-def style_of(
-    node: Node, images: Sequence[str], k: int, features_path: Path | None
-) -> tuple[StyleStatistics | None, str]:
-    """Style statistics of the images behind a bundle, and a sentence about them.
-
-    Args:
-        node: holds the images.
-        images: identifiers of the distinct images behind the bundle's generators.
-        k: fewest images that may be averaged; with fewer there are no statistics.
-        features_path: file of the feature network; None looks for one.
-    """
-    if len(images) < k:
-        return None, f"none, because {len(images)} images are fewer than k = {k}"
-    path = features_path or features.find()
-    if path is None:
-        return None, "none, because no file of a feature network was found (`--features FILE`)"
-    pictures = (pixels_to_tensor(node.load_pair(image).image) for image in images)
-    style = style_statistics(pictures, load_torch(path), k=k)
-    return style, f"Gram matrices of {style.network}, averaged over {style.image_count} images (k = {k})"
+def _mean_coverages(node: Node, picture: RealPicture) -> dict[str, float]:
+    """Class to the mean coverage in [0, 1] over the images of one picture, which thus counts once."""
+    found: dict[str, list[float]] = {}
+    for image in picture.behind:
+        for name, mask in node.load_pair(image).masks.items():
+            found.setdefault(name, []).append(coverage(mask))
+    return {name: sum(values) / len(values) for name, values in found.items()}
 
 
 def data_set_commitment(node: Node, images: Sequence[str]) -> str:
@@ -157,7 +145,7 @@ def data_set_commitment(node: Node, images: Sequence[str]) -> str:
 
 
 class _Contents(Mapping[str, bytes]):
-    """Files in memory beside candidates that are read one at a time: hundreds do not fit at once."""
+    """Files in memory, and candidates that are read one at a time: hundreds do not fit at once."""
 
     def __init__(self, described: Mapping[str, bytes], node: Node, candidates: Mapping[str, str]) -> None:
         self._described, self._node, self._candidates = described, node, candidates

@@ -13,11 +13,14 @@ from hospital_node.audit.audited import Asking, images_behind, read_asking
 from hospital_node.leaks.node_content import node_content
 from hospital_node.leaks.search import refuse_real_content
 from hospital_node.ledger.states import GeneratorState
+from hospital_node.node.image_layouts import layout_warning, layouts
 from hospital_node.node.node import Node
 from hospital_node.release.approval import read_approvals
-from hospital_node.release.contents import Release, style_of
+from hospital_node.release.contents import Release
 from hospital_node.release.gate import decide
+from hospital_node.release.pictures import pictures_behind
 from hospital_node.release.release_policy import load_policy
+from hospital_node.release.released_style import publish_style
 from sharekit.bundle.bundle import VerifiedBundle, verify_bundle, write_bundle
 from sharekit.errors import InputError, PolicyError
 from sharekit.program.umask import users_umask
@@ -35,6 +38,7 @@ class ExportResult:
     images: int  # distinct ones behind all of them
     refused: Mapping[str, tuple[str, ...]]  # generator: reasons
     style: str  # what the bundle holds of style statistics, or why nothing
+    warnings: tuple[str, ...]  # what a person should know, though the bundle left
 
     @property
     def max_abs_difference(self) -> float:
@@ -53,6 +57,7 @@ class ExportResult:
             "max_abs_difference": self.max_abs_difference,
             "refused": {name: list(reasons) for name, reasons in self.refused.items()},
             "style": self.style,
+            "warnings": list(self.warnings),
         }
 
 
@@ -84,15 +89,18 @@ def export_bundle(
         refused = {**decision.refused, **{name: (why,) for name, why in unreadable.items()}}
         _require_some(node, leaving, refused)
         images = images_behind(leaving)
-        style, style_text = style_of(node, images, policy.limits.k, features_path)
+        pictures = pictures_behind(node, images)
+        style, style_text = publish_style(node, pictures, policy.limits.k, features_path)
         created = (now or datetime.now(UTC)).replace(microsecond=0)
         number = node.next_release()
-        release = Release(node, leaving, policy, decision, number, created, style, style_text)
+        release = Release(node, leaving, pictures, policy, decision, number, created, style, style_text)
         bundle = _write_checked(release, out, key)
         for item in leaving:
             node.ledger.generators.transition(item.record.id, GeneratorState.RELEASED, f"release {number}")
     sizes = {item.record.id: len(item.record.images) for item in leaving}
-    return ExportResult(bundle, tuple(sizes), sizes, len(images), refused, style_text)
+    layout = layout_warning(layouts(node.ledger.get(image) for image in images))
+    warnings = () if layout is None else (layout,)
+    return ExportResult(bundle, tuple(sizes), sizes, len(images), refused, style_text, warnings)
 
 
 def _check_out(node: Node, out: Path) -> None:

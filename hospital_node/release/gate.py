@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from hospital_node.audit.audited import Candidate
+from hospital_node.audit.audited import AUDIT_AGAIN, Candidate
 from hospital_node.audit.generator_audit import ATTACKS
 from hospital_node.audit.verdict import verdict
 from hospital_node.release.approval import Approval, Approved, Envelopes, valid_approvals
@@ -51,13 +51,18 @@ def audit_reasons(policy: Policy, candidate: Candidate) -> tuple[str, ...]:
     if candidate.sha256 is None:
         return ("there is no candidate file",)
     if audit is None:
-        return ("there is no readable audit",)
+        return (candidate.no_audit,)
     reasons = list(audit.objections)
     # The ledger usually repeats what the audit objects to.
     if candidate.withheld is not None and candidate.withheld != "; ".join(audit.objections):
         reasons.append(f"withheld: {candidate.withheld}")
     if audit.generator_id != candidate.generator_id or audit.candidate_sha256 != candidate.sha256:
         reasons.append("the audit is about other bytes than the candidate's")
+    if audit.group_size != candidate.pictures:
+        reasons.append(
+            f"its audit counts {audit.group_size} images behind it, the ledger {candidate.pictures} without"
+            f" copies; {AUDIT_AGAIN}"
+        )
     if audit.limits != policy.limits:
         reasons.append("the audit was made under other limits than the policy's")
     if audit.samples < policy.limits.min_samples:
@@ -65,7 +70,7 @@ def audit_reasons(policy: Policy, candidate: Candidate) -> tuple[str, ...]:
     missing = {attack.name for attack in ATTACKS} - {result.attack for result in audit.attacks}
     if missing:
         reasons.append(f"attacks were not run: {', '.join(sorted(missing))}")
-    if audit.verdict != verdict(audit.group_size, audit.limits.k, audit.attacks):
+    if audit.verdict != verdict(candidate.pictures, audit.limits.k, audit.attacks):
         reasons.append("the audit's verdict does not follow from its attacks")
     if audit.verdict not in policy.released_verdicts:
         reasons.append(f"the policy does not release what is {audit.verdict}")

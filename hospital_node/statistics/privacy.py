@@ -9,7 +9,7 @@ from typing import Any
 
 import opendp.prelude as dp
 
-# Public count, bounded neighbours: replacing one image moves it from one bin to another, in every class.
+# Public count, bounded neighbours: replacing one picture moves it from one bin to another, in every class.
 L1_SENSITIVITY_PER_HISTOGRAM = 2
 
 dp.enable_features("contrib")
@@ -56,11 +56,11 @@ def protect(
     """Noised histograms, and how they were protected.
 
     Args:
-        histograms: class to counts of images in each bin; every image counts once in every class.
+        histograms: class to counts of pictures in each bin; each counts once in every class at most.
         epsilon: of all of them together (pure differential privacy).
 
     The discrete Laplace (two-sided geometric) mechanism: Ghosh, Roughgarden and Sundararajan, STOC 2009. The
-    number of images is public: a bundle says it.
+    number of pictures is public: a bundle says it.
     """
     sensitivity = L1_SENSITIVITY_PER_HISTOGRAM * max(len(histograms), 1)
     scale = sensitivity / epsilon
@@ -70,7 +70,7 @@ def protect(
     protection = Protection(
         mechanism="discrete Laplace (geometric)",
         library=f"opendp {version('opendp')}",
-        neighbours="one image replaced by another; the number of images is public",
+        neighbours="one picture replaced by another; the number of distinct pictures is public",
         epsilon=epsilon,
         l1_sensitivity=sensitivity,
         scale=scale,

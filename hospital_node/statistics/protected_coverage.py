@@ -1,7 +1,7 @@
 """`statistics.json`: how much of an image the real masks cover, in 5 % bins, protected.
 
-Noise that is drawn anew for every bundle would average out. A node therefore keeps what it published: the
-same images at the same epsilon get the same histogram again, and the policy limits the sum of all epsilons.
+Noise that is drawn anew for every bundle would average out. The ledger therefore keeps what was published.
+The same images at the same epsilon get the same histogram again. The policy limits the sum of all epsilons.
 """
 
 from __future__ import annotations
@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hospital_node.ledger.ledger import Ledger
+from hospital_node.ledger.publications import Published
+from hospital_node.ledger.states import GeneratorState
 from hospital_node.statistics.privacy import Protection, protect
 from sharekit.errors import NodeStateError, PolicyError, SharekitError
 from sharekit.pictures.mask_statistics import BINS, coverage_histogram
@@ -25,7 +28,7 @@ BIN_EDGES = tuple(100 * edge // BINS for edge in range(BINS + 1))
 class CoverageStatistics:
     """Protected histograms of mask coverage. Law: `from_json(to_json(x)) == x`."""
 
-    image_count: int  # distinct ones behind the bundle's generators; public: a bundle says it
+    image_count: int  # distinct pictures behind the bundle's generators; public: a bundle says it
     histograms: Mapping[str, tuple[int, ...]]  # class to protected counts, one a bin
     protection: Protection
     total_epsilon: float  # of everything that this node has published
@@ -62,25 +65,27 @@ def publish_coverage(
     *,
     image_count: int,
     commitment: str,
-    published: Path,
+    ledger: Ledger,
+    earlier: Path,
     epsilon: float,
     max_total_epsilon: float,
 ) -> CoverageStatistics:
     """Protected histograms of these images: the ones published before, or new ones that spend epsilon.
 
     Args:
-        coverages: class to the share of foreground pixels of every image, in [0, 1].
-        image_count: images behind these coverages; public.
+        coverages: class to the share of foreground pixels of every picture, in [0, 1]; a picture counts once.
+        image_count: distinct pictures behind these coverages; public.
         commitment: keyed commitment to the set of images, by which a repetition is known.
-        published: the node's private file of everything published.
+        ledger: keeps everything published.
+        earlier: file where earlier releases kept it; brought into the ledger once, then removed.
         epsilon: of a new set of histograms.
         max_total_epsilon: of all that this node ever publishes.
 
     Raises:
         PolicyError: a new histogram would spend more than the policy allows.
-        NodeStateError: `published` cannot be read.
+        NodeStateError: `earlier` cannot be read, or is missing though bundles left the node.
     """
-    history = _read(published)
+    history = _history(ledger, earlier)
     for entry in history:
         if entry["commitment"] == commitment and entry["statistics"]["protection"]["epsilon"] == epsilon:
             return CoverageStatistics.from_json(entry["statistics"])
@@ -101,23 +106,38 @@ def publish_coverage(
     )
     # Written before anything is shown: an interrupted export must not draw again.
     entry = {"commitment": commitment, "statistics": statistics.to_json()}
-    files.write_json(published, [*history, entry], mode=0o600)
+    ledger.publications.append(Published.COVERAGE, [entry])
     return statistics
+
+
+def _history(ledger: Ledger, earlier: Path) -> list[Any]:
+    history = ledger.publications.all(Published.COVERAGE)
+    if not history:
+        history = _read(earlier)
+        if not history and ledger.last_event(GeneratorState.RELEASED) is not None:
+            raise _unknown_budget(earlier, "no such file, though this node released a bundle")
+        ledger.publications.append(Published.COVERAGE, history)
+    earlier.unlink(missing_ok=True)
+    return history
 
 
 def _read(path: Path) -> list[Any]:
     if not path.exists():
         return []
     try:
-        history = files.parse_json(files.read_bytes(path, max_bytes=files.MAX_JSON_BYTES), path)
+        history = list(files.parse_json(files.read_bytes(path, max_bytes=files.MAX_JSON_BYTES), path))
         for entry in history:
             float(entry["statistics"]["protection"]["epsilon"])
             str(entry["commitment"])
     except (SharekitError, KeyError, TypeError, ValueError) as error:
-        raise NodeStateError(
-            path,
-            expected="the record of what this node has published",
-            found=f"{type(error).__name__}: {error}",
-            next_step="restore the file from a backup: without it the privacy budget is unknown",
-        ) from error
+        raise _unknown_budget(path, f"{type(error).__name__}: {error}") from error
     return history
+
+
+def _unknown_budget(path: Path, found: str) -> NodeStateError:
+    return NodeStateError(
+        path,
+        expected="the record of what this node has published",
+        found=found,
+        next_step="restore the file from a backup: without it the privacy budget is unknown",
+    )

@@ -1,4 +1,4 @@
-"""`sharekit demo`: both sides from a folder of images to a validated data set, command by command."""
+"""`sharekit demo`: run both sides, command by command, from a folder of images to a validated data set."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from rich.table import Column, Table
 from sharekit.demo.phantom import write_data_set
 from sharekit.demo.plan import DRAW, Demonstration, Journal, Settings, plan, run_step
 from sharekit.errors import PartialFailureError
-from sharekit.program.arguments import also_called, whole_number
+from sharekit.program.arguments import show_first_name, whole_number
 from sharekit.program.command_line import default_of
 from sharekit.program.output import Output, Story
 from sharekit.program.phrases import counted
 
 SUMMARY = "run the whole way, hospital and consumer, on drawn pictures or on your own"
+GOES_ON = True
 GOES_ON_AFTER = (0, PartialFailureError.exit_code)
 
 
@@ -29,14 +30,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--out", type=Path, metavar="DIR", default=Path("demo"), help="folder for everything that is made"
     )
     pictures = parser.add_argument(
-        "--pictures",
+        *("--pictures", "--count"),
         dest="count",
         type=whole_number(1),
         metavar="N",
         default=default_of(Settings, "count"),
         help="pictures to draw without --data",
     )
-    also_called(parser, pictures, "--count")
+    show_first_name(pictures)
     parser.add_argument(
         "--samples",
         type=whole_number(1),

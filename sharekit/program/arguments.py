@@ -48,7 +48,7 @@ class Parser(argparse.ArgumentParser):
         """As argparse's, but what is not known is the sub-command's error, with its usage."""
         found, unknown = self.parse_known_args(args, namespace)
         if unknown:
-            self._chosen(found).error(f"unrecognized arguments: {' '.join(unknown)}")
+            self.chosen(found).error(f"unrecognized arguments: {' '.join(unknown)}")
         return found
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
@@ -61,11 +61,19 @@ class Parser(argparse.ArgumentParser):
         print_error(self._explained(message), wanted_form(self._given), self.format_usage().rstrip())
         self.exit(UsageError.exit_code)
 
-    def _chosen(self, found: argparse.Namespace) -> Parser:
+    def arguments(self) -> tuple[argparse.Action, ...]:
+        """Options and arguments, without sub-commands."""
+        return tuple(action for action in self._actions if not _commands_of(action))
+
+    def sub_commands(self) -> dict[str, Parser]:
+        """The parsers below this one, by name; empty for a command without any."""
+        return next(filter(None, map(_commands_of, self._actions)), {})
+
+    def chosen(self, found: argparse.Namespace) -> Parser:
         """The parser of the sub-command that `found` came from."""
         for action in self._actions:
-            if isinstance(action, argparse._SubParsersAction):
-                return action.choices[getattr(found, action.dest)]._chosen(found)
+            if commands := _commands_of(action):
+                return commands[getattr(found, action.dest)].chosen(found)
         return self
 
     def _explained(self, message: str) -> UsageError:
@@ -95,6 +103,14 @@ class Parser(argparse.ArgumentParser):
 
     def _error(self, expected: str, found: str, next_step: str) -> UsageError:
         return UsageError(self.prog, expected=expected, found=found, next_step=next_step)
+
+
+def _commands_of(action: argparse.Action) -> dict[str, Parser]:
+    """The parsers that an argument chooses between; empty where it is no sub-command."""
+    choices = action.choices
+    if isinstance(choices, dict) and all(isinstance(choice, Parser) for choice in choices.values()):
+        return dict(choices)
+    return {}
 
 
 def wanted_form(arguments: Sequence[str]) -> str:
@@ -132,6 +148,6 @@ def settings_in_words(names: Iterable[str], defaults: Mapping[str, Any]) -> str:
     return f"settings and their defaults: {', '.join(f'{name}={defaults[name]}' for name in names)}"
 
 
-def also_called(parser: argparse.ArgumentParser, action: argparse.Action, *names: str) -> None:
-    """Let older names of an option work as before, without showing them."""
-    parser._option_string_actions.update(dict.fromkeys(names, action))
+def show_first_name(action: argparse.Action) -> None:
+    """Leave an option's former names out of the help; argparse goes on to accept them."""
+    action.option_strings = action.option_strings[:1]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sharekit.errors import missing_package
+from sharekit.program.arguments import Parser
 
 NAME = "completion"
 SUMMARY = "print a script that completes this program's commands and options in a shell"
@@ -20,7 +21,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("shell", choices=SHELLS, help="the shell that reads the script")
 
 
-def script(parser: argparse.ArgumentParser, shell: str) -> str:
+def script(parser: Parser, shell: str) -> str:
     """The completion script of a program.
 
     Raises:
@@ -34,7 +35,7 @@ def script(parser: argparse.ArgumentParser, shell: str) -> str:
     return str(shtab.complete(parser, shell))
 
 
-def command(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace, Any], int]:
+def command(parser: Parser) -> Callable[[argparse.Namespace, Any], int]:
     """What runs for this command in the program of `parser`."""
 
     def run(args: argparse.Namespace, _output: Any) -> int:
@@ -44,10 +45,9 @@ def command(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace, An
     return run
 
 
-def _complete_paths(parser: argparse.ArgumentParser, files: Any) -> None:
-    for action in parser._actions:
-        if isinstance(action, argparse._SubParsersAction):
-            for sub in action.choices.values():
-                _complete_paths(sub, files)
-        elif action.type is Path:
+def _complete_paths(parser: Parser, files: Any) -> None:
+    for action in parser.arguments():
+        if action.type is Path:
             action.complete = files  # type: ignore[attr-defined]
+    for sub in parser.sub_commands().values():
+        _complete_paths(sub, files)

@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from sharekit.program.confinement import memory_kept_private
-from sharekit.program.silence import SWITCHES
+from sharekit.silence import SWITCHES
 
 CHUNK = 2**20  # bytes at once through a pipe
 _KEPT_VARIABLES = ("LD_LIBRARY_PATH", "PATH", "SYSTEMROOT")

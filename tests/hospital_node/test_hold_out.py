@@ -17,8 +17,8 @@ from hospital_node.intake import ingest
 from hospital_node.ledger.ledger import Ledger
 from hospital_node.ledger.states import IMAGE_TRANSITIONS, ImageState
 from hospital_node.node.node import Node
-from hospital_node.pool.options import GroupOptions
 from hospital_node.pool.queue import fill_queue
+from hospital_node.pool.training_options import GroupOptions
 from hospital_node.singan.config import PROFILES, TrainingSettings
 from hospital_node.singan.needs import image_needs
 from tests.hospital_node import held_out, ingested

@@ -10,15 +10,19 @@ from pathlib import Path
 
 import pytest
 
+from hospital_node.audit.audit_node import audit_node
+from hospital_node.audit.audit_settings import AuditSettings
 from hospital_node.cli import main
 from hospital_node.ledger import ledger_tables
 from hospital_node.ledger.ledger import Ledger
 from hospital_node.ledger.states import GeneratorState, ImageState
 from hospital_node.node import upgrade as node_upgrade
 from hospital_node.node.node import Node
+from hospital_node.release.approve import approve
 from hospital_node.release.export import export_bundle
+from hospital_node.release.release_policy import Approver, load_policy, save_policy
 from sharekit.bundle.bundle import verify_bundle
-from sharekit.errors import NodeStateError
+from sharekit.errors import NodeStateError, PolicyError
 from sharekit.signing.keys import generate
 from tests.hospital_node.golden import write_ledger, write_node
 
@@ -206,9 +210,19 @@ def test_a_kill_between_two_moves_is_made_up_for_at_the_next_open(
     assert files_of(root) == named_by_generators(root, before)
 
 
-def test_what_was_audited_and_approved_may_still_leave(root: Path, tmp_path: Path) -> None:
+def test_what_an_earlier_release_audited_leaves_after_another_audit_and_approval(
+    root: Path, tmp_path: Path
+) -> None:
     key = generate()
-    result = export_bundle(Node.open(root), tmp_path / "bundle", key)
+    node = Node.open(root)
+    with pytest.raises(PolicyError, match="hospital-node audit --again"):
+        export_bundle(node, tmp_path / "bundle", key)
+    approver = Approver("Officer", key.public.pem().decode())
+    policy = load_policy(node.policy_path).with_approver(approver)
+    save_policy(node.policy_path, policy)
+    audit_node(node, policy.limits, AuditSettings(samples=16, again=True))
+    approve(node, key, approver.name)
+    result = export_bundle(node, tmp_path / "bundle", key)
     assert result.released == ("38ea44e76f05d39c3d3bfad123f20404",)
     assert verify_bundle(tmp_path / "bundle", [key.public]).verdict == "authentic"
     (image,) = Node.open(root).ledger.generators.get(result.released[0]).images

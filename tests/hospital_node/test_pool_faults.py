@@ -22,8 +22,8 @@ from hospital_node.pool import driver
 from hospital_node.pool.actors import Pool
 from hospital_node.pool.driver import train_node
 from hospital_node.pool.memory import cpu_share
-from hospital_node.pool.options import PoolOptions
 from hospital_node.pool.schedule import TOO_LARGE
+from hospital_node.pool.training_options import PoolOptions
 from hospital_node.singan.config import TrainingSettings
 from hospital_node.singan.trained import TrainedGenerator
 from sharekit.errors import NodeStateError

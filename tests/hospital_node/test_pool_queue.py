@@ -11,8 +11,8 @@ from hospital_node.ledger.states import GeneratorState, ImageRecord, ImageState
 from hospital_node.node.node import Node
 from hospital_node.node.pair import Pair
 from hospital_node.pool.groups_file import read_groups
-from hospital_node.pool.options import GroupOptions
 from hospital_node.pool.queue import Queue, fill_queue
+from hospital_node.pool.training_options import GroupOptions
 from hospital_node.singan.config import TrainingSettings
 from sharekit.errors import InputError, NodeStateError
 from tests.hospital_node.golden import write_node

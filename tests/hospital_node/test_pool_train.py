@@ -26,9 +26,9 @@ from hospital_node.node.node import Node
 from hospital_node.pool.actors import MALLOC
 from hospital_node.pool.driver import train_node
 from hospital_node.pool.heartbeat import Beat
-from hospital_node.pool.options import GroupOptions, PoolOptions, TrainingReport
 from hospital_node.pool.schedule import Interrupted, OutOfMemory
 from hospital_node.pool.trainer import DiskFull, Trainer, one_line
+from hospital_node.pool.training_options import GroupOptions, PoolOptions, TrainingReport
 from hospital_node.singan.config import TrainingSettings
 from hospital_node.singan.lane import LaneJob
 from hospital_node.singan.trained import TrainedGenerator

@@ -12,7 +12,8 @@ import pytest
 
 from hospital_node.audit.audit_node import audit_node
 from hospital_node.audit.audit_settings import AuditSettings
-from hospital_node.audit.audited import read_asking
+from hospital_node.audit.audited import read_asking, store_audit
+from hospital_node.audit.generator_audit import GeneratorAudit
 from hospital_node.leaks.node_content import node_content
 from hospital_node.leaks.search import find_real_content
 from hospital_node.ledger.states import GeneratorState
@@ -243,12 +244,11 @@ def test_export_with_audits_that_changed_after_the_approval_is_refused(node: Nod
     assert "approved by 0 of 1" in refused(node, tmp_path / "bundle")
 
 
-def test_a_group_that_an_edited_audit_makes_up_is_refused(unapproved: Node, tmp_path: Path) -> None:
+def test_a_group_that_a_sealed_audit_makes_up_is_refused(unapproved: Node, tmp_path: Path) -> None:
     node = unapproved
     for record in node.ledger.generators.records():
-        audit = json.loads(node.audit_path(record.id).read_text())
-        audit |= {"group_size": 50, "verdict": "k-group"}
-        node.audit_path(record.id).write_text(json.dumps(audit))
+        audit = json.loads(node.audit_path(record.id).read_text()) | {"group_size": 50, "verdict": "k-group"}
+        store_audit(node, record, GeneratorAudit.from_json(audit))
     with pytest.raises(PolicyError, match="counts 50 images behind it, the ledger 1"):
         approve(node)
     assert "counts 50 images behind it, the ledger 1" in refused(node, tmp_path / "bundle")

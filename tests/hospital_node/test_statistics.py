@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from hospital_node.ledger.ledger import Ledger
+from hospital_node.ledger.states import GeneratorState
 from hospital_node.statistics.gram_matrices import load_torch, style_statistics
 from hospital_node.statistics.privacy import Protection, protect
 from hospital_node.statistics.protected_coverage import (
@@ -26,14 +30,26 @@ from tests.hospital_node.trained_node import picture
 COVERAGES = {"lesion": [0.01, 0.12, 0.5, 1.0]}
 
 
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    Ledger.create(tmp_path / "ledger.sqlite")
+    return Ledger(tmp_path / "ledger.sqlite")
+
+
+def earlier(ledger: Ledger) -> Path:
+    """Where earlier releases kept what they published."""
+    return ledger.path.with_name("published-statistics.json")
+
+
 def publish(
-    path: Path, *, commitment: str = "a", epsilon: float = 1.0, limit: float = 2.0
+    ledger: Ledger, *, commitment: str = "a", epsilon: float = 1.0, limit: float = 2.0
 ) -> CoverageStatistics:
     return publish_coverage(
         COVERAGES,
         image_count=4,
         commitment=commitment,
-        published=path,
+        ledger=ledger,
+        earlier=earlier(ledger),
         epsilon=epsilon,
         max_total_epsilon=limit,
     )
@@ -70,40 +86,89 @@ def test_counts_are_never_negative() -> None:
     assert max(noised["lesion"]) > 0
 
 
-def test_statistics_fit_their_schema_and_survive_their_json(tmp_path: Path) -> None:
-    statistics = publish(tmp_path / "published.json")
+def test_statistics_fit_their_schema_and_survive_their_json(ledger: Ledger) -> None:
+    statistics = publish(ledger)
     schema.validate("statistics", statistics.to_json(), "statistics.json")
     assert CoverageStatistics.from_json(statistics.to_json()) == statistics
     assert Protection.from_json(statistics.protection.to_json()) == statistics.protection
 
 
-def test_the_same_images_get_the_same_noise_again(tmp_path: Path) -> None:
-    path = tmp_path / "published.json"
-    assert publish(path) == publish(path)
-    assert path.stat().st_mode & 0o077 == 0
+def test_the_same_images_get_the_same_noise_again(ledger: Ledger) -> None:
+    first = publish(ledger)
+    ledger.close()
+    assert publish(Ledger(ledger.path)) == first
 
 
-def test_other_images_spend_more_and_the_sum_is_stated(tmp_path: Path) -> None:
-    path = tmp_path / "published.json"
-    publish(path)
-    assert publish(path, commitment="b").total_epsilon == 2.0
+def test_other_images_spend_more_and_the_sum_is_stated(ledger: Ledger) -> None:
+    publish(ledger)
+    assert publish(ledger, commitment="b").total_epsilon == 2.0
 
 
-def test_the_privacy_budget_is_kept(tmp_path: Path) -> None:
-    path = tmp_path / "published.json"
-    publish(path)
-    publish(path, commitment="b")
+def test_the_privacy_budget_is_kept(ledger: Ledger) -> None:
+    publish(ledger)
+    publish(ledger, commitment="b")
     with pytest.raises(PolicyError, match="total epsilon"):
-        publish(path, commitment="c")
-    assert publish(path).total_epsilon == 1.0
+        publish(ledger, commitment="c")
+    assert publish(ledger).total_epsilon == 1.0
 
 
-def test_a_damaged_record_of_the_budget_is_an_error(tmp_path: Path) -> None:
-    path = tmp_path / "published.json"
+def entries(ledger: Ledger, *commitments: str) -> list[dict]:
+    """What an earlier release's file holds of these publications."""
+    statistics = publish(ledger).to_json()
+    return [{"commitment": commitment, "statistics": statistics} for commitment in commitments]
+
+
+@pytest.fixture
+def history(tmp_path: Path) -> list[dict]:
+    Ledger.create(tmp_path / "other.sqlite")
+    return entries(Ledger(tmp_path / "other.sqlite"), "a", "b")
+
+
+def test_the_record_of_an_earlier_release_is_brought_into_the_ledger(
+    ledger: Ledger, history: list[dict]
+) -> None:
+    files.write_json(earlier(ledger), history)
+    assert publish(ledger).to_json() == history[0]["statistics"]
+    assert not earlier(ledger).exists()
+    with pytest.raises(PolicyError, match="2 spent, 1 more wanted"):
+        publish(ledger, commitment="c")
+
+
+def test_a_record_that_is_deleted_or_emptied_later_resets_no_budget(
+    ledger: Ledger, history: list[dict]
+) -> None:
+    files.write_json(earlier(ledger), history)
+    publish(ledger)
+    assert not earlier(ledger).exists()
+    with pytest.raises(PolicyError, match="total epsilon"):
+        publish(ledger, commitment="c")
+    files.write_json(earlier(ledger), [])
+    with pytest.raises(PolicyError, match="total epsilon"):
+        publish(ledger, commitment="c")
+
+
+def test_a_missing_record_of_a_node_that_released_is_an_error(ledger: Ledger) -> None:
+    (generator,) = ledger.generators.plan([["1" * 32]])
+    for state in (GeneratorState.TRAINED, GeneratorState.AUDITED, GeneratorState.RELEASED):
+        if state is GeneratorState.TRAINED:
+            ledger.generators.begin(generator, "quick", "{}")
+        ledger.generators.transition(generator, state)
+    with pytest.raises(NodeStateError, match="released a bundle"):
+        publish(ledger)
+
+
+@pytest.mark.parametrize("change", ["DELETE FROM publications", "UPDATE publications SET content = '[]'"])
+def test_what_was_published_stays_published(ledger: Ledger, change: str) -> None:
+    publish(ledger)
+    with closing(sqlite3.connect(ledger.path)) as database, pytest.raises(sqlite3.IntegrityError):
+        database.execute(change)
+
+
+def test_a_damaged_record_of_the_budget_is_an_error(ledger: Ledger) -> None:
     for data in (b"{", b'[{"commitment": "a"}]', b"[1]"):
-        path.write_bytes(data)
+        earlier(ledger).write_bytes(data)
         with pytest.raises(NodeStateError):
-            publish(path)
+            publish(ledger)
 
 
 def images(count: int, channels: int = 3) -> list[np.ndarray]:

@@ -372,7 +372,7 @@ def test_a_run_on_a_terminal_shows_its_workers_and_leaves_the_terminal_sane(node
     running = {one["generator"] for one in told["training"]["running"]}
     assert running <= {generator_of(node, image) for image in images}
     assert "1 training" in terminal.text
-    assert re.search(r"\d left, images \d/2", terminal.text)
+    assert re.search(r"\d left, generators \d/2", terminal.text)
     assert not (node.root / live.NAME).exists()
 
 

@@ -46,8 +46,9 @@ def picture(seed: int, channels: int = 3) -> Pair:
     return Pair(image, {"lesion": np.where(inside, 255, 0).astype(np.uint8)})
 
 
-def add_image(node: Node, number: int) -> str:
-    """One more ingested image of the node; its identifier."""
+def add_image(node: Node, number: int, pair: Pair | None = None) -> str:
+    """One more ingested image of the node, `picture(number)` or `pair`; its identifier."""
+    pair = pair or picture(number)
     image_id = f"{number:032x}"
     record = ImageRecord(
         id=image_id,
@@ -56,12 +57,12 @@ def add_image(node: Node, number: int) -> str:
         state=ImageState.INGESTED,
         height=HEIGHT,
         width=WIDTH,
-        image_channels=3,
-        mask_classes=("lesion",),
+        image_channels=pair.layout.image_channels,
+        mask_classes=pair.layout.mask_classes,
         data_dir="/records/endoscopy",
         content_key=f"key {number}",
     )
-    node.store_pair(image_id, picture(number))
+    node.store_pair(image_id, pair)
     node.ledger.add(record)
     return image_id
 

@@ -12,8 +12,9 @@ import consumer.cli
 import hospital_node.cli
 import sharekit.cli
 from sharekit.errors import UsageError
-from sharekit.program.arguments import Parser, also_called, thread_count, whole_number
+from sharekit.program.arguments import Parser, show_first_name, thread_count, whole_number
 
+WITHOUT = "a command line without"
 MAIN = {"hospital-node": hospital_node.cli.main, "consumer": consumer.cli.main, "sharekit": sharekit.cli.main}
 
 
@@ -51,8 +52,12 @@ def test_a_mistyped_word_is_guessed(capsys: pytest.CaptureFixture[str], line: st
 @pytest.mark.parametrize(
     ("line", "expected", "found"),
     [
-        ("hospital-node train", "--node", "a command line without"),
-        ("hospital-node approve --node n --key k --by x", "one of --all --image", "a command line without"),
+        ("hospital-node train", "--node", WITHOUT),
+        (
+            "hospital-node approve --node n --key k --by x",
+            "one of --all --generator --image",
+            "a command line without",
+        ),
         (
             "consumer train d --validation v --out o --epochs x",
             "--epochs as the help says",
@@ -87,7 +92,7 @@ def test_json_is_asked_for_in_the_wrong_command_line_too(capsys: pytest.CaptureF
 
 def test_an_older_name_works_and_is_not_shown() -> None:
     parser = Parser(prog="act")
-    also_called(parser, parser.add_argument("--samples", type=int, required=True), "--count")
+    show_first_name(parser.add_argument("--samples", "--count", type=int, required=True))
     assert parser.parse_args(["--count", "3"]).samples == 3
     assert "--count" not in parser.format_help()
 

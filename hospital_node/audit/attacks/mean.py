@@ -22,7 +22,7 @@ SHIFTED = "percentile bootstrap over the samples, moved to the estimate, 95 %"
 
 @dataclass(frozen=True)
 class MeanOfSamples:
-    """The attacker averages N samples and holds the mean against the real images."""
+    """The attacker averages N samples and compares the mean with the real images."""
 
     name: str = NAME
 

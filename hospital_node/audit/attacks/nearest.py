@@ -34,7 +34,7 @@ WILSON = "Wilson, 95 %"
 
 @dataclass(frozen=True)
 class BestOfN:
-    """The attacker draws N samples and keeps the one nearest to each real image that is held up to them."""
+    """The attacker draws N samples and keeps the one nearest to each real image."""
 
     name: str = NAME
 

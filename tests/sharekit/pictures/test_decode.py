@@ -19,22 +19,12 @@ from PIL import Image, PngImagePlugin
 from sharekit.errors import InputError
 from sharekit.pictures.decode import LIMITS, Limits, decode, plain_pixels
 from sharekit.pictures.orientation import turned
+from tests.sharekit.pictures.encoded import chunk, encoded
 
 RNG = np.random.default_rng(0)
 RGB = RNG.integers(0, 256, (30, 40, 3), dtype=np.uint8)
 GREY = RGB[:, :, 0]
 ORIENTATION = 0x0112  # EXIF tag
-
-
-def encoded(pixels, form: str = "PNG", mode: str | None = None, **options) -> bytes:
-    image = pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels, mode)
-    buffer = io.BytesIO()
-    image.save(buffer, form, **options)
-    return buffer.getvalue()
-
-
-def chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
 def with_chunk(png: bytes, kind: bytes, data: bytes) -> bytes:
@@ -287,6 +277,11 @@ def test_a_multi_page_tiff_is_refused():
 def test_a_small_page_of_something_else_is_a_page():
     other = np.ascontiguousarray(smaller(20, 15)[::-1])
     refused(tiff((RGB, {"photometric": "rgb"}), (other, {"photometric": "rgb"})), "2 pages", "20x15")
+
+
+def test_a_stack_of_pages_is_not_counted_to_its_end():
+    data = tiff(*[(GREY, {"photometric": "minisblack"})] * 70)
+    refused(data, "a TIFF of more than 64 pages")
 
 
 def test_a_page_that_hides_parts_of_the_picture_is_refused():

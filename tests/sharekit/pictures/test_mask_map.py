@@ -12,6 +12,7 @@ from PIL import Image
 from sharekit.errors import InputError, UsageError
 from sharekit.pictures.decode import Raster, decode
 from sharekit.pictures.mask_map import MaskMap
+from tests.sharekit.pictures.encoded import encoded
 
 LABELS = np.zeros((30, 40), np.uint8)
 LABELS[:10] = 1
@@ -20,10 +21,7 @@ LABELS[20:, 20:] = 2
 
 
 def raster(pixels, form: str = "PNG", **options) -> Raster:
-    buffer = io.BytesIO()
-    image = pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)
-    image.save(buffer, form, **options)
-    return decode(buffer.getvalue(), "x")
+    return decode(encoded(pixels, form, **options), "x")
 
 
 def split(text: str, pixels, **options) -> dict[str, np.ndarray]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import struct
-import zlib
 
 import numpy as np
 import pytest
@@ -12,20 +10,10 @@ from PIL import Image, ImageDraw
 
 from sharekit.pictures.decode import decode
 from sharekit.pictures.masks import MaskError, MaskKind, MaskReading, read_mask
+from tests.sharekit.pictures.encoded import chunk, encoded
 
 MASK = np.zeros((30, 40), np.uint8)
 MASK[5:20, 10:30] = 255
-
-
-def encoded(pixels, form: str = "PNG", mode: str | None = None, **options) -> bytes:
-    image = pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels, mode)
-    buffer = io.BytesIO()
-    image.save(buffer, form, **options)
-    return buffer.getvalue()
-
-
-def chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
 def read(pixels, form: str = "PNG", **options) -> MaskReading:
@@ -183,6 +171,12 @@ def test_class_numbers_with_a_palette_of_one_colour_are_refused():
 def test_a_grey_picture_as_a_mask_is_refused():
     noise = np.random.default_rng(0).integers(0, 256, (30, 40), dtype=np.uint8)
     refused(noise, MaskKind.GREY, "between 64 and 191")
+
+
+def test_a_dark_picture_is_no_empty_mask():
+    noise = np.random.default_rng(0).integers(0, 60, (30, 40), dtype=np.uint8)
+    noise[:10] = 0
+    refused(noise, MaskKind.GREY, "no value above 59")
 
 
 def test_a_stray_fraction_of_greys_is_the_limit():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from sharekit.program.arguments import thread_count, whole_number
+from sharekit.program.arguments import show_first_name, thread_count, whole_number
 
 
 def node(parser: argparse.ArgumentParser, *, required: bool = True, help: str = "the node's folder") -> None:
@@ -37,11 +37,12 @@ def seed(parser: argparse.ArgumentParser, default: int | None, what: str) -> Non
     )
 
 
-def device(parser: argparse.ArgumentParser) -> argparse.Action:
-    """Add `--device`."""
-    return parser.add_argument(
-        "--device",
+def device(parser: argparse.ArgumentParser, *former_names: str) -> None:
+    """Add `--device`, which also answers to `former_names`."""
+    action = parser.add_argument(
+        *("--device", *former_names),
         choices=["auto", "cuda", "cpu"],
         default="auto",
         help="where to compute; auto takes a GPU where one works",
     )
+    show_first_name(action)
