@@ -130,6 +130,7 @@ def test_an_interrupted_experiment_goes_on_and_a_second_one_does_nothing(tmp_pat
     assert not list((tmp_path / "out/folds").glob("*/results/train.json"))
 
     first, _ = _run(table1)
+    assert {path.stat().st_mode & 0o077 for path in (tmp_path / "out").rglob("*")} == {0}
     assert [row["arm"] for row in first["rows"]] == ["real", "FAKE-1", "FAKE-2"]
     assert [row["cells"] for row in first["rows"]] == [2, 2, 2]
     assert first["failures"] == []

@@ -152,8 +152,11 @@ def run(args: argparse.Namespace, output: Output) -> int:
     from sharekit.experiment.experiment_settings import with_features
     from sharekit.experiment.stages import check, trained_on
     from sharekit.page.plots import require_matplotlib
+    from sharekit.program import umask
     from sharekit.steps.processes import Processes, ending_like_an_interrupt
 
+    # Copies of real pictures, and logs with their names: nobody else on a shared machine should read them.
+    umask.make_private()
     settings = with_features(_settings(GeneratorSettings, args))
     tables = None if args.action == GENERATORS else _settings(TableSettings, args, generators=settings)
     processes = Processes()
