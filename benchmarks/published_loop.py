@@ -1,8 +1,9 @@
-"""The published training loop, in our own words, to measure ourselves against.
+"""The published training loop, written anew, as the baseline of our measurements.
 
-One picture at a time; the critic sees real, fake and the point between in three passes and autograd derives
-the gradient penalty; the lower generators run again for every critic step; an iteration makes
-`generator_steps` passes of the generator and one update, since the optimiser steps outside the inner loop.
+It trains one picture at a time. The critic sees the real picture, the fake and the point between them in
+three passes, and autograd derives the gradient penalty. The lower generators run again for every critic step.
+An iteration makes `generator_steps` passes of the generator but only one update, because the optimiser steps
+outside the inner loop.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ class PublishedLoop:
 
     Args:
         sizes: `(height, width)` of every scale up to the one that trains.
-        channels: of every scale's networks.
+        channels: channels of every scale's networks.
     """
 
     def __init__(self, sizes: list[tuple[int, int]], channels: list[int], config: TrainingConfig) -> None:

@@ -1,9 +1,9 @@
-"""Quality against time: variants of the training settings on real images, each with its figures.
+"""Compare quality and training time of several training settings on real images.
 
-For every image and variant: seconds of CPU time, SIFID (64-d), reconstruction RMSE, IoU of the reconstructed
-mask, diversity (standard deviation over samples) and how far samples are from their source (RMSE), both in
-standard deviations of the real image; then the mean over the images with a bootstrap interval, and the
-difference to the first variant on the same images.
+The figures of every image and variant are: seconds of CPU time, SIFID (64-d), reconstruction RMSE, IoU of the
+reconstructed mask, diversity (standard deviation over samples) and the distance of samples from their source
+(RMSE). Diversity and distance are in standard deviations of the real image. The table shows the mean over the
+images with a bootstrap interval, and the difference from the first variant on the same images.
 
     python benchmarks/quality.py --data DIR --features fid_inception_pool0_64.safetensors --out RUNS \
         --variants paper fast
@@ -44,7 +44,7 @@ SAMPLES = 16
 
 
 def changed(profile: str = "paper", /, **settings: Any) -> TrainingConfig:
-    """A profile with these settings instead."""
+    """A profile with some of its settings replaced."""
     return dataclasses.replace(PROFILES[profile], **settings)
 
 
@@ -72,12 +72,15 @@ VARIANTS: Mapping[str, TrainingConfig] = {
     "private-one-step-1200-2x": changed("private", iterations=1200, learning_rate=1e-3, **ONE_STEP),
     "quick": changed("quick", iterations=200),
 }
-"""Every one redraws z* as the authors' code does, but for the `private` ones and `quick`, which hold one."""
+"""All variants redraw z*, as the authors' code does; only `quick` and the `private` ones keep one."""
 
 
 PLATEAUS: Mapping[str, float] = {"plateau-10": 0.10, "plateau-3": 0.03}
-"""One step an iteration at twice the rate, until `WINDOW` of them lower the reconstruction error by less than
-this share; then the last fifth of all iterations at the lower rate, as published."""
+"""Relative fall of the reconstruction error that ends the training of a scale.
+
+Training makes one step per iteration at twice the rate until `WINDOW` iterations lower the error by less than
+this share. The last fifth of all iterations then runs at the lower rate, as published.
+"""
 WINDOW = 100
 
 
@@ -89,7 +92,7 @@ def load_pair(data: Path, stem: str) -> NDArray[np.float32]:
 
 
 def settings_of(variant: str, side: int) -> TrainingConfig:
-    """A plateau's settings are the longest that it may take."""
+    """Settings of a variant; for a plateau variant, those of the longest training that it may take."""
     config = changed(learning_rate=1e-3, **ONE_STEP) if variant in PLATEAUS else VARIANTS[variant]
     return dataclasses.replace(config, max_side=side)
 
@@ -118,7 +121,7 @@ def train_to_plateau(job: LaneJob, config: TrainingConfig, least: float) -> None
 
 
 def train_once(job: tuple[Path, str, str, TrainingConfig, Path]) -> None:
-    """Train one image under one variant, in a process of its own with one thread; keep what it gives."""
+    """Train one image with one variant, in this process on one thread, and store the results."""
     data, stem, variant, config, result = job
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as directory:
@@ -128,12 +131,12 @@ def train_once(job: tuple[Path, str, str, TrainingConfig, Path]) -> None:
         started = time.process_time()
         if variant in PLATEAUS:
             train_to_plateau(lane_job, config, PLATEAUS[variant])
-        # What is finished is only taken from its checkpoint.
+        # `train_lanes` takes a finished lane from its checkpoint and trains nothing.
         (generator,) = train_lanes([lane_job], config, profile="benchmark")
         seconds = time.process_time() - started
         if isinstance(generator, DivergedError):
             raise generator
-        # What z* gives is only in the checkpoint, where the finished lane is found again.
+        # Only the checkpoint holds the reconstruction from z*; a new lane reads it from there.
         lane = Lane(lane_job, config, torch.device("cpu"))
     drawn = sample(generator, generator.spec.noise(0, range(SAMPLES))).clip(-1, 1)
     partial = result.with_suffix(".partial.npz")
@@ -144,7 +147,7 @@ def train_once(job: tuple[Path, str, str, TrainingConfig, Path]) -> None:
 
 
 def figures(path: Path, network: Inception | None) -> dict[str, float]:
-    """What a trained generator is worth, against the real image at its finest scale."""
+    """Quality of a trained generator, compared with the real image at the finest scale."""
     with np.load(path) as stored:
         seconds = float(stored["seconds"])
         real, rebuilt, samples = stored["real"], stored["rebuilt"], stored["samples"]
@@ -160,7 +163,7 @@ def figures(path: Path, network: Inception | None) -> dict[str, float]:
 
 
 def table(rows: list[dict[str, float | str]], variants: list[str]) -> Table:
-    """Mean with its interval for each variant, and the paired difference to the first one."""
+    """Mean and interval of each variant, and its paired difference from the first variant."""
     names = [name for name in rows[0] if name not in ("image", "variant")]
     result = Table(title="mean over images [95 % interval]; paired difference to the first row below it")
     for column in ("variant", *names):
@@ -186,7 +189,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, help="folder with images/ and masks/ (left out: drawn pictures)")
     parser.add_argument("--features", type=Path, help="Inception weights (left out: no SIFID)")
-    parser.add_argument("--out", type=Path, help="folder of what was trained; nothing in it is done again")
+    parser.add_argument(
+        "--out", type=Path, help="folder for results; results that it already holds are not computed again"
+    )
     parser.add_argument("--images", type=int, default=6)
     parser.add_argument("--side", type=int, default=48)
     parser.add_argument("--variants", nargs="+", choices=[*VARIANTS, *PLATEAUS], default=["quick", "fast"])
@@ -200,7 +205,7 @@ def main() -> None:
 
 
 def compare(args: argparse.Namespace) -> None:
-    """Train what is not there yet, and print the table."""
+    """Train the pairs of image and variant that have no result yet, and print the table."""
     stems = sorted(path.stem for path in (args.data / "images").iterdir())
     chosen = stems[:: max(1, len(stems) // args.images)][: args.images]
     args.out.mkdir(parents=True, exist_ok=True)

@@ -1,8 +1,8 @@
-"""A growing queue of tiny jobs: what the pool itself costs an image, and what of it grows.
+"""Measure the pool's own cost per image on growing queues of tiny jobs.
 
-Real Ray, real ledger, real files; only the training is trivial. Every size runs in a process of its own:
-wall-clock time from the first progress event to the last, resident memory of the driver when it has settled a
-tenth of the queue and when it has settled all of it, and the size of the ledger.
+Ray, ledger and files are real; only the training is trivial. Every queue size runs in its own process. The
+benchmark measures wall-clock time from the first progress event to the last, the driver's resident memory
+after a tenth of the queue and after all of it, and the size of the ledger.
 
     python benchmarks/queue_growth.py [--images 10 100 1000 10000] [--actors 1] [--json]
 """
@@ -44,7 +44,7 @@ MEGABYTE = 2**20
 
 @dataclasses.dataclass(frozen=True)
 class Growth:
-    """What one queue cost."""
+    """Time and memory that one queue took."""
 
     images: int
     seconds: float
@@ -52,14 +52,14 @@ class Growth:
     driver_mb_early: float
     """Resident memory when a tenth of the queue was settled."""
     driver_mb: float
-    """Resident memory when all of it was."""
+    """Resident memory when the whole queue was settled."""
     ledger_kb_per_image: float
     eta_error: float | None
-    """The ETA at half of the way, over the time that it did take, less one; None below a second."""
+    """Relative error of the ETA halfway: ETA / actual time - 1; None when less than a second was left."""
 
 
 def trivial_engine() -> Callable[..., list[TrainedGenerator]]:
-    """Returns one scale of random weights at once; a closure, which travels to the worker by value."""
+    """An engine that returns one scale of random weights at once; a closure, so Ray sends it by value."""
     channels = 4
     (scale,) = to_arrays(Generator(channels, 8), [1.0])
 

@@ -1,8 +1,8 @@
-"""Drawing from many generators: how often one is loaded, and how many samples a second come out.
+"""Measure how often drawing from many generators loads one, and how many samples it draws a second.
 
-The way before was round robin: at most 64 samples planned ahead, at most 16 generators loaded, and every
-loading checked the file anew. Both ways draw the same samples of the same bundle of tiny generators in turn,
-in this process; the last column is the new way with the generators in a process with limits.
+The earlier order was round robin: it planned at most 64 samples ahead, kept at most 16 generators loaded, and
+checked the file at every load. Both orders draw the same samples from the same bundle of tiny generators, in
+turn, in this process. The last column shows the new order with the generators in a confined process.
 
     python benchmarks/sampling.py [--generators 1 16 17 100 1000] [--rounds 3] [--json]
 """
@@ -44,7 +44,7 @@ BATCH_SIZE = 8
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """What drawing from so many generators costs. Rates are medians over the rounds."""
+    """Cost of drawing from a number of generators. Rates are medians over the rounds."""
 
     generators: int
     samples: int
@@ -54,13 +54,13 @@ class Row:
     rate: float
     isolated_rate: float
     ratio: float
-    """New over old, the median of the rounds' ratios."""
+    """New rate / old rate: the median of the rounds' ratios."""
     lowest_ratio: float
     highest_ratio: float
 
 
 class RoundRobin:
-    """The way before: kept here to be compared with."""
+    """The earlier order of drawing, kept for this comparison."""
 
     MAX_OPEN_SESSIONS = 16
     MAX_WAITING = 64
@@ -106,7 +106,7 @@ def write_bundle(folder: Path, generators: int) -> tuple[Path, Path]:
 
 
 def measure(generators: int, rounds: int) -> Row:
-    """Draw at least twice from every generator, in both ways, `rounds` times in turn."""
+    """Draw at least twice from every generator in both orders, alternating, for `rounds` rounds."""
     count = max(1000, 2 * generators)
     with tempfile.TemporaryDirectory() as directory:
         path, key = write_bundle(Path(directory), generators)
@@ -138,7 +138,7 @@ def measure(generators: int, rounds: int) -> Row:
 
 
 def rate(sample: Callable[[int], Iterator[Sample]], count: int) -> float:
-    """Samples a second, from a standing start: nothing is loaded."""
+    """Samples a second when no generator is loaded at the start."""
     started = time.perf_counter()
     drawn = sum(1 for _ in sample(count))
     assert drawn == count

@@ -1,9 +1,9 @@
-"""Training on the CPU: how fast the cores iterate, ours and the published loop's, run in turn.
+"""Compare the speed of our training loop and the published one on the CPU, run alternately.
 
-The published loop has all threads for its one image; ours trains an image a core, as the pool does. Both make
-the same effective updates: three of the critic and one of the generator. Prints a table a size with the ratio
-of the two, our rate of arithmetic against a large matrix product on the same cores, and the share of an
-iteration's arithmetic that passes through the frozen lower scales.
+The published loop uses all threads for its one image; ours trains one image per core, as the pool does. Both
+make the same effective updates: three of the critic and one of the generator. The benchmark prints a table
+for each size: the ratio of the two times, our arithmetic rate relative to a large matrix product on the same
+cores, and the share of an iteration's arithmetic that the frozen lower scales take.
 
     python benchmarks/training_cpu.py [--side 64] [--cores 2] [--seconds 30] [--precision float32]
 """
@@ -47,16 +47,16 @@ def stack_flops(height: int, width: int, inputs: int, outputs: int, channels: in
 
 
 def generator_flops(height: int, width: int, channels: int) -> float:
-    """Of one pass of a scale's generator, which pads its input."""
+    """Arithmetic of one pass of a scale's generator, which pads its input."""
     return stack_flops(height + 2 * PADDING, width + 2 * PADDING, 4, 4, channels)
 
 
 def iteration_flops(height: int, width: int, channels: int, config: TrainingConfig) -> float:
-    """Arithmetic that one iteration of ours must do, lower generators left out.
+    """Arithmetic of one iteration of our loop, without the lower generators.
 
-    Critic: three pictures forward and backward (data and weights), the gradient at the input, and the
-    penalty's two products; a generator's pass for the fake. Generator: two passes forward and backward, and
-    the critic forward and back to the picture.
+    A critic update passes three pictures forward and backward (data and weights), and adds the gradient at
+    the input, the penalty's two products, and one generator pass for the fake. A generator update makes two
+    passes forward and backward, and passes the critic forward and back to the picture.
     """
     generator = generator_flops(height, width, channels)
     critic = stack_flops(height, width, 4, 1, channels)
@@ -66,7 +66,7 @@ def iteration_flops(height: int, width: int, channels: int, config: TrainingConf
 
 
 def lower_flops(sizes: Sequence[tuple[int, int]], channels: Sequence[int], config: TrainingConfig) -> float:
-    """Arithmetic of the frozen lower scales in one iteration: all that a pool of their outputs could save."""
+    """Arithmetic of the frozen lower scales in one iteration: the most that a pool of their outputs saves."""
     passes = (
         generator_flops(height, width, count) for (height, width), count in zip(sizes, channels, strict=True)
     )
@@ -74,7 +74,7 @@ def lower_flops(sizes: Sequence[tuple[int, int]], channels: Sequence[int], confi
 
 
 def matrix_rate() -> float:
-    """GFLOP/s of a 1024 x 1024 float32 matrix product: what the cores can do, the best of ten."""
+    """GFLOP/s of a 1024 x 1024 float32 matrix product, the best of ten: the peak rate of the cores."""
     a = torch.rand(1024, 1024)
     best = min(_timed(lambda: a @ a, 3) for _ in range(10))
     return 2 * 1024**3 / best / 1e9
@@ -101,7 +101,7 @@ def lane_up_to(scale: int, config: TrainingConfig, directory: Path) -> Lane:
 
 
 def serve(scale: int, config: TrainingConfig, connection: Connection) -> None:
-    """A process with one thread that makes as many steps as it is asked for, again and again."""
+    """Make as many training steps as the connection asks for, on one thread, until it asks for 0."""
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as directory:
         ours = ScaleTraining([lane_up_to(scale, config, Path(directory))])
@@ -113,7 +113,7 @@ def serve(scale: int, config: TrainingConfig, connection: Connection) -> None:
 
 
 class OurCores:
-    """Ours on every core: one image a process."""
+    """Our training loop on every core, one image per process."""
 
     def __init__(self, scale: int, config: TrainingConfig, cores: int) -> None:
         context = multiprocessing.get_context("spawn")
@@ -154,7 +154,7 @@ def in_turn(a: Callable[[int], float], b: Callable[[int], float], seconds: float
 
 
 def measure(side: int, cores: int, seconds: float, precision: str) -> Table:
-    """The table for a picture whose long side is `side` pixels, of the shape of the paper's example."""
+    """Table for a picture with a long side of `side` pixels and the aspect ratio of the paper's example."""
     torch.set_num_threads(cores)
     config = dataclasses.replace(PROFILES["paper"], max_side=side, iterations=1)
     ours_config = dataclasses.replace(config, generator_steps=1, precision=precision)
@@ -199,7 +199,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--side", type=int, nargs="+", default=[64], help="long side in pixels")
     parser.add_argument("--cores", type=int, default=2)
-    parser.add_argument("--seconds", type=float, default=30, help="for each size")
+    parser.add_argument("--seconds", type=float, default=30, help="seconds to measure each size")
     parser.add_argument("--precision", choices=["float32", "bfloat16"], default="float32")
     args = parser.parse_args()
     for side in args.side:

@@ -1,8 +1,8 @@
-"""Peak memory of training an image on the CPU against the estimate that `hospital-node doctor` shows.
+"""Compare the peak memory of training an image on the CPU with the estimate of `hospital-node doctor`.
 
-Each size trains in a process of its own, a few iterations a scale; what counts is how far its resident memory
-grows beyond what it was after training a smaller image. `maps` is that growth in maps of channels x padded
-height x width floats at the finest scale: `hospital_node.singan.needs.MAPS` lies above the largest.
+Each size trains in its own process, a few iterations per scale. The benchmark measures how far the resident
+memory grows beyond its value after training a smaller image. `maps` is that growth in maps of channels x
+padded height x width floats at the finest scale; `hospital_node.singan.needs.MAPS` must exceed the largest.
 
     python benchmarks/training_memory.py [--iterations 5]
 """
@@ -39,7 +39,7 @@ def memory(field: str) -> int:
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith(f"{field}:"):
             return int(line.split()[1]) * 1024
-    raise RuntimeError(f"this system does not tell {field}")
+    raise RuntimeError(f"this system does not report {field}")
 
 
 def train_once(height: int, width: int, config: TrainingConfig) -> None:
@@ -57,7 +57,7 @@ def train_once(height: int, width: int, config: TrainingConfig) -> None:
 
 
 def measure(profile: str, height: int, width: int, iterations: int) -> int:
-    """Bytes by which this process grows at the peak."""
+    """Growth of this process's resident memory at its peak, in bytes."""
     torch.set_num_threads(1)
     config = dataclasses.replace(PROFILES[profile], iterations=iterations)
     train_once(30, 30, dataclasses.replace(config, max_side=30))
@@ -68,7 +68,7 @@ def measure(profile: str, height: int, width: int, iterations: int) -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--iterations", type=int, default=5, help="of each scale")
+    parser.add_argument("--iterations", type=int, default=5, help="iterations of each scale")
     parser.add_argument("--case", nargs=3, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.case:
@@ -78,7 +78,7 @@ def main() -> None:
     table = Table("profile", "image", "measured", "estimated", "error", "maps")
     for case in CASES:
         own = [sys.executable, __file__, "--iterations", str(args.iterations), "--case", *map(str, case)]
-        # The allocator's settings are those of a worker.
+        # The process uses the allocator settings of a worker.
         environment = {**os.environ, **MALLOC, "OMP_NUM_THREADS": "1"}
         ended = subprocess.run(own, capture_output=True, text=True, check=True, env=environment)
         measured = json.loads(ended.stdout)

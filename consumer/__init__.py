@@ -1,7 +1,7 @@
 """Draw, style and validate synthetic images with masks from a hospital's signed bundle.
 
-A bundle holds small generators instead of images. Open it with the hospital's public key, whose fingerprint
-you have confirmed by another way than the bundle took, and draw as many samples as you need:
+A bundle holds small generators instead of images. Open it with the hospital's public key and draw as many
+samples as you need. Confirm the key's fingerprint first, over another channel than the bundle came by.
 
     import consumer
 
@@ -10,12 +10,12 @@ you have confirmed by another way than the bundle took, and draw as many samples
     for sample in bundle.sample(4, seed=1):
         print(sample.image.shape, sample.mask.shape, sample.mask.max())
 
-Sizes are (width, height). `Refinement` repairs masks or draws again what marks too little:
+Sizes are (width, height). `Refinement` repairs masks, or draws samples again whose masks mark too little:
 
     refinement = consumer.Refinement(clean_masks=True, redraw_below=0.05)
     samples = list(bundle.sample(4, seed=1, size=consumer.Size(64, 48), refinement=refinement))
 
-For training with torch, without storing a file:
+To train with torch without storing a file:
 
     from torch.utils.data import DataLoader
 
@@ -23,8 +23,8 @@ For training with torch, without storing a file:
     for batch in loader:
         print(batch["image"].shape, batch["mask"].shape)
 
-Every error of this package is a `SharekitError`. It says what it is about, what was expected, what was found
-and what to do next.
+Every error of this package is a `SharekitError`. It names the item concerned, what was expected, what was
+found and what to do next.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ _LATE = {
     "Sample": "consumer.sampling.sample",
     "Size": "consumer.sampling.request",
 }
-"""Imported when they are first used: verification takes a while to load, and `import consumer` should not."""
+"""Names imported on first use: verification loads slowly, and `import consumer` should be fast."""
 
 
 def open_bundle(
@@ -75,18 +75,18 @@ def open_bundle(
 
     Args:
         path: the bundle's folder or zip file.
-        key: file with the hospital's public key, whose fingerprint was confirmed out of band.
-        device: `cuda`, `cpu`, or `auto`: CUDA where it really runs, otherwise the CPU.
-        threads: of ONNX Runtime on the CPU; None takes as many as this machine has free.
-        isolate: run the generators in a process with limits of memory and time, which sees no file. None does
-            so where it is possible: on Linux, on the CPU.
+        key: file with the hospital's public key, whose fingerprint you have confirmed out of band.
+        device: `cuda`, `cpu`, or `auto`, which takes CUDA where it runs and the CPU otherwise.
+        threads: threads of ONNX Runtime on the CPU; None takes as many as this machine has free.
+        isolate: run the generators in a process that has limits of memory and time and sees no file. None
+            isolates where that is possible: on Linux, on the CPU.
         provider: the former name of `device`.
 
     Raises:
         VerificationError: a signature, digest, schema or ONNX rule does not hold.
-        DependencyError: `cuda` was asked for and does not run.
+        DependencyError: the device is `cuda`, and CUDA does not run.
         InputError: the bundle or the key cannot be read.
-        UsageError: an argument of a wrong type, or isolation where it is not possible.
+        UsageError: an argument has a wrong type, or isolation is not possible here.
     """
     from consumer.sampling import checked
     from consumer.sampling.synthetic_bundle import Bundle

@@ -1,8 +1,8 @@
-"""torch as the consumer uses it: loaded only where a command needs it, on the device that is really there.
+"""Load torch only where a command needs it, and choose a device that exists.
 
-`define_missing_operators` lets torchvision work with a build of torch that its compiled operators do not
-fit: torchvision's Python code describes the operators `nms` and `qnms` while it is imported, and fails when
-no compiled library has defined them. Nothing here calls them: transforms and networks are plain torch.
+`define_missing_operators` makes torchvision work with a build of torch that its compiled operators do not
+fit. On import, torchvision's Python code describes the operators `nms` and `qnms`, and fails when no compiled
+library has defined them. Nothing here calls these operators: our transforms and networks are plain torch.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ _kept_alive: list[Any] = []
 
 
 def torch_module() -> Any:
-    """torch.
+    """Import torch.
 
     Raises:
-        DependencyError: it is not installed.
+        DependencyError: torch is not installed.
     """
     try:
         import torch
@@ -33,10 +33,10 @@ def torch_module() -> Any:
 
 
 def choose_device(name: str) -> str:
-    """`auto` to `cuda` where there is one, otherwise `cpu`; any other name as it is.
+    """Resolve `auto` to `cuda` if torch can use it, otherwise to `cpu`; return any other name unchanged.
 
     Raises:
-        DependencyError: `cuda` was asked for and is not there.
+        DependencyError: `cuda` is requested, but torch cannot use it.
     """
     available = torch_module().cuda.is_available()
     if name == "cuda" and not available:
@@ -50,7 +50,7 @@ def choose_device(name: str) -> str:
 
 
 def define_missing_operators() -> None:
-    """Make `import torchvision` work; does nothing where it works already.
+    """Make `import torchvision` work; do nothing if it already works.
 
     Raises:
         DependencyError: torch or torchvision is not installed.

@@ -1,4 +1,4 @@
-"""Which key a bundle is verified with: the one the user names, or the one a data set was drawn with."""
+"""Verify a bundle with the key that the user names, or with the key that a data set was drawn with."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from sharekit.signing.keys import PublicKey
 def verify_for(folder: DatasetFolder, bundle: Path, key: Path | None) -> VerifiedBundle:
     """Verify a bundle with a pinned key.
 
-    Without a key the one in the data set's `dataset.json` is used: `consumer sample` wrote it there after the
-    user had named it. That is as trustworthy as the data set's folder.
+    When `key` is None, the key in the data set's `dataset.json` is used. `consumer sample` wrote it there
+    after the user had named it. It is as trustworthy as the data set's folder.
 
     Raises:
-        UsageError: no key, and none in the data set.
+        UsageError: neither the caller nor the data set names a key.
         VerificationError: the bundle is not what the key's owner signed.
     """
     if key is not None:

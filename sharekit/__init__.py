@@ -4,5 +4,5 @@ from sharekit.silence import switch_off
 
 __version__ = "0.1.0"
 
-# Before any dependency is loaded.
+# Must run before any dependency is loaded.
 switch_off()

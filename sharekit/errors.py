@@ -1,6 +1,6 @@
-"""The whole error tree; every class has one exit code.
+"""All error classes of Sharekit; each class has one exit code.
 
-An error names the file or item it is about, what was expected, what was found, and what to do next.
+An error names the affected file or item, what was expected, what was found, and what to do next.
 """
 
 from __future__ import annotations
@@ -72,13 +72,13 @@ class PolicyError(SharekitError):
 
 
 class DependencyError(SharekitError):
-    """An optional package, provider, device or weights file that this command needs is not there."""
+    """An optional package, provider, device or weights file that this command needs is missing."""
 
     exit_code = 6
 
 
 def missing_package(name: str, extra: str) -> DependencyError:
-    """The error for an optional package that is not installed; `extra` is the one that brings it."""
+    """The error for an optional package that is not installed; `extra` is the extra that installs it."""
     return DependencyError(
         name,
         expected=f"the package {name}",
@@ -88,19 +88,19 @@ def missing_package(name: str, extra: str) -> DependencyError:
 
 
 class PartialFailureError(SharekitError):
-    """Some images failed, each with its reason; the others are done."""
+    """Some images failed, each with its own reason; the others are done."""
 
     exit_code = 7
 
 
 class NodeStateError(SharekitError):
-    """Node or machine is not in the state that the command needs (not ingested, locked, out of memory)."""
+    """The node or machine is not in the state that a command needs (not ingested, locked, out of memory)."""
 
     exit_code = 8
 
 
 class ExposureError(SharekitError):
-    """Something real was found in what would leave, or something of the node listens to the network."""
+    """An export contains something real, or a process of the node listens to the network."""
 
     exit_code = 9
 

@@ -1,4 +1,4 @@
-"""Intervals: how far a figure would move, had other images, folds or seeds of the same kind been drawn."""
+"""Intervals: how much a figure would vary with other images, folds or seeds of the same kind."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LEVEL = 0.95
 DRAWS = 2000
 
 Statistic = Callable[[NDArray[np.intp], np.random.Generator], float]
-"""The indices of one resample, and a generator for anything else that it resamples, to the figure."""
+"""Computes the figure from the indices of one resample; the generator serves for further resampling."""
 
 
 @dataclass(frozen=True)
@@ -34,10 +34,10 @@ class Interval:
 
     @staticmethod
     def from_json(value: Any) -> Interval:
-        """Read what `to_json` gave.
+        """Read the output of `to_json`.
 
         Raises:
-            InputError: other fields, something that is no finite number, or no count.
+            InputError: the fields differ, a number is not finite, or the count is not at least 1.
         """
         if not (
             isinstance(value, Mapping)
@@ -67,13 +67,13 @@ def bootstrap_mean(
 ) -> Interval:
     """The mean of independent observations with its percentile bootstrap interval.
 
-    Of a single value nothing is known about the spread: `low` and `high` are that value, and `count` says so.
+    A single value says nothing about the spread: `low` and `high` equal it, and `count` is 1.
 
     Args:
         values: `(n,)`, finite, at least one.
 
     Raises:
-        ValueError: no values, more than one axis, or a value that is not finite.
+        ValueError: `values` is empty, has more than one axis, or is not finite.
     """
     array = _observations(values)
     return bootstrap(
@@ -89,15 +89,15 @@ def bootstrap_mean(
 def student_mean(values: Sequence[float] | NDArray[np.floating[Any]]) -> Interval:
     """The mean of a few independent observations with its 95 % Student t interval (Biometrika 6:1-25, 1908).
 
-    For so few that a percentile bootstrap is too sure of itself: of three values it reaches from the least
-    to the greatest, and three of mean 0 lie on one side of it one time in four. Of a single value nothing is
-    known about the spread: `low` and `high` are that value, and `count` says so.
+    With few values a percentile bootstrap is too narrow: for three values it spans from the smallest to the
+    largest, and three values with mean 0 all have the same sign one time in four. A single value says nothing
+    about the spread: `low` and `high` equal it, and `count` is 1.
 
     Args:
         values: `(n,)`, finite, at least one.
 
     Raises:
-        ValueError: no values, more than one axis, or a value that is not finite.
+        ValueError: `values` is empty, has more than one axis, or is not finite.
         DependencyError: SciPy is not installed.
     """
     array = _observations(values)
@@ -113,7 +113,7 @@ def wilson(successes: int, trials: int) -> Interval:
     """The share of successes with its 95 % score interval (Wilson, JASA 22:209-212, 1927).
 
     Raises:
-        ValueError: no trials, or successes outside 0..trials.
+        ValueError: `trials` is not positive, or `successes` is outside 0..trials.
         DependencyError: SciPy is not installed.
     """
     if trials <= 0 or not 0 <= successes <= trials:
@@ -134,17 +134,17 @@ def bootstrap(
 ) -> Interval:
     """A figure with its percentile bootstrap interval (Efron, Annals of Statistics 7:1-26, 1979).
 
-    The interval of a minimum is one-sided: no resample lies below the observed minimum.
+    The interval of a minimum is one-sided, because no resample lies below the observed minimum.
 
     Args:
-        figure: what `statistic` gives for the observations themselves.
+        figure: value of `statistic` for the observations themselves.
         count: number of observations.
-        statistic: the same figure of a resample.
-        seed: starts the resamples.
+        statistic: computes the same figure for a resample.
+        seed: seed of the resamples.
         draws: number of resamples.
         level: share of the resamples inside the interval, 0 to 1.
-        centred: move the interval so that its median is the figure. A resample repeats observations, and
-            some figures, a standard deviation for one, come out smaller or larger for that alone.
+        centred: shift the interval so that its median is the figure. A resample repeats observations, which
+            alone makes some figures smaller or larger, such as a standard deviation.
     """
     rng = np.random.default_rng(seed)
     values = [statistic(rng.integers(0, count, count), rng) for _ in range(draws)]
@@ -154,18 +154,18 @@ def bootstrap(
 
 
 def middle(figure: float, drawn: NDArray[np.floating[Any]], count: int) -> Interval:
-    """A figure with the middle 95 % of what it was in each draw, for draws that are not `bootstrap`'s.
+    """A figure with the middle 95 % of its values over draws, for draws made elsewhere than in `bootstrap`.
 
     Args:
-        drawn: `(draws,)`.
-        count: observations behind the figure.
+        drawn: `(draws,)`, the figure in each draw.
+        count: number of observations behind the figure.
     """
     low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Interval(float(figure), float(low), float(high), count)
 
 
 def _scipy_stats() -> ModuleType:
-    """SciPy's distributions; the base install does without them."""
+    """SciPy's distributions; the base install does not include SciPy."""
     try:
         from scipy import stats
     except ImportError:

@@ -1,1 +1,1 @@
-"""One module per sub-command: `SUMMARY`, `configure(parser)`, `run(args, output)`."""
+"""One module per subcommand, each with `SUMMARY`, `configure(parser)` and `run(args, output)`."""

@@ -1,4 +1,4 @@
-"""`consumer report`: what a hospital says of a submitted segmenter, verified."""
+"""`consumer report`: verify a hospital's report on a submitted segmenter and show it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`consumer sample`: a verified bundle becomes a folder of images with masks."""
+"""`consumer sample`: draw a folder of images with masks from a verified bundle."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from consumer.datasets.sample_bundle import SampledBundle
 
 SUMMARY = "draw a synthetic data set from a verified bundle"
+GOES_ON = True
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from consumer.style.style_data_set import StyledBundle
 
 SUMMARY = "give a data set the look of the real images; masks pass through untouched"
+GOES_ON = True
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

@@ -99,7 +99,7 @@ def _describe(packed: PackedSubmission) -> list[str]:
 
 
 def _size(text: str) -> tuple[int, int]:
-    """`WxH` as height and width."""
+    """Height and width from a text `WxH`."""
     try:
         width, height = (int(side) for side in text.lower().split("x"))
     except ValueError:

@@ -1,4 +1,4 @@
-"""`consumer train`: a segmentation model from data-set folders."""
+"""`consumer train`: train a segmentation model on data-set folders."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from consumer.training import TrainingResult
 
 SUMMARY = "train a segmentation model on data sets; the same command again goes on after an interruption"
+GOES_ON = True
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

@@ -1,4 +1,4 @@
-"""`consumer validate`: is a data set sound?"""
+"""`consumer validate`: check whether a data set is sound."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Data-set folders: writing, describing and reading them."""
+"""Write, describe and read data-set folders."""

@@ -21,7 +21,7 @@ class DatasetDescription:
     """`dataset.json`: enough to draw the same data set again. Law: `from_json(to_json(x)) == x`."""
 
     manifest_sha256: str
-    """Of the bundle's manifest, which names every file of the bundle by its digest."""
+    """Digest of the bundle's manifest, which in turn holds the digest of every file of the bundle."""
     hospital: str
     release: int
     public_key: str  # PEM
@@ -29,7 +29,7 @@ class DatasetDescription:
     seed: int
     count: int
     generators: tuple[str, ...]
-    """Identifiers; sample i comes from generator i modulo their number."""
+    """Identifiers; sample i comes from the generator at position i modulo their number."""
     size: Size | None  # None: each generator's own
     layout: ChannelLayout
     provider: str  # cuda or cpu
@@ -80,10 +80,10 @@ class DatasetDescription:
 
     @staticmethod
     def read(value: Any, item: object) -> DatasetDescription | None:
-        """From a file that somebody else wrote; None where it is no description of ours but, say, nnU-Net's.
+        """Read a `dataset.json` of unknown origin; None where another program, such as nnU-Net, wrote it.
 
         Raises:
-            VerificationError: naming `item`; it does not fit the schema.
+            VerificationError: the value does not fit the schema; the error names `item`.
         """
         if not isinstance(value, Mapping) or "bundle" not in value:
             return None

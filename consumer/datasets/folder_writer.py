@@ -1,13 +1,13 @@
-"""Which files a data set has: a folder that common readers take as it is.
+"""Write samples as a data-set folder that common readers take as it is.
 
     images/000000.png        8-bit RGB or grey
     masks/000000.png         8-bit grey, 0 and 255; with several classes masks/<class>/000000.png
     probabilities/000000.npy float32 (K, H, W), only when asked for
-    metadata.jsonl           a line a sample: schema v1/dataset-record
-    dataset.json             what it was drawn from, and how: schema v1/dataset
+    metadata.jsonl           one line per sample: schema v1/dataset-record
+    dataset.json             the bundle and settings of the draw: schema v1/dataset
 
-In `metadata.jsonl`, `file_name` and `mask_file_name` are what Hugging Face's `imagefolder` calls the columns
-`image` and `mask`; with several classes there is one `<class>_mask_file_name` for each.
+Hugging Face's `imagefolder` turns `file_name` and `mask_file_name` in `metadata.jsonl` into the columns
+`image` and `mask`. With several classes, each class has its own `<class>_mask_file_name`.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class WrittenDataset:
     path: Path
     description: DatasetDescription
     drawn: int
-    """Samples that this run drew; the others were there."""
+    """Samples that this run drew; earlier runs drew the others."""
 
     def to_json(self) -> dict[str, Any]:
         return {"out": str(self.path), "drawn": self.drawn, "dataset": self.description.to_json()}
@@ -53,14 +53,15 @@ class WrittenDataset:
 def write_dataset(
     bundle: Bundle, out: Path, count: int, request: Request, on_progress: ProgressCallback = ignore
 ) -> WrittenDataset:
-    """Write samples 0 to `count - 1`; `out` appears only when the data set is whole.
+    """Write samples 0 to `count - 1`; `out` appears only when the data set is complete.
 
-    The same samples as `Bundle.sample` gives, drawn one generator after the other: each is loaded once. The
-    same call goes on after an interruption, and draws nothing where the data set is finished.
+    The samples are those of `Bundle.sample`, but drawn one generator after the other, so that each generator
+    is loaded once. The same call resumes after an interruption, and draws nothing when the data set is
+    finished.
 
     Raises:
         InputError: `out` exists and is something else, or was begun with other settings.
-        UsageError: something outside the bundle's limits, or generators whose channels differ.
+        UsageError: the request exceeds the bundle's limits, or the generators have different channels.
     """
     entries = bundle.accept(request)
     if count < 1:
@@ -107,7 +108,7 @@ def _describe(
 
 
 def _settings_of(out: Path) -> dict[str, Any] | None:
-    """The settings of a finished data set; None where there is none."""
+    """The settings of the finished data set at `out`; None when it does not exist."""
     if not (out / DESCRIPTION).is_file():
         return None
     data = files.read_bytes(out / DESCRIPTION, max_bytes=files.MAX_JSON_BYTES)
@@ -120,7 +121,7 @@ def _settings_of(out: Path) -> dict[str, Any] | None:
 
 
 def _comparable(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Without the program's version: a finished data set is the same whoever made it."""
+    """The settings without the program's version, which does not change a finished data set."""
     return {name: value for name, value in settings.items() if name != "program_version"}
 
 
@@ -129,7 +130,7 @@ def _stem(number: int) -> str:
 
 
 def _add_sample(folder: PartialFolder, stem: str, sample: Sample) -> None:
-    """Write one sample's files, and count it with its line of the metadata."""
+    """Write one sample's files, and record the sample as complete with its line of metadata."""
     record: dict[str, Any] = {"file_name": f"{IMAGES}/{stem}.png"}
     _write_png(folder.root / record["file_name"], sample.image)
     for name, mask in sample.masks.items():
@@ -148,7 +149,7 @@ def _add_sample(folder: PartialFolder, stem: str, sample: Sample) -> None:
 
 
 def _write_png(path: Path, pixels: NDArray[np.uint8]) -> None:
-    """Pixels only: no text and no date, so that equal pixels give equal bytes."""
+    """Write a PNG without text or date, so that equal pixels give equal bytes."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if pixels.ndim == 3 and pixels.shape[2] == 1:
         pixels = pixels[:, :, 0]

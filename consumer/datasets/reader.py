@@ -1,7 +1,8 @@
-"""Reading a data-set folder that somebody else wrote: `images/`, `masks/` and its metadata, if it has any.
+"""Read a data-set folder of unknown origin: `images/`, `masks/` and optional metadata.
 
-Two forms are read: the one that `consumer sample` writes (`metadata.jsonl` names every pair), and any folder
-with `images/` and `masks/`, paired by name. Paths never lead out of the folder, and every read has a cap.
+The reader accepts two forms: the one that `consumer sample` writes, where `metadata.jsonl` names every pair,
+and any folder with `images/` and `masks/`, whose files pair by name. It follows no path out of the folder and
+limits the size of every read.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from sharekit.storage.budget import Budget
 from sharekit.storage.names import printable
 
 METADATA_BUDGET = Budget(256 * 2**20, max_nodes=8_000_000, max_depth=32, max_keys=8_000_000)
-"""For the whole of `metadata.jsonl`: a million samples of one class have 7 million values."""
+"""Budget of a whole `metadata.jsonl`: a million samples of one class have 7 million values."""
 LINE_BUDGET = Budget(2**20, max_nodes=10_000, max_depth=32, max_keys=10_000)
 _MAX_PATH_LENGTH = 1024  # characters
 _MAX_NAME_LENGTH = 200  # characters
@@ -60,53 +61,56 @@ class Entry:
     """Class name to path."""
     generator: str | None = None
     record: Mapping[str, Any] = field(default_factory=dict)
-    """The entry's line of `metadata.jsonl` as it is; empty without one."""
+    """The entry's line of `metadata.jsonl`, unchanged; empty without metadata."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """A file that could not be used, or should not be there."""
+    """A file that cannot be used, or that does not belong in the data set."""
 
     kind: str
-    """broken-metadata, unsafe-path, missing-file, unlisted-file, repeated-file or unpaired-file; of a file's
-    content unreadable-image, unreadable-mask, class-numbers, grey-mask, size-mismatch or
-    orientation-mismatch."""
+    """Kind of problem, one word of two lists.
+
+    The folder: broken-metadata, unsafe-path, missing-file, unlisted-file, repeated-file or unpaired-file. A
+    file's content: unreadable-image, unreadable-mask, class-numbers, grey-mask, size-mismatch or
+    orientation-mismatch.
+    """
     path: str
     message: str
 
 
 class UnusablePairError(InputError):
-    """A pair of a data set that cannot be used; `problem` says so in a report's words."""
+    """A pair of a data set cannot be used; `problem` describes it as a report does."""
 
     problem: Problem
 
 
 @dataclass(frozen=True)
 class DatasetFolder:
-    """What a folder holds; `problems`, found before any pixel is read, are what a strict reader refuses."""
+    """Contents of a data-set folder, and the problems that listing found before reading any pixel."""
 
     root: Path
     entries: tuple[Entry, ...]
     description: Mapping[str, Any]
-    """`dataset.json` as it is, or empty."""
+    """`dataset.json`, unchanged; empty without one."""
     problems: tuple[Problem, ...] = ()
     drawn: DatasetDescription | None = None
-    """How it was drawn from a bundle; None of a folder that does not say."""
+    """How the data set was drawn from a bundle; None where `dataset.json` does not say."""
 
     def read_image(self, entry: Entry) -> Pixels:
-        """uint8 `(H, W, 3)`, or `(H, W)` when grey; upright.
+        """Read an image upright: uint8 `(H, W, 3)`, or `(H, W)` when grey.
 
         Raises:
-            InputError: missing, unreadable, too large, not 8-bit, or see-through.
+            InputError: the file is missing, unreadable, too large, not 8-bit, or partly transparent.
         """
         return decode(self.read_bytes(entry.image), self.root / entry.image)
 
     def read_mask(self, path: str) -> Pixels:
-        """A mask, uint8 `(H, W)`, 0 and 255; upright.
+        """Read a mask upright: uint8 `(H, W)`, values 0 and 255.
 
         Raises:
-            MaskError: its values are not those of a mask.
-            InputError: missing, unreadable or too large.
+            MaskError: the values are not those of a mask.
+            InputError: the file is missing, unreadable or too large.
         """
         raster = self._raster(path)
         return np.ascontiguousarray(turned(self._reading(raster, path).mask, raster.orientation))
@@ -114,25 +118,25 @@ class DatasetFolder:
     def read_pair(
         self, entry: Entry, labels: Collection[str] | None = None
     ) -> tuple[Pixels, Mapping[str, MaskReading]]:
-        """An image as `read_image` gives it, with its masks, the same way up and of one size.
+        """Read an image as `read_image` does, with its masks in the same orientation and size.
 
         Args:
             entry: the pair.
-            labels: classes whose masks are read; None reads all.
+            labels: classes whose masks to read; None reads all.
 
         Raises:
-            UnusablePairError: a file is unusable, or the two do not belong together.
+            UnusablePairError: a file is unusable, or image and mask differ in size or orientation.
         """
         wanted = {label: path for label, path in entry.masks.items() if labels is None or label in labels}
-        with _told("unreadable-image", self.root):
+        with _as_problem("unreadable-image", self.root):
             image = self._raster(entry.image)
             pixels = plain_pixels(image, self.root / entry.image)
         rasters, readings = {}, {}
         for label, path in wanted.items():
-            with _told("unreadable-mask", self.root):
+            with _as_problem("unreadable-mask", self.root):
                 rasters[label] = self._raster(path)
                 readings[label] = self._reading(rasters[label], path)
-        with _told("size-mismatch", self.root):
+        with _as_problem("size-mismatch", self.root):
             turn, turns = agreement(
                 image.stored(self.root / entry.image),
                 {label: mask.stored(self.root / wanted[label]) for label, mask in rasters.items()},
@@ -145,10 +149,10 @@ class DatasetFolder:
         }
 
     def read_bytes(self, path: str) -> bytes:
-        """A file of the folder, whole.
+        """Read a whole file of the folder.
 
         Raises:
-            InputError: naming the file; missing, a symbolic link, or too long.
+            InputError: the file is missing, a symbolic link, or too long; the error names it.
         """
         try:
             return read_file(self.root, path)
@@ -165,10 +169,10 @@ class DatasetFolder:
         return reading
 
     def require_sound(self) -> DatasetFolder:
-        """The same folder, when it has no problem.
+        """Return this folder if it has no problem.
 
         Raises:
-            InputError: naming the first problem's file.
+            InputError: it has one; the error names the first problem's file.
         """
         if self.problems:
             first = self.problems[0]
@@ -186,7 +190,7 @@ def read_folder(root: Path) -> DatasetFolder:
     """List a data set's pairs without reading a pixel.
 
     Raises:
-        InputError: not a folder, no `images/`, or too many files.
+        InputError: `root` is not a folder, has no `images/`, or holds too many files.
     """
     refuse_unfinished(root)
     for folder in (root, root / IMAGES):
@@ -209,23 +213,24 @@ def read_folder(root: Path) -> DatasetFolder:
 
 
 def decode(data: bytes, item: object) -> Pixels:
-    """Decode an image file to uint8 `(H, W)` or `(H, W, 3)`, upright, nothing but pixels kept.
+    """Decode an image file to upright pixels: uint8 `(H, W)` or `(H, W, 3)`, without metadata.
 
     Raises:
-        InputError: naming `item`, when it is broken, too large, of another format or not 8-bit and opaque.
+        InputError: the file is broken, too large, of another format, or not 8-bit and opaque; the error names
+            `item`.
     """
     raster = picture_files.decode(data, item)
     return _squeezed(turned(plain_pixels(raster, item), raster.orientation))
 
 
 def _squeezed(pixels: Pixels) -> Pixels:
-    """`(H, W, 1)` to `(H, W)`; its own array."""
+    """A contiguous copy, `(H, W)` instead of `(H, W, 1)`."""
     return np.ascontiguousarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
 
 
 @contextlib.contextmanager
-def _told(kind: str, root: Path) -> Iterator[None]:
-    """A refusal in the block also says which problem of the data set it is: `kind`, or a nearer one."""
+def _as_problem(kind: str, root: Path) -> Iterator[None]:
+    """Turn an error of the block into an `UnusablePairError` of `kind`, or of a more specific kind."""
     try:
         yield
     except InputError as error:
@@ -233,16 +238,16 @@ def _told(kind: str, root: Path) -> Iterator[None]:
             kind = _MASK_PROBLEMS.get(error.reading.kind, kind)
         elif isinstance(error, OrientationError):
             kind = "orientation-mismatch"
-        told = UnusablePairError(
+        unusable = UnusablePairError(
             error.item, expected=error.expected, found=error.found, next_step=error.next_step
         )
         path = error.item.removeprefix(f"{root}/")
-        told.problem = Problem(kind, path, f"{error.found}; {error.next_step}")
-        raise told from error
+        unusable.problem = Problem(kind, path, f"{error.found}; {error.next_step}")
+        raise unusable from error
 
 
 def _list_files(root: Path, problems: list[Problem]) -> list[str]:
-    """Every file under `images/` and `masks/` whose name is fit, relative to `root`."""
+    """Every file under `images/` and `masks/` with a usable name, relative to `root`."""
     for top in (IMAGES, MASKS):
         if (root / top).is_symlink():
             problems.append(Problem("unsafe-path", top, _LINKED))
@@ -263,12 +268,12 @@ _LINKED = "a linked folder; copy the data with its links followed: cp -rL DATA C
 
 def _by_name(present: Sequence[str], problems: list[Problem]) -> list[Entry]:
     pairing = pair(present)
-    told: dict[tuple[str, str], Problem] = {}
+    found: dict[tuple[str, str], Problem] = {}
     for mismatch in pairing.mismatches:
-        # Files of one name are one problem.
+        # All files of one name count as one problem.
         key = mismatch.reason.found if mismatch.kind == "repeated-file" else mismatch.path
-        told.setdefault((mismatch.kind, key), Problem(mismatch.kind, mismatch.path, mismatch.reason.found))
-    problems += told.values()
+        found.setdefault((mismatch.kind, key), Problem(mismatch.kind, mismatch.path, mismatch.reason.found))
+    problems += found.values()
     return [Entry(source.image, source.masks) for source in sorted(pairing.pairs, key=lambda one: one.name)]
 
 
@@ -324,7 +329,7 @@ def _records(root: Path, problems: list[Problem]) -> Iterator[tuple[int, Mapping
 
 
 def _entry(record: Mapping[str, Any]) -> Entry:
-    """An entry from a line of metadata: one `mask_file_name`, or one `<class>_mask_file_name` a class."""
+    """An entry from a line of metadata: one `mask_file_name`, or one `<class>_mask_file_name` per class."""
     image = record.get("file_name")
     masks = {
         key.removesuffix("mask_file_name").rstrip("_") or SINGLE_CLASS: value
@@ -366,7 +371,7 @@ def _is_safe(path: str) -> bool:
 
 
 def _leaves(root: Path, path: str) -> bool:
-    """Whether a link somewhere in the path leads out of the folder."""
+    """Whether a symbolic link in the path leads out of the folder."""
     return not (root / path).resolve().is_relative_to(root.resolve())
 
 

@@ -1,11 +1,11 @@
-"""A data set's folder that several runs may fill: it gets its name when it is whole, and not before.
+"""Fill a data set's folder over several runs; the folder gets its name only when it is complete.
 
-    OUT.partial/unfinished.jsonl   the request, then a line for every item that is complete
+    OUT.partial/unfinished.jsonl   the request, then one line for every complete item
     OUT.partial/data/              becomes OUT
 
-An item counts when its line is written, which holds the digest of each of its files, and only as long as the
-files have these digests. So a run may be killed at any moment: the next one keeps what counts and removes the
-rest.
+An item counts as complete once its line is written. The line holds the digest of each of the item's files,
+and the item counts only as long as the files match. A run may therefore be killed at any moment: the next run
+keeps the complete items and removes the rest.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class _Item:
     key: str
     record: Mapping[str, Any]
     files: Mapping[str, str]
-    """Path to SHA-256."""
+    """SHA-256 of each file, by path."""
 
     def to_json(self) -> dict[str, Any]:
         return {"key": self.key, "record": dict(self.record), "files": dict(self.files)}
@@ -48,7 +48,7 @@ class _Item:
         return _Item(str(value["key"]), dict(value["record"]), dict(value["files"]))
 
     def is_whole(self, folder: Path) -> bool:
-        """Whether every file is there as it was written."""
+        """Whether every file exists and is unchanged."""
         paths = {folder / name: digest for name, digest in self.files.items()}
         return all(path.is_file() and _digest(path) == digest for path, digest in paths.items())
 
@@ -60,11 +60,11 @@ class PartialFolder:
         self.root = root
         """Where the files go."""
         self.records = records
-        """What `add` was given for every complete item, by its key."""
+        """The record that `add` was given for every complete item, by key."""
         self._journal = journal
 
     def add(self, key: str, record: Mapping[str, Any], paths: Sequence[str]) -> None:
-        """Count an item whose files, relative to `root`, are written."""
+        """Record an item as complete; its files, relative to `root`, must be written."""
         digests = {path: _digest(self.root / path) for path in paths}
         self._journal.write(_line(_Item(key, record, digests).to_json()))
         self._journal.flush()
@@ -73,22 +73,22 @@ class PartialFolder:
 
 @contextlib.contextmanager
 def resumable_folder(out: Path, request: Mapping[str, Any]) -> Iterator[PartialFolder]:
-    """Fill a folder in the block; it becomes `out` when the block ends without error.
+    """Fill a folder inside the block; it becomes `out` when the block ends without error.
 
-    After an error or a kill the next call with the same request goes on with what is complete.
+    After an error or a kill, the next call with the same request keeps the complete items and resumes.
 
     Args:
-        out: does not exist, or is an empty folder.
-        request: JSON that names everything the files depend on.
+        out: path that does not exist, or an empty folder.
+        request: JSON object with every setting that the files depend on.
 
     Raises:
-        InputError: `out` cannot be written, another process is at it, or what is there was begun with another
+        InputError: `out` cannot be written, another process is writing it, or it was begun with another
             request; the error names what differs.
     """
     partial = _require_room(out)
     (partial / DATA).mkdir(parents=True, exist_ok=True)
     with _locked(partial, out):
-        # Another process may have finished meanwhile.
+        # Another process may have finished in the meantime.
         _require_room(out)
         there, complete = _read(partial)
         if there is not None:
@@ -104,24 +104,29 @@ def resumable_folder(out: Path, request: Mapping[str, Any]) -> Iterator[PartialF
 
 
 def is_finished(out: Path, there: Mapping[str, Any] | None, request: Mapping[str, Any]) -> bool:
-    """Whether `out` is finished already: `there` is its own request, None where it has none.
+    """Whether `out` is already finished.
+
+    Args:
+        out: path of the data set.
+        there: the request that `out` was made with; None when `out` holds no finished data set.
+        request: the request of this call.
 
     Raises:
-        InputError: it is finished, with another request; the error names what differs.
+        InputError: `out` was finished with another request; the error names what differs.
     """
     if there is None:
         return False
     require_same(out, there, request, "remove it")
-    # A kill may have come between its name and the removal of what it was made with.
+    # A kill may have come after the rename, before the partial folder was removed.
     shutil.rmtree(out.with_name(out.name + SUFFIX), ignore_errors=True)
     return True
 
 
 def require_same(item: Path, there: Mapping[str, Any], now: Mapping[str, Any], way_out: str) -> None:
-    """Refuse to go on with what was made with other settings.
+    """Refuse to resume a data set that was begun with other settings.
 
     Raises:
-        InputError: naming each setting that differs, as it is there and now.
+        InputError: settings differ; the error names each with its old and new value.
     """
     different = differences(there, now)
     if different:
@@ -134,7 +139,7 @@ def require_same(item: Path, there: Mapping[str, Any], now: Mapping[str, Any], w
 
 
 def differences(there: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Each setting that differs between two JSON objects, in words: `seed: 1 there, 2 now`."""
+    """The settings that differ between two JSON objects, such as `seed: 1 there, 2 now`."""
     old, new = dict(_settings(there)), dict(_settings(now))
     return [
         f"{name}: {_shown(old.get(name))} there, {_shown(new.get(name))} now"
@@ -147,10 +152,10 @@ def refuse_unfinished(root: Path) -> None:
     """Refuse to read a data set that is still being written, or whose writing was interrupted.
 
     Raises:
-        InputError: naming its folder.
+        InputError: it is unfinished; the error names the folder that is being written.
     """
-    beside = root.with_name(root.name + SUFFIX)
-    places = [root, root.parent] if root.exists() else [beside]
+    partial = root.with_name(root.name + SUFFIX)
+    places = [root, root.parent] if root.exists() else [partial]
     for folder in places:
         if (folder / JOURNAL).is_file():
             raise InputError(
@@ -162,7 +167,7 @@ def refuse_unfinished(root: Path) -> None:
 
 
 def _require_room(out: Path) -> Path:
-    """Where the files go until `out` is whole: next to it, where nothing else may be."""
+    """The folder next to `out` that holds the files until `out` is complete; nothing else may be there."""
 
     def refuse(item: Path, expected: str, found: str) -> InputError:
         return InputError(item, expected=expected, found=found, next_step="remove it or choose another path")
@@ -192,7 +197,7 @@ def _is_ours(name: str) -> bool:
 
 @contextlib.contextmanager
 def _locked(partial: Path, out: Path) -> Iterator[None]:
-    """Keep a second process out, where the system has locks."""
+    """Refuse a second process, where the system has file locks."""
     try:
         import fcntl
     except ImportError:
@@ -217,12 +222,12 @@ def _locked(partial: Path, out: Path) -> Iterator[None]:
 
 
 def _read(partial: Path) -> tuple[Mapping[str, Any] | None, list[_Item]]:
-    """The request of an interrupted run, None before its first line was whole, and the items that count."""
+    """The request of an interrupted run and its complete items; None without a complete first line."""
     if not (partial / JOURNAL).exists():
         return None, []
     request = None
     complete: dict[str, _Item] = {}
-    # What follows the last newline was cut off by a kill.
+    # A kill cut off whatever follows the last newline.
     for line in files.read_bytes(partial / JOURNAL, max_bytes=MAX_JOURNAL_BYTES).split(b"\n")[:-1]:
         try:
             value = files.parse_json(line, JOURNAL)
@@ -238,7 +243,7 @@ def _read(partial: Path) -> tuple[Mapping[str, Any] | None, list[_Item]]:
 
 
 def _write_journal(partial: Path, request: Mapping[str, Any], complete: Sequence[_Item]) -> None:
-    """A journal without broken lines and without items that do not count."""
+    """Write a journal with the request and the complete items only."""
     lines = [{"request": request}, *(item.to_json() for item in complete)]
     files.write_text(partial / JOURNAL, "".join(map(_line, lines)))
 
@@ -260,7 +265,7 @@ def _digest(path: Path) -> str:
 
 
 def _settings(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    """The leaves of a JSON object with their names in words; a list is a leaf."""
+    """The leaves of a JSON object, each with its path as words; a list is a leaf."""
     if isinstance(value, Mapping):
         for key, child in value.items():
             yield from _settings(child, f"{name} {key.replace('_', ' ')}".strip())

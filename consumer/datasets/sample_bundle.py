@@ -1,4 +1,4 @@
-"""From a bundle to data sets: one for each channel layout, since a data set holds images of one layout."""
+"""Draw data sets from a bundle, one per channel layout: a data set holds images of one layout."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from sharekit.program.progress import Progress, ProgressCallback, ignore
 
 @dataclass(frozen=True)
 class SampledBundle:
-    """What `sample_bundle` wrote, and from what."""
+    """The data sets that `sample_bundle` wrote, and the bundle's verdict."""
 
     out: Path
     data_sets: tuple[WrittenDataset, ...]
-    """One at `out`, or one in a folder of `out` for each layout."""
+    """One data set at `out`, or one per layout in folders of `out`."""
     verdict: str
     warnings: tuple[str, ...]
     provider: ProviderChoice
@@ -62,13 +62,13 @@ def sample_bundle(
 ) -> SampledBundle:
     """Write samples 0 to `count - 1` of a bundle.
 
-    One layout becomes a data set at `out`. Several layouts become a data set each, in folders of `out` under
-    the layouts' names: together they hold the very samples of these numbers. The same call goes on after an
-    interruption.
+    A bundle of one layout becomes a data set at `out`. With several layouts, each becomes a data set in a
+    folder of `out` that has the layout's name; together they hold exactly these samples. The same call
+    resumes after an interruption.
 
     Raises:
         InputError: `out` is something else, or was begun with other settings.
-        UsageError: something outside the bundle's limits.
+        UsageError: the request exceeds the bundle's limits.
     """
     started = time.monotonic()
     entries = bundle.accept(request)
@@ -100,14 +100,14 @@ def sample_bundle(
 def _shares(
     entries: Sequence[GeneratorEntry], groups: Mapping[str, Sequence[GeneratorEntry]], count: int
 ) -> dict[str, int]:
-    """How many of the samples 0 to `count - 1` are of each layout; layouts without one are left out."""
+    """How many of the samples 0 to `count - 1` each layout has; layouts without samples are left out."""
     numbers = {entry: len(range(position, count, len(entries))) for position, entry in enumerate(entries)}
     shares = {name: sum(numbers[entry] for entry in group) for name, group in groups.items()}
     return {name: share for name, share in shares.items() if share}
 
 
 def _require_folder_of(out: Path, names: Mapping[str, object]) -> None:
-    """Refuse to put data sets next to something else."""
+    """Refuse a folder that holds anything but the data sets of these names."""
     ours = {*names, *(f"{name}{SUFFIX}" for name in names)}
     found = "a file" if out.exists() and not out.is_dir() else ""
     if out.is_dir():

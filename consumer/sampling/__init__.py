@@ -1,1 +1,1 @@
-"""Drawing samples from a verified bundle."""
+"""Draw samples from a verified bundle."""

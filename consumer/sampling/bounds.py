@@ -1,4 +1,4 @@
-"""What a request may cost: memory and arithmetic are known from a generator's file, before it is loaded."""
+"""Limit the cost of a request: memory and arithmetic follow from a generator's file before it is loaded."""
 
 from __future__ import annotations
 
@@ -11,35 +11,35 @@ from sharekit.bundle.manifest import GeneratorEntry
 from sharekit.generator.cost import FILE_LIMITS, Computation, Cost, check_request
 
 BATCH_LIMITS = FILE_LIMITS
-"""Of one batch: a request that asks for more at once is drawn in smaller batches."""
-PATIENCE = 60.0  # seconds for a batch that costs nothing
+"""Limits of one batch; a larger request is drawn in smaller batches."""
+PATIENCE = 60.0  # seconds that even a batch without arithmetic may take
 SLOWEST = 2 * 10**8  # multiply-adds a second: a hundredth of what one processor core does
 
 
 class Bounds:
-    """The bounds of every request to the generators of a bundle."""
+    """Limits for requests to the generators of a bundle."""
 
     def __init__(self, computations: Mapping[str, Computation]) -> None:
         self._computations = computations
 
     def check(self, entry: GeneratorEntry, size: Size | None) -> None:
-        """Refuse a size at which one sample costs more than a batch may.
+        """Refuse a size at which a single sample costs more than a batch may.
 
         Raises:
-            UsageError: naming the generator and the limit.
+            UsageError: it costs more; the error names the generator and the limit.
         """
-        # A bundle whose trained sizes cost too much is not verified in the first place.
+        # Verification has already refused a bundle whose trained sizes cost too much.
         if size is not None and BATCH_LIMITS.excess(self._cost(entry, size, 1)):
             check_request(self._computations[entry.file], (size.height, size.width), 1, BATCH_LIMITS)
 
     def batch_size(self, entry: GeneratorEntry, size: Size | None, wanted: int) -> int:
-        """At most `wanted` samples, so that a batch costs no more than it may."""
+        """The largest batch size up to `wanted`, by halving, whose cost is within the limits."""
         while wanted > 1 and BATCH_LIMITS.excess(self._cost(entry, size, wanted)):
             wanted = (wanted + 1) // 2
         return wanted
 
     def seconds(self, entry: GeneratorEntry, size: Size | None, batch: int) -> float:
-        """How long to wait for a batch; see `patience`."""
+        """Seconds to wait for a batch; see `patience`."""
         return patience(self._cost(entry, size, batch).multiply_adds)
 
     def _cost(self, entry: GeneratorEntry, size: Size | None, batch: int) -> Cost:
@@ -50,7 +50,7 @@ class Bounds:
 
 
 def patience(multiply_adds: int) -> float:
-    """Seconds after which so much arithmetic is taken to run for ever."""
+    """Seconds after which a batch of this much arithmetic counts as hung."""
     return PATIENCE + multiply_adds / SLOWEST
 
 

@@ -1,4 +1,4 @@
-"""Arguments of the Python interface: a wrong type is a `UsageError`, never a traceback of NumPy."""
+"""Check arguments of the Python interface: a wrong type raises a `UsageError`, not a NumPy error."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def refusal(option: str, expected: str, found: str) -> UsageError:
 
 
 def whole(name: str, value: object) -> int:
-    """A whole number; NumPy's count, a bool does not.
+    """A whole number, Python's or NumPy's; a bool is refused.
 
     Raises:
         UsageError: anything else.
@@ -29,10 +29,10 @@ def whole(name: str, value: object) -> int:
 
 
 def real(name: str, value: object) -> float:
-    """A number, NumPy's too.
+    """A real number, Python's or NumPy's.
 
     Raises:
-        UsageError: anything else, a text or a bool for one.
+        UsageError: anything else, including a text or a bool.
     """
     if hasattr(value, "__float__") and not isinstance(value, bool):
         try:
@@ -65,7 +65,7 @@ def text(name: str, value: object) -> str:
 
 
 def path(name: str, value: object) -> Path:
-    """A path, given as a text or a path.
+    """A path, from a string or a path object.
 
     Raises:
         UsageError: anything else.
@@ -76,5 +76,5 @@ def path(name: str, value: object) -> Path:
 
 
 def shown(value: object) -> str:
-    """A value in an error, short, with its type."""
+    """A value as an error shows it: shortened, with its type."""
     return f"{value!r:.80} ({type(value).__name__})"

@@ -1,15 +1,16 @@
-"""The process that draws from generators which it does not trust, with limits of memory and processor time.
+"""Run untrusted generators in a process with limits of memory and processor time.
 
-Run as `python -m consumer.sampling.isolated_process MEMORY_MIB CPU_SECONDS THREADS`, where MEMORY_MIB is
-what it may take beyond its own program. First it says which layers confine it, in one byte; then it reads
-orders and answers each with a `Status`:
+The parent starts `python -m consumer.sampling.isolated_process MEMORY_MIB CPU_SECONDS THREADS`. MEMORY_MIB is
+the memory that the process may take beyond its own program. The process first reports in one byte which
+layers confine it. It then reads orders and answers each with a `Status`:
 
     LOAD  name and ONNX file                      status
     DROP  name                                    status
     DRAW  name, a newline and a `Draw` as JSON    status; after DONE image and mask, float32, little endian
 
-An order is `ORDER` (kind, length of the text, length of the file) with the text and the file behind it. The
-process can say nothing but a `Status` and as many floats as the order asks for: no text, no exit code.
+An order is an `ORDER` header (kind, length of the text, length of the file), followed by the text and the
+file. The process can answer only with a `Status` and as many floats as the order asks for. The parent reads
+no text and no exit code.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ FLOAT = "<f4"
 
 
 class Kind(IntEnum):
-    """What the process shall do."""
+    """Kind of an order to the process."""
 
     LOAD = 1
     DROP = 2
@@ -46,7 +47,7 @@ class Kind(IntEnum):
 
 
 class Status(IntEnum):
-    """How it went."""
+    """Outcome of an order."""
 
     DONE = 1
     FAILED = 2
@@ -55,7 +56,7 @@ class Status(IntEnum):
 
 
 def main(memory_mib: int, cpu_seconds: int, threads: int) -> None:
-    """Obey orders until there are no more."""
+    """Confine the process, then carry out orders until the input ends."""
     _import_everything()
     layers = confine(_address_space_mib() + memory_mib, cpu_seconds)
     source, sink = sys.stdin.buffer, sys.stdout.buffer
@@ -100,13 +101,13 @@ def _failure(error: Exception) -> Status:
 
 
 def _import_everything() -> None:
-    """After `confine` no file can be opened, so what libraries import late is used once before."""
+    """Use the libraries once, so that they import nothing after `confine`, when no file can be opened."""
     runtime.onnxruntime_module()
     Draw(GeneratorSpec("0" * 32, ChannelLayout(1, ("mask",)), (Scale(1, 1, 1),)), 0, (0,)).noise()
 
 
 def _address_space_mib() -> int:
-    """What this process takes now: mostly libraries."""
+    """Address space that this process takes now, mostly for libraries."""
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     return pages * os.sysconf("SC_PAGE_SIZE") // 2**20 + 1
 

@@ -1,7 +1,8 @@
-"""Generators run in a process of their own, with limits of memory and time; only numbers come back.
+"""Run generators in a separate process with limits of memory and time; only numbers come back.
 
-Whatever ONNX Runtime does with a hostile file that passed every check stays in there: the process has no
-file, no socket and no variable of the user, and its answers are never taken for anything but floats.
+A hostile file may pass every check and still make ONNX Runtime misbehave. The damage stays inside the
+process: it has no file, no socket and no environment variable of the user, and the parent reads its answers
+only as floats.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import json
 import math
 import sys
 import time
+from importlib.util import find_spec
 
 import numpy as np
 
@@ -24,25 +26,25 @@ from sharekit.program.sandbox import Limits, Sandbox, SandboxError, start_sandbo
 PROGRAM = ("-m", "consumer.sampling.isolated_process")
 START_SECONDS = 120.0  # for the program itself and for loading a generator
 WORK_SECONDS = 3600.0
-"""A process is replaced when it has worked for so long: before it comes near its limit of processor time."""
+"""Working time after which a process is replaced, well before its limit of processor time."""
 SPARE_MIB = 256
 STACK_MIB = 8  # of a thread
 
 
 def can_isolate() -> bool:
-    """Whether this system lets a process limit its own memory: Linux does."""
-    return sys.platform == "linux" and bool(sys.executable)
+    """Whether this system lets a process limit its own memory, as Linux does."""
+    return sys.platform == "linux" and bool(sys.executable) and find_spec("resource") is not None
 
 
 class IsolatedRunner:
-    """Runs generators in a process with limits, on the CPU. The process starts with the first generator."""
+    """Runs generators on the CPU in a process with limits, which starts with the first generator."""
 
     def __init__(self, threads: int, draw_bytes: int, draw_seconds: float) -> None:
-        """`draw_bytes` and `draw_seconds` are what the most expensive batch may take."""
+        """Set the limits; the most expensive batch may take `draw_bytes` and `draw_seconds`."""
         self._threads = threads
         stacks = STACK_MIB * max(MIN_SESSIONS * threads, POOL_THREADS) if threads > 1 else 0
         self._limits = Limits(
-            # Beyond what the program itself takes.
+            # Comes on top of the memory of the program itself.
             memory_mib=(SESSION_BYTES + draw_bytes) // 2**20 + stacks + SPARE_MIB,
             cpu_seconds=int(WORK_SECONDS + draw_seconds) * threads,
             wall_seconds=START_SECONDS,
@@ -73,10 +75,10 @@ class IsolatedRunner:
         self._sandbox, self._worked = None, 0.0
 
     def _start(self) -> Sandbox:
-        """The process, once it is ready.
+        """Start the process and return it once it is ready.
 
         Raises:
-            DependencyError: it does not start here; no generator is to blame.
+            DependencyError: it does not start on this system; this is not a generator's fault.
         """
         self._sandbox = start_sandbox(PROGRAM, self._limits, [str(self._threads)])
         try:
@@ -97,7 +99,7 @@ class IsolatedRunner:
         data: bytes = b"",
         answer: int = 0,
     ) -> np.ndarray:
-        """Give an order and return the `answer` floats that it asks for."""
+        """Send an order and return the `answer` floats that the process sends back."""
         started = time.monotonic()
         try:
             sandbox = self._sandbox or self._start()

@@ -1,4 +1,4 @@
-"""Channel layouts of a bundle's generators, under names: a mixed bundle is drawn layout by layout."""
+"""Name the channel layouts of a bundle's generators, so that users can draw a mixed bundle by layout."""
 
 from __future__ import annotations
 
@@ -10,20 +10,21 @@ from sharekit.bundle.manifest import GeneratorEntry
 from sharekit.errors import UsageError
 from sharekit.generator.tensors import ChannelLayout
 
-MAX_NAME_LENGTH = 80  # characters: a layout's name is a folder's name, too
+MAX_NAME_LENGTH = 80  # characters, because a layout's name is also a folder's name
 
 
 def layout_name(layout: ChannelLayout) -> str:
-    """`rgb-polyp`, `grey-nuclei`, or `rgb-polyp+tool` with several classes: usable as a folder's name."""
+    """A layout's name, which can name a folder: `rgb-polyp`, or `rgb-polyp+tool` with two classes."""
     kind = "rgb" if layout.image_channels == 3 else "grey"
     name = f"{kind}-{'+'.join(layout.mask_classes)}"
     return name if len(name) <= MAX_NAME_LENGTH else f"{name[: MAX_NAME_LENGTH - 9]}-{_digest(name)}"
 
 
 def by_layout(entries: Sequence[GeneratorEntry]) -> dict[str, tuple[GeneratorEntry, ...]]:
-    """The generators of each layout by its name, in the order of `entries`.
+    """The generators of each layout by the layout's name, in the order of `entries`.
 
-    Names that a file system may take for one (they differ in upper and lower case) get a digest at the end.
+    Names that differ only in upper and lower case get a digest at the end, because some file systems treat
+    them as one name.
     """
     groups: dict[ChannelLayout, list[GeneratorEntry]] = {}
     for entry in entries:
@@ -37,10 +38,10 @@ def by_layout(entries: Sequence[GeneratorEntry]) -> dict[str, tuple[GeneratorEnt
 
 
 def common_layout(entries: Sequence[GeneratorEntry]) -> ChannelLayout:
-    """The channels that all of `entries` have: a data set holds images of one layout.
+    """The one channel layout of all `entries`, as a data set requires.
 
     Raises:
-        UsageError: they differ; it names the layouts to choose from.
+        UsageError: the layouts differ; the error names those to choose from.
     """
     layouts = {entry.spec.layout for entry in entries}
     if len(layouts) > 1:
@@ -60,7 +61,7 @@ def of_layout(entries: Sequence[GeneratorEntry], name: str) -> tuple[GeneratorEn
     """The generators of one layout.
 
     Raises:
-        UsageError: `entries` have no such layout.
+        UsageError: no generator in `entries` has this layout.
     """
     groups = by_layout(entries)
     if name not in groups:

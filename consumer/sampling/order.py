@@ -1,4 +1,4 @@
-"""Order of drawing: a generator draws several samples at a time, and all are handed out in order."""
+"""Draw samples in batches per generator, and hand them out in the order of their numbers."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ def in_order(
     window: int,
     draw: Callable[[int, Sequence[int]], Sequence[Drawn]],
 ) -> Iterator[Drawn]:
-    """The samples `numbers`, in this order.
+    """Yield the samples `numbers`, in this order.
 
-    A generator draws when one of its samples is needed, and then its next `batch_size` samples of the window.
-    So the first sample waits for one batch alone, and a generator is needed once in `batch_size` rounds.
+    When one of its samples is needed, a generator draws its next `batch_size` samples of the window. The
+    first sample therefore waits for a single batch, and each generator runs once in `batch_size` rounds.
 
     Args:
-        numbers: without end, if need be.
-        generators: how many there are; sample number i comes from generator i modulo their number.
+        numbers: numbers of the samples; may be endless.
+        generators: number of generators; sample i comes from generator i modulo this number.
         batch_size: samples that a generator draws at once.
-        window: numbers that are planned together: at most so many samples are in memory.
-        draw: from the position of a generator and indices to their samples, in the same order.
+        window: numbers to plan together, which is also the largest number of samples in memory.
+        draw: draws the samples at the given indices of the generator at a position, in the same order.
     """
     remaining = iter(numbers)
     while planned := list(islice(remaining, window)):

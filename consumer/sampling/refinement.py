@@ -1,4 +1,4 @@
-"""Departures from the published sampling: calmer noise, another threshold, cleaner masks, second draws."""
+"""Departures from the published sampling: weaker noise, another threshold, cleaner masks, second draws."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from sharekit.errors import missing_package
 from sharekit.generator.tensors import PROBABILITY_THRESHOLD
 
 SPECK_SHARE = 0.05
-"""A region or a hole that is smaller than this share of the mask's largest region counts as an error."""
+"""A region or hole smaller than this share of the mask's largest region counts as an error."""
 MAX_DRAWS = 5
-"""Draws of one sample at most; the last is kept, whatever its masks mark."""
+"""Largest number of draws of one sample; the last draw is kept in any case."""
 REDRAW_STRIDE = 2**40
-"""Distance between the index of a sample and that of its next draw: more samples than anybody asks for."""
+"""Distance between the noise indices of successive draws of a sample; no request has this many samples."""
 
 
 @dataclass(frozen=True)
@@ -28,13 +28,13 @@ class Refinement:
     """Departures from the published sampling; the default has none. Law: `from_json(to_json(x)) == x`."""
 
     temperature: float = 1.0
-    """Factor of all noise, above 0 and at most 2; below 1 samples vary less and stay closer to the mean."""
+    """Factor on all noise, above 0 and at most 2. Below 1, samples vary less and stay closer to the mean."""
     mask_threshold: float = PROBABILITY_THRESHOLD
-    """A mask probability above this is foreground; between 0 and 1."""
+    """Probability above which a mask pixel is foreground; between 0 and 1."""
     clean_masks: bool = False
     """Drop specks from masks and fill pinholes."""
     redraw_below: float = 0.0
-    """Draw a sample again whose masks mark a smaller share of the image, from 0 to below 1."""
+    """Share of the image, from 0 to below 1; a sample whose masks mark less is drawn again."""
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
@@ -42,10 +42,10 @@ class Refinement:
                 object.__setattr__(self, name, value.item())  # the dataclass is frozen
 
     def check(self) -> None:
-        """Refuse values that make no sense.
+        """Refuse values of a wrong type or outside their range.
 
         Raises:
-            UsageError: a value of a wrong type, or outside its range.
+            UsageError: a value has a wrong type or is outside its range.
             DependencyError: `clean_masks` needs SciPy, which is not installed.
         """
         if checked.truth("clean masks", self.clean_masks) and find_spec("scipy") is None:
@@ -65,7 +65,7 @@ class Refinement:
         return Refinement(**value)
 
     def wants_another(self, masks: NDArray[np.uint8]) -> bool:
-        """Whether to draw a sample with these masks `(K, H, W)` of 0 and 255 again."""
+        """Whether these masks `(K, H, W)` of 0 and 255 mark so little that the sample is drawn again."""
         return float((masks > 0).any(axis=0).mean()) < self.redraw_below
 
     def masks(self, probabilities: NDArray[np.float32]) -> NDArray[np.uint8]:
@@ -80,12 +80,12 @@ UNREFINED = Refinement()
 
 
 def index_of_draw(index: int, draw: int) -> int:
-    """The index whose noise draw number `draw` (from 0) of sample `index` takes."""
+    """The noise index of draw number `draw`, from 0, of sample `index`."""
     return (index + draw * REDRAW_STRIDE) % 2**63
 
 
 def cleaned(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """A mask `(H, W)` without regions and holes that are small compared with its largest region."""
+    """A mask `(H, W)` without the regions and holes that are small relative to its largest region."""
     kept, largest = _without_specks(mask, np.ones((3, 3), bool), None)
     background, _ = _without_specks(~kept, None, largest)
     return ~background
@@ -94,7 +94,10 @@ def cleaned(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 def _without_specks(
     mask: NDArray[np.bool_], neighbours: NDArray[np.bool_] | None, largest: int | None
 ) -> tuple[NDArray[np.bool_], int]:
-    """Regions of at least `SPECK_SHARE` x `largest` pixels, and `largest`: the largest region's when None."""
+    """The regions of at least `SPECK_SHARE` x `largest` pixels, and `largest`.
+
+    When `largest` is None, it is the area of the mask's largest region.
+    """
     from scipy import ndimage
 
     regions, count = ndimage.label(mask, neighbours)

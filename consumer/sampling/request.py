@@ -1,4 +1,4 @@
-"""What a consumer asks a bundle for, checked against the limits that the hospital vouches for."""
+"""A request for samples, checked against the limits in the hospital's signed manifest."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from sharekit.bundle.manifest import Limits
 
 BATCH_SIZE = 8
-"""Samples at once where nothing is asked for."""
+"""Default number of samples in a batch."""
 
 
 class Size(NamedTuple):
@@ -45,10 +45,10 @@ class Size(NamedTuple):
 
 @dataclass(frozen=True)
 class Request:
-    """Everything about samples but their numbers.
+    """Everything that a request says about its samples, except their numbers.
 
     Raises:
-        UsageError: an argument of a wrong type.
+        UsageError: an argument has a wrong type.
     """
 
     seed: int = 0
@@ -56,11 +56,11 @@ class Request:
     generator: str | None = None
     """Identifier of the only generator to draw from; None spreads samples evenly over all."""
     size: Size | None = None
-    """Of every sample; None is each generator's trained size."""
+    """Size of every sample; None takes each generator's trained size."""
     batch_size: int | None = None
-    """Samples that go through a generator at once; it changes the speed alone. None: see `batch_within`."""
+    """Samples that go through a generator at once; changes only the speed. None: see `batch_within`."""
     probabilities: bool = False
-    """Keep the mask probabilities, too."""
+    """Whether to keep the mask probabilities as well."""
     refinement: Refinement = UNREFINED
     layout: str | None = None
     """Name of the only channel layout to draw, such as `rgb-polyp`; see `consumer.sampling.layout_names`."""
@@ -80,14 +80,14 @@ class Request:
             raise refusal("refinement", "a Refinement", checked.shown(self.refinement))
 
     def batch_within(self, limits: Limits) -> int:
-        """The batch size that was asked for, or `BATCH_SIZE` as far as the bundle allows it."""
+        """The requested batch size; by default `BATCH_SIZE`, or the bundle's limit where that is smaller."""
         return min(BATCH_SIZE, limits.max_batch) if self.batch_size is None else self.batch_size
 
     def check(self, limits: Limits) -> None:
         """Refuse what the noise or the bundle's limits do not allow.
 
         Raises:
-            UsageError: naming the option.
+            UsageError: an option is out of range; the error names it.
         """
         if not 0 <= self.seed <= MAX_SEED:
             raise refusal("seed", f"0 to {MAX_SEED}", str(self.seed))

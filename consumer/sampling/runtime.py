@@ -1,4 +1,4 @@
-"""From verified bytes to an ONNX Runtime session, on the device that was really found."""
+"""Open ONNX Runtime sessions from verified bytes, on a device that was tried first."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ DEVICES = (AUTO, CUDA, CPU)
 _CPU_PROVIDER = "CPUExecutionProvider"
 _CUDA_PROVIDER = "CUDAExecutionProvider"
 _CUDA_OPTIONS: Mapping[str, str] = {
-    # One algorithm whatever the batch size, in full float32: closest to the CPU, and to itself.
+    # One algorithm for every batch size, in full float32: results repeat, and stay close to the CPU's.
     "cudnn_conv_algo_search": "DEFAULT",
     "use_tf32": "0",
 }
@@ -34,18 +34,18 @@ _SILENT, _WARNINGS = 4, 2  # ONNX Runtime's log severities
 
 @dataclass(frozen=True)
 class ProviderChoice:
-    """Where sessions run, and why there."""
+    """The device that sessions run on, and the reason for the choice."""
 
     name: str  # cuda or cpu
     reason: str
 
 
 def choose_provider(requested: str = AUTO) -> ProviderChoice:
-    """Try the device that was asked for; ONNX Runtime itself falls back to the CPU without an error.
+    """Try the requested device, because ONNX Runtime falls back to the CPU without an error.
 
     Raises:
-        DependencyError: `cuda` was asked for and does not run.
-        UsageError: no such device.
+        DependencyError: `cuda` is requested and does not run.
+        UsageError: the device is unknown.
     """
     if requested not in DEVICES:
         raise UsageError(
@@ -73,20 +73,20 @@ def open_session(
     threads: int | None = None,
     checked: bool = False,
 ) -> onnxruntime.InferenceSession:
-    """Check the ONNX policy, then load these very bytes.
+    """Check bytes against the ONNX policy, then load the same bytes.
 
     Args:
-        data: the generator's file, as verified.
-        spec: what the manifest says about it.
-        item: what an error calls it.
+        data: content of the generator's file, as verified.
+        spec: the generator's spec in the manifest.
+        item: name of the generator in errors.
         choice: from `choose_provider`.
-        threads: on the CPU; as many as this machine has free when None.
-        checked: the policy has allowed these bytes in this process already, as it has for every generator of
-            a `VerifiedBundle`.
+        threads: threads on the CPU; None takes as many as this machine has free.
+        checked: whether this process has already checked these bytes against the policy, as it has for every
+            generator of a `VerifiedBundle`.
 
     Raises:
         VerificationError: the policy refuses the file.
-        DependencyError: CUDA was chosen and this session does not use it.
+        DependencyError: CUDA was chosen, but this session does not use it.
     """
     if not checked:
         from sharekit.generator.onnx_policy import check_generator
@@ -99,20 +99,20 @@ def open_session(
 
 
 def run_session(session: onnxruntime.InferenceSession, noise: list[NDArray[np.float32]]) -> Output:
-    """Noise as `GeneratorSpec.noise` gives it to image `(N, c, H, W)` and mask `(N, k, H, W)` in [-1, 1]."""
-    # The policy has made sure that the inputs are the noise of each scale and the outputs image and mask.
+    """Run noise from `GeneratorSpec.noise` to image `(N, c, H, W)` and mask `(N, k, H, W)` in [-1, 1]."""
+    # The policy ensures that the inputs are the noise of each scale, and the outputs image and mask.
     feed = {node.name: values for node, values in zip(session.get_inputs(), noise, strict=True)}
     image, mask = session.run(None, feed)
     return image, mask
 
 
 def available_cores() -> int:
-    """Cores that this process may use and that nobody else keeps busy."""
+    """Number of cores that this process may use and that other processes leave free."""
     return free_processors()
 
 
 def load_session(data: bytes, provider: str, threads: int) -> onnxruntime.InferenceSession:
-    """A session of bytes that the policy has allowed, on `cuda` or `cpu`."""
+    """Open a session on `cuda` or `cpu` from bytes that the policy has allowed."""
     onnxruntime = onnxruntime_module()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
@@ -120,10 +120,10 @@ def load_session(data: bytes, provider: str, threads: int) -> onnxruntime.Infere
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     options.use_deterministic_compute = True
     options.log_severity_level = 3  # errors
-    # An arena keeps the largest batch's memory for as long as the session lives, and is no faster here.
+    # An arena would keep the largest batch's memory while the session lives, and is no faster here.
     options.enable_cpu_mem_arena = False
     options.add_session_config_entry("session.load_model_format", "ONNX")
-    # Waiting threads give their core to the other processes.
+    # Waiting threads leave their core to other processes.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     providers: list = [_CPU_PROVIDER]
     if provider == CUDA:
@@ -132,7 +132,7 @@ def load_session(data: bytes, provider: str, threads: int) -> onnxruntime.Infere
 
 
 def onnxruntime_module() -> Any:
-    """ONNX Runtime, which takes a while to load."""
+    """Import ONNX Runtime, which takes a while to load."""
     from sharekit.program.onnx_runtime import onnxruntime
 
     return onnxruntime
@@ -143,13 +143,13 @@ def _uses_cuda(session: onnxruntime.InferenceSession) -> bool:
 
 
 def _cuda_obstacle() -> str | None:
-    """Why CUDA does not run, found by running a convolution on it; None when it does."""
+    """Run a convolution on CUDA; return why it fails, or None when it works."""
     onnxruntime = onnxruntime_module()
     if _CUDA_PROVIDER not in onnxruntime.get_available_providers():
         return "this build of ONNX Runtime has no CUDA provider (install onnxruntime-gpu)"
     try:
         with _quiet():
-            # Finds CUDA and cuDNN where pip's nvidia-* packages have put them.
+            # Finds CUDA and cuDNN where pip's nvidia-* packages install them.
             onnxruntime.preload_dlls()
             session = load_session(_probe_model(), CUDA, 1)
             if not _uses_cuda(session):
@@ -164,7 +164,7 @@ def _cuda_obstacle() -> str | None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """ONNX Runtime prints what it fails to load; the reason is reported by us instead."""
+    """Silence ONNX Runtime, which prints what it fails to load; our error gives the reason instead."""
     onnxruntime = onnxruntime_module()
     onnxruntime.set_default_logger_severity(_SILENT)
     try:

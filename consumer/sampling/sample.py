@@ -1,4 +1,4 @@
-"""One synthetic image with its masks: which generator draws it, and how its pixels come from the output."""
+"""Define a sample: which generator draws it, and how the output becomes pixels."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class Sample:
     image: NDArray[np.uint8]
     """`(H, W, 3)` RGB or `(H, W, 1)` grey, 0 to 255."""
     masks: Mapping[str, NDArray[np.uint8]]
-    """Class name to `(H, W)`, 0 and 255: foreground where the probability is above the mask threshold."""
+    """Masks `(H, W)` by class name: 255 where the probability is above the mask threshold, otherwise 0."""
     probabilities: Mapping[str, NDArray[np.float32]] | None
-    """Class name to `(H, W)` foreground probability in [0, 1], when asked for."""
+    """Foreground probabilities `(H, W)` in [0, 1] by class name; None unless requested."""
     generator: str  # identifier
     seed: int
     index: int  # of the sample under generator and seed
@@ -54,10 +54,10 @@ def samples_of(
     request: Request,
     indices: Sequence[int],
 ) -> Iterator[Sample]:
-    """A generator's output in [-1, 1], `(N, c, H, W)` and `(N, k, H, W)`, as the samples `indices`.
+    """Turn a generator's output in [-1, 1], `(N, c, H, W)` and `(N, k, H, W)`, into the samples `indices`.
 
     Raises:
-        VerificationError: a value is NaN or infinite; no pixel could stand for it.
+        VerificationError: a value is NaN or infinite, which no pixel can represent.
     """
     _require_finite(image, mask, entry, request, indices)
     classes = entry.spec.layout.mask_classes

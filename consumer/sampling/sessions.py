@@ -1,4 +1,4 @@
-"""Generators that are loaded: each when it is first needed, as many at once as fit into a fixed memory."""
+"""Load generators on first use, and keep as many loaded as fit into a fixed amount of memory."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
     from sharekit.program.onnx_runtime import onnxruntime
 
 SESSION_BYTES = 512 * 2**20
-"""Memory of all loaded generators of a process."""
+"""Largest memory of all loaded generators of a process together."""
 POOL_THREADS = 256
-"""Threads of all their pools: ONNX Runtime gives each session threads of its own."""
+"""Largest number of threads of all sessions together; ONNX Runtime gives each session its own pool."""
 MIN_SESSIONS = 16
-"""Loaded at once however many threads each has."""
+"""Generators that may always be loaded at once, however many threads each has."""
 
 
 class Runner(Protocol):
-    """Where generators are loaded and run: this process, or one with limits."""
+    """Loads and runs generators, in this process or in one with limits."""
 
     def load(self, entry: GeneratorEntry, data: bytes) -> None:
         """Load a generator's bytes, which the policy has allowed."""
@@ -34,11 +34,11 @@ class Runner(Protocol):
         """Free a loaded generator."""
 
     def draw(self, entry: GeneratorEntry, draw: Draw, seconds: float) -> Output:
-        """Run a batch through a loaded generator; where there are limits, for so many seconds at most."""
+        """Run a batch through a loaded generator; a runner with limits stops it after `seconds`."""
 
     @property
     def worn(self) -> bool:
-        """Whether the runner has come near a limit of its own, and should be closed before the next batch."""
+        """Whether the runner is near a limit of its own and must be closed before the next batch."""
 
     def close(self) -> None:
         """Free everything."""
@@ -75,23 +75,24 @@ class LocalRunner:
 
 
 class Sessions:
-    """The loaded generators of a verified bundle, in one process; those not used for longest make room."""
+    """The loaded generators of a verified bundle in one process; drops the least recently used first."""
 
     def __init__(self, verified: VerifiedBundle, runner: Runner, threads: int) -> None:
         self.opened = 0
-        """How often a generator was loaded."""
+        """Number of times that a generator was loaded."""
         self._verified = verified
         self._runner = runner
-        pool = threads - 1  # the thread that asks is one of them
+        pool = threads - 1  # the calling thread is one of them
         self._most = max(MIN_SESSIONS, POOL_THREADS // pool) if pool else sys.maxsize
         self._loaded: OrderedDict[str, tuple[GeneratorEntry, int]] = OrderedDict()
         self._lock = threading.Lock()
 
     def draw(self, entry: GeneratorEntry, draw: Draw, seconds: float) -> Output:
-        """Run a batch through a generator, which is loaded first where it is not; see `Runner.draw`.
+        """Run a batch through a generator, after loading it if necessary; see `Runner.draw`.
 
         Raises:
-            VerificationError: the generator's file has changed since it was verified, or it does not run.
+            VerificationError: the generator's file has changed since verification, or the generator does not
+                run.
         """
         with self._lock:
             try:
@@ -100,12 +101,12 @@ class Sessions:
                 self._require(entry)
                 return self._runner.draw(entry, draw, seconds)
             except BaseException:
-                # Also after Ctrl-C: what a half-finished runner would say next belongs to no batch.
+                # Also after Ctrl-C: the next answer of an interrupted runner would belong to no batch.
                 self.close()
                 raise
 
     def close(self) -> None:
-        """Free every generator; the next batch loads its own again."""
+        """Free every generator; the next batch loads its generator again."""
         self._loaded.clear()
         self._runner.close()
 
@@ -113,7 +114,7 @@ class Sessions:
         if entry.file in self._loaded:
             self._loaded.move_to_end(entry.file)
             return
-        # The policy has checked these bytes when the bundle was verified; `read` compares their digest.
+        # Verification has checked these bytes against the policy; `read` compares their digest.
         data = self._verified.read(entry.file)
         needed = session_bytes(len(data))
         while self._loaded and (self._bytes + needed > SESSION_BYTES or len(self._loaded) >= self._most):
@@ -131,7 +132,7 @@ class Sessions:
 def does_not_run(
     entry: GeneratorEntry, found: str, expected: str = "a generator that ONNX Runtime can run"
 ) -> VerificationError:
-    """The error for a verified generator that gives no samples."""
+    """The error for a verified generator that fails to run."""
     return VerificationError(
         entry.file,
         expected=expected,
@@ -141,5 +142,5 @@ def does_not_run(
 
 
 def session_bytes(file_bytes: int) -> int:
-    """Memory of a loaded generator, rounded up from what was measured: 0.4 MiB and 2.1 times its file."""
+    """Memory of a loaded generator in bytes, rounded up from the measured 0.4 MiB + 2.1 x its file."""
     return 2**19 + file_bytes * 5 // 2

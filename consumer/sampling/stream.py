@@ -1,6 +1,6 @@
-"""The stream: a torch data set drawn from a bundle while it is read, with nothing stored.
+"""A torch data set that draws samples from a bundle while it is read and stores nothing.
 
-Imported only where torch is wanted; `Bundle.torch_dataset` is the way in.
+This module needs torch. Callers use `Bundle.torch_dataset`, which imports it on demand.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ except ImportError:
 
 
 class Source(Protocol):
-    """What draws the samples: a `Bundle`."""
+    """Draws the samples; a `Bundle` is one."""
 
     def accept(self, request: Request) -> tuple[GeneratorEntry, ...]: ...
 
@@ -38,15 +38,15 @@ class Source(Protocol):
 
 
 class SyntheticDataset(IterableDataset):
-    """Samples `start`, `start + 1`, … of a seed: `length` of them, or without end.
+    """Samples `start`, `start + 1`, … of a seed: `length` samples, or an endless stream.
 
     Each item is `{"image": float32 (C, H, W) in [0, 1], "mask": float32 (K, H, W) of 0 and 1}`: exactly the
     pixels that `consumer sample` writes for the same number, divided by 255. K is the number of mask classes.
 
-    Worker w of W draws the numbers `start + w`, `start + w + W`, …: together, and in the order of numbers
-    when the loader's `batch_size` is None, they give the same stream as one process. Open the bundle with
-    `threads=1` for several workers. Every pass gives the same samples; `seek` before it for others, as
-    `seek(epoch * length)` does.
+    Worker w of W draws the numbers `start + w`, `start + w + W`, …. Together the workers give the same
+    samples as one process, in the order of numbers when the loader's `batch_size` is None. Open the bundle
+    with `threads=1` for several workers. Every pass gives the same samples. For other samples, call `seek`
+    before the pass, for example `seek(epoch * length)`.
     """
 
     def __init__(
@@ -70,10 +70,10 @@ class SyntheticDataset(IterableDataset):
         self.seek(start)
 
     def seek(self, number: int) -> None:
-        """Let the next iteration begin at this sample, as a run that goes on from a checkpoint needs.
+        """Start the next iteration at this sample, for example to resume from a checkpoint.
 
         Raises:
-            UsageError: a negative or too large number.
+            UsageError: the number is negative or too large.
         """
         last = MAX_SEED - (self.length or 0)
         if not 0 <= checked.whole("start", number) <= last:
@@ -91,7 +91,8 @@ class SyntheticDataset(IterableDataset):
 
     def __len__(self) -> int:
         if self.length is None:
-            # What Python says of anything without a length: torch's DataLoader relies on the type of error.
+            # Python raises TypeError for anything without a length, and torch's DataLoader relies on that
+            # type.
             raise TypeError("a stream without end has no length; torch_dataset(length=...) gives it one")
         return self.length
 

@@ -1,9 +1,9 @@
-"""How samples are drawn from a verified bundle: 8-bit images with masks of 0 and 255, in numbered order.
+"""Draw samples from a verified bundle: 8-bit images with masks of 0 and 255, in numbered order.
 
-Sample number `i` of a seed comes from generator `i mod G`, in the manifest's order, and is that generator's
-sample of index `i div G`; with one generator chosen, number and index are the same. A sample is a function
-of generator, seed, index and size alone. On the CPU batch size, threads, order and isolation change no bit of
-it; another kind of processor, or CUDA, may round differently in the last place.
+Sample number `i` of a seed is the sample with index `i div G` of generator `i mod G`, in the manifest's
+order. When one generator is chosen, number and index are the same. A sample depends only on generator, seed,
+index and size. On the CPU, batch size, threads, order and isolation do not change a bit of it. Another kind
+of processor, or CUDA, may round differently in the last place.
 """
 
 from __future__ import annotations
@@ -40,16 +40,16 @@ if TYPE_CHECKING:
     from consumer.sampling.stream import SyntheticDataset
 
 WINDOW_BYTES = 256 * 2**20
-"""Memory of the samples that are drawn ahead, so that each generator draws batches."""
+"""Memory of the samples drawn ahead, which lets each generator draw whole batches."""
 TRAINED = "trained"
-"""The size of `torch_dataset` that is each generator's own."""
+"""Value of `size` in `torch_dataset` that keeps each generator's trained size."""
 
 
 class Bundle:
-    """A verified bundle that samples can be drawn from; `consumer.open_bundle` makes it.
+    """A verified bundle to draw samples from; `consumer.open_bundle` opens one.
 
-    Generators are loaded when they are first needed. `close`, or the end of a `with` block, frees them; a
-    bundle that is used again loads them again.
+    A bundle loads its generators on first use. `close`, or the end of a `with` block, frees them. Using the
+    bundle after that loads them again.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Bundle:
         self.isolate = isolate
         self._key = key
         self._bounds = Bounds(verified.computations)
-        # By process: a forked worker must neither use nor free what its parent has loaded.
+        # One entry per process: a forked worker must neither use nor free its parent's sessions.
         self._sessions: dict[int, Sessions] = {}
         weakref.finalize(self, _close, self._sessions)
 
@@ -82,7 +82,7 @@ class Bundle:
         return Bundle(verified, key, provider, threads, isolates(isolate, provider))
 
     def __reduce__(self) -> tuple[object, ...]:
-        # Another process trusts the files no more than this one did: it verifies them again.
+        # Another process verifies the files again, because they may have changed.
         return Bundle.open, (self.verified.path, self._key, self.provider.name, self.threads, self.isolate)
 
     def __repr__(self) -> str:
@@ -109,12 +109,12 @@ class Bundle:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What the user should know about the bundle though it is authentic, such as that it has expired."""
+        """Warnings about an authentic bundle, for example that it has expired."""
         return tuple(warning.message for warning in self.verified.warnings)
 
     @property
     def sessions_opened(self) -> int:
-        """How often this process has loaded a generator."""
+        """Number of times that this process has loaded a generator."""
         sessions = self._sessions.get(os.getpid())
         return 0 if sessions is None else sessions.opened
 
@@ -131,23 +131,23 @@ class Bundle:
         probabilities: bool = False,
         refinement: Refinement = UNREFINED,
     ) -> Iterator[Sample]:
-        """Samples number `start` to `start + n - 1` of `seed`, in that order.
+        """Draw samples number `start` to `start + n - 1` of `seed`, in that order.
 
         Args:
-            n: how many.
+            n: number of samples.
             seed: 0 to 2**63 - 1; the same seed gives the same samples.
             generator: identifier of the only generator to draw from; None takes all in turn.
-            layout: one of `layouts`, to draw from the generators of this layout alone.
-            size: `Size(width, height)` in pixels; None is each generator's trained size.
-            batch_size: samples that go through a generator at once, which changes the speed alone; None is 8,
-                or fewer where the bundle has a smaller limit.
+            layout: one of `layouts`; draws only from the generators of this layout.
+            size: `Size(width, height)` in pixels; None takes each generator's trained size.
+            batch_size: samples that go through a generator at once; changes only the speed. None is 8, or the
+                bundle's limit where that is smaller.
             start: number of the first sample.
-            probabilities: keep the mask probabilities, too.
+            probabilities: keep the mask probabilities as well.
             refinement: departures from the published sampling.
 
         Raises:
-            UsageError: at once, for an argument of a wrong type or outside the bundle's limits.
-            VerificationError: while drawing, when a generator does not run, or gives NaN or an infinity.
+            UsageError: an argument has a wrong type or exceeds the bundle's limits; raised at once.
+            VerificationError: a generator does not run, or gives NaN or an infinity; raised while drawing.
         """
         wanted = None if size is None else Size.of(size)
         request = Request(seed, generator, wanted, batch_size, probabilities, refinement, layout)
@@ -175,17 +175,17 @@ class Bundle:
         """A seekable torch `IterableDataset` of `{"image", "mask"}`; see `consumer.sampling.stream`.
 
         Args:
-            seed: as in `sample`, and so are `generator`, `layout`, `batch_size` and `refinement`.
+            seed: as in `sample`; so are `generator`, `layout`, `batch_size` and `refinement`.
             start: number of the first sample.
-            length: samples of an epoch; None never ends.
-            size: `Size(width, height)` of every item. None is the size that most generators were trained at,
-                so that items can be batched; "trained" is each generator's own.
-            transform: called with every item; what it returns takes the item's place.
+            length: samples of an epoch; None gives an endless stream.
+            size: `Size(width, height)` of every item. None takes the size that most generators were trained
+                at, so that items can be batched; "trained" keeps each generator's trained size.
+            transform: called with every item; its result replaces the item.
 
         Raises:
             DependencyError: torch is not installed.
-            UsageError: an argument of a wrong type or outside the bundle's limits, or a mixed bundle without
-                a chosen layout.
+            UsageError: an argument has a wrong type or exceeds the bundle's limits, or the bundle is mixed
+                and no layout is chosen.
         """
         from consumer.sampling.stream import SyntheticDataset
 
@@ -199,7 +199,8 @@ class Bundle:
         """The generators that the request draws from, in the manifest's order.
 
         Raises:
-            UsageError: an unknown generator or layout, or something outside the limits of bundle or memory.
+            UsageError: the generator or layout is unknown, or the request exceeds a limit of bundle or
+                memory.
         """
         request.check(self.verified.manifest.limits)
         entries = self.generators
@@ -217,7 +218,7 @@ class Bundle:
     def draw_numbers(
         self, numbers: Iterable[int], request: Request, entries: Sequence[GeneratorEntry]
     ) -> Iterator[Sample]:
-        """Samples of these numbers, spread over `entries`, in the order of `numbers`."""
+        """Draw the samples with these numbers, spread over `entries`, in the order of `numbers`."""
         size = max(_sample_bytes(entry, request) for entry in entries)
         batch_size = request.batch_within(self.verified.manifest.limits)
         window = max(batch_size, min(batch_size * len(entries), WINDOW_BYTES // size))
@@ -228,7 +229,7 @@ class Bundle:
         return in_order(numbers, len(entries), batch_size, window, draw)
 
     def draw(self, entry: GeneratorEntry, request: Request, indices: Sequence[int]) -> Iterator[Sample]:
-        """Samples `indices` of one generator, in that order."""
+        """Draw the samples `indices` of one generator, in that order."""
         wanted = request.batch_within(self.verified.manifest.limits)
         batch_size = self._bounds.batch_size(entry, request.size, wanted)
         for begin in range(0, len(indices), batch_size):
@@ -248,13 +249,13 @@ class Bundle:
             yield from samples
 
     def close(self) -> None:
-        """Free what this process has loaded."""
+        """Free the generators that this process has loaded."""
         _close(self._sessions)
 
     def _draw_batch(
         self, entry: GeneratorEntry, request: Request, indices: Sequence[int], number: int = 0
     ) -> list[Sample]:
-        """Draw number `number` of the samples `indices`, a batch."""
+        """Draw a batch of samples `indices`, with the noise of draw number `number`."""
         spec, size = entry.spec, request.size
         if size is not None:
             spec = spec.resized(size.height, size.width)
@@ -276,16 +277,16 @@ class Bundle:
 
 
 def common_size(entries: Sequence[GeneratorEntry]) -> Size:
-    """The size that most of the generators were trained at; of several, the manifest's first."""
+    """The size that most generators were trained at; among equals, the first in the manifest."""
     sizes = Counter(Size(entry.spec.width, entry.spec.height) for entry in entries)
     return sizes.most_common(1)[0][0]
 
 
 def isolates(wanted: bool | None, provider: runtime.ProviderChoice) -> bool:
-    """Whether generators run in a process with limits; by default where the system can do that.
+    """Whether generators run in a process with limits; None decides by what the system can do.
 
     Raises:
-        UsageError: it is wanted, and cannot be.
+        UsageError: isolation is wanted, but not possible here.
     """
     possible = can_isolate() and provider.name == runtime.CPU
     if wanted is None:
@@ -297,7 +298,7 @@ def isolates(wanted: bool | None, provider: runtime.ProviderChoice) -> bool:
 
 
 def _sample_bytes(entry: GeneratorEntry, request: Request) -> int:
-    """Memory of a sample."""
+    """Memory of a sample in bytes."""
     width, height = request.size or (entry.spec.width, entry.spec.height)
     layout = entry.spec.layout
     classes = len(layout.mask_classes)

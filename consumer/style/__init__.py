@@ -1,1 +1,1 @@
-"""Style transfer without a real image."""
+"""Transfer the style of real images without a real image."""

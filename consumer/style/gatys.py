@@ -1,7 +1,7 @@
 """Style transfer after Gatys, Ecker and Bethge (CVPR 2016), without a style image.
 
-The style targets are Gram matrices averaged over real images, from a bundle's style statistics; the content
-is the synthetic image itself. Settings are those of Thambawita et al. (PLOS ONE 2022).
+The style targets are Gram matrices averaged over real images; they come from a bundle's style statistics. The
+content target is the synthetic image itself. The settings are those of Thambawita et al. (PLOS ONE 2022).
 """
 
 from __future__ import annotations
@@ -51,15 +51,15 @@ class StyleSettings:
 
 
 def load_network(statistics: StyleStatistics, path: Path | None = None) -> FeatureNetwork:
-    """The very network that the statistics were computed with.
+    """Load the network that the statistics were computed with.
 
     Args:
-        statistics: what the bundle says.
-        path: a feature file; looked for by `features.find` when None.
+        statistics: style statistics of the bundle.
+        path: a feature file; None searches with `features.find`.
 
     Raises:
-        DependencyError: no feature file on this machine.
-        VerificationError: another network or another file than the statistics'.
+        DependencyError: this machine has no feature file.
+        VerificationError: the file is not the one that the statistics name.
     """
     path = path or features.find(statistics.network)
     if path is None:
@@ -98,13 +98,13 @@ def transfer(
 ) -> NDArray[np.float32]:
     """Give images the style that the statistics describe, starting from the images themselves.
 
-    Every image is optimised on its own, whatever is in the batch with it: Adam works pixel by pixel and the
-    batch's loss is a sum over images.
+    The other images of a batch do not affect an image: Adam works pixel by pixel, and the batch's loss is a
+    sum over images.
 
     Args:
         images: float32 `(N, C, H, W)`, C 1 or 3, range [-1, 1], sides at least `MIN_SIDE`.
-        statistics: targets, one Gram matrix a style layer.
-        network: what the targets are of; NumPy arrays.
+        statistics: style targets, one Gram matrix per style layer.
+        network: the network that the targets were computed with, as NumPy arrays.
         settings: weights, steps and learning rate.
         device: a torch device.
         on_progress: called after every step.
@@ -140,15 +140,15 @@ def transfer(
 
 
 def content_loss_of(activation: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Mean squared difference of activations `(N, c, h, w)`, an image at a time: `(N,)`."""
+    """Mean squared difference of activations `(N, c, h, w)` for each image: `(N,)`."""
     return (activation - target).square().mean(dim=(1, 2, 3))
 
 
 def style_loss_of(activations: Mapping[str, Any], targets: Mapping[str, Any]) -> torch.Tensor:
-    """The published style loss, an image at a time: `(N,)`.
+    """The published style loss of each image: `(N,)`.
 
-    A layer adds its weight times MSE(F Fᵀ, target) / (c h w), F Fᵀ not normalised. `features.gram` divides it
-    by c h w, so that targets do not depend on sizes; squared, that leaves one factor c h w here.
+    A layer adds its weight times MSE(F Fᵀ, target) / (c h w), where F Fᵀ is not normalised. `features.gram`
+    divides F Fᵀ by c h w, so that targets do not depend on sizes. Squaring that leaves one factor c h w here.
     """
     losses = []
     for layer, target in targets.items():

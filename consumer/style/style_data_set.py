@@ -1,4 +1,4 @@
-"""From paths to a styled data set: the bundle is verified before its statistics are read."""
+"""Style a data set with a bundle's statistics, after verifying the bundle."""
 
 from __future__ import annotations
 
@@ -56,14 +56,14 @@ def style_data_set(
     Args:
         dataset: folder of the data set.
         bundle: folder or zip of the bundle.
-        key: the hospital's public key; None takes the one that the data set was drawn with.
-        out: folder to write; None is the data set's own path with `-styled` behind it.
-        settings: of the method.
-        features: file of the feature network; None looks for it on this machine.
+        key: the hospital's public key; None takes the key that the data set was drawn with.
+        out: folder to write; None appends `-styled` to the data set's path.
+        settings: settings of the method.
+        features: file of the feature network; None searches this machine.
         device: `auto`, `cuda` or `cpu`.
-        threads: of torch on the CPU; None is torch's own choice.
-        batch_size: images at once; it changes the speed alone.
-        on_progress: called with images done, fractionally.
+        threads: threads of torch on the CPU; None leaves the choice to torch.
+        batch_size: images at once; changes only the speed.
+        on_progress: called with the number of images done, including fractions.
 
     Raises:
         VerificationError: the bundle is not what the key's owner signed.

@@ -1,4 +1,4 @@
-"""A styled copy of a data set: new images, the same masks byte for byte; `dataset.json` says how."""
+"""Write a styled copy of a data set: new images, and the same masks byte for byte."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def read_statistics(bundle: VerifiedBundle) -> StyleStatistics:
 
     Raises:
         InputError: the bundle has none.
-        VerificationError: they are broken.
-        PolicyError: they are of too few images.
+        VerificationError: the statistics are broken.
+        PolicyError: the statistics cover too few images.
     """
     if STYLE_FILE not in bundle.names:
         raise InputError(
@@ -50,16 +50,16 @@ def read_statistics(bundle: VerifiedBundle) -> StyleStatistics:
 
 @dataclass(frozen=True)
 class StyledDataset:
-    """What `style_dataset` wrote, now or in earlier runs."""
+    """A data set that `style_dataset` has finished, now or in an earlier run."""
 
     path: Path
     images: int
     network: str
     statistics_images: int
     mean_change: float
-    """Mean absolute difference of styled and original pixels, of 255."""
+    """Mean absolute difference of styled and original pixels, on a scale of 0 to 255."""
     styled: int
-    """Images that this run styled; the others were there."""
+    """Images that this run styled; earlier runs styled the others."""
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -85,22 +85,22 @@ def style_dataset(
 ) -> StyledDataset:
     """Style every image of a data set and write a data set of the same form.
 
-    The same call goes on after an interruption, and styles nothing where the data set is finished.
+    The same call resumes after an interruption, and styles nothing when the data set is finished.
 
     Args:
         folder: the data set to style; it must be sound.
         statistics: style targets, from a verified bundle.
-        network: the network that the statistics belong to.
+        network: the network that the statistics were computed with.
         out: folder to write; it appears only when it is complete.
-        settings: of the method.
-        batch_size: images of one size that are optimised at once.
+        settings: settings of the method.
+        batch_size: images of one size to optimise at once.
         device: a torch device.
-        on_progress: called after every step with images done, fractionally.
+        on_progress: called after every step with the number of images done, including fractions.
 
     Raises:
-        InputError: a problem of the data set, an image too small for the network, or `out` exists and is
+        InputError: the data set has a problem, an image is too small for the network, or `out` exists and is
             something else or was begun with other settings.
-        UsageError: no images at once.
+        UsageError: `batch_size` is below 1.
     """
     settings = settings or StyleSettings()
     if batch_size < 1:
@@ -144,7 +144,7 @@ def style_dataset(
 
 
 def _style(statistics: StyleStatistics, settings: StyleSettings) -> dict[str, Any]:
-    """How the images are styled, as `dataset.json` says it."""
+    """How the images are styled, as `dataset.json` records it."""
     return {
         "content_weight": settings.content_weight,
         "style_weight": settings.style_weight,
@@ -157,10 +157,10 @@ def _style(statistics: StyleStatistics, settings: StyleSettings) -> dict[str, An
 
 
 def _check_images(folder: DatasetFolder) -> str:
-    """The digest of all images and masks; images are read before the first is styled, which takes longer.
+    """Check that the network can take every image, before the slow styling; return the digest of all files.
 
     Raises:
-        InputError: naming an image that is broken, or too small for the network; there are no images.
+        InputError: an image is broken or too small for the network, or the data set has no images.
     """
     if not folder.entries:
         raise InputError(
@@ -206,7 +206,7 @@ def _add_image(
     before: NDArray[np.uint8],
     after: NDArray[np.uint8],
 ) -> None:
-    """Write a styled image with its masks, and count it with how much it has changed."""
+    """Write a styled image with its masks, and record it as complete with the amount of change."""
     image = partial.root / _png(entry.image)
     image.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(after).save(image, "PNG")
@@ -218,7 +218,7 @@ def _add_image(
 
 
 def _change(before: NDArray[np.uint8], after: NDArray[np.uint8]) -> float:
-    """Mean absolute difference of pixels, of 255."""
+    """Mean absolute difference of pixels, on a scale of 0 to 255."""
     return float(np.abs(after.astype(np.int16) - before).mean())
 
 
@@ -231,7 +231,7 @@ def _changes(folder: DatasetFolder, out: Path) -> Iterator[float]:
 
 
 def _description_of(out: Path) -> dict[str, Any] | None:
-    """The `dataset.json` of a finished data set; None where there is none."""
+    """The `dataset.json` of the finished data set at `out`; None when it does not exist."""
     path = out / DESCRIPTION
     if not path.is_file():
         return None
@@ -244,7 +244,7 @@ def _description_of(out: Path) -> dict[str, Any] | None:
 def _record(entry: Entry) -> dict[str, Any]:
     """An entry's line of metadata; a data set without metadata gets the names that the reader knows."""
     if entry.record:
-        # Raw probabilities say nothing new about masks that did not change; they are not copied.
+        # Raw probabilities are not copied: they add nothing to masks that did not change.
         return {key: value for key, value in entry.record.items() if key != "probabilities"}
     return {
         "mask_file_name" if label == SINGLE_CLASS else f"{label}_mask_file_name": path
@@ -253,7 +253,7 @@ def _record(entry: Entry) -> dict[str, Any]:
 
 
 def _png(path: str) -> str:
-    """A styled image is stored without loss, whatever the original was."""
+    """The path of a styled image, which is stored without loss whatever the original format was."""
     return str(Path(path).with_suffix(".png"))
 
 

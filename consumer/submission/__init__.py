@@ -1,1 +1,1 @@
-"""Preparing a segmenter for a hospital's evaluation."""
+"""Prepare a segmenter for evaluation in a hospital."""

@@ -1,8 +1,8 @@
-"""An exporter's ONNX file in the one form that a node accepts (`segmenter_policy`).
+"""Rewrite an exporter's ONNX file into the one form that a node accepts (`segmenter_policy`).
 
-What says nothing about the computation goes: names, doc strings, producer, annotations. Functions are
-inlined, constants become initializers, the batch becomes one image, and values are numbered. Equal graphs
-give equal bytes, so the same model is the same submission.
+Names, doc strings, producer and annotations are removed, because they do not affect the computation.
+Functions are inlined, constants become initializers, the batch becomes one image, and values are numbered.
+Equal graphs give equal bytes, so the same model is the same submission.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def load_model(path: Path) -> ModelProto:
     """Read an ONNX file with its weights inside.
 
     Raises:
-        InputError: no ONNX file, too large, or its weights lie in another file.
+        InputError: the file is not ONNX, is too large, or keeps its weights in another file.
     """
     data = files.read_bytes(path, max_bytes=MAX_BYTES)
     model = ModelProto()
@@ -47,17 +47,17 @@ def load_model(path: Path) -> ModelProto:
         model.ParseFromString(data)
     except (DecodeError, RecursionError, ValueError):
         raise _refusal(path, "an ONNX model", "something that does not parse as one") from None
-    # Of every tensor, wherever it is: to read one would read a file, and pack it into the submission.
+    # Check every tensor at any depth: reading an external one would pack a local file into the submission.
     if any(tensor.data_location == TensorProto.EXTERNAL for tensor in _tensors(model)):
         raise _refusal(path, "one self-contained file", "weights in another file")
     return model
 
 
 def canonical_bytes(model: ModelProto, contract: SegmenterContract) -> bytes:
-    """The model as a node wants it, with the contract as its only metadata.
+    """The model in the form that a node accepts, with the contract as its only metadata.
 
     Raises:
-        InputError: it cannot be brought into that form.
+        InputError: the model cannot be rewritten into that form.
     """
     if model.functions:
         model = _inlined(model)
@@ -76,7 +76,7 @@ def canonical_bytes(model: ModelProto, contract: SegmenterContract) -> bytes:
             graph.node.append(_plain(node, names))
     graph.input.append(graph_input(contract))
     graph.output.append(graph_output(contract))
-    # Since version 4 of the format nothing that is left in the file depends on it.
+    # Since version 4 of the format, nothing that remains in the file depends on the version.
     plain = ModelProto(ir_version=max(model.ir_version, IR_VERSIONS[0]), graph=graph)
     plain.opset_import.append(helper.make_opsetid("", opsets[0]))
     plain.metadata_props.add(key=METADATA_KEY, value=metadata_value(contract))
@@ -84,7 +84,7 @@ def canonical_bytes(model: ModelProto, contract: SegmenterContract) -> bytes:
 
 
 def _tensors(message: Message) -> Iterator[TensorProto]:
-    """Every tensor in a message, at any depth: initializers, attributes, those of subgraphs and functions."""
+    """Every tensor in a message, at any depth: in initializers, attributes, subgraphs and functions."""
     for field, value in message.ListFields():
         if field.message_type is not None:
             for child in [value] if isinstance(value, Message) else value:
@@ -96,12 +96,12 @@ def _tensors(message: Message) -> Iterator[TensorProto]:
 def _inlined(model: ModelProto) -> ModelProto:
     try:
         return inliner.inline_local_functions(model)
-    except Exception as error:  # C++'s, of several kinds
+    except Exception as error:  # several kinds of C++ errors
         raise _refusal("model", "functions that can be inlined", str(error)[:200]) from None
 
 
 def _name(names: dict[str, str], name: str) -> str:
-    """The number under which a value goes; an input that is left out stays so."""
+    """The numbered name of a value; an omitted input keeps its empty name."""
     return names.setdefault(name, f"v{len(names)}") if name else ""
 
 
@@ -112,7 +112,12 @@ def _add_initializer(graph: GraphProto, name: str, array: np.ndarray) -> None:
 def _array(tensor: TensorProto) -> np.ndarray:
     try:
         return numpy_helper.to_array(tensor)
-    except (ArithmeticError, LookupError, TypeError, ValueError) as error:  # onnx documents none
+    except (
+        ArithmeticError,
+        LookupError,
+        TypeError,
+        ValueError,
+    ) as error:  # onnx does not document its errors
         found = f"{tensor.name!r:.80}: {type(error).__name__}"
         raise _refusal("model", "tensors of as many values as their shape says", found) from None
 
@@ -130,7 +135,7 @@ def _constant(node: NodeProto) -> np.ndarray:
 
 
 def _plain(node: NodeProto, names: dict[str, str]) -> NodeProto:
-    """A node by what it computes; a domain stays, so that the policy can refuse it."""
+    """A node with only what it computes; a foreign domain stays, so that the policy can refuse it."""
     plain = NodeProto(op_type=node.op_type)
     if node.domain not in ("", "ai.onnx"):
         plain.domain = node.domain

@@ -1,4 +1,4 @@
-"""From an ONNX file and a key to a signed submission."""
+"""Pack an ONNX file into a signed submission."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from sharekit.storage import files
 
 @dataclass(frozen=True)
 class ContractOptions:
-    """What a person says of a model; None leaves it to the file."""
+    """Contract fields that the user sets; None takes the value from the file."""
 
     size: tuple[int, int] | None = None  # height, width
     mean: tuple[float, ...] | None = None
@@ -38,7 +38,7 @@ class ContractOptions:
     channels: Channels = field(default_factory=Channels)
 
     def given(self) -> dict[str, Any]:
-        """The fields of a contract that are said, as its JSON has them."""
+        """The contract fields that are set, in the form of the contract's JSON."""
         named = {name: getattr(self, name) for name in _CONTRACT_FIELDS}
         return {
             name: list(value) if isinstance(value, tuple) else value
@@ -53,7 +53,7 @@ _NEEDED = _CONTRACT_FIELDS[:-1]
 
 @dataclass(frozen=True)
 class PackedSubmission:
-    """A submission as it was written."""
+    """A submission that was written to disk."""
 
     path: Path
     submission: Submission
@@ -73,17 +73,17 @@ class PackedSubmission:
 def pack_submission(
     path: Path, key: SigningKey, out: Path, *, options: ContractOptions, purpose: str
 ) -> PackedSubmission:
-    """Bring a model into the node's form, try it, sign it and write it.
+    """Rewrite a model into the node's form, try it, sign it and write it.
 
     Args:
         path: the model's ONNX file.
-        key: the submitter's.
-        out: a new folder, or a new zip when it ends in `.zip`.
-        options: the contract, where the file carries none or another.
-        purpose: one line for the hospital's reader.
+        key: the submitter's signing key.
+        out: a new folder, or a new zip when the name ends in `.zip`.
+        options: contract fields that the file lacks or that replace the file's.
+        purpose: one line for the reader in the hospital.
 
     Raises:
-        InputError: no such file, or a model that cannot be brought into the form that a node accepts.
+        InputError: the file is missing, or the model cannot be rewritten into the form that a node accepts.
         UsageError: the options do not say enough, or do not fit the model.
     """
     files.refuse_existing(out)
@@ -98,7 +98,7 @@ def pack_submission(
 
 
 def _contract(model: ModelProto, options: ContractOptions, path: Path) -> SegmenterContract:
-    """What the model carries, changed by the options; all of it from them where it carries nothing."""
+    """The contract in the model's metadata, changed by the options; without metadata, the options' alone."""
     given = options.given()
     if any(entry.key == METADATA_KEY for entry in model.metadata_props):
         return SegmenterContract.from_json({**contract_of(model, path).to_json(), **given})
@@ -116,14 +116,14 @@ def _contract(model: ModelProto, options: ContractOptions, path: Path) -> Segmen
 
 
 def _stated(model: ModelProto, path: Path) -> Mapping[str, Any]:
-    """What the file's own input and output say of a contract."""
+    """The contract fields that follow from the file's input and output."""
     value = image_input(model, path)
     channels, size = image_form(value)
     stated: dict[str, Any] = {}
     if all(size):
         stated["size"] = list(size)
     if value.type.tensor_type.elem_type == onnx.TensorProto.UINT8 and channels:
-        # Bytes go in as they are.
+        # A model of bytes takes pixels without normalisation.
         stated |= {"mean": [0.0] * channels, "std": [1.0] * channels}
     if model.graph.output[0].type.tensor_type.elem_type in _NUMBERS_OF_CLASSES:
         stated["output"] = "probabilities"
@@ -139,10 +139,10 @@ _NUMBERS_OF_CLASSES = frozenset(
 
 
 def _accepted(model: ModelProto, contract: SegmenterContract, path: Path) -> bytes:
-    """The model's bytes as a node accepts them; with constants folded where it does not otherwise.
+    """The model's bytes in the form that a node accepts, with constants folded where that is necessary.
 
     Raises:
-        InputError: not even then.
+        InputError: a node does not accept the model even with constants folded.
     """
     try:
         return _checked(model, contract, path)
@@ -151,7 +151,7 @@ def _accepted(model: ModelProto, contract: SegmenterContract, path: Path) -> byt
     try:
         model = _folded(model)
         return _checked(model, contract, path)
-    except Exception:  # whatever folding cannot do, the first refusal says what is wrong
+    except Exception:  # when folding fails, the first refusal is the better message
         unknown = sorted({node.op_type for node in model.graph.node} - OPERATORS - {"Constant"})
         raise InputError(
             path,
@@ -169,7 +169,7 @@ def _checked(model: ModelProto, contract: SegmenterContract, path: Path) -> byte
 
 
 def _folded(model: ModelProto) -> ModelProto:
-    """The model after ONNX Runtime's basic rewriting: with fixed sizes, what computes sizes is constant."""
+    """The model after ONNX Runtime's basic rewriting, which folds the computation of fixed sizes."""
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     options.log_severity_level = 4  # fatal

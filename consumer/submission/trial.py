@@ -1,4 +1,4 @@
-"""A segmenter's ONNX file is run once before anybody else gets it."""
+"""Run a segmenter's ONNX file once, before it is sent to anyone."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ def run_once(data: bytes, contract: SegmenterContract, item: object, *, threads:
     """Run a packed model on one grey image.
 
     Raises:
-        InputError: naming `item`; it does not load or run, or its output is not finite or of another shape.
+        InputError: the model does not load or run, or its output is not finite or has another shape; the
+            error names `item`.
     """
     contract.probabilities(run_on_grey(data, contract, INPUT_NAME, item, threads=threads))
 
@@ -26,17 +27,17 @@ def run_once(data: bytes, contract: SegmenterContract, item: object, *, threads:
 def run_on_grey(
     data: bytes, contract: SegmenterContract, input_name: str, item: object, *, threads: int = 1
 ) -> NDArray[Any]:
-    """What a model of one output gives for one grey image, in whatever shape and type.
+    """Run a model with one output on one grey image; the output may have any shape and type.
 
     Args:
-        data: the ONNX file's bytes.
-        contract: how the image is prepared, as `(1, C, h, w)` float32.
-        input_name: of the model.
-        item: what an error calls the model.
-        threads: of ONNX Runtime.
+        data: content of the ONNX file.
+        contract: prepares the image as `(1, C, h, w)` float32.
+        input_name: name of the model's input.
+        item: name of the model in errors.
+        threads: threads of ONNX Runtime.
 
     Raises:
-        InputError: it does not load or run.
+        InputError: the model does not load or run.
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads

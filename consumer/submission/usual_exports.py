@@ -1,8 +1,9 @@
-"""The forms that other people's exporters give a segmenter, brought into the one that a contract describes.
+"""Adapt segmenters from common exporters to the input and output that a contract describes.
 
-A contract's model takes float32 `(N, C, h, w)` and gives float32 `(N, K, h, w)`, one channel a class. Others
-take half precision, NHWC or bytes, and give masks without a channel, a channel of background with softmax
-over all, or the number of the likeliest class (argmax). Nodes around the graph translate; its weights stay.
+A contract's model takes float32 `(N, C, h, w)` and gives float32 `(N, K, h, w)`, one channel per class. Other
+models take half precision, NHWC or bytes. They give masks without a channel, a background channel with
+softmax over all channels, or the number of the likeliest class (argmax). This module adds nodes around the
+graph that translate between the two, and keeps the weights' values.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from sharekit.errors import InputError, UsageError
 from sharekit.segmenter.contract import OutputKind, SegmenterContract
 
 OLDEST_OPSET = 11
-"""What a node accepts; older ones are converted to `CONVERTED_OPSET`."""
+"""Oldest operator set that a node accepts; older models are converted to `CONVERTED_OPSET`."""
 CONVERTED_OPSET = 17
 BACKGROUND_NAMES = frozenset({"background", "bg", "_background_", "__background__", "none"})
 _FLOATS = frozenset({TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16})
@@ -33,23 +34,23 @@ _ROUNDING = 1e-3  # of a probability
 
 @dataclass(frozen=True)
 class Channels:
-    """Which channels of the model's output count, by numbers from 0; of argmax, by its numbers."""
+    """The output channels that are classes, numbered from 0; for argmax, its class numbers."""
 
     chosen: tuple[int, ...] = ()
-    """In the order of the classes; none: all."""
+    """Channels in the order of the classes; empty chooses all."""
     background: int | None = None
-    """The channel that is no class; all others are, in order."""
+    """The channel of the background; all other channels are classes, in order."""
 
     def of(self, found: int | None, classes: int, item: object) -> tuple[int, ...]:
-        """The numbers of the channels that are the classes.
+        """The channel number of each class.
 
         Args:
-            found: channels that the model gives; None where it gives class numbers.
-            classes: how many the contract names.
-            item: what an error is about.
+            found: number of the model's output channels; None when it gives class numbers.
+            classes: number of classes in the contract.
+            item: name of the model in errors.
 
         Raises:
-            UsageError: the choice and what the model gives do not fit each other.
+            UsageError: the choice does not fit the model's output.
         """
         numbers = self._numbers(found, classes, item)
         if len(numbers) != classes:
@@ -90,16 +91,17 @@ class Channels:
 def adapt(
     model: ModelProto, contract: SegmenterContract, channels: Channels, item: object
 ) -> tuple[ModelProto, SegmenterContract]:
-    """The same model with the contract's input and output, and the contract of what it then gives.
+    """Give a model the contract's input and output; return it with the contract of its new output.
 
     Args:
-        model: of one input and one output; it may be changed.
-        contract: of the image, and of the output as the exporter left it.
-        channels: which of the output's channels are the contract's classes.
-        item: what errors call the model.
+        model: model with one input and one output; this function may change it.
+        contract: contract of the image, and of the output as the exporter left it.
+        channels: the output channels that are the contract's classes.
+        item: name of the model in errors.
 
     Raises:
-        InputError: it does not run on such an image, or its input or output has none of the known forms.
+        InputError: the model does not run on an image of the contract, or its input or output has an unknown
+            form.
         UsageError: classes and channels do not fit each other.
     """
     _refuse_background_class(contract)
@@ -112,10 +114,10 @@ def adapt(
 
 
 def image_input(model: ModelProto, item: object) -> ValueInfoProto:
-    """The one input that is not a weight.
+    """The only input that is not a weight.
 
     Raises:
-        InputError: there is another number of them.
+        InputError: the model has none, or several.
     """
     weights = {tensor.name for tensor in model.graph.initializer}
     inputs = [value for value in model.graph.input if value.name not in weights]
@@ -125,10 +127,10 @@ def image_input(model: ModelProto, item: object) -> ValueInfoProto:
 
 
 def keep_one_output(model: ModelProto, name: str | None, item: object) -> None:
-    """Leave the output called `name`, or the only one, and what it is computed from.
+    """Keep only the output `name`, or the model's only output, and the nodes that compute it.
 
     Raises:
-        UsageError: there are several and none is chosen, or none is called so.
+        UsageError: the model has several outputs and `name` is None, or no output has this name.
     """
     outputs = list(model.graph.output)
     if name is None and len(outputs) == 1:
@@ -160,7 +162,7 @@ def stated_shape(value: ValueInfoProto) -> list[int]:
 
 
 def image_form(value: ValueInfoProto) -> tuple[int, tuple[int, int]]:
-    """Channels, height and width that the file states for its input; 0 for what it leaves free."""
+    """Channels, height and width that the file states for its input; 0 for a free axis."""
     shape = stated_shape(value)
     if len(shape) != _AXES:
         return 0, (0, 0)
@@ -186,7 +188,7 @@ def _modern(model: ModelProto, item: object) -> ModelProto:
 
 
 def _in_float32(model: ModelProto) -> ModelProto:
-    """Half, double and brain floats become float32: weights, constants, casts, input and output."""
+    """Change half, double and brain floats to float32 in weights, constants, casts, input and output."""
     graph = model.graph
     for tensor in graph.initializer:
         _widen(tensor)
@@ -212,7 +214,7 @@ def _widen(tensor: TensorProto) -> None:
 
 
 def _adapt_input(model: ModelProto, contract: SegmenterContract, item: object) -> None:
-    """An input `_INPUT`, float32 `(1, C, h, w)`, in place of the model's own."""
+    """Replace the model's input with `_INPUT`, float32 `(1, C, h, w)`."""
     value = image_input(model, item)
     shape, kind = stated_shape(value), value.type.tensor_type.elem_type
     wanted = [1, contract.image_channels, *contract.size]
@@ -245,17 +247,17 @@ def _adapt_input(model: ModelProto, contract: SegmenterContract, item: object) -
 
 
 def _fits(shape: Sequence[int], wanted: Sequence[int]) -> bool:
-    """Equal where `shape` is not free."""
+    """Whether every fixed axis of `shape` has the wanted length."""
     return len(shape) == len(wanted) and all(
         length in (0, other) for length, other in zip(shape, wanted, strict=True)
     )
 
 
 def _as_bytes(model: ModelProto, contract: SegmenterContract, name: str) -> tuple[list[NodeProto], str]:
-    """Nodes that undo the normalisation: the model takes pixels of 0 to 255."""
+    """Nodes that undo the normalisation, for a model that takes pixels of 0 to 255."""
     per_channel = (1, contract.image_channels, 1, 1)
     scale = 255 * np.array(contract.std, np.float32).reshape(per_channel)
-    # Half a step more, because a cast to bytes cuts off.
+    # Adding half a step rounds, because a cast to bytes truncates.
     shift = 255 * np.array(contract.mean, np.float32).reshape(per_channel) + np.float32(0.5)
     scaled, shifted, whole = (f"{_INPUT}_{step}" for step in ("scaled", "shifted", "whole"))
     return [
@@ -280,7 +282,7 @@ def _adapt_output(
     channels: Channels,
     item: object,
 ) -> OutputKind:
-    """An output `_OUTPUT`, float32 `(1, K, h, w)`, in place of the model's own; what it then gives."""
+    """Replace the model's output with `_OUTPUT`, float32 `(1, K, h, w)`; return the kind of its values."""
     name, count = _masks_first(model, model.graph.output[0].name, output, contract, item)
     classes = len(contract.classes)
     kind: OutputKind = contract.output
@@ -297,7 +299,7 @@ def _adapt_output(
         raise _refusal(item, "an output of numbers", str(output.dtype))
     numbers = channels.of(count, classes, item)
     if channels.background is not None and kind == "logits":
-        # Channels that exclude each other: the background's logit counts, too.
+        # The channels exclude each other, so softmax includes the background's logit.
         name, kind = _node(model, "Softmax", [name], axis=1), "probabilities"
     if numbers != tuple(range(count)):
         picked = _constant(model, f"{_OUTPUT}_channels", np.array(numbers, np.int64))
@@ -308,7 +310,7 @@ def _adapt_output(
 def _masks_first(
     model: ModelProto, name: str, output: NDArray[Any], contract: SegmenterContract, item: object
 ) -> tuple[str, int]:
-    """The output as `(1, K, h, w)`, and K."""
+    """The name of the output reshaped to `(1, K, h, w)`, and K."""
     shape, size = output.shape, contract.size
     if len(shape) == _AXES and shape[2:] == size:
         return name, shape[1]
@@ -332,7 +334,7 @@ def _reshaped(model: ModelProto, name: str, count: int, size: tuple[int, int]) -
 
 
 def _one_channel_each(model: ModelProto, name: str, numbers: Sequence[int]) -> str:
-    """Class numbers `(1, 1, h, w)` to 0 and 1 in `(1, K, h, w)`, one channel for each of `numbers`."""
+    """Turn class numbers `(1, 1, h, w)` into 0 and 1 in `(1, K, h, w)`, one channel per entry of `numbers`."""
     whole = _node(model, "Cast", [name], to=TensorProto.INT64)
     wanted = np.array(numbers, np.int64).reshape(1, -1, 1, 1)
     equal = _node(model, "Equal", [whole, _constant(model, f"{_OUTPUT}_numbers", wanted)])
@@ -347,7 +349,7 @@ def _finish(model: ModelProto, name: str, contract: SegmenterContract, kind: Out
 
 
 def _node(model: ModelProto, operator: str, inputs: list[str], **attributes: Any) -> str:
-    """Append a node; the name of what it gives."""
+    """Append a node and return the name of its output."""
     name = f"{_OUTPUT}_{len(model.graph.node)}"
     model.graph.node.append(helper.make_node(operator, inputs, [name], **attributes))
     return name

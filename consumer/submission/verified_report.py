@@ -1,4 +1,4 @@
-"""A hospital's report of an evaluation, verified with its key."""
+"""Verify a hospital's evaluation report with the hospital's key."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from sharekit.signing.keys import PublicKey
 
 @dataclass(frozen=True)
 class VerifiedReport:
-    """A report whose signature and form hold."""
+    """A report with a valid signature and form."""
 
     report: EvaluationReport
     fingerprint: str  # of the hospital's key
     belongs_to_submission: bool | None
-    """True where it is about the submission that was asked for; None where none was."""
+    """True when the report is about the given submission; None when no submission was given."""
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -32,11 +32,12 @@ class VerifiedReport:
 
 
 def verify_report(path: Path, key: PublicKey, submission: Path | None = None) -> VerifiedReport:
-    """Verify a report, and that it is about a submission where one is given.
+    """Verify a report and, if a submission is given, that the report is about it.
 
     Raises:
         InputError: a file cannot be read.
-        VerificationError: another form, tampered, by another key, or about another submission.
+        VerificationError: the report has another form, was changed, is signed with another key, or is about
+            another submission.
     """
     report = read_report(path, [key])
     if submission is not None:

@@ -1,4 +1,4 @@
-"""Training a segmentation model on data-set folders: how the paper asks what synthetic images are worth."""
+"""Train a segmentation model on data-set folders, the paper's test of how useful synthetic images are."""
 
 from consumer.training.task import Task, read_task
 from consumer.training.train_segmenter import TrainingResult, train_segmenter

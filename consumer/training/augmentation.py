@@ -1,7 +1,7 @@
-"""Random changes of a training batch, of image and mask together.
+"""Change the images and masks of a training batch at random, together.
 
-Flips, a rotation with a little zoom and shift, mild changes of colour: what keeps an endoscopic image
-plausible. torchvision's transforms v2 move a mask with its image and leave its values alone.
+The changes keep an endoscopic image plausible: flips, a rotation with a little zoom and shift, and mild
+changes of colour. torchvision's transforms v2 move a mask with its image and keep the mask's values.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 Batch = tuple["torch.Tensor", "torch.Tensor"]
 Augmentation = Callable[["torch.Tensor", "torch.Tensor"], Batch]
-"""Images `(N, C, h, w)` uint8 and masks `(N, h, w)` bool to the same, changed."""
+"""Maps images `(N, C, h, w)` uint8 and masks `(N, h, w)` bool to changed ones of the same shapes."""
 
 FLIP = 0.5  # probability, of each direction
 ROTATION = 30.0  # degrees, either way
@@ -27,7 +27,7 @@ HUE = 0.02  # of the colour circle, either way
 
 
 def augmentation() -> Augmentation:
-    """Each pair changed on its own, at random from torch's global generator.
+    """A function that changes each pair separately, at random from torch's global generator.
 
     Raises:
         DependencyError: torchvision is not installed.
@@ -59,5 +59,5 @@ def augmentation() -> Augmentation:
 
 
 def unchanged(images: torch.Tensor, masks: torch.Tensor) -> Batch:
-    """No augmentation."""
+    """Return the batch without augmentation."""
     return images, masks

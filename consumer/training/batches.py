@@ -1,4 +1,4 @@
-"""Which images the batch of an update holds: a function of settings and update alone; nothing is saved."""
+"""Choose the images of each batch from the settings and the update's number alone; nothing is saved."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ class Batches:
     """The batches of one training."""
 
     synthetic: NDArray[np.bool_]
-    """`(N,)`: images that a generator drew."""
+    """`(N,)`: whether a generator drew the image."""
     settings: TrainingSettings
     updates: int
 
     def indices(self, update: int) -> list[int]:
-        """The images of the batch of `update`, from 0: always `batch_size` of them."""
+        """The `batch_size` images in the batch of an update, counted from 0."""
         size, seed = self.settings.batch_size, self.settings.seed
         real, drawn = np.flatnonzero(~self.synthetic), np.flatnonzero(self.synthetic)
         if not (len(real) and len(drawn)):
@@ -39,9 +39,9 @@ class Batches:
 
 
 def endless(items: NDArray[np.intp], start: int, count: int, seed: tuple[int, ...]) -> list[int]:
-    """Items `start` to `start + count - 1` of an endless row of seeded permutations of `items`.
+    """Items `start` to `start + count - 1` of an endless sequence of seeded permutations of `items`.
 
-    No item comes an `n + 1`-th time before all others have come `n` times.
+    Every item appears `n` times before any item appears `n + 1` times.
     """
     positions = range(start, start + count)
     length = len(items)

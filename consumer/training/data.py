@@ -1,4 +1,4 @@
-"""Pairs of a segmentation task in memory: read once, at the model's size."""
+"""Read the pairs of a segmentation task into memory once, at the model's size."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Pairs:
     files: tuple[Path, ...]
     """The images' files, for messages."""
     synthetic: NDArray[np.bool_]
-    """`(N,)`: drawn by a generator, which their folder's metadata name."""
+    """`(N,)`: whether the folder's metadata names a generator for the image."""
 
     def __len__(self) -> int:
         return len(self.images)
@@ -51,12 +51,12 @@ class Pairs:
 
 
 def choose_class(folders: Sequence[DatasetFolder], wanted: str | None) -> str:
-    """The class to segment: the wanted one, or the only one that the folders have.
+    """The class to segment: the wanted one, or the only one in the folders.
 
-    Masks without a class of their own (`masks/` itself, no description) belong to whatever class is chosen.
+    Masks without a named class (directly in `masks/`, without a description) belong to the chosen class.
 
     Raises:
-        UsageError: several classes and none wanted.
+        UsageError: the folders have several classes, and none is wanted.
     """
     named = sorted({name for folder in folders for name in _classes(folder)} - {SINGLE_CLASS})
     if wanted is not None:
@@ -78,7 +78,7 @@ def read_pairs(
     *,
     on_progress: ProgressCallback = ignore,
 ) -> list[Pairs]:
-    """Decode every pair at the contract's size; the folders of a group are joined.
+    """Decode every pair at the contract's size, and join the folders of each group.
 
     Raises:
         InputError: a folder has a problem, a file is broken, an image has no mask of the class, or a group
@@ -106,10 +106,10 @@ def read_pairs(
 
 
 def refuse_leak(training: Pairs, validation: Pairs) -> None:
-    """Refuse a validation that has been seen in training.
+    """Refuse validation images that are also training images.
 
     Raises:
-        InputError: naming an image whose pixels, at the model's size, are in both.
+        InputError: an image has the same pixels, at the model's size, in both sets; the error names it.
     """
     seen = dict(zip(training.image_digests, training.files, strict=True))
     leaked = [
@@ -137,7 +137,7 @@ def _read_pair(
 
 
 def _label(folder: DatasetFolder, entry: Entry, class_name: str) -> str:
-    """The entry's word for the class: masks without a class of their own belong to every one."""
+    """The entry's label for the class; masks without a named class belong to any class."""
     if class_name in entry.masks:
         return class_name
     if set(entry.masks) != {SINGLE_CLASS}:
@@ -155,7 +155,7 @@ def _classes(folder: DatasetFolder) -> set[str]:
 
 
 def _require_room(pairs: int, contract: SegmenterContract, folders: Sequence[DatasetFolder]) -> None:
-    """At least one pair, and no more than half of this machine's memory."""
+    """Require at least one pair, and pairs that fit into half of this machine's memory."""
     height, width = contract.size
     needed = pairs * height * width * (contract.image_channels + 1)
     limit = _half_of_memory()
@@ -171,7 +171,7 @@ def _require_room(pairs: int, contract: SegmenterContract, folders: Sequence[Dat
 
 
 def _half_of_memory() -> int:
-    """Bytes of this machine; no limit on Windows, which does not say."""
+    """Half of this machine's memory in bytes; no limit on Windows, which has no `os.sysconf`."""
     if not hasattr(os, "sysconf"):
         return sys.maxsize
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2

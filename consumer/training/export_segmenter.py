@@ -1,4 +1,4 @@
-"""A trained network as one ONNX file of plain operators, run and compared with the network it came from."""
+"""Export a trained network as one ONNX file of plain operators, and compare the file with the network."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ TOLERANCE = 1e-4
 """Largest allowed difference of any foreground probability."""
 BATCH_AXIS = "batch"
 NOT_PLAIN = frozenset({"Shape", "If", "Loop", "Scan", "NonZero", "Expand", "ConstantOfShape"})
-"""Operators of sizes that are computed while the graph runs; every size is known here but the batch's."""
+"""Operators that compute sizes at run time; here every size except the batch's is known in advance."""
 _SIZED_RESIZE_INPUTS = 4  # image, region of interest, factors, sizes
 
 
 def export_onnx(network: torch.nn.Module, contract: SegmenterContract) -> bytes:
-    """The network in evaluation mode, batch norms folded; equal weights give equal bytes.
+    """Export the network in evaluation mode with folded batch norms; equal weights give equal bytes.
 
-    Values are numbered, so that the file holds no name of a module or of a folder.
+    Values have numbers as names, so the file holds no name of a module or folder.
 
     Raises:
         UsageError: the architecture needs more than plain operators.
@@ -48,10 +48,10 @@ def export_onnx(network: torch.nn.Module, contract: SegmenterContract) -> bytes:
 
 
 def _traced(network: torch.nn.Module, contract: SegmenterContract) -> bytes:
-    """The graph that torch's tracer sees for one image.
+    """The graph that torch's tracer records for one image.
 
     Raises:
-        UsageError: it meets something that it cannot express in ONNX.
+        UsageError: the network has a part that the tracer cannot express in ONNX.
     """
     import torch
 
@@ -60,7 +60,7 @@ def _traced(network: torch.nn.Module, contract: SegmenterContract) -> bytes:
     example = torch.zeros(1, contract.image_channels, *contract.size)
     buffer: Any = io.BytesIO()
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), _any_pooling():
-        # The tracer warns of sizes that become constants: that is what is wanted.
+        # The tracer warns of sizes that become constants, which is intended here.
         warnings.simplefilter("ignore")
         try:
             torch.onnx.export(
@@ -72,17 +72,17 @@ def _traced(network: torch.nn.Module, contract: SegmenterContract) -> bytes:
                 input_names=[INPUT_NAME],
                 output_names=[OUTPUT_NAME],
             )
-        except Exception as error:  # of several kinds, with pages of graph in their text
+        except Exception as error:  # several kinds of errors, with pages of graph in their text
             raise _not_exportable(f"{type(error).__name__} of torch's exporter") from error
     return buffer.getvalue()
 
 
 @contextlib.contextmanager
 def _any_pooling() -> Iterator[None]:
-    """For the block, torch exports adaptive average pooling between any two sizes.
+    """Inside the block, let torch export adaptive average pooling between any two sizes.
 
-    Of itself it can only where the output's sides divide the input's. Pooling to a fixed size is a product
-    with two matrices of constants: one averages rows, one averages columns.
+    By itself, torch exports it only where the output's sides divide the input's. Pooling to a fixed size is a
+    product with two constant matrices: one averages rows, the other averages columns.
     """
     import torch
     from torch.onnx import symbolic_helper
@@ -106,9 +106,10 @@ def _any_pooling() -> Iterator[None]:
 
 
 def averaging(length: int, parts: int) -> NDArray[np.float32]:
-    """`(parts, length)`: row i averages from floor(i length / parts) to before ceil((i + 1) length / parts).
+    """A matrix `(parts, length)` that averages `length` values in `parts` windows.
 
-    These are the bounds of torch's `AdaptiveAvgPool2d`.
+    Row i averages from floor(i length / parts) to before ceil((i + 1) length / parts), as torch's
+    `AdaptiveAvgPool2d` does.
     """
     matrix = np.zeros((parts, length), np.float32)
     for part in range(parts):
@@ -118,7 +119,7 @@ def averaging(length: int, parts: int) -> NDArray[np.float32]:
 
 
 def operators(data: bytes) -> dict[str, int]:
-    """Operator types of an ONNX file with their counts, by name."""
+    """Number of operators of each type in an ONNX file, sorted by name."""
     return dict(sorted(Counter(node.op_type for node in onnx.load_from_string(data).graph.node).items()))
 
 
@@ -139,7 +140,7 @@ def measure_parity(
         The largest difference of any foreground probability.
 
     Raises:
-        SharekitError: it is above `TOLERANCE`, or not a number.
+        SharekitError: the difference is above `TOLERANCE`, or not a number.
     """
     import torch
 
@@ -175,7 +176,7 @@ def _unfaithful(found: str) -> SharekitError:
 
 
 def _folded(data: bytes) -> onnx.ModelProto:
-    """The graph after ONNX Runtime's basic, machine-independent rewriting: constants and norms folded."""
+    """The graph with constants and norms folded by ONNX Runtime's basic, machine-independent rewriting."""
     from sharekit.program.onnx_runtime import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -189,7 +190,7 @@ def _folded(data: bytes) -> onnx.ModelProto:
 
 
 def _plain(model: onnx.ModelProto) -> None:
-    """Values with numbers for names, the batch as the only free axis, the default operators alone."""
+    """Number the values, make the batch the only free axis, and require the default operators."""
     graph = model.graph
     _scale_resizes(model)
     _keep_batches(model)
@@ -217,10 +218,10 @@ def _not_exportable(found: str) -> UsageError:
 
 
 def _keep_batches(model: onnx.ModelProto) -> None:
-    """A Reshape to the example's batch of one becomes one to any batch.
+    """Change every Reshape to the example's batch of one into a Reshape to any batch.
 
-    The batch is in the first axis, alone or joined with others. ONNX writes what is left over as -1, and the
-    length of the input's axis as 0.
+    The batch is in the first axis, alone or joined with others. In ONNX, a length of -1 means "the rest", and
+    0 means "the length of the input's axis".
     """
     shapes = {tensor.name: tensor for tensor in model.graph.initializer}
     for number, node in enumerate(model.graph.node):
@@ -245,7 +246,7 @@ def _drop_unused(graph: onnx.GraphProto) -> None:
 
 
 def _scale_resizes(model: onnx.ModelProto) -> None:
-    """A Resize to a traced size, which holds the example's batch, becomes one by the same factors."""
+    """Change every Resize to a traced size, which fixes the batch, into a Resize by the same factors."""
     graph = onnx.shape_inference.infer_shapes(model).graph
     shapes = {
         value.name: [dimension.dim_value for dimension in value.type.tensor_type.shape.dim]

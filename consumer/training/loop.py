@@ -1,6 +1,6 @@
 """The training loop: updates, validations, the best weights so far, and a state that can be saved.
 
-Imported only where torch is wanted; `train_segmenter` is the way in.
+This module needs torch. Callers use `train_segmenter`, which imports it on demand.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from sharekit.segmenter.metrics import ImageScores, mean_scores, score_image
 if TYPE_CHECKING:
     from consumer.training.task import Task
 
-VALIDATION_BATCH = 16  # images: for speed alone
+VALIDATION_BATCH = 16  # images; affects only the speed
 
 State = dict[str, Any]
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
@@ -32,18 +32,18 @@ Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 @dataclass(frozen=True)
 class Validation:
-    """What a validation found, image by image."""
+    """The scores of one validation, image by image."""
 
     update: int
     scores: tuple[ImageScores, ...]
 
     @property
     def iou(self) -> float:
-        """Mean over images, 0 to 1; below all of them before there is a validation."""
+        """Mean IoU over images, 0 to 1; -1 before the first validation, so that any result is better."""
         return float(np.mean([score.iou for score in self.scores])) if self.scores else -1.0
 
     def to_json(self) -> State:
-        """The update, and each metric's mean over images with its bootstrap interval."""
+        """The update's number, and each metric's mean over images with its bootstrap interval."""
         metrics = {name: value.to_json() for name, value in mean_scores(self.scores).items()}
         return {"update": self.update, "metrics": metrics}
 
@@ -58,8 +58,8 @@ class Validation:
 class Loop:
     """One training, one update at a time.
 
-    Everything random in an update is drawn from a seed of its own, so that `state` needs no generator and a
-    loop that goes on from it makes the same weights.
+    Every update draws its random numbers from its own seed. `state` therefore holds no random generator, and
+    a loop that resumes from it makes the same weights.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class Loop:
     ) -> None:
         self.settings, self.schedule, self.contract = task.settings, task.schedule, task.contract
         self.validation, self.device = task.validation, device
-        # A fifth faster than the default layout on a CPU.
+        # This layout is a fifth faster than the default one on a CPU.
         layout: Any = {"memory_format": torch.channels_last}
         self.network = network.to(device, **layout)
         self.optimiser = torch.optim.Adam(
@@ -82,7 +82,7 @@ class Loop:
         """Updates done."""
         self.last_loss = math.nan
         self.last_seconds = math.nan
-        """What the last update took, without validation."""
+        """Duration of the last update, without validation."""
         self.best = self.last = Validation(0, ())
         self._best_weights: State = {}
         self._loss, self._augment = loss, augment
@@ -98,7 +98,7 @@ class Loop:
         return self.update >= self.schedule.updates
 
     def step(self) -> None:
-        """One update of the weights, and a validation where one is due.
+        """Make one update of the weights, and a validation if one is due.
 
         Raises:
             InputError: the loss is no longer a number.
@@ -122,7 +122,7 @@ class Loop:
             self._validate()
 
     def state(self) -> State:
-        """Everything that the loop needs to go on: tensors, numbers and lists."""
+        """Everything that the loop needs to resume: tensors, numbers and lists."""
         return {
             "update": self.update,
             "network": self.network.state_dict(),
@@ -133,7 +133,7 @@ class Loop:
         }
 
     def restore(self, state: State) -> None:
-        """Go on from a `state`."""
+        """Resume from a `state`."""
         self.update = state["update"]
         self.network.load_state_dict(state["network"])
         self.optimiser.load_state_dict(state["optimiser"])
@@ -142,7 +142,7 @@ class Loop:
         self._best_weights = state["best_weights"]
 
     def best_network(self) -> torch.nn.Module:
-        """The network with the weights of the best validation; the training ends with this."""
+        """The network with the weights of the best validation; call it after the last update."""
         self.network.load_state_dict(self._best_weights)
         return self.network
 

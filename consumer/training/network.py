@@ -1,4 +1,4 @@
-"""The network, from segmentation-models-pytorch, with its encoder's weights and the input they expect."""
+"""Build a network of segmentation-models-pytorch, with its encoder's weights and the input they expect."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ IMAGE_CHANNELS = 3
 MAX_WEIGHTS_BYTES = 2**31
 _TIMM_PREFIXES = ("timm-", "tu-")
 _UNIVERSAL_PREFIX = "model."
-"""What segmentation-models-pytorch puts before the names of timm's tensors in `tu-` encoders."""
+"""Prefix that segmentation-models-pytorch gives the names of timm's tensors in `tu-` encoders."""
 
 
 @dataclass(frozen=True)
@@ -37,19 +37,19 @@ class EncoderWeights:
     source: str
     """`none` (random), `imagenet` (the download of segmentation-models-pytorch), or a file's name."""
     sha256: str | None = None
-    """Of the file, hexadecimal."""
+    """SHA-256 of the file, hexadecimal; None without a file."""
     tensors: Mapping[str, NDArray[np.float32]] | None = None
-    """Of the file, by name."""
+    """The file's tensors by name; None without a file."""
 
     def to_json(self) -> dict[str, Any]:
         return {"source": self.source, "sha256": self.sha256}
 
 
 def read_weights(value: str) -> EncoderWeights:
-    """What `--encoder-weights` names.
+    """Read the weights that `--encoder-weights` names.
 
     Raises:
-        InputError, VerificationError: the file is missing or no safetensors file.
+        InputError, VerificationError: the file is missing or is not a safetensors file.
     """
     if value in (NO_WEIGHTS, IMAGENET):
         return EncoderWeights(value)
@@ -59,14 +59,14 @@ def read_weights(value: str) -> EncoderWeights:
 
 
 def build_network(settings: TrainingSettings, weights: EncoderWeights) -> torch.nn.Module:
-    """An untrained network: `(N, 3, h, w)` normalised images to `(N, 1, h, w)` logits.
+    """Build an untrained network from `(N, 3, h, w)` normalised images to `(N, 1, h, w)` logits.
 
-    What is not pretrained is drawn from torch's global generator.
+    Weights that are not pretrained are drawn from torch's global generator.
 
     Raises:
-        UsageError: no such encoder, or one that does not fit the architecture.
-        InputError: the weights are another encoder's.
-        DependencyError: the package, or weights that would have to be downloaded, cannot be had.
+        UsageError: the encoder is unknown or does not fit the architecture.
+        InputError: the weights belong to another encoder.
+        DependencyError: the package is not installed, or the weights cannot be downloaded.
     """
     smp = _package()
     if not settings.encoder.startswith("tu-"):
@@ -74,7 +74,7 @@ def build_network(settings: TrainingSettings, weights: EncoderWeights) -> torch.
     downloaded = IMAGENET if weights.source == IMAGENET else None
     try:
         with warnings.catch_warnings():
-            # `timm-` names are the ones under which small encoders have been published.
+            # The package warns about `timm-` names, under which small encoders are published.
             warnings.simplefilter("ignore")
             network = smp.create_model(
                 settings.architecture,
@@ -98,13 +98,13 @@ def try_batch(network: torch.nn.Module, settings: TrainingSettings) -> None:
     """
     import torch
 
-    # Two images show what any larger batch does.
+    # Two images fail in the same way as any larger batch.
     shape = (min(settings.batch_size, 2), IMAGE_CHANNELS, settings.size, settings.size)
     names = f"{settings.architecture} with {settings.encoder} at {settings.size} px"
     try:
         with torch.no_grad():
             copy.deepcopy(network).train()(torch.zeros(shape))
-    except Exception as error:  # of several kinds, and of several packages
+    except Exception as error:  # several kinds of errors, from several packages
         if _ONE_VALUE in str(error):
             raise UsageError(
                 "--batch-size",
@@ -121,13 +121,13 @@ def try_batch(network: torch.nn.Module, settings: TrainingSettings) -> None:
 
 
 _ONE_VALUE = "Expected more than 1 value per channel"
-"""What torch's batch norm says of a batch of one whose image has shrunk to one pixel."""
+"""Message of torch's batch norm about a batch of one whose image has shrunk to one pixel."""
 
 
 def input_statistics(settings: TrainingSettings) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation of RGB in [0, 1] that the encoder's published weights were trained with.
 
-    timm's registry knows those of its encoders; all others have torchvision's.
+    timm's registry knows the values of its encoders; all other encoders have torchvision's.
     """
     _package()
     import timm
@@ -142,10 +142,10 @@ def input_statistics(settings: TrainingSettings) -> tuple[tuple[float, ...], tup
 
 
 def load_encoder(encoder: torch.nn.Module, tensors: Mapping[str, NDArray[np.float32]], item: object) -> None:
-    """Give an encoder the weights of a file; a classifier's, which it has no place for, are left out.
+    """Load a file's weights into an encoder, except a classifier's weights, which the encoder does not have.
 
     Raises:
-        InputError: naming `item`; a tensor of the encoder is missing or of another shape.
+        InputError: a tensor of the encoder is missing or has another shape; the error names `item`.
     """
     import torch
 
@@ -168,10 +168,10 @@ def load_encoder(encoder: torch.nn.Module, tensors: Mapping[str, NDArray[np.floa
 
 
 def _package() -> Any:
-    """segmentation-models-pytorch, imported behind the operators that torchvision may miss.
+    """Import segmentation-models-pytorch, after defining the operators that torchvision may lack.
 
     Raises:
-        DependencyError: it is not installed.
+        DependencyError: the package is not installed.
     """
     define_missing_operators()
     try:

@@ -1,4 +1,4 @@
-"""Checkpoints beside the output: everything a killed training needs to go on as if nothing had happened."""
+"""Keep checkpoints next to the output, from which a killed training resumes without any difference."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _NAME = "checkpoint.pt"
 
 @dataclass(frozen=True)
 class CheckpointFolder:
-    """`OUT.training/`: there while a training is unfinished."""
+    """The folder `OUT.training/`, which exists while a training is unfinished."""
 
     path: Path
     fingerprint: Mapping[str, Any]
-    """Settings and data digests; a checkpoint of others is refused."""
+    """Settings and digests of the data; a checkpoint with other values is refused."""
 
     @staticmethod
     def beside(out: Path, fingerprint: Mapping[str, Any]) -> CheckpointFolder:
@@ -39,10 +39,10 @@ class CheckpointFolder:
         files.write_bytes(self.path / _NAME, buffer.getvalue(), mode=0o600)
 
     def load(self) -> dict[str, Any] | None:
-        """The last saved state, or None when there is none.
+        """The last saved state; None without a checkpoint.
 
         Raises:
-            InputError: damaged, or of a training with other settings or data.
+            InputError: the checkpoint is damaged, or belongs to a training with other settings or data.
         """
         import torch
 

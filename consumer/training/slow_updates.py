@@ -1,28 +1,28 @@
-"""Noticing that something holds a training up."""
+"""Notice that other work slows a training down."""
 
 from __future__ import annotations
 
 from statistics import median
 
-FACTOR = 10  # times the usual
+FACTOR = 10  # times the usual duration
 NOTICEABLE = 1.0  # seconds
-_FIRST = 3  # updates after which the usual is known
-_KEPT = 50  # updates that the usual is taken from
+_FIRST = 3  # updates before a usual duration is known
+_KEPT = 50  # updates whose median is the usual duration
 
 
 class SlowUpdates:
-    """Says once when an update takes ten times as long as the updates before it."""
+    """Warns once, when an update takes ten times as long as the updates before it."""
 
     def __init__(self) -> None:
         self._seconds: list[float] = []
         self._warned = False
 
     def observe(self, seconds: float, threads: int) -> str | None:
-        """Take in how long an update took; a warning for a person where it is the first slow one.
+        """Record the duration of an update, and return a warning if it is the first slow one.
 
         Args:
-            seconds: of the update alone, without validation.
-            threads: that it ran on.
+            seconds: duration of the update, without validation.
+            threads: number of threads that the update ran on.
         """
         usual = median(self._seconds) if len(self._seconds) >= _FIRST else None
         if usual is not None and seconds > max(FACTOR * usual, NOTICEABLE):

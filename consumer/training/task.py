@@ -1,4 +1,4 @@
-"""What a training is about: settings, contract, encoder weights, and the data in memory."""
+"""Read everything that a training needs: settings, contract, encoder weights and data."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sharekit.segmenter.contract import SegmenterContract
 
 @dataclass(frozen=True)
 class Task:
-    """What is to be trained: the data in memory and what the network will see of them."""
+    """The input of a training: settings, contract, encoder weights, and the data in memory."""
 
     settings: TrainingSettings
     contract: SegmenterContract
@@ -31,7 +31,7 @@ class Task:
 
     @property
     def fingerprint(self) -> dict[str, Any]:
-        """Everything that the trained weights depend on, but the machine: plain values."""
+        """Everything that the trained weights depend on, except the machine, as plain values."""
         return {
             **self.settings.to_json(),
             "encoder_weights": self.weights.sha256 or self.weights.source,
@@ -49,11 +49,11 @@ def read_task(
     class_name: str | None = None,
     on_progress: ProgressCallback = ignore,
 ) -> Task:
-    """Read the data sets, joined, and the validation images.
+    """Read and join the data sets, and read the validation images.
 
     Raises:
-        InputError: a file is broken or missing, or a validation image is trained on.
-        UsageError: several classes and no `class_name`.
+        InputError: a file is broken or missing, or a validation image is also a training image.
+        UsageError: the data have several classes, and `class_name` is None.
         DependencyError: an optional package is not installed.
     """
     mean, std = input_statistics(settings)

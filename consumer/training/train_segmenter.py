@@ -1,4 +1,4 @@
-"""From a task to a segmenter's ONNX file: train with checkpoints, export, check, write."""
+"""Train a segmenter with checkpoints, export it to ONNX, check the file and write it."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ SUFFIX = ".onnx"
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """What was trained on what, and how good it is on the validation images."""
+    """A trained segmenter: its task, its file, and its scores on the validation images."""
 
     task: Task
     out: Path
     sha256: str  # of the file
     seconds: float
-    """Of work, over all the runs that the training took."""
+    """Working time, over all runs of the training."""
     device: str
     threads: int
     best: Validation
@@ -72,11 +72,11 @@ class TrainingResult:
 
 
 def check_out(out: Path) -> None:
-    """Refuse a name under which no model can be written.
+    """Refuse a file name that cannot be written.
 
     Raises:
-        UsageError: it does not end in `.onnx`.
-        InputError: there is a file of this name.
+        UsageError: the name does not end in `.onnx`.
+        InputError: a file of this name exists.
     """
     if out.suffix.lower() != SUFFIX:
         raise UsageError(
@@ -98,21 +98,21 @@ def train_segmenter(
     on_progress: ProgressCallback = ignore,
     on_warning: Callable[[str], None] = lambda _: None,
 ) -> TrainingResult:
-    """Train, and write the weights of best validation IoU as a checked ONNX file.
+    """Train, and write the weights with the best validation IoU as a checked ONNX file.
 
-    An interrupted or killed training goes on from its checkpoint beside `out`; on the CPU, with as many
-    threads, it ends with the same bytes as one that was never stopped.
+    An interrupted or killed training resumes from its checkpoint next to `out`. On the CPU, with the same
+    number of threads, it ends with the same bytes as a training that was never stopped.
 
     Args:
         device: `auto`, `cpu` or `cuda`.
-        threads: of torch on the CPU.
+        threads: threads of torch on the CPU.
         save_every: seconds between checkpoints.
         on_progress: called after every update.
-        on_warning: called once, with a text for a person, when an update takes far longer than others.
+        on_warning: called once, with a message for the user, when an update takes far longer than others.
 
     Raises:
-        UsageError: `out` is no name of an ONNX file, or the network takes no such size or batch, or cannot
-            be exported.
+        UsageError: `out` does not end in `.onnx`, or the network cannot take this size or batch, or cannot be
+            exported.
         InputError: `out` exists, the checkpoint is of another training, or the training diverges.
         KeyboardInterrupt: after SIGINT or SIGTERM, once the state is saved.
     """
@@ -150,7 +150,7 @@ def train_segmenter(
 
 
 def _begin(task: Task, folder: CheckpointFolder, device: str) -> tuple[Loop, float]:
-    """A loop at its beginning or at its checkpoint, and the seconds that went into it before."""
+    """A new loop, or one resumed from its checkpoint, and its working time so far in seconds."""
     import segmentation_models_pytorch as smp
     import torch
 
@@ -159,7 +159,7 @@ def _begin(task: Task, folder: CheckpointFolder, device: str) -> tuple[Loop, flo
     saved = folder.load()
     torch.manual_seed(task.settings.seed)
     network = build_network(task.settings, task.weights if saved is None else EncoderWeights(NO_WEIGHTS))
-    # The package halves numerator and denominator, and so what is added to them.
+    # The package halves numerator and denominator, so the smoothing term must be halved too.
     loss = smp.losses.DiceLoss("binary", from_logits=True, smooth=SMOOTHING / 2)
     augment = augmentation() if task.settings.augment else unchanged
     if saved is None:
@@ -173,7 +173,7 @@ def _begin(task: Task, folder: CheckpointFolder, device: str) -> tuple[Loop, flo
 
 
 def _try_export(loop: Loop) -> None:
-    """A network that cannot be exported is better found before it is trained than after."""
+    """Export the untrained network, so that one that cannot be exported fails before the training."""
     data = export_segmenter.export_onnx(loop.network, loop.contract)
     export_segmenter.measure_parity(data, loop.network, loop.contract, loop.validation.images[:1])
 
@@ -187,7 +187,7 @@ def _run(
     on_progress: ProgressCallback,
     on_warning: Callable[[str], None],
 ) -> float:
-    """Train to the end and return the seconds that it took.
+    """Train to the end and return the working time in seconds.
 
     Raises:
         KeyboardInterrupt: after SIGINT or SIGTERM, once the state is saved.

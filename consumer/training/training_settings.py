@@ -1,8 +1,9 @@
-"""The settings of one training, and the schedule that follows from them; pure.
+"""The settings of one training, and the schedule that follows from them.
 
-Defaults are the settings of Thambawita et al., PLOS ONE 2022: UNet++ with se_resnext50_32x4d at 128 x 128,
-Adam with a learning rate of 1e-4 for 50 epochs and a tenth of it after that, 300 epochs in all, as for their
-comparison of real with synthetic data (Table 1). Their small data sets (Table 2) had 100 epochs.
+The defaults are the settings of Thambawita et al., PLOS ONE 2022: UNet++ with se_resnext50_32x4d at 128 x
+128, and Adam with a learning rate of 1e-4 for 50 epochs and a tenth of it after that. Their comparison of
+real with synthetic data (Table 1) has 300 epochs, which is the default; their small data sets (Table 2) have
+100.
 """
 
 from __future__ import annotations
@@ -18,29 +19,29 @@ import numpy as np
 from sharekit.errors import UsageError
 
 STRIDE = 32
-"""Pixels: encoders halve their input five times."""
+"""Pixels. Sizes are multiples of it, because encoders halve their input five times."""
 MAX_SIZE = 1024  # pixels
 MAX_SEED = 2**32 - 1
 DECAY = 0.1
-"""What the learning rate is multiplied with, once."""
+"""Factor that lowers the learning rate once."""
 ARCHITECTURES = (
     *("deeplabv3", "deeplabv3plus", "dpt", "fpn", "linknet", "manet", "pan", "pspnet", "segformer", "unet"),
     *("unetplusplus", "upernet"),
 )
-"""Networks that are trained and exported at two sizes with two encoders in the tests."""
+"""Networks that the tests train and export at two sizes with two encoders."""
 NO_WEIGHTS = "none"
 IMAGENET = "imagenet"
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """What happens after which update of the weights."""
+    """The updates after which the learning rate falls, validation runs, and training ends."""
 
     updates: int
     decay_after: int
-    """Updates at the full learning rate; the rest have `DECAY` of it."""
+    """Number of updates at the full learning rate; the others use `DECAY` times that rate."""
     validate_every: int
-    """Updates between validations; there is always one after the last update."""
+    """Updates between validations; the last update is always followed by one."""
 
     def validates_after(self, update: int) -> bool:
         return update % self.validate_every == 0 or update == self.updates
@@ -51,7 +52,7 @@ class TrainingSettings:
     """Every setting that changes the trained weights. Law: `from_json(to_json(x)) == x`.
 
     Raises:
-        UsageError: on construction, naming the option that makes no sense.
+        UsageError: a value is out of range; raised on construction, names the option.
     """
 
     architecture: str = "unetplusplus"
@@ -62,19 +63,19 @@ class TrainingSettings:
     size: int = 128  # pixels, of both sides
     epochs: int = 300
     updates: int | None = None
-    """Of the weights, instead of epochs."""
+    """Number of updates of the weights, instead of epochs."""
     decay_at: int | None = None
-    """Epoch after which the learning rate falls; None: 50, or a third of `updates` where they are given."""
+    """Epoch after which the learning rate falls; None takes 50, or a third of `updates` if those are set."""
     batch_size: int = 8
     learning_rate: float = 1e-4
     seed: int = 0
     augment: bool = True
     validations: int = 20
-    """At most so many over the training; where epochs are given, no more than one an epoch."""
+    """Largest number of validations in the training; without `updates`, no more than one per epoch."""
     real_share: float | None = None
-    """Of every batch, where both real and synthetic images are there; None: every image equally often."""
+    """Share of real images in every batch, when the data are mixed; None shows every image equally often."""
     real_finish: float = 0.0
-    """Share of the updates, at the end, that show real images alone, where there are any."""
+    """Share of the updates, at the end, that show only real images, when the data are mixed."""
 
     def __post_init__(self) -> None:
         known = self.architecture in ARCHITECTURES
@@ -101,7 +102,7 @@ class TrainingSettings:
         return TrainingSettings(**value)
 
     def schedule(self, images: int) -> Schedule:
-        """The schedule for so many images; an epoch is as many updates as show every image once."""
+        """The schedule for a number of images; an epoch has as many updates as show every image once."""
 
         def updates_of(epochs: int) -> int:
             return math.ceil(epochs * images / self.batch_size)
@@ -119,7 +120,7 @@ class TrainingSettings:
 
 _PAPER_DECAY_AT = 50
 _DECAY_SHARE = 3
-"""`updates` for one at the full learning rate; 6 in the paper's Table 1, 2 in its Table 2."""
+"""Ratio of `updates` to those at the full learning rate; 6 in the paper's Table 1, 2 in its Table 2."""
 
 
 def _require(holds: bool, option: str, expected: str, found: object) -> None:

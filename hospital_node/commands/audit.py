@@ -11,6 +11,7 @@ from sharekit.program.output import Output
 from sharekit.program.phrases import next_command
 
 SUMMARY = "build each trained generator's candidate, attack it, and put the verdict in words"
+GOES_ON = True
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from hospital_node.intake.intake_rules import IntakeRules
 
 SUMMARY = "take a folder of images and masks into a node, made when it is not there"
+GOES_ON = True
 SHOWN = 5
 """Refusals with one and the same next step that the text lists."""
 

@@ -14,6 +14,7 @@ from sharekit.program.output import Output
 from sharekit.program.phrases import next_command
 
 SUMMARY = "train generators on the ingested images; the same command again goes on after an interruption"
+GOES_ON = True
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

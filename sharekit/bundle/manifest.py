@@ -1,4 +1,4 @@
-"""Our own fields of a bundle: `manifest.json`, which is signed as a file."""
+"""The manifest of a bundle: Sharekit's own fields in `manifest.json`, a file that the signature covers."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ GENERATOR_FOLDER = "generators/"
 EXPIRED = "expired"
 CREATED_IN_THE_FUTURE = "created-in-the-future"
 CLOCK_TOLERANCE = timedelta(minutes=10)
-"""How far two machines' clocks may be apart before a date counts as one in the future."""
+"""How far two machines' clocks may differ before a date counts as in the future."""
 
 
 @dataclass(frozen=True)
 class BundleWarning:
-    """What a person should know of a bundle that is authentic all the same."""
+    """What a person should know about a bundle that is authentic nevertheless."""
 
     kind: str  # `EXPIRED` or `CREATED_IN_THE_FUTURE`
     message: str  # one sentence
@@ -53,7 +53,7 @@ class FileEntry:
 
 @dataclass(frozen=True)
 class Parity:
-    """How far the ONNX file is from the trained network. Law: `from_json(to_json(x)) == x`."""
+    """How much the ONNX file differs from the trained network. Law: `from_json(to_json(x)) == x`."""
 
     max_abs_difference: float  # of any output value on the same noise; outputs lie in [-1, 1]
     opset: int
@@ -76,7 +76,7 @@ class GeneratorEntry:
     profile: str  # of the training settings
     parity: Parity
     verdict: str
-    """What the audit says of it, in words."""
+    """The audit's verdict, in words."""
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -102,7 +102,7 @@ class GeneratorEntry:
 
 @dataclass(frozen=True)
 class FeatureSource:
-    """The pretrained network that style statistics belong to. Law: `from_json(to_json(x)) == x`."""
+    """The pretrained network behind style statistics. Law: `from_json(to_json(x)) == x`."""
 
     name: str
     sha256: str  # of its weights file
@@ -174,7 +174,7 @@ class Manifest:
     dependencies: Dependencies
     limits: Limits = Limits()
     files: tuple[FileEntry, ...] = ()
-    """Every file but `manifest.json` and `model.sig`, sorted by path; `write_bundle` fills it."""
+    """All files except `manifest.json` and `model.sig`, sorted by path; `write_bundle` fills them in."""
 
     def __post_init__(self) -> None:
         for time in (self.created, self.expires):
@@ -182,11 +182,11 @@ class Manifest:
                 raise ValueError(f"a time in UTC with whole seconds is needed, not {time!r}")
 
     def expired(self, now: datetime) -> bool:
-        """Whether the bundle should be replaced by a newer release; an expired one is still authentic."""
+        """Whether a newer release should replace the bundle; an expired bundle is still authentic."""
         return now >= self.expires
 
     def warnings(self, now: datetime) -> tuple[BundleWarning, ...]:
-        """What is odd about the bundle's dates at the time `now` (UTC)."""
+        """Warnings about the bundle's dates at the time `now` (UTC)."""
         found = []
         if self.expired(now):
             message = "The bundle has expired: ask the hospital for a newer release."
@@ -238,7 +238,7 @@ class Manifest:
 
 
 def parse(data: bytes, item: object = MANIFEST_NAME) -> Manifest:
-    """Read an untrusted manifest: strict JSON, its schema, and what a schema can't say.
+    """Read an untrusted manifest and check its JSON, its schema, and the rules that a schema can't express.
 
     Raises:
         VerificationError: naming `item`.
@@ -251,12 +251,12 @@ def parse(data: bytes, item: object = MANIFEST_NAME) -> Manifest:
 
 
 def check_consistency(manifest: Manifest, item: object = MANIFEST_NAME) -> None:
-    """Check what a schema can't: entries that must agree with each other.
+    """Check that the entries of a manifest agree with each other, which a schema can't do.
 
     Raises:
-        VerificationError: a file or generator twice, a generator without its file or with another digest, an
-            unlisted generator file, impossible scales, scales beyond the manifest's own limits, or an expiry
-            before the creation.
+        VerificationError: a file or generator occurs twice, a generator lacks its file or has another digest,
+            a generator file is not listed, scales are impossible or beyond the manifest's own limits, or the
+            bundle expires before its creation.
     """
 
     def require(holds: bool, expected: str, found: str) -> None:
@@ -290,7 +290,7 @@ def check_consistency(manifest: Manifest, item: object = MANIFEST_NAME) -> None:
 
 
 def is_known_file(path: str) -> bool:
-    """Whether a bundle may hold a file of this name, besides the manifest and the signature."""
+    """Whether a bundle may hold a file with this name, apart from the manifest and the signature."""
     return schema.fits("manifest", "known_file", path)
 
 

@@ -1,7 +1,7 @@
 """Style statistics: Gram matrices averaged over at least k real images, and their form in a bundle.
 
-A bundle holds `style/style.json` and one float32 array a layer, `style/<layer>.npy`. An average of few images
-would describe each of them too well, so that fewer than k are refused on both sides.
+A bundle holds `style/style.json` and one float32 array per layer, `style/<layer>.npy`. An average of few
+images would describe each of them too well, so both sides refuse fewer than k.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ DESCRIPTION_FILE = f"{FOLDER}/style.json"
 MIN_IMAGES = 5
 """Default k: the fewest real images that statistics may be averaged over."""
 DEFAULT_MAX_SIDE = 256
-"""Pixels: long side that a real image is reduced to before its features are computed."""
+"""Pixels: a real image is reduced to at most this long side before its features are computed."""
 
 Gram = NDArray[np.float32]
 
@@ -36,9 +36,9 @@ class StyleStatistics:
     network: str
     """Name of the feature network, such as `vgg16-torchvision`."""
     network_sha256: str
-    """Of the feature file, hexadecimal."""
+    """SHA-256 of the feature file, hexadecimal."""
     image_count: int
-    """Real images averaged over (k)."""
+    """Number of real images in the average (k)."""
     max_side: int
     """Pixels: images were reduced to at most this long side; never enlarged."""
     grams: Mapping[str, Gram]
@@ -51,7 +51,7 @@ class StyleStatistics:
         return hash((self.network_sha256, self.image_count, self.max_side))
 
     def to_files(self) -> dict[str, bytes]:
-        """Bundle path to content: equal statistics, equal bytes."""
+        """Bundle path to file content; equal statistics give equal bytes."""
         layers = [
             {"name": name, "channels": len(gram), "file": f"{FOLDER}/{name}.npy"}
             for name, gram in sorted(self.grams.items())
@@ -70,15 +70,15 @@ class StyleStatistics:
 
     @staticmethod
     def from_files(contents: Mapping[str, bytes], *, min_images: int = MIN_IMAGES) -> StyleStatistics:
-        """Read what `to_files` wrote, from an untrusted source.
+        """Read the files that `to_files` wrote, from an untrusted source.
 
         Args:
-            contents: bundle path to content; other paths are ignored.
-            min_images: fewest images that an average is accepted of.
+            contents: bundle path to file content; other paths are ignored.
+            min_images: smallest accepted number of images in the average.
 
         Raises:
-            VerificationError: a missing file, a wrong shape, a value that no Gram matrix has.
-            PolicyError: averaged over fewer than `min_images` images.
+            VerificationError: a file is missing, a shape is wrong, or a value cannot be in a Gram matrix.
+            PolicyError: the average is over fewer than `min_images` images.
         """
         description = files.parse_json(_content(contents, DESCRIPTION_FILE), DESCRIPTION_FILE)
         schema.validate("style", description, DESCRIPTION_FILE)
@@ -107,13 +107,13 @@ def average(
     max_side: int = DEFAULT_MAX_SIDE,
     min_images: int = MIN_IMAGES,
 ) -> StyleStatistics:
-    """Average the Gram matrices of real images, each weighing the same.
+    """Average the Gram matrices of real images with equal weights.
 
     Args:
-        network: the network that the activations are of.
+        network: the network that computed the activations.
         grams_per_image: for each image, layer name to `(channels, channels)`.
-        max_side: long side, in pixels, that the images were reduced to.
-        min_images: fewest images, from the release policy.
+        max_side: long side, in pixels, to which the images were reduced.
+        min_images: smallest allowed number of images, from the release policy.
 
     Raises:
         PolicyError: fewer than `min_images` images.
@@ -161,7 +161,7 @@ def _npy(gram: Gram) -> bytes:
 def _read_gram(data: bytes, item: str, channels: int) -> Gram:
     empty = _npy(np.zeros((channels, channels), np.float32))
     start = len(empty) - 4 * channels**2
-    # Nothing is parsed: a header that is not the one for this array may hold anything, a pickle too.
+    # Compare the header instead of parsing it: any other header could hold anything, even a pickle.
     if len(data) != len(empty) or data[:start] != empty[:start]:
         found = "another array, or something else"
         raise _refuse(item, f"a float32 Gram matrix of {channels} x {channels} as NumPy writes it", found)

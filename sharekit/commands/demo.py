@@ -1,4 +1,4 @@
-"""`sharekit demo`: both sides from a folder of images to a validated data set, command by command."""
+"""`sharekit demo`: run both sides, command by command, from a folder of images to a validated data set."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from sharekit.program.output import Output, Story
 from sharekit.program.phrases import counted
 
 SUMMARY = "run the whole way, hospital and consumer, on drawn pictures or on your own"
+GOES_ON = True
 GOES_ON_AFTER = (0, PartialFailureError.exit_code)
 
 

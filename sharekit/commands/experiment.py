@@ -1,4 +1,4 @@
-"""`sharekit experiment`: the paper's experiments, from every fold's generators to a page with the answer."""
+"""`sharekit experiment`: run the paper's experiments, from each fold's generators to the answer page."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from sharekit.steps.step import Step
 
 SUMMARY = "run the paper's experiments: can the synthetic data replace the real, or complement them?"
+GOES_ON = True
 GENERATORS = "generators"
 ACTIONS = {
     GENERATORS: "train, audit and release the generators of every fold: what both tables need",
@@ -149,7 +150,7 @@ def _add_options_for(parser: argparse.ArgumentParser, option: str, command: str,
 
 
 def run(args: argparse.Namespace, output: Output) -> int:
-    """Exit code 7 when a cell of a table failed."""
+    """Run one experiment; the exit code is 7 when a cell of a table failed."""
     from sharekit.experiment.experiment_settings import with_features
     from sharekit.experiment.stages import check, trained_on
     from sharekit.page.plots import require_matplotlib
@@ -161,7 +162,7 @@ def run(args: argparse.Namespace, output: Output) -> int:
     with ending_like_an_interrupt():
         split = _split(settings)
         if tables is not None:
-            # Before hours of training, not after them.
+            # Fail before hours of training, not after them.
             require_matplotlib()
             check(tables, split, args.action)
         labels = None if tables is None else trained_on(tables, split, args.action)
@@ -173,7 +174,7 @@ def run(args: argparse.Namespace, output: Output) -> int:
 
 
 def _settings(kind: type, args: argparse.Namespace, **more: Any) -> Any:
-    """Settings from the options of the same names; those that are left out keep their defaults."""
+    """Settings from the options with the same names; omitted options keep their defaults."""
     given = vars(args)
     names = [field.name for field in dataclasses.fields(kind) if given.get(field.name) is not None]
     return kind(**{name: _value(name, given[name]) for name in names}, **more)
@@ -182,7 +183,7 @@ def _settings(kind: type, args: argparse.Namespace, **more: Any) -> Any:
 def _value(name: str, value: Any) -> Any:
     if not isinstance(value, list):
         return value
-    # The same arm or seed twice is one cell; the same word twice may well be two options.
+    # The same arm or seed twice is one cell; the same word twice can belong to two options.
     return tuple(value if name.endswith("_options") else dict.fromkeys(value))
 
 
@@ -239,7 +240,7 @@ def _run_table(
 
 @contextlib.contextmanager
 def _machine(address: str | None, settings: TableSettings) -> Iterator[Machine]:
-    """This machine, or a cluster, for the length of the block."""
+    """This machine, or the cluster at `address`, for the length of the block."""
     from sharekit.experiment.cells import ThisMachine
     from sharekit.steps.processes import Processes, threads_environment
 

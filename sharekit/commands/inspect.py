@@ -1,4 +1,4 @@
-"""`sharekit inspect`: what does a bundle say of itself? Claims only, unless a key is given."""
+"""`sharekit inspect`: show what a bundle says about itself, which only a key can verify."""
 
 from __future__ import annotations
 

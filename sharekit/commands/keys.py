@@ -1,4 +1,4 @@
-"""`sharekit keys`: make a key pair, and show the fingerprint that two people compare."""
+"""`sharekit keys`: make a key pair, or show the fingerprint that two people compare."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _new(args: argparse.Namespace, output: Output) -> None:
     from sharekit.signing.keys import paths_of_pair, write_pair
 
     prefix = args.out / DEFAULT_NAME if args.out.is_dir() else args.out
-    paths_of_pair(prefix)  # before somebody types a password for nothing
+    paths_of_pair(prefix)  # refuse existing files before the user types a password
     written = write_pair(prefix, password.from_args(args, confirm=True))
     note = "" if written.encrypted else ", not encrypted"
     output.result(

@@ -1,1 +1,1 @@
-"""The demonstration: the public commands of both sides on drawn pictures."""
+"""The demonstration: runs the public commands of both sides on drawn pictures."""

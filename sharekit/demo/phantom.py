@@ -1,4 +1,4 @@
-"""Where the demo's pictures come from: seeded, endoscopy-like frames with a lesion, its mask and a caption.
+"""Draws the demo's pictures: seeded, endoscopy-like frames with a lesion, its mask and a caption.
 
 Nothing in them is real. A frame is a height map (folds of the bowel wall, a lesion, fine relief) lit from
 the camera by Lambert's and Blinn-Phong's laws, coloured like mucosa, with vessels, wet highlights, a dark
@@ -26,14 +26,14 @@ _VESSEL = np.array([128, 34, 38], np.float32) / 255
 
 @dataclass(frozen=True)
 class Frame:
-    """One picture with its truth."""
+    """One picture with its true mask."""
 
     image: NDArray[np.uint8]  # (H, W, 3) RGB
     mask: NDArray[np.uint8]  # (H, W), 0 and 255: the lesion
 
 
 def write_data_set(out: Path, count: int = 6, *, seed: int = 0, height: int = 288, width: int = 352) -> None:
-    """Write `out/images/case-0001.jpg`, … and `out/masks/case-0001.png`, …: equal arguments, equal pictures.
+    """Write `out/images/case-0001.jpg`, … and `out/masks/case-0001.png`, …; equal arguments, equal pictures.
 
     Sizes vary by up to a sixth around `height` times `width` pixels, as they do between endoscopes.
     """
@@ -91,7 +91,7 @@ class _Wall:
         angle = np.arctan2(y - lumen[0], x - lumen[1])
         size = rng.uniform(0.09, 0.17)
         depth = 1 / (1 + (np.maximum(radius, 0) / size) ** 2.2)
-        # Folds are rings around the lumen, closer together with depth, each open somewhere.
+        # Folds are rings around the lumen that get closer with depth; each has a gap.
         phase = (
             7.5 * np.log(np.maximum(radius, 0.02))
             + 0.9 * np.sin(2 * angle + rng.uniform(0, 6))
@@ -140,7 +140,7 @@ class _Lesion:
 def _place(
     rng: np.random.Generator, height: float, width: float, lumen: tuple[float, float], size: float
 ) -> tuple[float, float]:
-    """A centre well inside the aperture, away from the lumen; in short sides."""
+    """Choose a centre well inside the aperture and away from the lumen, in units of the short side."""
     candidates = np.stack(
         [rng.uniform(0.28, 0.72, 24) * height, rng.uniform(0.34, 0.74, 24) * width],
         axis=1,
@@ -152,7 +152,7 @@ def _place(
 
 
 def _albedo(rng: np.random.Generator, wall: _Wall, lesion: _Lesion, height: int, width: int) -> Array:
-    """`(H, W, 3)` colour of the tissue itself, 0 to 1."""
+    """`(H, W, 3)`, 0 to 1: the colour of the tissue before lighting."""
     number = rng.integers(len(_MUCOSA))
     base = _MUCOSA[number] * rng.uniform(0.94, 1.06, 3).astype(np.float32)
     patches = _noise(rng, height, width, 4)[:, :, None]
@@ -169,7 +169,7 @@ def _albedo(rng: np.random.Generator, wall: _Wall, lesion: _Lesion, height: int,
 
 
 def _vessels(rng: np.random.Generator, height: int, width: int) -> Array:
-    """`(H, W)`, 0 to 1: thin branching lines, the zero crossings of noise, in some regions only."""
+    """`(H, W)`, 0 to 1: thin branching lines in some regions, drawn at the zero crossings of noise."""
     tree = np.zeros((height, width), np.float32)
     for cells, thickness in ((6, 0.035), (11, 0.055), (20, 0.08)):
         lines = np.exp(-((_noise(rng, height, width, cells) / thickness) ** 2))
@@ -185,7 +185,7 @@ class _Light:
 
 
 def _light(relief: Array, wall: _Wall, lesion: _Lesion, unit: float) -> _Light:
-    """Light of a lamp beside the lens: Lambert's law, and Blinn-Phong's for the wet surface."""
+    """Light from a lamp next to the lens: Lambert's law, and Blinn-Phong's for the wet surface."""
     smooth = _blur(relief, unit / 220)
     slope_y, slope_x = np.gradient(smooth * unit)
     norm = np.sqrt(slope_y**2 + slope_x**2 + 1)

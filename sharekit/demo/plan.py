@@ -19,7 +19,7 @@ from sharekit.program.phrases import command_line
 from sharekit.storage import files
 
 DRAW = "pictures"
-"""The step before the first, where pictures are drawn."""
+"""The step before the first one, which draws the pictures."""
 JOURNAL = "demo.json"
 MAX_JOURNAL_BYTES = 2**20
 
@@ -86,16 +86,16 @@ STEPS = (
 
 @dataclass(frozen=True)
 class Settings:
-    """What one demonstration is of. Law: `from_json(to_json(x)) == x`."""
+    """The choices of one demonstration. Law: `from_json(to_json(x)) == x`."""
 
     out: Path
     data: Path | None = None
-    """The user's folder of `images/` and `masks/`; None draws one."""
+    """The user's folder with `images/` and `masks/`; None draws pictures."""
     count: int = 6
-    """Images to draw: more than the five below which the default policy lets no style statistics leave."""
+    """Images to draw; the default policy releases style statistics from five images on."""
     samples: int = 50
     iterations: int | None = None
-    """Training iterations a scale; None is the profile's."""
+    """Training iterations per scale; None takes the profile's."""
 
     @property
     def pictures(self) -> Path:
@@ -111,7 +111,7 @@ class Settings:
 
     @property
     def key(self) -> Path:
-        """What a consumer pins."""
+        """The public key that a consumer pins."""
         return self.out / "keys" / "release.pub"
 
     @property
@@ -137,7 +137,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Step:
-    """One command line and what it is for."""
+    """One command line and its purpose."""
 
     name: str
     purpose: str
@@ -146,7 +146,7 @@ class Step:
 
     @property
     def command_line(self) -> str:
-        """As a user would type it."""
+        """The command as a user would type it."""
         return shlex.join(self.command)
 
 
@@ -166,7 +166,7 @@ def plan(settings: Settings) -> tuple[Step, ...]:
         "iterations": "" if settings.iterations is None else f"--iterations={settings.iterations}",
     }
     return tuple(
-        # Split before the values are put in: a path may hold spaces.
+        # Split before inserting the values: a path may hold spaces.
         Step(name, purpose, tuple(filter(None, (part.format_map(values) for part in shlex.split(command)))))
         for name, purpose, command in STEPS
     )
@@ -183,10 +183,10 @@ def next_commands(settings: Settings) -> tuple[str, ...]:
 
 
 def run_step(step: Step, stdout: TextIO) -> int:
-    """Run a step's command, its progress on stderr and its result on `stdout`; return its exit code.
+    """Run a step's command and return its exit code; progress goes to stderr, the result to `stdout`.
 
     Raises:
-        DependencyError: the program is not installed beside this interpreter.
+        DependencyError: the program is not installed next to this interpreter.
     """
     name, *arguments = step.command
     program = Path(sys.executable).with_name(name)
@@ -202,11 +202,11 @@ def run_step(step: Step, stdout: TextIO) -> int:
 
 @dataclass(frozen=True)
 class Journal:
-    """Which steps of a demonstration are done. Law: `from_json(to_json(x)) == x`."""
+    """The finished steps of a demonstration. Law: `from_json(to_json(x)) == x`."""
 
     settings: Settings
     seconds: Mapping[str, float] = field(default_factory=dict)
-    """Wall-clock time of every finished step."""
+    """Step name to wall-clock time, for every finished step."""
 
     def finished(self, name: str, seconds: float) -> Journal:
         return dataclasses.replace(self, seconds={**self.seconds, name: round(seconds, 2)})
@@ -220,7 +220,7 @@ class Journal:
 
     @staticmethod
     def open(settings: Settings) -> Journal:
-        """The journal in `settings.out`, or a new one where there is none.
+        """Read the journal in `settings.out`, or start a new one.
 
         Raises:
             InputError: the folder holds something else, or a demonstration with other settings.
@@ -260,7 +260,7 @@ class Demonstration:
 
     @property
     def seconds(self) -> dict[str, float]:
-        """Wall-clock time of every step, in their order: a journal that was read again has lost it."""
+        """Wall-clock time of every step, in the order of the plan; the journal's file does not keep it."""
         names = (DRAW, *(step.name for step in plan(self.journal.settings)))
         return {name: self.journal.seconds[name] for name in names if name in self.journal.seconds}
 

@@ -1,1 +1,1 @@
-"""The paper's experiments as compositions of the two sides' public commands."""
+"""The paper's experiments, composed of the public commands of both sides."""

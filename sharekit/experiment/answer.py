@@ -1,4 +1,4 @@
-"""What the numbers say in words: can the synthetic data replace the real, or only complement them?"""
+"""The answer in words: can the synthetic data replace the real data, or only complement them?"""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sharekit.intervals import Interval
 from sharekit.page.mood import Mood
 
 ENOUGH = 3
-"""Pairs of cells below which an interval says little."""
+"""Fewest pairs of cells for a verdict; with fewer, an interval says little."""
 _ARMS = {"both": "both together", "synthetic": "synthetic alone"}
 
 
@@ -31,7 +31,7 @@ _TABLE2 = {
 
 @dataclass(frozen=True)
 class Answer:
-    """A verdict and what it rests on."""
+    """A verdict and the reasons for it."""
 
     mood: Mood
     verdict: str
@@ -39,7 +39,7 @@ class Answer:
 
 
 def answer(table: str, cells: Sequence[Observation]) -> Answer:
-    """The answer of one table, from the cells that are done so far; pure."""
+    """Derive the answer of one table from the cells that are done so far; pure."""
     rows = summarise(table, cells)
     compared = [(row, row.difference) for row in rows if row.difference is not None]
     if not compared:
@@ -48,7 +48,7 @@ def answer(table: str, cells: Sequence[Observation]) -> Answer:
 
 
 def _of_table1(rows: Sequence[Row], compared: Sequence[tuple[Row, Interval]]) -> Answer:
-    # Over fewer folds and seeds, an arm could be the best for having been spared the hard ones.
+    # Compare arms with equally many pairs only: one with fewer folds and seeds may have missed the hard ones.
     most = max(row.pairs for row, _ in compared)
     whole = [(row, difference) for row, difference in compared if row.pairs == most]
     best, difference = max(whole, key=lambda each: each[1].mean)
@@ -74,7 +74,7 @@ def _of_table1(rows: Sequence[Row], compared: Sequence[tuple[Row, Interval]]) ->
 
 
 def _of_table2(cells: Sequence[Observation], compared: Sequence[tuple[Row, Interval]]) -> Answer:
-    """Judged by one figure an arm: of many R, each with a verdict of its own, some would differ by chance."""
+    """Judge each arm by one figure: with a verdict for each of many R, some would differ by chance."""
     found = {arm: figure for arm in _ARMS if (figure := overall(arm, cells)) is not None}
     if not found:
         return Answer(Mood.WARN, "Too early to say: the R have no fold and seed in common.", ())
@@ -116,7 +116,7 @@ def _cells(pairs: int) -> str:
 
 
 def _hedged(found: Answer, pairs: int, each: str = "") -> Answer:
-    """The same answer, as weak as its number of pairs."""
+    """The same answer, weakened to "too early" when it rests on fewer than `ENOUGH` pairs."""
     if pairs >= ENOUGH:
         return found
     verdict = f"Too early for an answer: this rests on {_cells(pairs)}{each}. So far: {found.verdict}"
@@ -124,18 +124,18 @@ def _hedged(found: Answer, pairs: int, each: str = "") -> Answer:
 
 
 def percent(ratio: Interval) -> str:
-    """`96 % [93, 99]`, without the interval where a single pair has none."""
+    """Format a ratio as `96 % [93, 99]`, without the interval if there is only one pair."""
     bounds = f" [{100 * ratio.low:.0f}, {100 * ratio.high:.0f}]" if ratio.count > 1 else ""
     return f"{100 * ratio.mean:.0f} %{bounds}"
 
 
 def signed(difference: Interval) -> str:
-    """`+0.120 [+0.030, +0.210]`, without the interval where a single pair has none."""
+    """Format a difference as `+0.120 [+0.030, +0.210]`, without the interval if there is only one pair."""
     bounds = f" [{difference.low:+.3f}, {difference.high:+.3f}]" if difference.count > 1 else ""
     return f"{difference.mean:+.3f}{bounds}"
 
 
 def score(found: Interval) -> str:
-    """`0.790 [0.770, 0.810]`, without the interval where a single cell has none."""
+    """Format a score as `0.790 [0.770, 0.810]`, without the interval if there is only one cell."""
     bounds = f" [{found.low:.3f}, {found.high:.3f}]" if found.count > 1 else ""
     return f"{found.mean:.3f}{bounds}"

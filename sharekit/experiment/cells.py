@@ -1,4 +1,4 @@
-"""Runs the cells of a plan side by side; what was done before is found again by its key."""
+"""Runs the cells of a plan in parallel; a key identifies the work that an earlier run has done."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class Machine(Protocol):
     """Where commands run."""
 
     def run(self, step: Step) -> Any:
-        """As `steps.run_step`, from any thread."""
+        """Run a step as `steps.run_step` does, from any thread."""
 
     def stop(self) -> None:
-        """End what runs, and let nothing start: threads in `run` raise KeyboardInterrupt."""
+        """End the running commands and start no others; threads in `run` raise KeyboardInterrupt."""
 
 
 @dataclass(frozen=True)
@@ -43,20 +43,20 @@ class ThisMachine:
 
 @dataclass(frozen=True)
 class Store:
-    """Where everything of an experiment lies.
+    """Where an experiment keeps its files.
 
     OUT/real/DIGEST/               real images, as a data-set folder
     OUT/sets/KEY/                  a synthetic data set
-    OUT/segmenters/KEY/            a segmenter, while it is trained
-    OUT/cells/KEY.json, logs/KEY.txt  what the command of that key printed
+    OUT/segmenters/KEY/            a segmenter in training
+    OUT/cells/KEY.json, logs/KEY.txt  the output of the command with that key
     """
 
     out: Path
     data: Path
-    """The folder of the real images."""
+    """Folder with the real images."""
 
     def path(self, argument: Given | RealImages | Task) -> Path:
-        """Where something lies, whether or not it is made yet."""
+        """The path of an input or output, whether or not it exists yet."""
         if isinstance(argument, Given):
             return argument.path
         if isinstance(argument, RealImages):
@@ -83,7 +83,7 @@ class Store:
 
 
 class Runner:
-    """Makes tasks after what they need, each once, from any thread."""
+    """Makes each task once, after its inputs; threads may share it."""
 
     def __init__(self, store: Store, machine: Machine, *, keep_segmenters: bool = False) -> None:
         self.machine = machine
@@ -93,25 +93,25 @@ class Runner:
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
     def make(self, wanted: Task | RealImages) -> Any:
-        """Make what is not made yet, and return a task's result.
+        """Make `wanted` and its inputs unless they exist, and return a task's result.
 
         Raises:
-            SharekitError: of the command that failed, its own or one that it needs.
+            SharekitError: the error of the command that failed: its own, or one for an input.
         """
         key = wanted.key if isinstance(wanted, Task) else wanted.digest
         with self._guard:
             lock = self._locks[key]
-        # Held while inputs are made; inputs never wait for what they are an input of.
+        # The lock is held while inputs are made; no deadlock, as an input never waits for its user.
         with lock:
             if isinstance(wanted, RealImages):
                 write_pictures(self._store.data, wanted.pictures, self._store.path(wanted))
                 return None
             step = self._store.step(wanted)
             if wanted.kind is Kind.DATA_SET and not self._store.path(wanted).exists():
-                # Somebody made room: the record alone is of no use to what reads the data set.
+                # Somebody deleted the data set to make room; make it again for those who read it.
                 remove(step.record)
             if step.done:
-                # A segmenter that is still there was kept on purpose.
+                # If the segmenter still exists, an earlier run kept it on purpose.
                 return self.machine.run(step)
             for each in wanted.inputs:
                 self.make(each)
@@ -123,7 +123,7 @@ class Runner:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a cell."""
+    """The result or the error of a cell."""
 
     cell: Cell
     result: Any = None
@@ -131,7 +131,7 @@ class Outcome:
 
 
 def run_cells(cells: Sequence[Cell], runner: Runner, workers: int) -> Iterator[Outcome]:
-    """Every cell's outcome as it is done; a cell that fails does not stop the others.
+    """Yield each cell's outcome when it is done; a failed cell does not stop the others.
 
     Raises:
         KeyboardInterrupt: after SIGINT, once every command has ended.
@@ -142,7 +142,7 @@ def run_cells(cells: Sequence[Cell], runner: Runner, workers: int) -> Iterator[O
         for future in as_completed(futures):
             yield _outcome(futures[future], future)
     finally:
-        # Also when the reader of the outcomes gives up.
+        # Also runs when the caller stops reading the outcomes.
         pool.shutdown(wait=False, cancel_futures=True)
         runner.machine.stop()
         pool.shutdown()

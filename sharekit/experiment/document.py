@@ -1,4 +1,4 @@
-"""A table as it is written: its cells, rows and histograms as JSON and CSV."""
+"""A table as a document: its cells, rows and histograms as JSON and CSV."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ class FoldCounts:
     """Images of one fold. Law: `from_json(to_json(x)) == x`."""
 
     images: int
-    trained: int  # that a generator was trained on
-    generators: int  # that were released
+    trained: int  # images that a generator was trained on
+    generators: int  # released generators
 
     def to_json(self) -> dict[str, int]:
         return dict(vars(self))
@@ -52,14 +52,14 @@ class FoldCounts:
 
 @dataclass(frozen=True)
 class Table:
-    """Everything that is known of a table so far. Law: `from_json(to_json(x)) == x`."""
+    """The state of a table so far. Law: `from_json(to_json(x)) == x`."""
 
     name: str
     settings: Mapping[str, Any]
     folds: Mapping[str, FoldCounts]
-    """By the label of the fold."""
+    """Fold label to its counts."""
     expected: int
-    """Cells that the table will have."""
+    """Number of cells in the finished table."""
     cells: tuple[Observation, ...]
     failures: tuple[Failure, ...]
     histograms: tuple[Histogram, ...]
@@ -87,10 +87,10 @@ class Table:
 
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> Table:
-        """Read what `to_json` gave; rows follow from the cells.
+        """Read the output of `to_json`; the rows are computed from the cells.
 
         Raises:
-            InputError: another form.
+            InputError: the value has another form.
         """
         try:
             if value["schema_version"] != SCHEMA_VERSION:
@@ -114,7 +114,7 @@ class Table:
 
 
 def rows_csv(rows: Sequence[Row]) -> str:
-    """A line a row: every metric of the best weights with its interval, the last IoU, the comparison."""
+    """One line per row: all metrics of the best and last weights with intervals, and the comparison."""
     intervals = [("best", name) for name in METRICS] + [("last", name) for name in METRICS]
     compared = ("ratio", "difference", "last_difference")
 
@@ -132,7 +132,7 @@ def rows_csv(rows: Sequence[Row]) -> str:
 
 
 def cells_csv(cells: Sequence[Observation]) -> str:
-    """A line a cell, so that anybody can compute other intervals."""
+    """One line per cell, so that anybody can compute other intervals."""
     start = ("arm", "images", "held", "seed", "real_images", "synthetic_images", "key")
     header = [*start, *(f"{which}_{name}" for which in ("best", "last") for name in METRICS)]
     lines = (

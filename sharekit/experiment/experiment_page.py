@@ -1,4 +1,4 @@
-"""The experiments' page: the answer, then figures and tables, on the frame that every page of ours has."""
+"""The experiments' page: the answer, then figures and tables, in the frame that all pages share."""
 
 from __future__ import annotations
 
@@ -42,19 +42,19 @@ AS_PLANNED = "as planned"
 
 @dataclass(frozen=True)
 class Line:
-    """A row of a table as the page shows it."""
+    """One row of a table, formatted for the page."""
 
     row: Row
-    scores: tuple[Interval, ...]  # of the best weights, in the order of `Page.metrics`
+    scores: tuple[Interval, ...]  # of the best weights, in the order of `ExperimentPage.metrics`
     last_iou: Interval
     share: str  # of the real arm's IoU
     difference: str  # from the real arm's IoU
-    starts_group: bool  # the first of its R
+    starts_group: bool  # the first row with its R
 
 
 @dataclass(frozen=True)
 class TableSection:
-    """What the page says of one table."""
+    """What the page says about one table."""
 
     name: str
     title: str
@@ -62,7 +62,7 @@ class TableSection:
     progress: str
     mood: Mood
     answer: Answer
-    by_images: bool  # there is a column for R
+    by_images: bool  # whether the table has a column for R
     iou: Embedded | None
     lines: tuple[Order[Line], ...]
     histograms: Embedded | None
@@ -73,7 +73,7 @@ class TableSection:
 
 @dataclass(frozen=True)
 class ExperimentPage:
-    """Everything that the page shows. It names no image and shows none."""
+    """The content of the page. It neither names nor shows an image."""
 
     tables: tuple[TableSection, ...]
     citation: str = published.CITATION
@@ -87,7 +87,7 @@ class ExperimentPage:
 
 
 def render(tables: Sequence[Table]) -> str:
-    """The page of the tables that there are, as text."""
+    """Render the page with the given tables as HTML text."""
     page = ExperimentPage(tuple(map(_section, tables)))
     return render_page("sharekit.experiment", "experiment.html", page)
 

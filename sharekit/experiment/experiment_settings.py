@@ -1,4 +1,4 @@
-"""What one experiment is of: every choice that changes a number."""
+"""The settings of one experiment: every choice that changes a number."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ PAPER_REAL = (5, 10, 15, 20, 25, 30, 35, 40, 45, 50)
 PAPER_STYLES = ("1:1", "1:1000")
 NO_STYLE = "none"
 MAX_ROUNDS = 1000
-"""Of samples: more of one seed would be those of the next seed."""
+"""Most rounds of samples per seed; further rounds would repeat those of the next seed."""
 MAX_SEED = 2**32 - 1
 
 
 @dataclass(frozen=True)
 class GeneratorSettings:
-    """Which images are trained on, and how."""
+    """Which images the generators learn from, and how they are trained."""
 
     data: Path
     out: Path
     folds: Path | None = None
-    """CSV of name and fold; None makes folds of groups."""
+    """CSV with name and fold; None makes folds from the groups."""
     groups: Path | None = None
-    """CSV of name and group; near duplicates are a group in any case."""
+    """CSV with name and group; near duplicates always form a group."""
     fold_count: int = 3
     images_per_fold: int | None = None
-    """Images of each fold that are trained on; None is all."""
+    """Images of each fold to train on; None takes all."""
     choice_seed: int = 0
-    """Of the choice of these images."""
+    """Seed for choosing these images."""
     train_options: tuple[str, ...] = ()
-    """For `hospital-node train`, as they are."""
+    """Options passed unchanged to `hospital-node train`."""
     features: Path | None = None
-    """Feature network of style statistics and style transfer; None is none: see `with_features`."""
+    """Feature network for style statistics and style transfer; None disables both. See `with_features`."""
 
     def __post_init__(self) -> None:
         require_between("--images-per-fold", self.images_per_fold, 1)
@@ -48,43 +48,43 @@ class GeneratorSettings:
 
 
 def with_features(settings: GeneratorSettings) -> GeneratorSettings:
-    """The settings with the feature network that this machine has, unless they name one."""
+    """The settings with the feature network of this machine, unless they already name one."""
     return dataclasses.replace(settings, features=settings.features or features.find())
 
 
 @dataclass(frozen=True)
 class TableSettings:
-    """Which segmenters are trained, and how. The defaults are the paper's where it has them."""
+    """Which segmenters are trained, and how. The defaults follow the paper where it states them."""
 
     generators: GeneratorSettings
     updates: int = 3000
-    """Of a segmenter's weights: the same for every arm. The paper trains for epochs (300 in Table 1, 100 in
-    Table 2), so that its arms with more images have more updates.
+    """Updates of a segmenter's weights, equal for every arm. The paper trains for epochs (300 in Table 1, 100
+    in Table 2), so its arms with more images get more updates.
     """
     seeds: tuple[int, ...] = (0, 1, 2)
     held: tuple[str, ...] = ()
-    """Folds that are held out; none: all in turn for table 1, the first for table 2."""
+    """Folds to hold out in turn; empty takes all for table 1 and the first for table 2."""
     validation_images: int | None = None
-    """Of the fold that is held out; None is all."""
+    """Images of the held-out fold to validate on; None takes all."""
     samples: tuple[int, ...] = PAPER_SAMPLES
-    """N of FAKE-N: synthetic images of each generator."""
+    """The N of FAKE-N: synthetic images from each generator."""
     styles: tuple[str, ...] = PAPER_STYLES
-    """Content weight : style weight."""
+    """Each as CONTENT_WEIGHT:STYLE_WEIGHT."""
     style_steps: int = 1000
     real: tuple[int, ...] = PAPER_REAL
-    """R: the real images of table 2."""
+    """R: the numbers of real images in table 2."""
     samples_per_image: int = 10
     """Synthetic images for each real one in table 2."""
     fixed_samples: bool = False
-    """Every seed trains on the same samples; otherwise each draws its own."""
+    """Whether every seed trains on the same samples; otherwise each seed draws its own."""
     sample_options: tuple[str, ...] = ()
     style_options: tuple[str, ...] = ()
     segmenter_options: tuple[str, ...] = ()
-    """For `consumer sample`, `consumer style` and `consumer train`, as they are."""
+    """Options passed unchanged to `consumer sample`, `consumer style` and `consumer train`."""
     threads: int = 1
-    """Of each command."""
+    """CPU threads of each command."""
     workers: int = 2
-    """Commands that run side by side."""
+    """Commands that run in parallel."""
 
     def __post_init__(self) -> None:
         for name in ("updates", "validation_images", "style_steps", "samples_per_image"):
@@ -102,10 +102,10 @@ class TableSettings:
 
 
 def parse_style(style: str) -> tuple[str, str]:
-    """`CONTENT:STYLE`, the two weights.
+    """Split `CONTENT:STYLE` into the two weights.
 
     Raises:
-        UsageError: another form.
+        UsageError: the text has another form, or a weight is negative or not finite.
     """
     content, _, look = style.partition(":")
     try:
@@ -123,7 +123,7 @@ def parse_style(style: str) -> tuple[str, str]:
 
 
 def require_between(option: str, value: int | None, least: int, most: int | None = None) -> None:
-    """Refuse a number out of range; None is left to its default.
+    """Refuse a number out of range; None is allowed.
 
     Raises:
         UsageError: naming the option.

@@ -1,12 +1,12 @@
-"""One node and one bundle for each fold, so that no generator knows two folds; each is trained once.
+"""One node and one bundle per fold, so that no generator sees two folds; each is trained once.
 
-    OUT/keys/                         of this experiment's approver and of its releases
-    OUT/folds/FOLD-KEY/data/          the fold's images that are trained on
-    OUT/folds/FOLD-KEY/node/          a hospital node with these images alone
-    OUT/folds/FOLD-KEY/RELEASE/bundle its generators, signed
-    …/results/                        what every command printed; a command that has a result is not run again
+    OUT/keys/                         keys of this experiment's approver and of its releases
+    OUT/folds/FOLD-KEY/data/          the fold's training images
+    OUT/folds/FOLD-KEY/node/          a hospital node with only these images
+    OUT/folds/FOLD-KEY/RELEASE/bundle the signed bundle of its generators
+    …/results/                        output of each command; a command with a result is not run again
 
-KEY is of the images and the training options, RELEASE of what is released how, and both of the version.
+KEY is a digest of the images, training options and version; RELEASE is one of the feature file and version.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ STATUS = "node-status.json"
 
 @dataclass(frozen=True)
 class FoldPlan:
-    """What is made of one fold, and where."""
+    """What is made from one fold, and where."""
 
     label: str
     pictures: tuple[Picture, ...]
-    """That are trained on."""
+    """Pictures to train on."""
     folder: Path
     release: Path
     keys: Path
@@ -67,21 +67,21 @@ class FoldGenerators:
     label: str
     bundle: Path
     key: Path
-    """The public key that the bundle is verified with."""
+    """Public key that verifies the bundle."""
     manifest_sha256: str
     pictures: tuple[Picture, ...]
-    """That the node was given, in the fold's order."""
+    """Pictures that the node was given, in the fold's order."""
     generators: Mapping[str, str]
-    """Name of a picture to the identifier of its generator, for those that were released."""
+    """Picture name to generator identifier, for released generators."""
     reasons: Mapping[str, str]
-    """Name of a picture without a generator to its state and reason."""
+    """Picture name to state and reason, for pictures without a released generator."""
 
 
 def plan_folds(split: Split, settings: GeneratorSettings) -> tuple[FoldPlan, ...]:
-    """Where everything of each fold goes; pure but for the digest of the feature file.
+    """Plan the folders of each fold; pure, except that it reads the feature file for its digest.
 
     Raises:
-        InputError: there is no such file.
+        InputError: the feature file is missing or cannot be read.
     """
     features = "" if settings.features is None else file_digest(settings.features)
     plans = []
@@ -95,7 +95,7 @@ def plan_folds(split: Split, settings: GeneratorSettings) -> tuple[FoldPlan, ...
 
 
 def key_steps(keys: Path) -> tuple[Step, ...]:
-    """The two keys that an experiment signs with."""
+    """The steps that make the two signing keys of an experiment."""
     return tuple(
         Step(
             f"{name} key",
@@ -153,14 +153,14 @@ def make_generators(
     on_step: Callable[[str, Step], None],
     labels: Collection[str] | None = None,
 ) -> tuple[FoldGenerators, ...]:
-    """Train, audit and release the generators of folds; what is done already is not done again.
+    """Train, audit and release the generators of folds, skipping finished steps.
 
     Args:
-        labels: of the folds; by default all.
-        on_step: called with the fold's label and every step before it is run.
+        labels: labels of the folds to make; None makes all.
+        on_step: called before each step with the fold's label and the step.
 
     Raises:
-        SharekitError: a command's own error, when one of them fails.
+        SharekitError: a command failed; this is its own error.
     """
     plans = plan_folds(split, settings)
     for step in key_steps(plans[0].keys):
@@ -179,7 +179,7 @@ def make_generators(
 
 
 def read_generators(plan: FoldPlan) -> FoldGenerators:
-    """What a fold's finished steps left: which picture has which generator."""
+    """Read which picture has which generator from the results of a fold's finished steps."""
     status = read_record(plan.release / "results" / STATUS)
     reasons = {stem_of(image["source_image"]): _why(image) for image in status["named_images"]}
     generators = {}

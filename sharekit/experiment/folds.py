@@ -1,4 +1,4 @@
-"""Which image is in which fold, and that none is in two: no image of one fold looks like one of another."""
+"""Assigns images to folds such that no image of one fold looks like an image of another."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ class Split:
     root: Path
     """The data folder."""
     folds: Mapping[str, tuple[Picture, ...]]
-    """Label of a fold to its pictures, in an order that is random but the same for equal names and seed."""
+    """Fold label to its pictures, in a random order that equal names and seeds repeat."""
 
     @property
     def labels(self) -> tuple[str, ...]:
         return tuple(self.folds)
 
     def others(self, held: str) -> tuple[str, ...]:
-        """Every fold but the one that is held out."""
+        """All folds except the one that is held out."""
         return tuple(label for label in self.folds if label != held)
 
 
@@ -50,21 +50,21 @@ def split_data(
     seed: int = 0,
     on_progress: ProgressCallback = ignore,
 ) -> Split:
-    """Read every image, take or make the folds, and refuse them when an image is in two.
+    """Read all images, read or make the folds, and refuse folds that share an image, near duplicate or group.
 
     Args:
         root: folder with `images/NAME.*` and `masks/NAME.*` or `masks/CLASS/NAME.*`.
-        folds: CSV with the columns `name` and `fold`; images that it does not name are left out.
-        groups: CSV with the columns `name` and `group` (a patient, a sequence) of every image; a group stays
+        folds: CSV with the columns `name` and `fold`; images that it does not name are ignored.
+        groups: CSV with the columns `name` and `group` (a patient, a sequence) for every image; a group stays
             in one fold.
-        count: folds that are made without a file.
-        seed: of the order of a fold's pictures.
+        count: number of folds to make if `folds` is None.
+        seed: seed for the order of the pictures in a fold.
         on_progress: called for every image.
 
     Raises:
-        InputError: a broken file or table, an image that the groups do not name, or one image, or two that
-            look alike, or a group, in two folds.
-        UsageError: folds that cannot be made.
+        InputError: a file or table is broken, the groups do not name an image, or two folds share an image, a
+            near duplicate or a group.
+        UsageError: `count` folds cannot be made.
     """
     wanted = None if folds is None else read_table(folds, "fold")
     pictures = read_pictures(root, None if wanted is None else wanted.keys(), on_progress)
@@ -82,10 +82,10 @@ def split_data(
 
 
 def read_table(path: Path, column: str) -> dict[str, str]:
-    """A CSV with the columns `name` and `column`, as a mapping.
+    """Read a CSV with the columns `name` and `column` as a mapping from name to value.
 
     Raises:
-        InputError: unreadable, another form, or a name twice.
+        InputError: the file is unreadable, has another form, or has a name twice.
     """
 
     def refuse(found: str) -> InputError:
@@ -115,10 +115,10 @@ def read_table(path: Path, column: str) -> dict[str, str]:
 
 
 def read_groups(path: Path, names: Sequence[str]) -> dict[str, str]:
-    """The group of every image; a table of other names would keep nobody's images together.
+    """Read the group of every image, refusing a table that does not name them all.
 
     Raises:
-        InputError: as `read_table`, or images without a group.
+        InputError: as `read_table`, or an image has no group.
     """
     table = read_table(path, "group")
     without = [name for name in names if name not in table]
@@ -136,8 +136,8 @@ def make_folds(names: Sequence[str], groups: Sequence[int], count: int) -> dict[
     """Deal groups into `count` folds of nearly equal size: the largest group first, into the smallest fold.
 
     Args:
-        names: of the images.
-        groups: of every image, the number of its group.
+        names: names of the images.
+        groups: the group number of each image.
         count: number of folds.
 
     Raises:
@@ -161,7 +161,11 @@ def make_folds(names: Sequence[str], groups: Sequence[int], count: int) -> dict[
 
 
 def check_labels(fold_of: Mapping[str, str]) -> None:
-    """Refuse folds that cannot name a folder, and fewer than two."""
+    """Refuse fold labels that cannot name a folder, and fewer than two folds.
+
+    Raises:
+        InputError: naming a wrong label, or the number of folds.
+    """
     labels = set(fold_of.values())
     wrong = sorted(label for label in labels if not _LABEL.fullmatch(label))
     if wrong or len(labels) < 2:
@@ -174,7 +178,7 @@ def check_labels(fold_of: Mapping[str, str]) -> None:
 
 
 def check_groups(fold_of: Mapping[str, str], group_of: Mapping[str, str]) -> None:
-    """Refuse folds that divide a group.
+    """Refuse folds that split a group.
 
     Raises:
         InputError: naming two images of the group.
@@ -189,7 +193,7 @@ def check_groups(fold_of: Mapping[str, str], group_of: Mapping[str, str]) -> Non
 
 
 def check_leaks(fold_of: Mapping[str, str], alike: Iterable[tuple[Picture, Picture, int]]) -> None:
-    """Refuse folds of which two hold pictures that look alike.
+    """Refuse folds if pictures in two of them look alike.
 
     Raises:
         InputError: naming both images.
@@ -213,7 +217,7 @@ def _leak(first: str, second: str, fold_of: Mapping[str, str], how: str) -> Inpu
 
 
 def _alike(pictures: Sequence[Picture]) -> Iterator[tuple[Picture, Picture, int]]:
-    """Pairs of pictures that are equal or near duplicates, with the bits of their hashes that differ."""
+    """Pairs of equal or nearly equal pictures, with the number of differing hash bits."""
     for first, second, bits in near_pairs(_hashes(pictures)):
         for i, j, differing in zip(first.tolist(), second.tolist(), bits.tolist(), strict=True):
             yield pictures[i], pictures[j], differing
@@ -229,7 +233,7 @@ def _joined(
     alike: Iterable[tuple[Picture, Picture, int]],
     group_of: Mapping[str, str],
 ) -> list[int]:
-    """The number of every picture's group: what looks alike or has a group in common, and so on, is one."""
+    """The group number of each picture: similar pictures and those of one group are joined, transitively."""
     parent = {picture.name: picture.name for picture in pictures}
 
     def root(name: str) -> str:

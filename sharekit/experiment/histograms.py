@@ -1,4 +1,4 @@
-"""True-pixel histograms of the masks that were trained on, real against synthetic (the paper's Figure 10)."""
+"""True-pixel histograms of the training masks, real against synthetic (the paper's Figure 10)."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from sharekit.pictures.masks import USABLE, read_mask
 
 @dataclass(frozen=True)
 class Histogram:
-    """Masks by the share of true pixels, in 5 % bins. Law: `from_json(to_json(x)) == x`."""
+    """Counts of masks by their share of true pixels, in 5 % bins. Law: `from_json(to_json(x)) == x`."""
 
     images: int | None
-    """R, as in an arm."""
+    """R, the number of real images of the arm."""
     real: tuple[int, ...]
     synthetic: tuple[int, ...]
 
@@ -36,9 +36,9 @@ class Histogram:
 
 
 def histograms(cells: Sequence[Cell], store: Store) -> tuple[Histogram, ...]:
-    """For every R the masks of all data sets, each counted once, that finished cells were trained on.
+    """For each R, count the masks of all data sets that finished cells trained on, each data set once.
 
-    An R of which somebody removed a data set to make room is left out.
+    An R is skipped if somebody has deleted one of its data sets to make room.
     """
     folders: dict[int | None, tuple[dict[str, Path], dict[str, Path]]] = {}
     for cell in cells:
@@ -47,7 +47,7 @@ def histograms(cells: Sequence[Cell], store: Store) -> tuple[Histogram, ...]:
             if isinstance(each, RealImages):
                 real[each.digest] = store.path(each)
             else:
-                # Style leaves masks as they are.
+                # Style transfer does not change masks.
                 source = next((one for one in each.inputs if isinstance(one, Task)), each)
                 synthetic[source.key] = store.path(source)
     return tuple(
@@ -69,7 +69,7 @@ def _counted(folders: Any) -> tuple[int, ...]:
 
 @cache
 def _coverages(folder: Path) -> tuple[float, ...]:
-    """Of every mask of a data-set folder; its path holds its content's digest, so that it is read once."""
+    """Coverage of each mask in a data-set folder. Safe to cache: the path contains the content's digest."""
     paths = (path for path in list_files(folder).files if path.startswith(f"{MASKS}/") and is_picture(path))
     return tuple(_coverage(folder, path) for path in paths)
 

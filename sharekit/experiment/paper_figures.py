@@ -1,4 +1,4 @@
-"""The paper's figures of our numbers, each a self-contained SVG; equal numbers, equal bytes."""
+"""The paper's figures with our numbers, each a self-contained SVG; equal numbers give equal bytes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ COLOURS = {REAL: INK, "synthetic": ORANGE, "both": BLUE}
 
 
 def iou_by_arm(rows: Sequence[Row], observations: Sequence[Observation]) -> bytes:
-    """Best IoU of every arm: a dot a cell, coloured by fold, and the mean with its interval (Figure 9)."""
+    """Best IoU of each arm: one dot per cell, coloured by fold, and the mean with its interval (Figure 9)."""
     labels = sorted({each.held for each in observations})
     with drawing(3.4) as figure:
         axes = figure.add_subplot()
@@ -42,10 +42,10 @@ def iou_by_arm(rows: Sequence[Row], observations: Sequence[Observation]) -> byte
 
 
 def iou_by_real_images(rows: Sequence[Row], observations: Sequence[Observation]) -> bytes:
-    """Best IoU against R for each arm: a dot a cell, means with intervals joined by a line (Figure 11)."""
+    """Best IoU against R for each arm: a dot per cell, a line through the means with intervals (Figure 11)."""
     arms = list(dict.fromkeys(row.arm for row in rows))
     ticks = sorted({row.images or 0 for row in rows})
-    # Side by side, so that the bars of one R can be told apart.
+    # Shift the bars of one R sideways, so that they do not overlap.
     gap = min(np.diff(ticks), default=1)
     step = 0.07 * gap
     with drawing(3.4) as figure:
@@ -67,7 +67,7 @@ def iou_by_real_images(rows: Sequence[Row], observations: Sequence[Observation])
                 markersize=3,
                 alpha=0.45,
             )
-        # With a single R, too, its bars stand beside each other.
+        # Leave room for the shifted bars even with a single R.
         axes.set(
             xlabel="R, real images",
             ylabel="IoU on the held-out fold",
@@ -80,7 +80,7 @@ def iou_by_real_images(rows: Sequence[Row], observations: Sequence[Observation])
 
 
 def true_pixels(found: Sequence[Histogram]) -> bytes:
-    """Share of masks by share of true pixels, real against synthetic, for every R (Figure 10)."""
+    """Histogram of the masks' share of true pixels, real against synthetic, for each R (Figure 10)."""
     columns = min(len(found), 3)
     lines = -(-len(found) // columns)
     edges = 100 * np.arange(BINS + 1) / BINS
@@ -106,7 +106,7 @@ def true_pixels(found: Sequence[Histogram]) -> bytes:
 
 
 def _mean(axes: Any, place: float, row: Row, colour: str) -> None:
-    """A row's mean with its interval."""
+    """Draw a row's mean with its interval."""
     score = row.best[IOU]
     below, above = max(score.mean - score.low, 0), max(score.high - score.mean, 0)
     axes.errorbar(

@@ -1,4 +1,4 @@
-"""The pictures of a data folder: read once, known by their content, copied into new folders."""
+"""The pictures of a data folder: read once, identified by content, copied into new folders."""
 
 from __future__ import annotations
 
@@ -23,27 +23,27 @@ from sharekit.storage import files
 
 @dataclass(frozen=True)
 class Picture:
-    """One image with its masks, named by the stem that they share."""
+    """One image with its masks, named after their common stem."""
 
     name: str
     image: str
-    """Path relative to the data folder, as are the masks'."""
+    """Path relative to the data folder, like those of the masks."""
     masks: tuple[str, ...]
     files_sha256: str = field(repr=False)
-    """Of the bytes of the image and of its masks."""
+    """Digest of the bytes of the image and its masks."""
     pixels_sha256: bytes = field(repr=False)
-    """Of the image's decoded pixels."""
+    """Digest of the image's decoded pixels."""
     hash: bytes = field(repr=False)
-    """Its perceptual hash: `HASH_BITS` packed."""
+    """Perceptual hash of the image: `HASH_BITS` packed bits."""
 
 
 def read_pictures(
     root: Path, names: Iterable[str] | None = None, on_progress: ProgressCallback = ignore
 ) -> tuple[Picture, ...]:
-    """Every picture of a data folder, or those that are named, by name.
+    """Read all pictures of a data folder, or those in `names`, sorted by name.
 
     Raises:
-        InputError: a missing folder, image or mask, two images of one name, or an unreadable image.
+        InputError: a folder, image or mask is missing, two images share a name, or an image is unreadable.
     """
     require_folders(root)
     pairing = pair(list_files(root).files)
@@ -55,7 +55,7 @@ def read_pictures(
     pictures = []
     for number, name in enumerate(chosen):
         on_progress(Progress(number, len(chosen)))
-        # A table may write a name in another of Unicode's forms.
+        # A table may write a name in another Unicode form.
         source = pairs.get(unicodedata.normalize("NFC", name))
         if source is None:
             found = unpaired[name].found if name in unpaired else "no image and mask of this name"
@@ -75,21 +75,21 @@ def read_pictures(
 
 
 def shuffled(name: str, seed: int) -> bytes:
-    """A sort key: names come in an order that looks random and does not depend on which others there are."""
+    """A sort key that gives names a random-looking order, independent of which other names are sorted."""
     return hashlib.sha256(f"{seed}:{name}".encode()).digest()
 
 
 def digest_of(pictures: Iterable[Picture]) -> str:
-    """SHA-256 of names and contents, whatever the order: hexadecimal."""
+    """SHA-256 of names and contents, hexadecimal; independent of the order."""
     lines = sorted(f"{picture.name}:{picture.files_sha256}" for picture in pictures)
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def write_pictures(root: Path, pictures: Sequence[Picture], out: Path) -> None:
-    """Copy pictures with their masks into a new data folder `out`; nothing is done where it exists."""
+    """Copy pictures with their masks into a new data folder `out`, unless it exists."""
     if out.exists():
         return
-    # Real pictures: nobody else on a shared machine should read them.
+    # These pictures are real: other users of the machine must not read them.
     with files.new_directory(out, mode=0o700) as folder:
         for picture in pictures:
             for path in (picture.image, *picture.masks):
@@ -101,7 +101,7 @@ def _read(root: Path, name: str, image: str, masks: tuple[str, ...]) -> Picture:
     contents = [read_file(root, path) for path in (image, *masks)]
     raster = decode(contents[0], root / image)
     pixels = turned(plain_pixels(raster, root / image), raster.orientation)
-    # Grey and RGB files of one picture are one picture.
+    # A grey file and an RGB file of the same picture count as one picture.
     pixels = np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:2], 3)))
     bytes_sha256 = hashlib.sha256(
         "".join(

@@ -1,13 +1,13 @@
-"""The published values that ours stand beside: those of Thambawita et al., PLOS ONE 2022.
+"""The published values that we compare ours with: Thambawita et al., PLOS ONE 2022.
 
-Only values that are known for certain; the page shows a dash for the others.
+It holds only values that are certain; the page shows a dash for the others.
 """
 
 from __future__ import annotations
 
 CITATION = "Thambawita et al., SinGAN-Seg, PLOS ONE 17(5): e0267976, 2022"
 IMAGES = 667
-"""Real images that the paper's Table 1 trains on."""
+"""Number of real training images in the paper's Table 1."""
 IOU = {
     ("table1", "real", None): 0.8266,
     ("table2", "real", 5): 0.4618,
@@ -15,5 +15,5 @@ IOU = {
 }
 """Foreground IoU by table, arm and R."""
 BEST_SYNTHETIC_IOU = 0.7983
-"""The best of Table 1's arms that are trained on synthetic images alone."""
+"""Best IoU in Table 1 among the arms that train only on synthetic images."""
 BEST_RATIO = BEST_SYNTHETIC_IOU / IOU["table1", "real", None]

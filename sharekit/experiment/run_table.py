@@ -1,4 +1,4 @@
-"""A table from its settings to its page: cell by cell, with everything that is known written after each."""
+"""Runs a table cell by cell, and writes the results and the page after each cell."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def run_table(
     *,
     keep_segmenters: bool = False,
 ) -> Iterator[Table]:
-    """What is known of the table after every cell, written to `OUT` before it is given out.
+    """Run all cells and yield the table's state after each one, once it is written to `OUT`.
 
     Raises:
         KeyboardInterrupt: after SIGINT, once every command has ended.
@@ -49,7 +49,7 @@ def run_table(
     results: dict[int, Outcome] = {}
 
     def table() -> Table:
-        # In the order of the plan, whichever was done first.
+        # Keep the order of the plan, whichever cell was done first.
         done = [cell for cell in cells if id(cell) in results and results[id(cell)].error is None]
         return Table(
             name,
@@ -81,7 +81,7 @@ def _described(split: Split, generators: Sequence[FoldGenerators]) -> dict[str, 
 
 
 def _written(table: Table, out: Path) -> Table:
-    """Write a table's JSON and CSV, and the page of every table that is in `out`."""
+    """Write a table's JSON and CSV, and the page with all tables in `out`."""
     out.mkdir(parents=True, exist_ok=True)
     files.write_json(out / f"{table.name}.json", table.to_json())
     files.write_text(out / f"{table.name}.csv", rows_csv(table.rows))
@@ -92,7 +92,7 @@ def _written(table: Table, out: Path) -> Table:
 
 
 def _read(path: Path) -> Table | None:
-    """Another table of the same folder, where it is written."""
+    """Read another table of the same folder; None if it is not written yet."""
     if not path.exists():
         return None
     return Table.from_json(files.parse_json(files.read_bytes(path, max_bytes=files.MAX_JSON_BYTES), path))

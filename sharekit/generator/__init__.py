@@ -1,1 +1,1 @@
-"""The generator contract: tensors, noise, and the ONNX file."""
+"""The generator contract: its tensors, its noise, and its ONNX file."""

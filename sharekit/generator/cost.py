@@ -1,10 +1,10 @@
-"""What does drawing cost? Memory and arithmetic of a generator, from its file and before a session exists.
+"""What does drawing samples cost? Estimates memory and arithmetic from a generator's file, without a session.
 
 The shapes of all values follow from the graph and from the sizes of the noise maps, so both numbers are known
 without running anything. Estimated and measured peaks of a process in MiB (ONNX Runtime 1.31, CPU): a
 generator of the private profile for 250x213 pixels, 9 scales of up to 128 channels, batch 8: 478 and 499; the
 same at 500x426, batch 4: 915 and 942; at 1000x852, batch 2: 1789 and 1840; one scale of 32 channels at
-1024x1024: 264 and 269. So the estimate lies 2 to 5 % below; on CUDA, libraries add workspaces of their own.
+1024x1024: 264 and 269. The estimates are 2 to 5 % too low; on CUDA, libraries add their own workspaces.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from sharekit.generator.onnx_contract import KERNEL, noise_name
 from sharekit.generator.spec import PADDING, GeneratorSpec
 
 VALUE_BYTES = 4  # float32
-NOISE_BYTES = 40  # of one value of noise while it is drawn, see `noise.standard_normal`
-PIXEL_BYTES = 20  # of one value of the output while it becomes 8-bit pixels
-WEIGHT_COPIES = 3  # the file, the session's own weights, and the same packed for the processor
+NOISE_BYTES = 40  # for one noise value while it is drawn, see `noise.standard_normal`
+PIXEL_BYTES = 20  # for one output value while it is converted to 8-bit pixels
+WEIGHT_COPIES = 3  # the file, the session's weights, and a copy packed for the processor
 
 Shape = tuple[int, int, int]
 """Channels, height and width of one sample's value."""
@@ -29,21 +29,21 @@ Shape = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Cost:
-    """What one batch of samples costs, noise and pixels included."""
+    """The cost of one batch of samples, including noise and pixels."""
 
-    memory: int  # bytes, at the peak, besides the program itself
-    multiply_adds: int  # of all convolutions
+    memory: int  # bytes at the peak, without the program itself
+    multiply_adds: int  # in all convolutions
 
 
 @dataclass(frozen=True)
 class CostLimits:
-    """The most that a batch may cost. The defaults are for one sample at the trained size."""
+    """The highest allowed cost of a batch. The defaults are for one sample at the trained size."""
 
     memory: int = 4 * 2**30  # bytes
     multiply_adds: int = 2 * 10**12  # about 100 seconds of one processor core
 
     def excess(self, cost: Cost) -> tuple[str, str] | None:
-        """Which limit `cost` exceeds, as what was expected and what was found; None within both."""
+        """The limit that `cost` exceeds, as expected and found texts; None if it exceeds neither."""
         if cost.memory > self.memory:
             return f"at most {self.memory / 2**30:.3g} GiB of memory", f"{cost.memory / 2**30:.3g} GiB"
         if cost.multiply_adds > self.multiply_adds:
@@ -52,23 +52,23 @@ class CostLimits:
 
 
 FILE_LIMITS = CostLimits()
-"""For one sample at the trained size: `sharekit verify` refuses a file that claims more."""
+"""For one sample at the trained size; `sharekit verify` refuses a generator that costs more."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """One operator of a graph, by the names of its values."""
+    """One operator of a graph, with the names of its inputs and outputs."""
 
     operator: str
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     channels: tuple[int, ...] = ()
-    """Of each output, where the operator chooses them: of a convolution, and of the final split."""
+    """Channels of each output, for operators that set them: convolutions and the final split."""
 
 
 @dataclass(frozen=True)
 class Computation:
-    """A generator's operators in their order, without the weights: all that its cost depends on."""
+    """A generator's operators in order, without weights: everything that its cost depends on."""
 
     spec: GeneratorSpec
     steps: tuple[Step, ...]
@@ -76,7 +76,7 @@ class Computation:
 
     @staticmethod
     def of(graph: GraphProto, spec: GeneratorSpec) -> Computation:
-        """Read the graph of a file that the ONNX policy accepts."""
+        """Read a graph that the ONNX policy accepts."""
         weights = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
         layout = spec.layout
         steps = []
@@ -91,11 +91,11 @@ class Computation:
         return Computation(spec, tuple(steps), sum(len(tensor.raw_data) for tensor in graph.initializer))
 
     def cost(self, size: tuple[int, int] | None = None, batch: int = 1) -> Cost:
-        """What it costs to draw a batch.
+        """The cost of drawing a batch.
 
         Args:
-            size: `(height, width)` in pixels; None is the trained size.
-            batch: samples at once.
+            size: `(height, width)` in pixels; None takes the trained size.
+            batch: number of samples in the batch.
         """
         spec = self.spec if size is None else self.spec.resized(*size)
         shapes: dict[str, Shape] = {
@@ -105,7 +105,7 @@ class Computation:
         noise = batch * VALUE_BYTES * sum(map(_values, shapes.values()))
         drawing = NOISE_BYTES * max(map(_values, shapes.values())) + noise
         last_use = {name: number for number, step in enumerate(self.steps) for name in step.inputs}
-        alive = peak = work = 0  # values of one sample, the noise apart
+        alive = peak = work = 0  # values of one sample, without the noise
         for number, step in enumerate(self.steps):
             made = _shapes_made(step, shapes)
             shapes.update(made)
@@ -130,9 +130,9 @@ def check_request(
 
     Args:
         computation: of the generator, from `onnx_policy.check_generator`.
-        size: `(height, width)` in pixels; None is the trained size.
-        batch: samples at once.
-        limits: of one batch on this machine.
+        size: `(height, width)` in pixels; None takes the trained size.
+        batch: number of samples in the batch.
+        limits: limits for one batch on this machine.
 
     Raises:
         UsageError: naming the generator.
@@ -149,7 +149,7 @@ def check_request(
 
 
 def _shapes_made(step: Step, shapes: Mapping[str, Shape]) -> dict[str, Shape]:
-    """The shapes of a step's outputs. The size that `Shape` gives takes no room worth counting."""
+    """The shapes of a step's outputs. The output of `Shape` is so small that it counts as nothing."""
     if step.operator == "Shape":
         return {step.outputs[0]: (0, *shapes[step.inputs[0]][1:])}
     given = [shapes[name] for name in step.inputs]

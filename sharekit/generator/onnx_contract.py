@@ -1,6 +1,6 @@
-"""What a generator's ONNX file looks like: versions, metadata, inputs, outputs and the parts it is made of.
+"""What a generator's ONNX file looks like: versions, metadata, inputs, outputs and operators.
 
-The hospital's exporter writes by this page and the policy (`onnx_policy`) checks by it, so neither can drift.
+The hospital's exporter and the policy (`onnx_policy`) both follow this module, so they cannot drift apart.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ IMAGE = "image"
 MASK = "mask"
 
 CONVOLUTIONS = PADDING
-"""Unpadded 3x3 convolutions in a scale: each takes one of the `PADDING` pixels off every side."""
+"""Unpadded 3x3 convolutions per scale: each removes one of the `PADDING` pixels from every side."""
 
 KERNEL = 3  # pixels, side of every convolution's kernel
 
 PADS: NDArray[np.int64] = np.array([0, 0, PADDING, PADDING, 0, 0, PADDING, PADDING], dtype=np.int64)
-"""ONNX's order: the beginnings of the axes N, C, H, W, then their ends."""
+"""Padding in ONNX's order: the beginnings of the axes N, C, H, W, then their ends."""
 
 LOWER: NDArray[np.float32] = np.array(-1, dtype=np.float32)
 UPPER: NDArray[np.float32] = np.array(1, dtype=np.float32)
@@ -44,19 +44,19 @@ UPPER: NDArray[np.float32] = np.array(1, dtype=np.float32)
 class Operator:
     """One allowed operator. Kinds of values:
 
-    `tensor` float32 (N, C, H, W) computed or noise; `noise` a graph input; `size` the (H, W) of a noise map;
-    `weight` (out, in, 3, 3), `bias` (out,) and `scalar` () float32 initializers; `pads`, `split`, `lower` and
-    `upper` initializers of one allowed value; the empty string an input left out.
+    `tensor` is float32 (N, C, H, W), computed or noise; `noise` is a graph input; `size` is the (H, W) of a
+    noise map; `weight` (out, in, 3, 3), `bias` (out,) and `scalar` () are float32 initializers; `pads`,
+    `split`, `lower` and `upper` are initializers with one allowed value; the empty string is an omitted input.
     """
 
     inputs: tuple[str, ...]
     outputs: tuple[str, ...] = ("tensor",)
     attributes: Mapping[str, Any] = field(default_factory=dict)
-    """Exactly these, with exactly these values."""
+    """The required attributes with their values; no others are allowed."""
 
 
-# Nothing here can enlarge a tensor but Pad, by PADDING, and Resize, to the size of a noise map that the
-# caller chose; no arithmetic on sizes exists.
+# Only two operators can enlarge a tensor: Pad, by PADDING, and Resize, to the size of a noise map that the
+# caller chose. No operator computes with sizes.
 OPERATORS: Mapping[str, Operator] = {
     "Mul": Operator(("scalar", "noise")),
     "Add": Operator(("tensor", "tensor")),
@@ -103,13 +103,13 @@ def noise_name(scale: int) -> str:
 
 
 def split_sizes(spec: GeneratorSpec) -> NDArray[np.int64]:
-    """Channels of `image`, then of `mask`."""
+    """`(2,)` int64: the number of channels of `image`, then of `mask`."""
     return np.array([spec.layout.image_channels, len(spec.layout.mask_classes)], dtype=np.int64)
 
 
 def graph_inputs(spec: GeneratorSpec) -> list[ValueInfoProto]:
-    """`noise_i`: standard normal float32 `(batch, c_i, height_i, width_i)`; the finest scale's axes are
-    `height` and `width`, which are those of the outputs."""
+    """`noise_i`: standard normal float32 `(batch, c_i, height_i, width_i)`; the axes of the finest scale are
+    called `height` and `width`, like those of the outputs."""
     finest = len(spec.scales) - 1
     values = []
     for number, scale in enumerate(spec.scales):
@@ -128,7 +128,7 @@ def graph_outputs(spec: GeneratorSpec) -> list[ValueInfoProto]:
 
 
 def metadata(spec: GeneratorSpec) -> Mapping[str, str]:
-    """The only metadata a file carries: the version of this contract and the generator's own spec."""
+    """The only metadata in a file: the version of this contract and the generator's spec."""
     return {
         SCHEMA_VERSION_KEY: SCHEMA_VERSION,
         SPEC_KEY: json.dumps(spec.to_json(), sort_keys=True, separators=(",", ":")),

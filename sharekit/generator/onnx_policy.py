@@ -1,6 +1,6 @@
-"""May this ONNX file be loaded? An allow-list of bytes, fields, parts and values, checked before any runtime.
+"""May this ONNX file be loaded? Checks it against an allow-list before any runtime sees it.
 
-Everything that `onnx_contract` does not name is refused: the file can hold a SinGAN pyramid and nothing else.
+The policy refuses everything that `onnx_contract` does not name: a file can hold only a SinGAN pyramid.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from sharekit.storage.onnx_bytes import refuse
 
 MAX_BYTES = 32 * 2**20
 BUDGET = Budget(MAX_BYTES, max_nodes=2**14, max_depth=16)
-"""32 scales have 7,389 fields; a tensor's shape lies 7 levels deep."""
+"""A generator of 32 scales has 7,389 fields; a tensor's shape lies 7 levels deep."""
 MAX_SCALES = 32
 MAX_SIDE = 16384  # pixels, of a noise map at the trained size
 MAX_MASK_CLASSES = 16
 MAX_CHANNELS = 512  # of a convolution
 MAX_METADATA_CHARACTERS = 2**16
 MAX_PARTS = 1024
-"""Of each kind in the graph: nodes, initializers, inputs, outputs; 32 scales have 510 nodes."""
+"""Most nodes, initializers, inputs or outputs in the graph, each; 32 scales have 510 nodes."""
 
 IDENTIFIER = re.compile(r"[0-9a-f]{32}")
 CLASS_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -63,19 +63,19 @@ _RANK_KINDS = {0: "scalar", 1: "bias", 4: "weight"}
 def check_generator(
     data: bytes, item: object, spec: GeneratorSpec | None = None, limits: CostLimits = FILE_LIMITS
 ) -> Computation:
-    """Refuse `data` unless it is a generator's ONNX file within the contract and the limits above.
+    """Refuse `data` unless it is a generator's ONNX file that keeps the contract and the limits above.
 
     Args:
         data: the very bytes that will be loaded.
-        item: what an error calls them.
-        spec: what the manifest says of this generator; the file must say the same.
-        limits: what one sample at the trained size may cost.
+        item: name of the file in error messages.
+        spec: the generator's spec from the manifest; the file must state the same.
+        limits: highest allowed cost of one sample at the trained size.
 
     Returns:
-        What the file computes, which tells what a request of any size and batch costs.
+        The operators of the file, from which the cost of any size and batch follows.
 
     Raises:
-        VerificationError: the first rule that does not hold.
+        VerificationError: the file breaks a rule; the error names the first one.
     """
     with onnx_bytes.rules(item, "do not load this file; ask the hospital that signed it"):
         model = onnx_bytes.parse(data, BUDGET)
@@ -110,7 +110,7 @@ def _check_header(model: ModelProto) -> None:
 
 
 def _declared_spec(model: ModelProto) -> GeneratorSpec:
-    """The spec in the file's metadata, every value of it within limits."""
+    """Read the spec from the file's metadata and check that its values are within limits."""
     keys = frozenset({contract.SCHEMA_VERSION_KEY, contract.SPEC_KEY})
     entries = onnx_bytes.metadata_of(model, keys, MAX_METADATA_CHARACTERS)
     try:
@@ -159,7 +159,7 @@ def _check_interface(graph: GraphProto, spec: GeneratorSpec) -> None:
 
 
 def _check_operators(graph: GraphProto, spec: GeneratorSpec) -> None:
-    """Every operator, its attributes and its number of occurrences."""
+    """Check every operator, its attributes and how often it occurs."""
     for number, node in enumerate(graph.node):
         operator = contract.OPERATORS.get(node.op_type)
         if operator is None:
@@ -177,7 +177,7 @@ def _check_operators(graph: GraphProto, spec: GeneratorSpec) -> None:
 
 
 def _initializer_kinds(graph: GraphProto, spec: GeneratorSpec) -> dict[str, set[str]]:
-    """For each initializer the kinds of input it may stand for."""
+    """Initializer name to the kinds of input that it may serve as."""
     fixed: Mapping[str, NDArray[Any]] = {
         "pads": contract.PADS,
         "split": contract.split_sizes(spec),
@@ -202,7 +202,7 @@ def _initializer_kinds(graph: GraphProto, spec: GeneratorSpec) -> dict[str, set[
 
 
 def _check_dataflow(graph: GraphProto, kinds: dict[str, set[str]]) -> None:
-    """Every value is defined once, before its use, is used, and is of the kind that its use needs."""
+    """Check that each value is defined once, before its use, and is used as an input of its own kind."""
     for value in graph.input:
         _define(kinds, value.name, {"noise", "tensor"})
     used: set[str] = set()

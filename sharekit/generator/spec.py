@@ -1,4 +1,4 @@
-"""What a generator is, apart from its weights: its scales, its channels, and the noise it takes."""
+"""What defines a generator apart from its weights: its scales, its channels and its noise."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from sharekit.generator.noise import standard_normal
 from sharekit.generator.tensors import ChannelLayout
 
 PADDING = 5
-"""Zeros around noise and image before each scale: a pixel for each of the five unpadded 3x3 convolutions."""
+"""Zeros around noise and image before each scale: one pixel per unpadded 3x3 convolution of the scale."""
 
 GENERATOR_ID = re.compile(r"[0-9a-f]{32}")
 SHORT_ID = 8  # digits
 
 
 def short_id(identifier: str) -> str:
-    """The first digits of a generator's identifier: what pages, plots and tables call it."""
+    """The first digits of a generator's identifier, which pages, plots and tables show."""
     return identifier[:SHORT_ID]
 
 
 @dataclass(frozen=True)
 class Scale:
-    """One level of the pyramid a generator was trained on."""
+    """One level of the pyramid that a generator was trained on."""
 
     height: int  # pixels
     width: int  # pixels
-    noise_channels: int  # 1 at scale 0, every channel above
+    noise_channels: int  # 1 at scale 0, otherwise the number of image and mask channels
 
     @property
     def noise_shape(self) -> tuple[int, int, int]:
@@ -63,7 +63,7 @@ class GeneratorSpec:
         return self.scales[-1].width
 
     def resized(self, height: int, width: int) -> GeneratorSpec:
-        """The same generator drawing at another size: every scale stretched by the same two factors.
+        """The spec for drawing at another size: all scales are stretched by the same two factors.
 
         SinGAN's arbitrary-size sampling (Shaham et al., ICCV 2019, section 4): the networks are fully
         convolutional, so only the noise maps change shape.
@@ -82,9 +82,9 @@ class GeneratorSpec:
         )
 
     def noise(self, seed: int, indices: Sequence[int]) -> list[NDArray[np.float32]]:
-        """Noise for the samples `indices` of `seed`, one `(len(indices), c, h, w)` array a scale.
+        """Noise for the samples `indices` under `seed`: one `(len(indices), c, h, w)` array per scale.
 
-        float32, standard normal; sample i is the same whatever else is drawn with it.
+        Values are float32, standard normal. Sample i does not depend on the other indices.
         """
         return [
             np.stack([standard_normal(self.id, seed, index, number, scale.noise_shape) for index in indices])

@@ -1,7 +1,7 @@
-"""The tensor contract: channel order, ranges, and the way between 8-bit pixels and tensors.
+"""The tensor contract: channel order, ranges, and conversion between 8-bit pixels and tensors.
 
 Tensors are float32, `(N, C, H, W)` or `(C, H, W)`, range [-1, 1]. The image channels come first (3 RGB or
-1 grey), then one channel per mask class. Masks are stored 8-bit, 0 and 255.
+1 grey), then one channel per mask class. Masks are stored in 8 bits, as 0 and 255.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ PROBABILITY_THRESHOLD = 0.5
 
 @dataclass(frozen=True)
 class ChannelLayout:
-    """Which channel is what. Law: `from_json(to_json(x)) == x`."""
+    """What each channel holds. Law: `from_json(to_json(x)) == x`."""
 
     image_channels: int
     """3 (RGB) or 1 (grey)."""
@@ -42,7 +42,7 @@ class ChannelLayout:
 
 
 def pixels_to_tensor(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """`(H, W)` or `(H, W, C)` uint8 to `(C, H, W)` float32 in [-1, 1]."""
+    """Convert `(H, W)` or `(H, W, C)` uint8 to `(C, H, W)` float32 in [-1, 1]."""
     if pixels.ndim == 2:
         pixels = pixels[:, :, None]
     values = np.ascontiguousarray(pixels.transpose(2, 0, 1), dtype=np.float32)
@@ -50,21 +50,21 @@ def pixels_to_tensor(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def tensor_to_pixels(tensor: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """`(..., C, H, W)` float32 in [-1, 1] to `(..., H, W, C)` uint8, values outside the range clipped."""
+    """Convert `(..., C, H, W)` float32 in [-1, 1], clipped, to `(..., H, W, C)` uint8."""
     scaled = np.clip((tensor.astype(np.float32) + 1) * np.float32(127.5), 0, 255)
     return np.moveaxis(np.rint(scaled).astype(np.uint8), -3, -1)
 
 
 def binarise(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """A stored 8-bit mask of any grey values to 0 and 255, threshold at `MASK_THRESHOLD`."""
+    """Set values of a stored 8-bit mask above `MASK_THRESHOLD` to 255 and the others to 0."""
     return np.where(mask > MASK_THRESHOLD, np.uint8(255), np.uint8(0)).astype(np.uint8)
 
 
 def mask_probability(tensor: NDArray[np.float32]) -> NDArray[np.float32]:
-    """A mask channel in [-1, 1] to a foreground probability in [0, 1]."""
+    """Convert a mask channel in [-1, 1] to a foreground probability in [0, 1]."""
     return np.clip((tensor + 1) / 2, 0, 1).astype(np.float32)
 
 
 def probability_to_mask(probability: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """A foreground probability in [0, 1] to 0 and 255, threshold at `PROBABILITY_THRESHOLD`."""
+    """Convert a foreground probability in [0, 1] to 255 above `PROBABILITY_THRESHOLD`, otherwise to 0."""
     return np.where(probability > PROBABILITY_THRESHOLD, np.uint8(255), np.uint8(0)).astype(np.uint8)

@@ -1,1 +1,1 @@
-"""What the HTML reports and plots of both sides share."""
+"""The common parts of both sides' HTML reports and plots."""

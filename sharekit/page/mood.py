@@ -1,4 +1,4 @@
-"""Whether what a page says is well."""
+"""Whether a statement on a page is good news, a warning or bad news."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import enum
 
 
 class Mood(enum.StrEnum):
-    """The colour of an answer, a finding or a verdict: the class that the stylesheet knows."""
+    """The colour of an answer, a finding or a verdict; its value is a CSS class of the stylesheet."""
 
     GOOD = "good"
     WARN = "warn"
     BAD = "bad"
     PLAIN = "plain"
-    """Neither well nor bad."""
+    """Neither good nor bad."""

@@ -1,7 +1,7 @@
-"""How the plots of our pages look: one style for light and dark pages; equal numbers give equal bytes.
+"""The style of all plots, for light and dark pages; equal numbers give equal bytes.
 
-A plot is a self-contained SVG without a background. Its colours are those below; in dark mode the SVG's own
-stylesheet replaces each by its counterpart, so that one file serves both.
+A plot is a self-contained SVG without a background. It uses the colours below; in dark mode the SVG's own
+stylesheet replaces each by its counterpart, so one file serves both.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ DARK = {
 }
 """Each colour's counterpart on a dark page."""
 SERIES = (BLUE, ORANGE, GREEN, PURPLE, RED)
-"""Colours of the first, second, … thing that a plot tells apart; repeated beyond five."""
+"""Colours of the first, second, … series of a plot; they repeat after five."""
 WIDTH = 8.4
-"""Inches: the width of every plot, so that letters have one size on a page."""
+"""Inches: the width of every plot, so that all plots on a page have the same text size."""
 
 _STYLE: Any = {
     "font.family": "DejaVu Sans",
     "font.size": 9,
     "text.color": INK,
-    # Names come from files: a dollar sign in them is no formula.
+    # Names come from files: a dollar sign in them does not start a formula.
     "text.parse_math": False,
     "axes.edgecolor": GRID,
     "axes.labelcolor": MUTED,
@@ -58,10 +58,10 @@ _STYLE: Any = {
 
 
 def require_matplotlib() -> None:
-    """Refuse to go on without the package that draws.
+    """Refuse to go on without matplotlib.
 
     Raises:
-        DependencyError: it is not installed.
+        DependencyError: matplotlib is not installed.
     """
     if find_spec("matplotlib") is None:
         raise missing_package("matplotlib", "validate")
@@ -69,7 +69,7 @@ def require_matplotlib() -> None:
 
 @contextlib.contextmanager
 def drawing(height: float) -> Iterator[Any]:
-    """A matplotlib figure of `WIDTH` x `height` inches, in our style while the block lasts.
+    """A matplotlib figure of `WIDTH` x `height` inches; the style applies inside the block.
 
     Raises:
         DependencyError: matplotlib is not installed.
@@ -83,13 +83,13 @@ def drawing(height: float) -> Iterator[Any]:
 
 
 def label_rows(axes: Any, names: Sequence[str]) -> None:
-    """Name the rows 0, 1, … of a plot that has one for each thing, the first on top."""
+    """Label the rows 0, 1, … of a plot, with the first row on top."""
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.4, -0.6)
 
 
 def svg(figure: Any) -> bytes:
-    """A figure's SVG; to be called inside its block."""
+    """Write a figure as SVG; call it inside the figure's `drawing` block."""
     buffer = io.BytesIO()
     # A date would make equal reports differ.
     figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})

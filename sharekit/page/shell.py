@@ -1,8 +1,8 @@
-"""The frame of every HTML page that we write: one look, one content security policy, every value escaped.
+"""The common frame of all HTML pages: one look, one content security policy, every value escaped.
 
-A page is one file. It runs no script, sends no form and loads nothing: pictures and plots lie inside it, and
-the policy allows no style but our own stylesheet, by its hash. A frozen dataclass goes in and text comes out;
-equal values give equal pages.
+A page is one file. It runs no script, sends no form and loads nothing: it embeds its pictures and plots, and
+the policy allows only our own stylesheet, by its hash. A frozen dataclass goes in and text comes out; equal
+values give equal pages.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ CONTENT_SECURITY_POLICY = "; ".join(
     )
 )
 MAX_ORDERS = 4
-"""Orders of one table: the stylesheet has a rule for each."""
+"""Most orders of one table: the stylesheet has a rule for each."""
 
 Row = TypeVar("Row")
 
 
 @dataclass(frozen=True)
 class Embedded:
-    """A picture or plot inside the page."""
+    """A picture or plot embedded in the page."""
 
     data: bytes
     kind: str  # media type
-    description: str  # for those who cannot see it
+    description: str  # for readers who cannot see it
 
     @staticmethod
     def svg(data: bytes, description: str) -> Embedded:
@@ -55,7 +55,7 @@ class Embedded:
 
 @dataclass(frozen=True)
 class Order(Generic[Row]):
-    """The rows of a table in one order, which the reader can choose by its name."""
+    """The rows of a table in one named order that the reader can choose."""
 
     name: str
     rows: tuple[Row, ...]
@@ -64,13 +64,13 @@ class Order(Generic[Row]):
 def orders(
     rows: Iterable[Row], keys: dict[str, Callable[[Row], Any]], limit: int | None = None
 ) -> tuple[Order[Row], ...]:
-    """A table's rows in several orders, the first of which is shown until the reader chooses another.
+    """A table's rows in several orders; the page shows the first until the reader chooses another.
 
     Args:
-        rows: all of them.
-        keys: name of each order to its key, smallest first; rows with the key None come last. At least one,
-            at most `MAX_ORDERS`.
-        limit: rows of each order that are kept.
+        rows: all rows of the table.
+        keys: name of each order to its sort key, smallest first; rows with the key None come last. At least
+            one, at most `MAX_ORDERS`.
+        limit: rows to keep of each order; None keeps all.
     """
     if not 1 <= len(keys) <= MAX_ORDERS:
         raise ValueError(f"a table has 1 to {MAX_ORDERS} orders, not {len(keys)}")
@@ -84,19 +84,19 @@ def orders(
 
 
 def render(package: str, template: str, page: object) -> str:
-    """A page as text.
+    """Render a page as HTML text.
 
     Args:
-        package: dotted name of the package that has the template in its folder `templates`.
-        template: its file name.
-        page: what the template shows, under the name `page`.
+        package: dotted name of the package with the template in its folder `templates`.
+        template: file name of the template.
+        page: the values that the template shows, under the name `page`.
     """
     return environment(package).get_template(template).render(page=page)
 
 
 @cache
 def environment(package: str) -> Environment:
-    """What renders the templates of `package`, and the shared ones that they extend."""
+    """The Jinja environment for the templates of `package` and the shared ones that they extend."""
     environment = Environment(
         loader=ChoiceLoader([PackageLoader(package), PackageLoader("sharekit.page")]),
         autoescape=True,

@@ -1,1 +1,1 @@
-"""The contract for pictures and masks that both sides read."""
+"""The contract for pictures and masks, which both sides share."""

@@ -1,7 +1,7 @@
-"""Bytes of an untrusted picture file to plain samples, or a refusal that says how to mend the file.
+"""Decodes an untrusted picture file to plain samples, or refuses it and says how to mend it.
 
-The content tells the format, never the file's name. What comes out is fresh arrays: no EXIF, colour profile,
-text or thumbnail survives. Where our decoders have a gap, the refusal says so and does not blame the file.
+The content determines the format, never the file's name. The result is fresh arrays without EXIF, colour
+profile, text or thumbnail. If our decoders lack a feature, the refusal says so and does not blame the file.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ MAX_PIXELS = 64 * 10**6
 Pixels = NDArray[np.uint8]
 
 _ORIENTATION = 0x0112  # EXIF tag
-_MAX_LINK_BYTES = 1024  # of a path that stands in a file instead of a picture
+_MAX_LINK_BYTES = 1024  # of a file that holds a link's path instead of a picture
 _OTHER_FORMATS = (
     (b"GIF8", "a GIF"),
     (b"BM", "a BMP"),
@@ -53,12 +53,12 @@ _OTHER_FORMATS = (
 
 @dataclass(frozen=True)
 class Limits:
-    """What is decoded at most."""
+    """The largest file that is decoded."""
 
     file_bytes: int = MAX_FILE_BYTES
     pixels: int = MAX_PIXELS
     parts: int = 2**16  # chunks of a PNG, segments of a JPEG before its first scan
-    scans: int = 200  # of a JPEG, each of which is a pass over all pixels; a progressive one has about ten
+    scans: int = 200  # of a JPEG; each is a pass over all pixels, and a progressive JPEG has about ten
 
 
 LIMITS = Limits()
@@ -66,29 +66,29 @@ LIMITS = Limits()
 
 @dataclass(frozen=True)
 class Raster:
-    """A decoded file as it is stored: neither turned upright nor read as a picture or a mask yet."""
+    """A decoded file as stored: not yet turned upright, nor interpreted as a picture or a mask."""
 
     samples: NDArray
     """`(H, W)` grey samples or palette indices, or `(H, W, 3)` RGB; uint8 unless `deep`."""
     palette: Pixels | None = None
-    """`(N, 3)` RGB of every index."""
+    """`(N, 3)`: RGB colour of each index."""
     alpha: Pixels | None = None
     """`(H, W)`: 255 is opaque."""
     orientation: int = UPRIGHT
-    """EXIF's number, 1 to 8."""
+    """EXIF orientation, 1 to 8."""
     grey_bits: int = 8
-    """Bits of a grey sample as it was stored; with fewer than 8 `samples` are scaled to 0 to 255."""
+    """Bits of a stored grey sample; if fewer than 8, `samples` are scaled to 0 to 255."""
     deep: DeepSamples | None = None
-    """What is known of samples that are not 8-bit unsigned; `samples` are then of no use as a picture."""
+    """Details of samples that are not 8-bit unsigned; `samples` are then not usable as a picture."""
     mode: str = ""
-    """Pillow's name of the stored pixels, such as CMYK."""
+    """Pillow's name for the stored pixel format, such as CMYK."""
 
     def stored(self, name: object) -> Stored:
-        """How its pixels lie, for the file of that name."""
+        """The orientation and size of its pixels, for the file `name`."""
         return Stored(name, self.orientation, self.size)
 
     def turned_back(self) -> Raster:
-        """The raster of a file that was turned upright when it was read, as it is stored."""
+        """Undo the turn to upright: the raster as the file stores it."""
         alpha = None if self.alpha is None else turned_back(self.alpha, self.orientation)
         return replace(self, samples=turned_back(self.samples, self.orientation), alpha=alpha)
 
@@ -102,16 +102,16 @@ class Raster:
 def decode(data: bytes, item: object, limits: Limits = LIMITS) -> Raster:
     """Decode a PNG, JPEG or TIFF file.
 
-    A telephone's MPO gives its primary picture, and a TIFF with thumbnails the picture that they are of.
+    An MPO from a telephone gives its primary picture; a TIFF with thumbnails gives the full picture.
 
     Args:
         data: the whole file.
-        item: what the errors call it.
-        limits: what is decoded at most.
+        item: name of the file in error messages.
+        limits: the largest file to decode.
 
     Raises:
-        InputError: another format, broken, too large, several pictures, or a form that our decoders don't
-            read.
+        InputError: the file has another format or several pictures, is broken or too large, or has a form
+            that our decoders don't read.
     """
     if len(data) > limits.file_bytes:
         raise _too_large(item, f"at most {limits.file_bytes} bytes", f"{len(data)} bytes")
@@ -144,10 +144,10 @@ def decode(data: bytes, item: object, limits: Limits = LIMITS) -> Raster:
 
 
 def plain_pixels(raster: Raster, item: object) -> Pixels:
-    """The pixels of a picture, as stored: `(H, W, C)` uint8, C is 1 for grey and 3 (RGB) for all others.
+    """The pixels of a picture as stored: `(H, W, C)` uint8, where C is 1 for grey and 3 (RGB) otherwise.
 
     Raises:
-        InputError: samples of another depth than 8 bits, or see-through pixels.
+        InputError: the samples do not have 8 bits, or some pixels are see-through.
     """
     if raster.deep is not None:
         raise raster.deep.refused_as_picture(item)
@@ -209,14 +209,14 @@ def _from_tiff(data: bytes, item: object, limits: Limits) -> Raster:
 
 @contextlib.contextmanager
 def _opened(data: bytes, item: object, limits: Limits) -> Iterator[Image.Image]:
-    """The file, opened but not decoded, its size checked."""
+    """Open the file and check its size, without decoding it."""
     with Image.open(io.BytesIO(data), formats=FORMATS) as image:
         _check_pixels(item, image.width, image.height, limits)
         yield image
 
 
 def _orientation(image: Image.Image) -> int:
-    # Broken EXIF costs no picture: other programs don't turn it either.
+    # Broken EXIF does not spoil the picture: other programs ignore it too.
     with contextlib.suppress(Exception):
         found = int(image.getexif().get(_ORIENTATION, UPRIGHT))
         return found if UPRIGHT <= found <= 8 else UPRIGHT
@@ -226,7 +226,7 @@ def _orientation(image: Image.Image) -> int:
 def _raster(
     image: Image.Image, item: object, orientation: int, bits: int, deep: DeepSamples | None
 ) -> Raster:
-    """The samples of a loaded image in any 8-bit mode; of a deep one those that Pillow gives."""
+    """The samples of a loaded image in any 8-bit mode; for a deep image, the `deep` values."""
     alpha = None
     samples: NDArray
     palette = None
@@ -238,7 +238,7 @@ def _raster(
         colours = np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3)
         samples, palette = np.array(image), np.pad(colours, ((0, 256 - len(colours)), (0, 0)))
     elif image.mode in ("LA", "La", "RGBA", "RGBa", "PA"):
-        # Not by convert(): the colours under an opaque alpha are taken as they are.
+        # Do not use convert(): the colours under an opaque alpha must not change.
         opaque = image.convert("RGBA") if image.mode == "PA" else image
         bands = np.asarray(opaque)
         alpha = bands[:, :, -1]
@@ -258,7 +258,7 @@ def _raster(
 
 
 def _check_jpeg(data: bytes, item: object) -> None:
-    """Refuse forms of the standard that few decoders read; the frame's marker and precision tell."""
+    """Refuse JPEG variants that few decoders read, according to the frame's marker and precision."""
     position = 2
     while data[position : position + 1] == b"\xff" and position + 4 < len(data):
         marker, precision = data[position + 1], data[position + 4]
@@ -276,14 +276,14 @@ def _check_jpeg(data: bytes, item: object) -> None:
 
 
 def _check_parts(data: bytes, item: object, limits: Limits) -> None:
-    """Refuse a JPEG of more segments or scans than any program writes: each costs time, and few bytes."""
+    """Refuse a JPEG with more segments or scans than any program writes: each is short but costs time."""
     position, segments = 2, 0
     while data[position : position + 1] == b"\xff" and data[position + 1 : position + 2] != _SCAN[1:]:
         segments += 1
         if segments > limits.parts:
             raise _too_large(item, f"at most {limits.parts} segments", "more")
         position += 2 + int.from_bytes(data[position + 2 : position + 4])
-    # Compressed data never holds these two bytes: a zero follows each of its own 255s.
+    # Compressed data never holds these two bytes: a zero follows each 255 in it.
     scans = data.count(_SCAN)
     if scans > limits.scans:
         raise _too_large(item, f"at most {limits.scans} scans", str(scans))
@@ -292,11 +292,11 @@ def _check_parts(data: bytes, item: object, limits: Limits) -> None:
 _SCAN = b"\xff\xda"
 _NO_FRAMES = (0xC4, 0xC8, 0xCC)  # tables and extensions between the frames' markers
 _JPEG_FORMS = {0xC3: "lossless ", 0xC7: "lossless ", 0xCB: "lossless ", 0xCF: "lossless ", 0xF7: "JPEG-LS "}
-"""What the frame's marker says, where that is not DCT coding."""
+"""Frame markers of codings other than DCT."""
 
 
 def _other_format(data: bytes) -> tuple[str, str]:
-    """What the first bytes say that a file is, and what to do."""
+    """Name the format that the first bytes suggest, and the next step."""
     if data.startswith(b"version https://git-lfs"):
         return "a Git LFS pointer", "fetch the picture itself: git lfs pull"
     if len(data) < _MAX_LINK_BYTES and is_picture(data.decode("utf-8", "replace")):

@@ -1,4 +1,4 @@
-"""Samples deeper than 8 bits: their real range, and the advice that follows from it."""
+"""Samples deeper than 8 bits: their actual range, and advice for converting them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sharekit.errors import InputError
 
 @dataclass(frozen=True)
 class DeepSamples:
-    """The stored samples of a file that has not 8 unsigned bits a channel."""
+    """The stored samples of a file whose channels are not 8-bit unsigned."""
 
     values: NDArray
     """`(H, W)` or `(H, W, C)`, as the file holds them."""
@@ -35,7 +35,7 @@ class DeepSamples:
         return (finite.min().item(), finite.max().item()) if finite.size else (0.0, 0.0)
 
     def refused_as_picture(self, item: object) -> InputError:
-        """The refusal, with the conversion that keeps the whole range of this very file."""
+        """The refusal, with a conversion that keeps the whole range of this file."""
         if self.kind not in ("unsigned", "signed", "floating-point"):
             return InputError(
                 item,
@@ -59,7 +59,7 @@ class DeepSamples:
         return InputError(item, expected="8 bits a channel", found=found, next_step=next_step)
 
     def _levels(self) -> str:
-        """ImageMagick's option that maps the range of values to black and white."""
+        """The ImageMagick option that maps the range of values to black and white."""
         if self.kind != "unsigned":
             return "-auto-level"
         full = 2**self.bits - 1
@@ -68,9 +68,9 @@ class DeepSamples:
 
 
 def read_deep(image: Image.Image, data: bytes, bits: int, kind: str = "unsigned") -> DeepSamples:
-    """The samples of an image that Pillow has loaded from `data`, those that it shortened to 8 bits included.
+    """The samples of an image that Pillow has loaded from `data`, with the low bytes that it dropped.
 
-    Pillow opens 16-bit colour as 8-bit "RGB" and drops the low byte without a word.
+    Pillow opens 16-bit colour as 8-bit "RGB" and silently drops the low byte.
     """
     values = np.asarray(image)
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
@@ -79,13 +79,13 @@ def read_deep(image: Image.Image, data: bytes, bits: int, kind: str = "unsigned"
         values = values[:, :, :-1]
     low = _low_bytes(data, image)
     if low is None:
-        # What the high byte alone tells: each value to 1 in 256.
+        # Only the high byte is known: each value is accurate to 1 in 256.
         return DeepSamples(values.astype(np.uint16) * 257, bits, kind)
     return DeepSamples(values.astype(np.uint16) * 256 + low[:, :, : values.shape[2]], bits, kind)
 
 
 def _low_bytes(data: bytes, loaded: Image.Image) -> NDArray | None:
-    """The bytes that Pillow dropped: the same file read with the other byte order. None where it can't be."""
+    """The bytes that Pillow dropped, read with the other byte order; None if that is impossible."""
     with Image.open(io.BytesIO(data), formats=[str(loaded.format)]) as image:
         image.seek(loaded.tell())
         try:

@@ -1,9 +1,9 @@
-"""What a data folder looks like, on both sides: folder names, hidden files, endings, and file names.
+"""The layout of a data folder, for both sides: folder names, hidden files, endings and file names.
 
-A folder holds either form:
+A folder has one of two forms:
 
     images/NAME.png   masks/NAME.png          one class, `SINGLE_CLASS`
-    images/NAME.png   masks/CLASS/NAME.png …  one class a folder
+    images/NAME.png   masks/CLASS/NAME.png …  one folder per class
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ METADATA = "metadata.jsonl"
 DESCRIPTION = "dataset.json"
 
 SINGLE_CLASS = "foreground"
-"""The class of masks that lie in `masks/` itself, where no `dataset.json` names it."""
+"""The class of masks directly in `masks/`, if no `dataset.json` names it."""
 FORMER_SINGLE_CLASS = "mask"
-"""What consumers called `SINGLE_CLASS` before both sides agreed; segmenters still carry it."""
+"""The consumer's former name for `SINGLE_CLASS`; older segmenters still carry it."""
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".tif", ".tiff"})
 MAX_FILES = 1_000_000
 MAX_FILE_BYTES = 256 * 2**20
-"""Of one picture or mask, as it is stored."""
+"""Largest stored picture or mask."""
 
 _OME = re.compile(r"\.ome\.tiff?", re.IGNORECASE)
 _HIDDEN = frozenset(
     {"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "icon\r", "@eadir", "$recycle.bin"}
 )
 _UNFIT = frozenset({"Cc", "Cs", "Zl", "Zp"})
-"""Unicode categories that a name must not hold: controls, undecodable bytes, line and paragraph ends."""
+"""Unicode categories forbidden in a name: controls, undecodable bytes, line and paragraph ends."""
 _DIRECTION = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 _HEAD_BYTES = 2**20
-"""Of `metadata.jsonl`: enough to see whether generators are named in it."""
+"""Bytes to read from `metadata.jsonl`: enough to see whether it names generators."""
 
 
 @dataclass(frozen=True)
@@ -48,11 +48,11 @@ class Listing:
 
     files: tuple[str, ...]
     hidden: tuple[str, ...] = ()
-    """Files and folders that an operating system made for itself."""
+    """Files and folders that an operating system made for its own use."""
     linked: tuple[str, ...] = ()
-    """Folders that are symbolic links; nothing below them is listed."""
+    """Folders that are symbolic links; their contents are not listed."""
     deeper: tuple[str, ...] = ()
-    """Folders deeper than pairs are looked for; nothing below them is listed."""
+    """Folders too deep for pairs; their contents are not listed."""
 
     @property
     def skipped(self) -> tuple[str, ...]:
@@ -60,19 +60,19 @@ class Listing:
 
 
 def is_hidden(name: str) -> bool:
-    """Whether an operating system made this file or folder for itself: `.DS_Store`, `._x`, `Thumbs.db`, …"""
+    """Whether an operating system made this file or folder for its own use: `.DS_Store`, `Thumbs.db`, …"""
     return name.startswith(".") or name.lower() in _HIDDEN
 
 
 def is_picture(path: str) -> bool:
-    """Whether the file's ending is that of a picture. The content alone tells the format."""
+    """Whether the file has a picture's ending. Only the content determines the format."""
     return Path(path).suffix.lower() in SUFFIXES
 
 
 def stem_of(path: str) -> str:
-    """What names a pair: the file's name without its ending (`.ome.tif` is one), in Unicode's form C.
+    """The name of a pair: the file's name without its ending (such as `.ome.tif`), in Unicode's form C.
 
-    The same name typed on two operating systems may differ in bytes (`é` as one character or two).
+    The same name from two operating systems can differ in bytes (`é` as one character or two).
     """
     name = path.rpartition("/")[2]
     match = _OME.search(name)
@@ -84,10 +84,10 @@ def stem_of(path: str) -> str:
 
 
 def unfit_character(name: str) -> str | None:
-    """The first character that no file name may hold, as `U+000A`; None where the name is fit.
+    """The first character that is forbidden in file names, such as `U+000A`; None if all are allowed.
 
-    Spaces of every kind and joiners are fit; controls, bytes that are not UTF-8, line ends and characters
-    that turn the direction of the text around them are not.
+    Spaces of every kind and joiners are allowed. Controls, bytes that are not UTF-8, line ends and characters
+    that change the direction of the surrounding text are forbidden.
     """
     for character in name:
         if unicodedata.category(character) in _UNFIT or character in _DIRECTION:
@@ -96,14 +96,14 @@ def unfit_character(name: str) -> str | None:
 
 
 def list_files(root: Path, *, deep: bool = False) -> Listing:
-    """List what lies below `images/` and `masks/`; a missing or linked one of the two gives nothing.
+    """List the files below `images/` and `masks/`; if one of these is missing or a link, it is skipped.
 
     Args:
         root: the data folder.
-        deep: also look into folders below `images/` and `masks/CLASS/`, which hold no pairs by name.
+        deep: also look into folders below `images/` and `masks/CLASS/`, which cannot hold pairs.
 
     Raises:
-        InputError: a folder cannot be listed, or there are more than `MAX_FILES` files.
+        InputError: a folder cannot be listed, or more than `MAX_FILES` files were found.
     """
     found = _Found()
     for top, depth in ((IMAGES, 0), (MASKS, 1)):
@@ -122,7 +122,7 @@ def list_files(root: Path, *, deep: bool = False) -> Listing:
 
 
 class _Found:
-    """A listing in the making."""
+    """Collects the entries of a `Listing`."""
 
     def __init__(self) -> None:
         self.files: list[str] = []
@@ -139,7 +139,7 @@ class _Found:
         )
 
     def scan(self, folder: Path, prefix: str, depth: int | None) -> None:
-        """List one folder and `depth` levels below it, all levels where it is None."""
+        """List one folder and `depth` levels below it; None lists all levels."""
         with os.scandir(folder) as entries:
             for entry in entries:
                 path = f"{prefix}/{entry.name}"
@@ -182,24 +182,24 @@ def require_folders(root: Path) -> None:
 
 
 def read_file(root: Path, path: str) -> bytes:
-    """The bytes of a file of a data folder.
+    """Read a file of a data folder.
 
     Raises:
-        InputError: naming `path`; a link, no regular file, unreadable, or too long.
+        InputError: naming `path`; it is a link, not a regular file, unreadable, or too large.
     """
     if (root / path).is_symlink():
         raise link_error(path, root / path)
     try:
         return files.read_bytes(root / path, max_bytes=MAX_FILE_BYTES)
     except InputError as error:
-        # The same refusal, named as the folder's owner knows the file.
+        # The same refusal, but with the path inside the data folder.
         raise InputError(
             path, expected=error.expected, found=error.found, next_step=error.next_step
         ) from None
 
 
 def link_error(item: object, path: Path) -> InputError:
-    """The refusal of a symbolic link, with a way out: nothing outside the named folder is ever read."""
+    """The refusal of a symbolic link, with a remedy: nothing outside the named folder is ever read."""
     if path.exists():
         found, next_step = "a symbolic link", "copy the data with its links followed: cp -rL DATA COPY"
     else:
@@ -209,10 +209,10 @@ def link_error(item: object, path: Path) -> InputError:
 
 
 def generated_by(root: Path) -> str | None:
-    """How a folder says that its pictures were drawn by generators; None where it doesn't say so.
+    """How a folder states that generators drew its pictures; None if it does not.
 
-    `dataset.json` of `consumer sample` and `consumer style` names a bundle and its generators, and their
-    `metadata.jsonl` a generator on every line. A `dataset.json` of another form says nothing.
+    `consumer sample` and `consumer style` write a `dataset.json` that names a bundle and its generators, and a
+    `metadata.jsonl` with a generator on every line. A `dataset.json` of another form is ignored.
     """
     description = _parsed(root / DESCRIPTION)
     if isinstance(description, dict) and {"bundle", "generators"} <= description.keys():

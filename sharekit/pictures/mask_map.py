@@ -1,4 +1,4 @@
-"""Masks of class numbers or colour codes to one black-and-white mask a class, as a person says."""
+"""Splits a mask of class numbers or colour codes into one black-and-white mask per class, by a user's map."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from sharekit.pictures.masks import COLOUR_DIFFERENCE, MAX_STRAY, colours_of, nu
 
 CLASS_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 BACKGROUND, IGNORE = "background", "ignore"
-"""Names that are no classes: neither gets a mask. Ignored pixels are counted for the report."""
+"""Names that are not classes: neither gets a mask. The report counts ignored pixels."""
 ALL_OTHERS = "*"
-"""Stands for every number that is not named; 0 stays background."""
+"""Stands for all numbers that are not named; 0 stays background."""
 
 MAX_NUMBER = 65535
 _COLOUR = re.compile(r"#?([0-9a-fA-F]{6})")
@@ -27,17 +27,17 @@ Pixels = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class MappedMask:
-    """The masks of one file."""
+    """The masks made from one file."""
 
     masks: Mapping[str, Pixels]
-    """Class to `(H, W)`, 0 and 255, as stored; every class of the map, some of them empty."""
+    """Class to `(H, W)` with 0 and 255, for every class of the map; a mask may be empty."""
     ignored: float
-    """Share of pixels that are to be ignored, 0 to 1; they are background in every mask."""
+    """Share of ignored pixels, 0 to 1; they are background in every mask."""
 
 
 @dataclass(frozen=True)
 class MaskMap:
-    """What the values of masks mean. Exactly one of the two is not empty."""
+    """The meaning of mask values. Exactly one of the two mappings is not empty."""
 
     numbers: Mapping[int | str, str]
     """Number, or `ALL_OTHERS`, to name."""
@@ -46,19 +46,19 @@ class MaskMap:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The names that get a mask, in alphabetical order."""
+        """The classes that get a mask, in alphabetical order."""
         return tuple(sorted({*self.numbers.values(), *self.colours.values()} - {BACKGROUND, IGNORE}))
 
     @property
     def text(self) -> str:
-        """The map in one form, whatever the order that it was given in."""
+        """The map in a canonical form, independent of the order of its entries."""
         numbers = [f"{number}={name}" for number, name in self.numbers.items()]
         colours = [f"#{colour:06x}={name}" for colour, name in self.colours.items()]
         return ",".join(sorted([*numbers, *colours]))
 
     @staticmethod
     def of_numbers(text: str) -> MaskMap:
-        """From `1=polyp,2=instrument,255=ignore`; 0 is background unless it is named.
+        """Parse `1=polyp,2=instrument,255=ignore`; 0 is background unless the text names it.
 
         Raises:
             UsageError: naming `--mask-map`.
@@ -73,7 +73,7 @@ class MaskMap:
 
     @staticmethod
     def of_colours(text: str) -> MaskMap:
-        """From `#ff0000=polyp,#00ff00=instrument`; black is background unless it is named.
+        """Parse `#ff0000=polyp,#00ff00=instrument`; black is background unless the text names it.
 
         Raises:
             UsageError: naming `--mask-colour`.
@@ -88,10 +88,10 @@ class MaskMap:
         return _with_classes(MaskMap({}, colours), option)
 
     def split(self, raster: Raster, item: object) -> MappedMask:
-        """One mask a class.
+        """Make one mask per class.
 
         Raises:
-            InputError: naming `item`; it holds a value that the map does not name, or no numbers or colours.
+            InputError: naming `item`; it holds a value that the map does not name, or values of another kind.
         """
         labels = (
             self._labels_of_colours(raster, item) if self.colours else self._labels_of_numbers(raster, item)
@@ -126,7 +126,7 @@ class MaskMap:
         return labels
 
     def _labels_of_colours(self, raster: Raster, item: object) -> NDArray[np.uint8]:
-        """As `_labels_of_numbers`, by the nearest named colour: JPEG's rounding is allowed for."""
+        """Like `_labels_of_numbers`, by the nearest named colour, which allows for JPEG's rounding."""
         pixels = colours_of(raster)
         if pixels is None and raster.deep is None:
             pixels = np.repeat(raster.samples[:, :, None], 3, axis=2)
@@ -185,7 +185,7 @@ def _with_classes(mapping: MaskMap, option: str) -> MaskMap:
     return mapping
 
 
-_MAX_CLASSES = 16  # of one generator
+_MAX_CLASSES = 16  # per generator
 
 
 def _usage(option: str, expected: str, found: str) -> UsageError:

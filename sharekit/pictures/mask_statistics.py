@@ -1,4 +1,4 @@
-"""A mask's figures, the same on both sides: coverage, its histogram, mean and standard deviation of masks.
+"""Statistics of masks, the same on both sides: coverage, its histogram, pixel-wise mean and deviation.
 
 Masks are `(H, W)`: bool, or uint8 with foreground above `tensors.MASK_THRESHOLD`.
 """
@@ -21,7 +21,7 @@ Mask = NDArray[np.bool_] | NDArray[np.uint8]
 
 
 def foreground(mask: Mask) -> NDArray[np.bool_]:
-    """`(H, W)` bool of a bool or 8-bit mask."""
+    """Convert a bool or 8-bit mask to `(H, W)` bool."""
     return np.asarray(mask if mask.dtype == np.bool_ else mask > MASK_THRESHOLD, np.bool_)
 
 
@@ -39,7 +39,7 @@ def coverage_histogram(coverages: Iterable[float]) -> NDArray[np.int64]:
     """`(BINS,)` counts of coverages; bin k is [k / BINS, (k + 1) / BINS), the last one includes 1.
 
     Raises:
-        InputError: a coverage is not between 0 and 1.
+        InputError: a coverage is outside 0 to 1.
     """
     values = np.fromiter(coverages, np.float64)
     outside = values[~((values >= 0) & (values <= 1))]
@@ -50,16 +50,16 @@ def coverage_histogram(coverages: Iterable[float]) -> NDArray[np.int64]:
             found=str(outside[0]),
             next_step="compute it by mask_statistics.coverage",
         )
-    # 0.15 and its like are not exact in binary: 3 of 20 pixels belong to the bin that starts there.
+    # 0.15 is not exact in binary, but 3 of 20 pixels belong to the bin that starts there.
     bins = np.minimum(np.floor(values * BINS + 1e-9).astype(np.int64), BINS - 1)
     return np.bincount(bins, minlength=BINS)
 
 
 class MaskMoments:
-    """Pixel-wise mean and standard deviation of any number of masks of one size, one mask at a time.
+    """Pixel-wise mean and standard deviation of masks of one size, added one at a time.
 
-    Figure 5 of Thambawita et al.: where a generator's masks agree and where they vary. Memory is one map of
-    counts: for 0 and 1 the mean p gives the (population) standard deviation, sqrt(p (1 - p)).
+    They show where a generator's masks agree and where they vary (Figure 5 of Thambawita et al.). One map of
+    counts is enough: for values 0 and 1, the mean p gives the population standard deviation sqrt(p (1 - p)).
     """
 
     def __init__(self) -> None:
@@ -67,10 +67,10 @@ class MaskMoments:
         self._true: NDArray[np.int64] | None = None
 
     def add(self, mask: Mask) -> None:
-        """Take one more mask.
+        """Add a mask.
 
         Raises:
-            InputError: it is of another size than those before.
+            InputError: it has another size than the masks before it.
         """
         true = foreground(mask)
         if self._true is None:

@@ -1,8 +1,8 @@
-"""What a mask's values say: the set of values decides whether a file is a mask, before any threshold.
+"""What does a mask file hold? Its set of values decides whether it is a mask, before any threshold.
 
-0 and 255, 0 and 1, and lossy compression's noise around 0 and 255 are masks. Class numbers, instance numbers,
-255 for uncertain pixels, colour codes and grey pictures are not: a threshold would keep some of their objects
-and drop others without a word.
+Values of 0 and 255, of 0 and 1, or near 0 and 255 after lossy compression are masks. Class numbers, instance
+numbers, 255 for uncertain pixels, colour codes and grey pictures are not: a threshold would silently keep some
+of their objects and drop others.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from sharekit.generator.tensors import MASK_THRESHOLD, binarise
 from sharekit.pictures.decode import Raster
 
 BETWEEN = (64, 191)
-"""Greys that are neither background nor foreground; JPEG's ringing stays outside."""
+"""Range of greys that are neither background nor foreground; JPEG's ringing stays outside it."""
 MAX_STRAY = 0.01
-"""Share of a mask's pixels that may be in between."""
+"""Largest share of a mask's pixels that may lie in `BETWEEN`."""
 COLOUR_DIFFERENCE = 32
-"""Between the channels of a mask's pixel: more than JPEG's rounding makes of grey."""
+"""Largest difference between the channels of a grey pixel; JPEG's rounding stays below it."""
 MAX_SCATTERED = 0.5
-"""Share of the odd values' pixels that may lie in areas of one value. Measured: at most 0.33 for JPEG down to
-quality 5, no more than 0.02 for Kvasir-SEG's masks and soft edges, at least 0.56 for label maps, thin rings
-included."""
+"""Largest share of pixels with odd values that may lie in areas of one value. Measured: at most 0.33 for JPEG
+down to quality 5, at most 0.02 for Kvasir-SEG's masks and soft edges, and at least 0.56 for label maps, even
+with thin rings."""
 NOISE = 16
-"""How far from 0 and 255 lossy compression brings the commonest value of background and foreground."""
+"""How far lossy compression can move the commonest background and foreground values from 0 and 255."""
 MANY = 16
 """More values than this are instance numbers rather than classes."""
 RARE = 0.002
-"""Share of a mask's pixels below which a value says nothing about what the others stand for."""
+"""Smallest share of a mask's pixels for a value to count when guessing what the values stand for."""
 
 _NAMED = 5  # values or colours that a message lists
 
@@ -48,7 +48,7 @@ class MaskKind(StrEnum):
     FULL = "full"
     """Foreground everywhere."""
     CONSTANT = "constant"
-    """One value everywhere that is neither."""
+    """One other value everywhere."""
     NUMBERS = "class-numbers"
     GREY = "grey"
     COLOURED = "coloured"
@@ -61,31 +61,31 @@ USABLE = frozenset({MaskKind.BINARY, MaskKind.EMPTY, MaskKind.FULL})
 
 
 class MaskError(InputError):
-    """A file that is not taken as a mask; `reading` says what it holds."""
+    """A file that is refused as a mask; `reading` says what it holds."""
 
     reading: MaskReading
 
 
 @dataclass(frozen=True)
 class MaskReading:
-    """What was found in a mask's file."""
+    """What a mask file holds."""
 
     kind: MaskKind
     mask: Pixels
-    """`(H, W)`, 0 and 255, as stored; empty where the kind is not in `USABLE`."""
+    """`(H, W)` with 0 and 255, as stored; an empty array if the kind is not in `USABLE`."""
     found: str = ""
-    """What it looks like, for a person."""
+    """Description of the content for a person."""
     exact: bool = True
-    """Whether it holds nothing but 0 and 255."""
+    """Whether the file holds only 0 and 255."""
     values: tuple[int, ...] = ()
-    """Its grey values, ascending, where grey is what it holds."""
+    """Its grey values in ascending order, if it is grey."""
 
     def refusal(self, item: object, *, options: bool = False) -> MaskError:
-        """Why it is not taken as a mask, and what to do.
+        """The error that says why the file is not a mask, and what to do.
 
         Args:
             item: the file.
-            options: whether the command has intake's options for masks.
+            options: whether the command has the mask options of `ingest`.
         """
         expected, next_step = _ADVICE[self.kind]
         if options and self.kind in _OPTIONS:
@@ -133,7 +133,7 @@ _OPTIONS = {
 
 
 def read_mask(raster: Raster) -> MaskReading:
-    """Say what a decoded mask holds."""
+    """Determine what a decoded mask file holds."""
     if raster.deep is not None:
         return _other(MaskKind.DEEP, f"{raster.deep.name}{_listed(raster.deep.values)}")
     if raster.alpha is not None and raster.alpha.min(initial=255) < 255:
@@ -143,7 +143,7 @@ def read_mask(raster: Raster) -> MaskReading:
     colours = colours_of(raster)
     if colours is not None:
         coloured = np.ptp(colours, axis=2) > COLOUR_DIFFERENCE
-        # Of what is not black: a small coloured finding on a large background is coloured all the same.
+        # Relative to the pixels that are not black: a small coloured finding on black is still coloured.
         if coloured.sum() > MAX_STRAY * colours.any(axis=2).sum():
             return _other(MaskKind.COLOURED, f"{coloured.mean():.1%} coloured pixels{_named(colours)}")
     if raster.palette is not None and _hides_numbers(raster.palette, raster.samples):
@@ -152,13 +152,13 @@ def read_mask(raster: Raster) -> MaskReading:
 
 
 def _hides_numbers(palette: Pixels, indices: Pixels) -> bool:
-    """Whether a palette shows different indices in one colour."""
+    """Whether a palette shows different indices in the same colour."""
     used = palette[np.unique(indices)]
     return len(np.unique(used, axis=0)) < len(used)
 
 
 def numbers_of(raster: Raster) -> NDArray | None:
-    """`(H, W)` the numbers that a mask's pixels are stored as: grey samples or palette indices.
+    """`(H, W)`: the stored numbers of a mask's pixels, which are grey samples or palette indices.
 
     None for colours, signed and floating-point samples.
     """
@@ -183,10 +183,10 @@ def colours_of(raster: Raster) -> Pixels | None:
 
 
 def _greys(raster: Raster) -> Pixels:
-    """`(H, W)` grey samples as stored: fewer than 8 bits are not scaled up, so that 1 stays 1."""
+    """`(H, W)` grey samples as stored: samples of fewer than 8 bits are not scaled up, so 1 stays 1."""
     colours = colours_of(raster)
     if colours is not None:
-        # The largest channel: some programs keep class numbers in the red one alone.
+        # Take the largest channel: some programs keep class numbers only in the red one.
         return colours.max(axis=2)
     return raster.samples // np.uint8(255 // (2**raster.grey_bits - 1))
 
@@ -221,10 +221,10 @@ def _usable(mask: Pixels, values: tuple[int, ...], *, exact: bool) -> MaskReadin
 
 
 def _in_areas(greys: Pixels, counts: NDArray) -> bool:
-    """Whether values other than the commonest dark and the commonest bright one fill areas, as labels do.
+    """Whether values other than the commonest dark and bright ones fill areas, as labels do.
 
-    What lossy compression and soft edges leave is scattered along outlines. A single odd value is a label as
-    well, unless it is a rarity.
+    Lossy compression and soft edges leave odd values scattered along outlines. A single odd value also counts
+    as a label, unless it is rare.
     """
     dark, bright = _levels(counts)
     odd = (greys != dark) & (greys != bright)
@@ -236,13 +236,13 @@ def _in_areas(greys: Pixels, counts: NDArray) -> bool:
 
 
 def _levels(counts: NDArray) -> tuple[int, int]:
-    """The commonest dark value and the commonest bright one; their counts are 0 where there is none."""
+    """The commonest dark value and the commonest bright value; the count of either may be 0."""
     first = BETWEEN[1] + 1
     return int(counts[: BETWEEN[0]].argmax()), first + int(counts[first:].argmax())
 
 
 def _solid(greys: Pixels) -> NDArray[np.bool_]:
-    """`(H, W)`: pixels that belong to a square of 2 x 2 equal ones."""
+    """`(H, W)`: whether a pixel belongs to a square of 2 x 2 equal pixels."""
     corner = greys[:-1, :-1]
     square = (corner == greys[1:, :-1]) & (corner == greys[:-1, 1:]) & (corner == greys[1:, 1:])
     found = np.zeros(greys.shape, np.bool_)
@@ -257,7 +257,7 @@ def _other(kind: MaskKind, found: str, values: tuple[int, ...] = ()) -> MaskRead
 
 
 def _looks_like(counts: NDArray) -> str:
-    """What values that are no mask's most likely stand for, by their counts `(256,)`."""
+    """Guess what the values of a file that is not a mask stand for, from their counts `(256,)`."""
     values = np.flatnonzero(counts > RARE * counts.sum())
     if len(values) > MANY or (counts[values].sum() < counts.sum() / 2):
         return "instance numbers, one value an object"
@@ -267,7 +267,7 @@ def _looks_like(counts: NDArray) -> str:
 
 
 def _listed(samples: NDArray) -> str:
-    """The commonest values with their shares, as a message ends with them."""
+    """The commonest values with their shares, for the end of a message."""
     values, counts = np.unique(samples, return_counts=True)
     commonest = sorted(np.argsort(-counts, kind="stable")[:_NAMED])
     listed = ", ".join(f"{values[index]:g} ({counts[index] / samples.size:.1%})" for index in commonest)
@@ -275,7 +275,7 @@ def _listed(samples: NDArray) -> str:
 
 
 def _named(colours: Pixels) -> str:
-    """The commonest colours with their shares."""
+    """The commonest colours with their shares, for the end of a message."""
     packed = (colours.astype(np.uint32) @ np.array([65536, 256, 1], np.uint32)).reshape(-1)
     values, counts = np.unique(packed, return_counts=True)
     commonest = np.argsort(-counts, kind="stable")[:_NAMED]

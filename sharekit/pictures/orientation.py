@@ -1,4 +1,4 @@
-"""Which way up: EXIF's orientation, and what becomes of a picture whose mask has another one."""
+"""EXIF's orientation, and how to treat a picture and a mask whose orientations differ."""
 
 from __future__ import annotations
 
@@ -29,26 +29,26 @@ _BACK = {6: 8, 8: 6}
 
 
 class OrientationError(InputError):
-    """A mask lies another way than its picture, and nobody said what that means."""
+    """A mask has another orientation than its picture, and the user has not said how to treat it."""
 
 
 class SizeError(InputError):
-    """A mask is of another size than its picture."""
+    """A mask has another size than its picture."""
 
 
 class Turn(StrEnum):
-    """What a person says of masks whose orientation differs from their picture's."""
+    """The user's choice for masks whose orientation differs from their picture's."""
 
     BOTH = "both"
     """The mask was drawn on the picture as stored: it turns with the picture."""
     IMAGE = "image"
-    """The mask was drawn on the picture as shown: the picture turns alone."""
+    """The mask was drawn on the picture as shown: only the picture turns."""
     NEITHER = "neither"
     """No orientation is applied to either."""
 
 
 def turned(pixels: Pixels, orientation: int) -> Pixels:
-    """`(H, W)` or `(H, W, C)` as EXIF's orientation shows it; a view."""
+    """Apply an EXIF orientation to `(H, W)` or `(H, W, C)` pixels; returns a view."""
     match orientation:
         case 2:
             found = pixels[:, ::-1]
@@ -76,7 +76,7 @@ def turned_back(pixels: Pixels, orientation: int) -> Pixels:
 
 @dataclass(frozen=True)
 class Stored:
-    """A file's pixels as they are stored: how they lie."""
+    """The orientation and size of a file's stored pixels."""
 
     name: object
     orientation: int
@@ -89,18 +89,18 @@ class Stored:
 
 
 def size_turned(size: tuple[int, int], orientation: int) -> tuple[int, int]:
-    """Height and width of pixels once an orientation is applied to them."""
+    """Height and width after an orientation is applied."""
     return size[::-1] if orientation >= 5 else size
 
 
 def agreement(
     image: Stored, masks: Mapping[str, Stored], choice: Turn | None, next_step: str
 ) -> tuple[int, Mapping[str, int]]:
-    """The orientations that are applied to a picture and to each of its masks, by class.
+    """The orientations to apply to a picture and to each of its masks, by class.
 
     Raises:
-        OrientationError: a mask has another orientation than its picture, and nobody said what that means.
-        SizeError: a mask is of another size once both are turned.
+        OrientationError: a mask has another orientation than its picture, and `choice` is None.
+        SizeError: a mask has another size than the picture once both are turned.
     """
     image_turn = image.orientation
     turns = {}
@@ -111,7 +111,7 @@ def agreement(
 
 
 def check_same_size(image: tuple[int, int], mask: tuple[int, int], item: object) -> None:
-    """Refuse a mask of another height or width than its picture.
+    """Refuse a mask whose height or width differs from its picture's.
 
     Raises:
         SizeError: naming `item`.
@@ -126,19 +126,19 @@ def check_same_size(image: tuple[int, int], mask: tuple[int, int], item: object)
 
 
 def agreed(image: Stored, mask: Stored, choice: Turn | None, next_step: str) -> tuple[int, int]:
-    """The orientations that are applied to a picture and to its mask.
+    """The orientations to apply to a picture and to its mask.
 
-    Equal ones are applied to both. Where they differ, the sizes may tell which is meant: a mask that fits
-    only the picture as shown was drawn on that. Otherwise a person has to say.
+    Equal orientations are applied to both. If they differ, the sizes may decide: a mask that fits only the
+    picture as shown was drawn on the picture as shown. Otherwise the user has to choose.
 
     Args:
         image: the picture.
         mask: its mask.
-        choice: what a person said; None without.
-        next_step: of the refusal.
+        choice: the user's choice, or None.
+        next_step: next step in the error.
 
     Raises:
-        OrientationError: the two differ, and nobody said what that means; names both files.
+        OrientationError: the two differ and `choice` is None; the error names both files.
     """
     match choice:
         case Turn.NEITHER:

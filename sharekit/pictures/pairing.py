@@ -1,7 +1,7 @@
-"""Which image belongs to which masks, told from file names alone; pure.
+"""Pairs images with masks by file names alone; pure.
 
-Names agree up to the ending, case included. What is left over then pairs where a name is exactly the other
-plus an ending that people give to masks or to images, such as `_segmentation`.
+Names must be equal up to the ending, case included. Remaining files pair if one name equals the other plus an
+ending that people give to masks or images, such as `_segmentation`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class SourcePair:
     image: str
     masks: Mapping[str, str]  # class -> file, in alphabetical order of the classes
     name: str = field(default="", compare=False)
-    """What the image is called: its stem."""
+    """The image's name: its stem."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Mismatch:
     """A file that belongs to no pair."""
 
     kind: str
-    """unpaired-file, repeated-file, unlisted-file (no picture), or unsafe-path (a name that is not fit)."""
+    """unpaired-file, repeated-file, unlisted-file (not a picture), or unsafe-path (a forbidden name)."""
     path: str  # relative to the data folder, printable
     reason: InputError
 
@@ -50,12 +50,12 @@ class Mismatch:
 
 @dataclass(frozen=True)
 class Pairing:
-    """Every file of a listing in exactly one place."""
+    """The files of a listing, each either in a pair or a mismatch."""
 
     pairs: tuple[SourcePair, ...]
     mismatches: tuple[Mismatch, ...]
     hint: str = ""
-    """What the names that do not pair have in common, where there is such a thing."""
+    """How the unpaired names differ, if most of them differ in the same way."""
 
 
 def pair(
@@ -65,9 +65,8 @@ def pair(
 
     Args:
         paths: relative to the data folder.
-        mask_suffix: what every mask's name ends in, before its ending; None takes `MASK_ENDINGS` where they
-            are needed.
-        class_name: what the names of class folders must match.
+        mask_suffix: end of every mask's stem; None tries `MASK_ENDINGS` for unpaired masks.
+        class_name: pattern that the names of class folders must match; None allows any name.
     """
     names = _Names(mask_suffix, class_name)
     for path in sorted(paths):
@@ -77,7 +76,7 @@ def pair(
 
 
 class _Names:
-    """Files by class and stem, while they are paired."""
+    """Files by class and stem during pairing."""
 
     def __init__(self, mask_suffix: str | None, class_name: re.Pattern[str] | None) -> None:
         self.mask_suffix = mask_suffix
@@ -111,9 +110,9 @@ class _Names:
             self.mismatches.append(_other_suffix(path, self.mask_suffix))
 
     def join_endings(self) -> None:
-        """Bring masks to the stem of the image that they are of, where only a known ending lies between.
+        """Move masks to the stem of their image, if the names differ only by a known ending.
 
-        Two masks of one class that come to one image are refused: which one is meant is not ours to say.
+        If two masks of one class match one image, both are refused: we cannot know which one is meant.
         """
         if self.mask_suffix is not None:
             return
@@ -129,7 +128,7 @@ class _Names:
             for label in self.masks[stem]:
                 owners = by_core.get(_without(stem, (*MASK_ENDINGS, label)), [])
                 if owners:
-                    # The image of exactly that name comes first.
+                    # An image with exactly this name comes first.
                     meant[owners[0], label].append(stem)
         for (owner, label), stems in meant.items():
             found = [path for stem in stems for path in self.masks[stem].pop(label)]
@@ -165,7 +164,7 @@ class _Names:
         return Pairing(tuple(pairs), tuple(sorted(self.mismatches, key=lambda one: one.path)), hint)
 
     def _pictures(self, candidates: list[str]) -> list[str]:
-        """Of files with one stem those that are pictures by their ending; all where none is."""
+        """The files with a picture's ending among files with one stem; all files if none has one."""
         pictures = [path for path in candidates if is_picture(path)]
         if not pictures:
             return candidates
@@ -174,7 +173,7 @@ class _Names:
 
 
 def _without(stem: str, endings: Sequence[str]) -> str:
-    """The stem without a separator and one of the endings, whatever their case; the stem itself without."""
+    """The stem without a separator and one of the endings in any case; unchanged if it has none."""
     for ending in sorted(endings, key=len, reverse=True):
         core = stem[: -len(ending) - 1]
         if core and stem[len(core)] in _SEPARATORS and stem[len(core) + 1 :].lower() == ending:
@@ -183,7 +182,7 @@ def _without(stem: str, endings: Sequence[str]) -> str:
 
 
 def _hint(images: Sequence[str], masks: Sequence[str], mask_suffix: str | None) -> str:
-    """How the names of images and masks differ, where most of them differ alike."""
+    """How the names of images and masks differ, if most of them differ in the same way."""
     if mask_suffix is not None or len(images) < 2 or len(masks) < 2:
         return ""
     ours, theirs = [stem_of(path) for path in images], [stem_of(path) for path in masks]
@@ -193,14 +192,14 @@ def _hint(images: Sequence[str], masks: Sequence[str], mask_suffix: str | None) 
     (start, end), (mask_start, mask_end) = _around(ours), _around(theirs)
     if {_core(stem, start, end) for stem in ours} != {_core(stem, mask_start, mask_end) for stem in theirs}:
         return ""
-    # Digits that all names begin with are part of the name.
+    # Digits at the beginning of all names are part of the name.
     start, mask_start = start.rstrip("0123456789"), mask_start.rstrip("0123456789")
     names = f"{start}NAME{end}", f"{mask_start}NAME{mask_end}"
     return f"images are called {names[0]} and masks {names[1]}: rename them, so that both are called NAME"
 
 
 def _ending_after(stems: set[str], longer: Sequence[str]) -> tuple[str, int]:
-    """What most often follows one of `stems` in a longer name, and how often."""
+    """The text that most often follows one of `stems` in a longer name, and how often it does."""
     endings: Counter[str] = Counter()
     for name in longer:
         cut = next((cut for cut in range(len(name) - 1, 0, -1) if name[:cut] in stems), None)
@@ -214,7 +213,7 @@ def _core(stem: str, start: str, end: str) -> str:
 
 
 def _around(stems: Sequence[str]) -> tuple[str, str]:
-    """What all stems begin with, and what all of them end in; the two don't overlap in any."""
+    """The common beginning and the common end of all stems; the two don't overlap in any stem."""
     start = _common_start(stems)
     end = _common_start([stem[len(start) :][::-1] for stem in stems])[::-1]
     return start, end
@@ -297,7 +296,7 @@ def _several_endings(path: str, image: str, found: Sequence[str]) -> Mismatch:
 
 
 def _without_partner(path: str, partner: str, near: Mapping[str, Sequence[str]]) -> Mismatch:
-    """An image without a mask or a mask without an image; a file that is neither says so."""
+    """The mismatch of an image without a mask, a mask without an image, or a file that is no picture."""
     if not is_picture(path):
         return _no_picture(path)
     similar = near.get(_plain(partner), ())

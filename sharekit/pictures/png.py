@@ -1,4 +1,4 @@
-"""A PNG file without what its pixels don't need, so that a broken comment costs no picture."""
+"""Reduces a PNG file to the chunks that its pixels need, so that a broken comment does not spoil the picture."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from sharekit.errors import InputError
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PIXELS = frozenset({b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS"})
 _ORIENTATION = (b"XML:com.adobe.xmp\0", b"Raw profile type exif\0", b"Raw profile type APP1\0")
-"""Keywords of the texts that may say which way up a picture is."""
+"""Keywords of the text chunks that may hold the orientation."""
 _MAX_ORIENTATION_BYTES = 2**16
 
 
 def essential_chunks(data: bytes, item: object, most: int) -> bytes:
-    """The file again with the chunks that pixels and orientation need, checksums verified.
+    """Copy the chunks that pixels and orientation need, and verify their checksums.
 
-    Text, times, colour profiles and everything behind the end are left out unread.
+    Text, times, colour profiles and everything after the end chunk are dropped unread.
 
     Args:
-        data: of the file.
-        item: what the errors call it.
-        most: chunks that are looked at; a decoder's work grows with their number, not with their bytes.
+        data: the whole file.
+        item: name of the file in error messages.
+        most: largest number of chunks; a decoder's work grows with their number, not with their bytes.
 
     Raises:
-        InputError: naming `item`; too many chunks, cut off, a wrong checksum of a chunk that is needed, more
-            than one frame, or a chunk that is needed and not known.
+        InputError: naming `item`; it has too many chunks or more than one frame, is cut off, or a needed chunk
+            is unknown or has a wrong checksum.
     """
     kept = [SIGNATURE]
     frames, pixels_seen, first_frame_seen = 0, False, False

@@ -1,7 +1,7 @@
-"""Which images are the same, or almost: digests, perceptual hashes, and distinct pictures.
+"""Finds equal and nearly equal images: digests, perceptual hashes, and distinct pictures.
 
-`near_pairs` compares hashes alone. `distinct_pictures` is what counts pictures wherever a number of them
-protects somebody: mirrored and turned copies, re-encoded, resized and brightened ones count once.
+`near_pairs` compares only hashes. `distinct_pictures` counts pictures wherever their number protects somebody:
+copies that were mirrored, turned, re-encoded, resized or brightened count once.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from PIL import Image
 HASH_SIDE = 16
 HASH_BITS = HASH_SIDE**2
 NEAR_BITS = 16
-"""Hashes that differ in at most this many of `HASH_BITS` belong to near duplicates."""
+"""Images are near duplicates if their hashes differ in at most this many of `HASH_BITS`."""
 
 GRID = 64
-"""Side in pixels of the small grey picture that a fingerprint keeps."""
+"""Side in pixels of the small grey picture in a fingerprint."""
 SAME_DETAIL = 0.975
-"""Correlation of two pictures' detail from which on they are copies of one picture. Measured: at least 0.98
-for JPEG of quality 50, half size, half brightness, gamma 0.7 and noise on polyps and nuclei; at most 0.75
-between different ones of them."""
+"""Least correlation between the detail of two copies of one picture. Measured on polyps and nuclei: at least
+0.98 for JPEG of quality 50, half size, half brightness, gamma 0.7 and noise; at most 0.75 between different
+pictures."""
 INFORMATIVE_BITS = 32
-"""Hashes with fewer bits set, in either of the two, say nothing: flat pictures have hardly any."""
+"""Fewest bits set in either of two hashes for a comparison: flat pictures have hardly any."""
 BLOCK = 2048
 """Images compared at once."""
 
@@ -51,19 +51,19 @@ class NearDuplicates:
     """Pairs of images that look almost the same, exact duplicates among them."""
 
     pairs: int
-    images: int  # that are in at least one pair
+    images: int  # images in at least one pair
     pairs_across_groups: int
     closest: tuple[tuple[int, int, int], ...]
-    """Index, index, differing bits; the closest pairs first."""
+    """Index, index and number of differing bits; the closest pairs first."""
 
 
 def pixel_digest(pixels: Pixels) -> bytes:
-    """SHA-256 of shape and pixels: equal for equal pictures, however they are stored."""
+    """SHA-256 of shape and pixels: equal for equal pictures, independent of the file format."""
     return hashlib.sha256(repr(pixels.shape).encode() + np.ascontiguousarray(pixels).tobytes()).digest()
 
 
 def difference_hash(pixels: Pixels) -> NDArray[np.bool_]:
-    """The sign of every horizontal brightness difference on a small grid: bool `(HASH_BITS,)`.
+    """The signs of the horizontal brightness differences on a small grid: bool `(HASH_BITS,)`.
 
     The dHash of N. Krawetz ("Kind of like that", 2013), at 16 x 16 instead of 8 x 8, because samples of one
     generator share their coarse layout.
@@ -77,7 +77,7 @@ def _signs(values: NDArray[np.uint8]) -> NDArray[np.bool_]:
 
 
 def exact_duplicates(digests: Sequence[bytes]) -> list[tuple[int, ...]]:
-    """Groups of indices with equal digests, of two or more."""
+    """Groups of two or more indices with equal digests."""
     groups: dict[bytes, list[int]] = defaultdict(list)
     for index, digest in enumerate(digests):
         groups[digest].append(index)
@@ -85,7 +85,7 @@ def exact_duplicates(digests: Sequence[bytes]) -> list[tuple[int, ...]]:
 
 
 def near_pairs(hashes: NDArray[np.bool_], *, max_bits: int = NEAR_BITS) -> Iterator[Pairs]:
-    """Every pair of hashes `(n, bits)` that differ in at most `max_bits`, by blocks of a matrix product."""
+    """All pairs of hashes `(n, bits)` that differ in at most `max_bits`, in blocks of a matrix product."""
     for start, other, distances in _blocks(hashes):
         near = distances <= max_bits
         if start == other:
@@ -98,13 +98,13 @@ def near_pairs(hashes: NDArray[np.bool_], *, max_bits: int = NEAR_BITS) -> Itera
 def near_duplicates(
     hashes: NDArray[np.bool_], groups: Sequence[object], *, max_bits: int = NEAR_BITS, keep: int = 10
 ) -> NearDuplicates:
-    """The pairs of `near_pairs`, counted.
+    """Count the pairs of `near_pairs`.
 
     Args:
         hashes: bool `(n, bits)`.
-        groups: of every image, such as its generator.
-        max_bits: largest distance of a pair.
-        keep: pairs that are named.
+        groups: group of each image, such as its generator.
+        max_bits: largest number of differing bits in a pair.
+        keep: number of closest pairs to name.
     """
     labels = np.unique([str(group) for group in groups], return_inverse=True)[1]
     involved = np.zeros(len(hashes), bool)
@@ -133,34 +133,38 @@ def _blocks(hashes: NDArray[np.bool_]) -> Iterator[tuple[int, int, NDArray[np.in
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """What a picture is known again by. Law: `from_bytes(to_bytes(x))` has the bytes of x."""
+    """The data that identifies a picture and its copies. Law: `from_bytes(to_bytes(x))` has the bytes of x."""
 
     digest: bytes
     """`pixel_digest`."""
     grid: Pixels
-    """`(GRID, GRID)`: the picture in grey, small."""
+    """`(GRID, GRID)`: the picture, small and grey."""
 
     def to_bytes(self) -> bytes:
         return self.digest + self.grid.tobytes()
 
     @staticmethod
     def from_bytes(data: bytes) -> Fingerprint:
-        """Raises ValueError: another length."""
+        """Read the output of `to_bytes`.
+
+        Raises:
+            ValueError: `data` has another length.
+        """
         digest, grid = data[:32], np.frombuffer(data[32:], np.uint8)
         return Fingerprint(digest, grid.reshape(GRID, GRID))
 
 
 def fingerprint(pixels: Pixels) -> Fingerprint:
-    """Of a picture `(H, W)` or `(H, W, C)` uint8, C 1 or 3."""
+    """The fingerprint of a picture, `(H, W)` or `(H, W, C)` uint8 with C 1 or 3."""
     flat = pixels[:, :, 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels
     grey = Image.fromarray(flat).convert("L").resize((GRID, GRID), Image.Resampling.BOX)
     return Fingerprint(pixel_digest(np.atleast_3d(pixels)), np.asarray(grey))
 
 
 def distinct_pictures(fingerprints: Sequence[Fingerprint]) -> tuple[tuple[int, ...], ...]:
-    """Groups of indices that show one picture, in order; their number is the number of distinct pictures.
+    """Groups of indices that show one picture, in order; there are as many groups as distinct pictures.
 
-    Copies of copies are copies: consecutive frames of a recording may come together in one group.
+    Copies of copies are copies, so consecutive frames of a recording may end up in one group.
     """
     group = list(range(len(fingerprints)))
 
@@ -182,7 +186,7 @@ def distinct_pictures(fingerprints: Sequence[Fingerprint]) -> tuple[tuple[int, .
 
 
 class Pictures:
-    """Pictures that others are compared with."""
+    """A set of pictures to find copies in."""
 
     def __init__(self, fingerprints: Sequence[Fingerprint]) -> None:
         grids = [one.grid for one in fingerprints]
@@ -194,24 +198,24 @@ class Pictures:
         self._means = np.array([_mean(one) for one in details], np.float32).reshape(-1, _MEAN_SIZE)
 
     def copies(self, one: Fingerprint, *, first: int | None = None) -> NDArray[np.intp]:
-        """Indices of the pictures that are copies of this one, in any of eight positions.
+        """Indices of the pictures that are copies of `one`, mirrored or turned in any of eight positions.
 
         Args:
             one: the picture.
-            first: how many of the pictures are compared; None compares all.
+            first: compare only this many pictures from the beginning; None compares all.
         """
         among = slice(0, first)
         found = self._digests[among] == np.bytes_(one.digest)
         found |= self._near(_gradients(one.grid), among).any(axis=1)
         details = _details(one.grid)
-        # The means over all positions of copies are at least as close as the copies.
+        # Averaging over all positions never increases a distance, so a quick test on the means is safe.
         distances = np.linalg.norm(self._means[among] - _mean(details), axis=1)
         possible = np.flatnonzero(distances <= np.sqrt(2 - 2 * SAME_DETAIL) + 1e-4)
         found[possible] |= (self._details[possible] @ details.T >= SAME_DETAIL).any(axis=1)
         return np.flatnonzero(found)
 
     def _near(self, bits: NDArray[np.bool_], among: slice) -> NDArray[np.bool_]:
-        """`(n, 8)`: whether hashes differ in few bits, where they say something."""
+        """`(n, 8)`: whether two hashes are informative and differ in few bits."""
         signs = bits.astype(np.float32)
         total = self._counts[among, None] + signs.sum(axis=1)
         both = self._bits[among] @ signs.T
@@ -219,7 +223,7 @@ class Pictures:
 
 
 def _positions(grid: NDArray) -> Iterator[NDArray]:
-    """A square picture, mirrored and turned: all eight positions, itself first."""
+    """All eight mirrored and turned positions of a square picture, itself first."""
     for turned in (grid, grid.T):
         yield from _mirrored(turned)
 
@@ -231,7 +235,7 @@ def _mirrored(grid: NDArray) -> Iterator[NDArray]:
 
 
 def _gradients(grid: Pixels) -> NDArray[np.bool_]:
-    """`(8, HASH_BITS)`: the difference hash in every position."""
+    """`(8, HASH_BITS)`: the difference hash in each position."""
     image = Image.fromarray(grid)
     wide = np.asarray(image.resize((HASH_SIDE + 1, HASH_SIDE), Image.Resampling.BOX))
     high = np.asarray(image.resize((HASH_SIDE, HASH_SIDE + 1), Image.Resampling.BOX))
@@ -239,7 +243,7 @@ def _gradients(grid: Pixels) -> NDArray[np.bool_]:
 
 
 def _details(grid: Pixels) -> NDArray[np.float32]:
-    """`(8, n)`: what is left of a picture without its coarse layout, of length 1, in every position.
+    """`(8, n)`: the picture without its coarse layout, scaled to length 1, in each position.
 
     Different pictures of one organ or device share their layout; copies share the detail.
     """
@@ -248,14 +252,14 @@ def _details(grid: Pixels) -> NDArray[np.float32]:
     detail = np.asarray(image) - np.asarray(coarse.resize(image.size, Image.Resampling.BICUBIC))
     detail = detail - detail.mean()
     length = float(np.linalg.norm(detail))
-    # A flat picture has none, and correlates with nothing.
+    # A flat picture has no detail, and correlates with nothing.
     detail = detail / length if length > 1e-3 else np.zeros_like(detail)
     return np.array([one.reshape(-1) for one in _positions(detail)], np.float32)
 
 
 def _mean(positions: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Mean over all positions, which no turn changes: one eighth of its picture holds it, weighted."""
+    """Mean over all positions, which no turn changes; one quarter of it, scaled to keep the length."""
     half = _DETAIL_SIDE // 2
     square = positions.mean(axis=0).reshape(_DETAIL_SIDE, _DETAIL_SIDE)[:half, :half]
-    # Each of the four quarters is the same, so that the length of one is half of the whole's.
+    # The four quarters mirror each other, so the length of one is half that of the whole.
     return 2 * square.reshape(-1)

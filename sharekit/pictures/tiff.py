@@ -1,4 +1,4 @@
-"""What lies in a TIFF: its pages, their layouts, and the pixels of layouts that Pillow does not read."""
+"""Reads a TIFF's pages, their layouts, and the pixels of layouts that Pillow does not read."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ from sharekit.pictures.png import broken
 
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 MAX_PAGES = 64
-"""A file of more is a stack, whose pages nobody has to look at."""
-_MAX_COPIES = 8  # smaller pages that are compared with the picture: each costs decoding both
+"""A file with more pages is a stack and is refused without looking at them."""
+_MAX_COPIES = 8  # smaller pages to compare with the picture; each comparison decodes both
 
 _ORIENTATION, _SUBFILE_TYPE, _OLD_SUBFILE_TYPE = 274, 254, 255
 _REDUCED, _TRANSPARENCY = 1, 4  # bits of the subfile type
@@ -73,12 +73,12 @@ _COMPRESSIONS = {
     50002: "JPEG XL",
 }
 _SAME_PICTURE = 12
-"""Mean difference of greys, of 255, up to which a smaller page is the same picture."""
+"""Largest mean difference of greys (0 to 255) for a smaller page to be the same picture."""
 
 
 @dataclass(frozen=True)
 class Page:
-    """One page, from its tags."""
+    """One page, described by its tags."""
 
     width: int
     height: int
@@ -88,21 +88,21 @@ class Page:
     samples: int  # of a pixel
     compression: int
     separate: bool
-    """Every sample has a plane of its own."""
+    """Whether each sample has its own plane."""
     subfile_type: int
     old_subfile_type: int
     orientation: int
     whole: bool
-    """Its strips or tiles lie inside the file."""
+    """Whether all its strips or tiles lie inside the file."""
 
     @property
     def kind(self) -> str:
-        """What its samples are: unsigned, signed, floating-point, …"""
+        """The kind of its samples: unsigned, signed, floating-point, …"""
         return _FORMATS.get(self.sample_format, "undefined")
 
     @property
     def is_reduced(self) -> bool:
-        """Whether it says that it is a smaller copy of another page."""
+        """Whether its tags mark it as a smaller copy of another page."""
         return bool(self.subfile_type & _REDUCED) or self.old_subfile_type == _OLD_REDUCED
 
     @property
@@ -111,7 +111,7 @@ class Page:
 
     @property
     def layout(self) -> str:
-        """In words, such as `3 unsigned 8-bit samples a pixel, black-is-zero, LZW`."""
+        """The layout in words, such as `3 unsigned 8-bit samples a pixel, black-is-zero, LZW`."""
         colours = _PHOTOMETRIC.get(self.photometric, f"photometric {self.photometric}")
         compression = _COMPRESSIONS.get(self.compression, f"compression {self.compression}")
         planes = ", one plane each" if self.separate and self.samples > 1 else ""
@@ -123,10 +123,10 @@ class Page:
 
 
 def read_pages(data: bytes, item: object) -> tuple[Page, ...]:
-    """The pages of a TIFF in their order.
+    """Read the pages of a TIFF in order.
 
     Raises:
-        InputError: naming `item`; no readable page, or more than `MAX_PAGES`.
+        InputError: naming `item`; it has no readable page, or more than `MAX_PAGES`.
     """
     file = io.BytesIO(data)
     header = data[:16] if data[2:3] == b"+" or data[3:4] == b"+" else data[:8]
@@ -146,7 +146,7 @@ def read_pages(data: bytes, item: object) -> tuple[Page, ...]:
         except InputError:
             raise
         except Exception as error:
-            # A damaged later page costs nothing where the first is whole.
+            # A damaged later page does not matter if the first is whole.
             if not pages:
                 raise broken(item, f"{type(error).__name__}: {error}") from error
     if not pages:
@@ -186,10 +186,10 @@ def _page(directory: ImageFileDirectory_v2, length: int) -> Page:
 
 
 def the_picture(pages: Sequence[Page], data: bytes, item: object) -> int:
-    """Which page is the picture: the only one that is no thumbnail of another.
+    """The number of the page that is the picture: the only page that is not a thumbnail of another.
 
     Raises:
-        InputError: naming `item`; several pages, or a page that hides parts of the picture.
+        InputError: naming `item`; it has several pictures, or a page that hides parts of the picture.
     """
     full = [number for number, page in enumerate(pages) if not page.is_reduced]
     if not full:
@@ -211,7 +211,7 @@ def the_picture(pages: Sequence[Page], data: bytes, item: object) -> int:
 
 
 def _is_smaller_copy(data: bytes, pages: Sequence[Page], small: int, large: int) -> bool:
-    """Whether a page looks like a thumbnail of another: half as large at most, and the same picture."""
+    """Whether a page is a thumbnail of another: at most half as large, and the same picture."""
     page, whole = pages[small], pages[large]
     if min(page.width, page.height) < 1 or 2 * page.width > whole.width or 2 * page.height > whole.height:
         return False
@@ -235,13 +235,13 @@ def _several(item: object, found: str) -> InputError:
 
 
 def as_colours(samples: NDArray, page: Page, item: object) -> NDArray[np.uint8]:
-    """The pixels of a layout that Pillow does not read: `(H, W)` or `(H, W, 3)` uint8.
+    """The pixels of a layout that Pillow does not read, as `(H, W)` or `(H, W, 3)` uint8.
 
     Raises:
         InputError: naming `item`; the layout says too little about its colours.
     """
     grey = page.samples == 1 and page.photometric in (_BLACK_IS_ZERO, _WHITE_IS_ZERO)
-    # Three 8-bit samples that claim to be grey are what many programs write for RGB.
+    # Many programs write RGB as three 8-bit samples that claim to be grey.
     colour = page.samples == 3 and page.photometric in (_BLACK_IS_ZERO, _RGB)
     if samples.dtype != np.uint8 or not (grey or colour):
         raise _gap(item, page, "which says too little about its colours")
@@ -249,7 +249,7 @@ def as_colours(samples: NDArray, page: Page, item: object) -> NDArray[np.uint8]:
 
 
 def read_samples(data: bytes, page: Page, number: int) -> NDArray | None:
-    """The samples of a page as they are stored, `(H, W)` or `(H, W, S)`; None where tifffile can't say."""
+    """The stored samples of a page, `(H, W)` or `(H, W, S)`; None if tifffile is missing or can't read them."""
     try:
         import tifffile
     except ImportError:
@@ -269,7 +269,7 @@ def unread(item: object, page: Page, error: Exception) -> InputError:
     """The refusal of a page that neither Pillow, which raised `error`, nor tifffile reads."""
     if not page.whole:
         return broken(item, "parts of its pixels are missing")
-    # A layout that Pillow knows fails to load where the data are damaged.
+    # If Pillow knows the layout but fails to load it, the data are damaged.
     if not isinstance(error, Image.UnidentifiedImageError) and page.compression in COMPRESSION_INFO:
         return broken(item, f"{type(error).__name__}: {error}")
     if find_spec("tifffile") is None:

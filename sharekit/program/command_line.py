@@ -1,7 +1,8 @@
 """The frame of the three programs: sub-commands, `--format`, and errors without tracebacks.
 
-A sub-command is a module with `SUMMARY`, `configure(parser)`, `run(args, output)`. It imports what is heavy
-inside `run`, so that `--help` is quick and an absent extra is missed only by those who need it.
+A sub-command is a module with `SUMMARY`, `configure(parser)`, `run(args, output)`, and `GOES_ON = True` if an
+interrupted run goes on when it is started again. It imports what is heavy inside `run`, so that `--help` is
+quick and an absent extra is missed only by those who need it.
 """
 
 from __future__ import annotations
@@ -78,18 +79,19 @@ def main(
     # Until the command line is parsed, which loads the commands' defaults and may fail.
     args = argparse.Namespace(command="", format=wanted_form(given), verbose="--verbose" in given)
     try:
+        require()
         parser = build_parser(program, description, commands)
         args = parser.parse_args(given)
         run = commands[args.command].run if args.command in commands else completion.command(parser)
-        require()
         progress.use(getattr(args, "progress", progress.AUTO))
         with caches_removed():
             code: int = run(args, Output(args.format)) or 0
         return code
     except KeyboardInterrupt as interruption:
+        goes_on = getattr(commands.get(args.command), "GOES_ON", False)
+        again = "run the same command again" + (" to go on" if goes_on else ", from the beginning")
         # A command for which that is not so says what is.
-        words = str(interruption) or "interrupted; run the same command again to go on"
-        show(console_for(sys.stderr), words)
+        show(console_for(sys.stderr), str(interruption) or f"interrupted; {again}")
         return INTERRUPTED_EXIT_CODE
     except BrokenPipeError:
         _drop_output()

@@ -13,14 +13,13 @@ import math
 import os
 import platform
 import struct
-import sys
 import time
 from collections.abc import Callable, Iterator
 from enum import IntFlag
 from pathlib import Path
 
-if sys.platform != "win32":
-    # Imported before files are forbidden.
+with contextlib.suppress(ModuleNotFoundError):
+    # Imported before files are forbidden; Windows has none.
     import resource
 
 

@@ -95,6 +95,16 @@ def test_a_command_that_cannot_go_on_says_so_when_it_is_interrupted(
     assert capsys.readouterr().err == "this was spent\n"
 
 
+@pytest.mark.parametrize(("goes_on", "words"), [(True, " to go on\n"), (False, ", from the beginning\n")])
+def test_only_a_command_that_goes_on_says_so_when_it_is_interrupted(
+    goes_on: bool, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    commands = _command(_raise(KeyboardInterrupt()))
+    commands["act"].GOES_ON = goes_on
+    assert command_line.main("program", "Does it.", commands, ["act"]) == errors.INTERRUPTED_EXIT_CODE
+    assert capsys.readouterr().err.endswith(f"run the same command again{words}")
+
+
 @pytest.mark.parametrize("text", ["0", "-1", "", "1.5", "all"])
 def test_a_number_of_threads_is_at_least_one(text: str) -> None:
     assert command_line.thread_count("3") == 3
