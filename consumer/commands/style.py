@@ -43,14 +43,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=float,
         metavar="W",
         default=default_of(StyleSettings, "content_weight"),
-        help="how strongly to keep the image's content",
+        help="weight of the image's content",
     )
     parser.add_argument(
         "--style-weight",
         type=float,
         metavar="W",
         default=default_of(StyleSettings, "style_weight"),
-        help="how strongly to adopt the real images' look",
+        help="weight of the real images' look",
     )
     parser.add_argument(
         "--steps",

@@ -28,8 +28,8 @@ BACKGROUND_NAMES = frozenset({"background", "bg", "_background_", "__background_
 _FLOATS = frozenset({TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16})
 _INPUT, _OUTPUT = "sharekit_image", "sharekit_mask"
 _OPTIONAL_CHANNEL = 3  # axes of a mask without a channel
-_AXES = 4  # of a contract's tensors
-_ROUNDING = 1e-3  # of a probability
+_AXES = 4  # axes of a contract's tensors
+_ROUNDING = 1e-3  # tolerance for a probability
 
 
 @dataclass(frozen=True)

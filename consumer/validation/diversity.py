@@ -20,7 +20,7 @@ Pixels = NDArray[np.uint8]
 
 
 def thumbnail(pixels: Pixels) -> Pixels:
-    """RGB uint8 `(THUMBNAIL_SIDE, THUMBNAIL_SIDE, 3)`, whatever the aspect ratio."""
+    """RGB uint8 `(THUMBNAIL_SIDE, THUMBNAIL_SIDE, 3)`; the aspect ratio may change."""
     image = Image.fromarray(pixels).convert("RGB")
     return np.asarray(image.resize((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.BOX))
 

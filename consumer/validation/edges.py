@@ -42,7 +42,7 @@ def edge_agreement(pixels: NDArray[np.uint8], masks: Sequence[NDArray[np.bool_]]
         masks: `(H, W)` each.
 
     Returns:
-        The ratio; None without an outline (every mask empty or full) or without an edge (a flat image).
+        The ratio; None if there is no outline (every mask empty or full) or no edge (a flat image).
     """
     from skimage.filters import sobel
     from skimage.segmentation import find_boundaries

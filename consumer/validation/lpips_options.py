@@ -21,9 +21,9 @@ class LpipsOptions:
     """
 
     weights: Path | None = None  # file or folder; None: see `lpips_weights.find`
-    images: int = 12  # of each generator, drawn at random, all pairs; below 2 nothing is compared
+    images: int = 12  # random images per generator, in all pairs; below 2, no comparison
     threads: int | None = None  # None: the CPUs of this process
-    seed: int = 0  # of the choice of images
+    seed: int = 0  # seed of the choice of images
 
     def __post_init__(self) -> None:
         if not 0 <= self.images <= MAX_IMAGES:

@@ -60,7 +60,7 @@ class ImageFacts:
     group: str
     size: tuple[int, int]  # width, height
     masks: Mapping[str, MaskFacts]
-    coverage: float  # of all classes together, 0 to 1
+    coverage: float  # all classes together, 0 to 1
     edges: float | None  # agreement of the masks' outlines with the image's edges, where it can be measured
     flat: bool  # every pixel has the same colour
     digest: bytes

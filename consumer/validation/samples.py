@@ -16,7 +16,7 @@ from sharekit.pictures import mask_statistics
 
 MAX_SAMPLES = 24
 SIDE = 240  # pixels, long side of a picture
-QUALITY = 88  # of JPEG: a report of two dozen pictures stays below a megabyte
+QUALITY = 88  # JPEG quality: a report of two dozen pictures stays below a megabyte
 COLOURS = ((64, 224, 208), (255, 183, 77), (186, 104, 200), (129, 199, 132), (100, 181, 246), (255, 241, 118))
 """RGB colours of the outlines, one per mask class, in order; repeated beyond six classes."""
 
@@ -26,7 +26,7 @@ class Picture:
     """One pair: the image with its masks' outlines."""
 
     name: str
-    coverage: float  # of all classes together, 0 to 1
+    coverage: float  # all classes together, 0 to 1
     jpeg: bytes
 
 

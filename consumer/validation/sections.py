@@ -47,7 +47,7 @@ class Generators:
     count: int
     in_maps: int  # whose mean masks are drawn
     in_tables: int
-    ids: tuple[str, ...]  # of all
+    ids: tuple[str, ...]  # identifiers of all
 
 
 @dataclass(frozen=True)

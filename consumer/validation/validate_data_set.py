@@ -94,7 +94,7 @@ def summarise(
 def compare(classes: Sequence[ClassSummary], statistics: Mapping[str, Any]) -> tuple[ReferenceSummary, ...]:
     """Compare the data set's histograms with the bundle's protected ones, class by class.
 
-    Classes are matched by name. If each side has a single class, these two are compared whatever their names.
+    Classes are matched by name. If each side has a single class, these two are compared.
     """
     histograms: Mapping[str, Sequence[int]] = statistics["coverage"]["histograms"]
     if len(classes) == len(histograms) == 1:

@@ -43,7 +43,7 @@ class Sample:
 
     name: str
     picture: Embedded
-    coverage: float  # of all classes together, 0 to 1
+    coverage: float  # all classes together, 0 to 1
     broken: bool
 
 

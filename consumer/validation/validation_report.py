@@ -94,7 +94,7 @@ class Comparison:
 
     interval: Interval  # with the noise of the real counts taken into account; `count` masks of the data set
     chance: float  # what masks drawn from the real distribution stay below, 95 % of the time
-    as_published: float | None  # to the noised counts as they are; None where the noise left none
+    as_published: float | None  # to the noised counts as they are; None if the noise left no count
 
     @property
     def is_beyond_chance(self) -> bool:
@@ -113,8 +113,8 @@ class ReferenceSummary:
     image_count: int
     counts: tuple[int, ...]  # noised, in each of BIN_EDGES' bins
     epsilon: float
-    noise_scale: float  # of the discrete Laplace noise on every count
-    total_variation: Comparison | None  # None where the counts cannot be of so many images
+    noise_scale: float  # scale of the discrete Laplace noise on every count
+    total_variation: Comparison | None  # None if `image_count` images cannot have these counts
     kolmogorov_smirnov: Comparison | None  # at the bins' edges: a lower bound of the distance of the values
 
     @staticmethod
@@ -138,7 +138,7 @@ class GeneratorSummary:
     with_holes: Interval  # share of masks with enclosed holes, 0 to 1
     largest: Interval | None  # share of a mask's foreground in its largest region; None: every mask is empty
     edges: Interval | None  # mean agreement of outlines with edges, see `edges`; None: not measured
-    pixel_std: Interval  # of 255
+    pixel_std: Interval  # 0 to 255
     mean_distance: Interval | None  # root mean square of 255, over pairs; None for one image
     lpips: Interval | None  # over pairs; None for one image, and where it was not measured
 
