@@ -2,8 +2,8 @@
 
 Cells of one fold share their images, so intervals that treat all cells as independent would be too narrow.
 The intervals of scores and ratios are nested bootstraps: folds are drawn first, then seeds within each drawn
-fold (Davison and Hinkley, Bootstrap Methods and their Application, 1997, section 3.8). With three of each they
-are rough, so the tables also show the number of cells.
+fold (Davison and Hinkley, Bootstrap Methods and their Application, 1997, section 3.8). With three of each
+they are rough, so the tables also show the number of cells.
 
 Verdicts rest on paired differences, whose intervals must not be too narrow. They are Student's t intervals
 over independent units: the held-out folds if there are at least two, otherwise the seeds.
@@ -250,8 +250,8 @@ def _ratio(pairs: Sequence[tuple[Observation, Observation]]) -> Interval | None:
 def nested_weights(folds: Sequence[str], *, seed: int = 0, draws: int = DRAWS) -> NDArray[np.float64]:
     """The weight of each cell in each resample: `(draws, cells)`; each row sums to 1.
 
-    Each resample draws as many folds as given, with replacement, and then as many cells of each drawn fold as
-    it has.
+    Each resample draws as many folds as given, with replacement, and then as many cells of each drawn fold
+    as it has.
 
     Args:
         folds: the fold of each cell.
