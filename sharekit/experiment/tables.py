@@ -143,7 +143,7 @@ class Overall:
 
 
 def overall(arm: str, observations: Iterable[Observation]) -> Overall | None:
-    """Average the differences from the real arm over R; None without a pair."""
+    """Average the differences from the real arm over R; None if there is no pair."""
     groups = _grouped(observations)
     found = {
         images: _differences(_pairs(cells, groups.get((REAL, images), ())), "best")
@@ -235,8 +235,8 @@ def _difference(differences: Mapping[Where, float]) -> Interval:
 def _ratio(pairs: Sequence[tuple[Observation, Observation]]) -> Interval | None:
     """Mean best IoU divided by that of the real cells.
 
-    A segmenter that finds nothing has IoU 0, which cannot be a divisor. So the ratio is None if the real cells'
-    mean is 0 in more resamples than the interval omits at one end.
+    A segmenter that finds nothing has IoU 0, which cannot be a divisor. So the ratio is None if the real
+    cells' mean is 0 in more resamples than the interval omits at one end.
     """
     best = np.array([[cell.best[IOU], real.best[IOU]] for cell, real in pairs])
     drawn = nested_weights([cell.held for cell, _ in pairs]) @ best
@@ -250,8 +250,7 @@ def _ratio(pairs: Sequence[tuple[Observation, Observation]]) -> Interval | None:
 def nested_weights(folds: Sequence[str], *, seed: int = 0, draws: int = DRAWS) -> NDArray[np.float64]:
     """The weight of each cell in each resample: `(draws, cells)`; each row sums to 1.
 
-    Each resample draws as many folds as given, with replacement, and then as many cells of each drawn fold
-    as it has.
+    Each resample draws as many folds as given, with replacement, and then as many cells of each as it has.
 
     Args:
         folds: the fold of each cell.
