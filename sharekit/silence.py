@@ -18,7 +18,7 @@ SWITCHES: Mapping[str, str] = {
     # The common convention of other programs.
     "DO_NOT_TRACK": "1",
 }
-"""Environment variables to set, whatever values the user's environment has."""
+"""Environment variables to set; they override the user's environment."""
 
 
 def switch_off() -> None:

@@ -140,7 +140,7 @@ def add_output_options(parser: argparse.ArgumentParser, *, nested: bool = False)
         "--format",
         choices=["text", "json"],
         default=argparse.SUPPRESS if nested else "text",
-        help="how the result is printed on stdout",
+        help="form of the result on stdout",
     )
     parser.add_argument(
         "--verbose",

@@ -84,7 +84,7 @@ def _affinity() -> set[int]:
 
 
 def cpu_quota() -> float | None:
-    """Number of processors that control groups grant this process, possibly a fraction; None without a limit.
+    """Number of processors that control groups grant this process, possibly a fraction; None if unlimited.
 
     The tightest limit of its own group and those above counts. Both versions of control groups are read.
     """

@@ -90,7 +90,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--progress",
         choices=FORMS,
         default=AUTO,
-        help=f"how progress is shown on stderr; {AUTO}: a bar on a terminal, elsewhere a line each 10 %%",
+        help=f"form of progress on stderr; {AUTO}: a bar on a terminal, otherwise a line each 10 %%",
     )
 
 

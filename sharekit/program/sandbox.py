@@ -137,7 +137,7 @@ def start_sandbox(
     environment |= {"MALLOC_ARENA_MAX": "2", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     # ONNX Runtime's telemetry thread would also prevent namespaces and Landlock.
     environment |= SWITCHES
-    process = subprocess.Popen(  # noqa: S603 - this very interpreter, with a program of ours
+    process = subprocess.Popen(  # noqa: S603 - this interpreter, with a program of ours
         [*command, *arguments],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

@@ -42,7 +42,7 @@ class EvaluationReport:
     hold_out: str
     """Keyed commitment to the hold-out, equal in reports about the same images."""
     images: int  # number of evaluated hold-out images
-    decimals: int  # every figure is rounded to so many
+    decimals: int  # decimals of every rounded figure
     classes: Mapping[str, Mapping[str, Interval]]
     """Class to metric to `reported_interval`; a class counts only images that have its mask."""
     epsilon: float | None = None

@@ -122,7 +122,7 @@ def _failure(step: Step, code: int) -> SharekitError:
 
 
 def _last_error(lines: Sequence[str]) -> dict[str, Any] | None:
-    """Parse the last line that is an error in the form of `--format json`; None if there is none."""
+    """Parse the last line that is an error in the form of `--format json`; None if no line is."""
     for line in reversed(lines):
         try:
             value = json.loads(line)

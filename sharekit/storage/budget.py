@@ -27,7 +27,7 @@ class Budget:
     max_keys: int = 0  # of all JSON objects together
 
     def excess(self, count: Count) -> tuple[str, str] | None:
-        """The limit that `count` exceeds, as expected and found texts; None if it exceeds none."""
+        """The limit that `count` exceeds, as expected and found texts; None if it is within all."""
         for limit, found, unit in (
             (self.max_nodes, count.nodes, "values"),
             (self.max_keys, count.keys, "keys"),

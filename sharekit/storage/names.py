@@ -61,7 +61,7 @@ def extra_file(name: str) -> VerificationError:
 
 
 def hidden_character(text: str) -> str | None:
-    """The first character that is invisible or controls a terminal, such as `U+001B`; None if none is.
+    """The first character that is invisible or controls a terminal, such as `U+001B`, or None.
 
     These are control, direction and zero-width characters. A line end is allowed.
     """

@@ -22,7 +22,7 @@ from sharekit.errors import VerificationError
 VERSION = "v1"
 _SUFFIX = ".schema.json"
 _FORMATS = FormatChecker(formats=())
-MAX_ERRORS = 16  # the reported error is chosen from so many
+MAX_ERRORS = 16  # errors from which the reported one is chosen
 
 
 @_FORMATS.checks("date-time", raises=ValueError)
