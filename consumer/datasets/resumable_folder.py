@@ -134,7 +134,7 @@ def require_same(item: Path, there: Mapping[str, Any], now: Mapping[str, Any], w
             item,
             expected="a data set with the same settings",
             found="; ".join(different),
-            next_step=f"use the settings that are there, {way_out}, or choose another --out",
+            next_step=f"use the stored settings, {way_out}, or choose another --out",
         )
 
 

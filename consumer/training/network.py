@@ -161,7 +161,7 @@ def load_encoder(encoder: torch.nn.Module, tensors: Mapping[str, NDArray[np.floa
                 item,
                 expected=f"the encoder's tensor {name} of shape {tuple(value.shape)}",
                 found="no such tensor" if found is None else f"shape {found.shape}",
-                next_step="give the weights of this very encoder, or --encoder-weights none",
+                next_step="give the weights of exactly this encoder, or --encoder-weights none",
             )
         loaded[name] = torch.from_numpy(np.array(found)).to(value.dtype)
     encoder.load_state_dict(loaded)

@@ -58,7 +58,7 @@ def compare(
     """The distance between a data set's masks and the real ones.
 
     `interval.mean` averages over the possible true counts; the interval also resamples the data set's masks.
-    Of data sets with as many masks, drawn from the real distribution itself, 95 % stay below `chance`.
+    Among data sets with as many masks, drawn from the real distribution itself, 95 % stay below `chance`.
 
     Args:
         distance: `total_variation` or `kolmogorov_smirnov`.

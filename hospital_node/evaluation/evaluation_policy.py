@@ -144,7 +144,7 @@ def load_policy(path: Path) -> EvaluationPolicy:
             path,
             expected="a readable evaluation policy",
             found=error.found,
-            next_step="correct the file, or remove it and register the submitters anew",
+            next_step="correct the file, or remove it and register the submitters again",
         ) from error
     return policy
 

@@ -177,7 +177,7 @@ def _refusing() -> Iterator[None]:
 
 def _refuse(expected: str, found: str) -> NoReturn:
     raise VerificationError(
-        _ITEM, expected=expected, found=found, next_step="mend the model, pack it again and ask anew"
+        _ITEM, expected=expected, found=found, next_step="fix the model, pack it again and ask again"
     )
 
 

@@ -72,7 +72,9 @@ class GeneratorFidelity:
 
     generator_id: str
     candidate_sha256: str  # of the ONNX bytes that drew the samples, hexadecimal
-    sifid: Interval | None  # 64-d, to the nearest source, mean over samples; None without a feature network
+    sifid: (
+        Interval | None
+    )  # 64-d, to the nearest source, mean over samples; None if there was no feature network
     sifid_others: float | None  # the same of other real images, their median
     pixel_std: Interval  # of the samples, [-1, 1]
 

@@ -26,7 +26,7 @@ from hospital_node.singan.pyramid import build_pyramid
 from sharekit.intervals import Interval
 from sharekit.pictures.mask_statistics import coverage
 
-SMALL_SIDE = 64  # pixels, height and width: the size at which images of unlike sizes are compared
+SMALL_SIDE = 64  # pixels, height and width: the size at which images of different sizes are compared
 BATCH = 8  # pictures through the network at once
 
 

@@ -221,7 +221,7 @@ class _Intake:
             if other is not None:
                 raise InputError(
                     path,
-                    expected="a mask of 0 and 1 in a folder of such masks",
+                    expected="a mask of 0 and 1 in a folder of masks of this kind",
                     found=f"class numbers in {other} of the same folder: 1 may be one class of several",
                     next_step="name the classes with --mask-map, or keep the two kinds of masks apart",
                 )

@@ -23,7 +23,7 @@ START_TIMEOUT = 300.0  # seconds for a worker to start and import torch
 FORGET_TIMEOUT = 30.0  # seconds
 LOST = 2.0  # seconds between checks that the machine of a starting worker is still up
 
-# Memory stays with the process instead of being mapped and faulted in anew for every tensor; one arena, since
+# Memory stays with the process instead of being mapped and faulted in again for every tensor; one arena, since
 # glibc unmaps those of other threads than the main one as they empty. See docs/adr/0013-faults.md.
 MALLOC = {
     "MALLOC_MMAP_THRESHOLD_": str(2**30),
@@ -170,7 +170,7 @@ class Pool:
         return Died(cause)
 
     def kill(self, worker: int) -> None:
-        """End a worker's process, whatever it is doing, and give up its batch."""
+        """End a worker's process at once, and give up its batch."""
         import ray
 
         ray.kill(self._actors.pop(worker))

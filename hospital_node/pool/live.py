@@ -125,7 +125,7 @@ def read(path: Path) -> TrainingStatus | None:
             path,
             expected="what a training run of this release says of itself",
             found=f"{type(error).__name__}: {error}",
-            next_step="remove the file: it holds nothing that is needed, and a run writes it anew",
+            next_step="remove the file: it holds nothing that is needed, and a run writes it again",
         ) from error
 
 
@@ -238,7 +238,7 @@ def _reported(worker: int, generator: str, progress: ScaleProgress | None) -> Ru
 
 
 def worker_memory() -> int | None:
-    """Resident bytes of this process's workers, None if it has none; shared pages count once per worker."""
+    """Resident bytes of this process's workers, None if it has no worker; shared pages count once per worker."""
     sizes = []
     for process in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.Error):

@@ -148,7 +148,7 @@ def _check_settings(record: GeneratorRecord, settings: TrainingSettings) -> None
             record.id,
             expected=f"the settings that its training began with: {_named(before, different)}",
             found=_named(now, different),
-            next_step="run the earlier command again, or add --restart to begin anew with these settings",
+            next_step="run the earlier command again, or add --restart to begin again with these settings",
         )
 
 

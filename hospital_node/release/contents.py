@@ -125,7 +125,7 @@ class Release:
 
 
 def _mean_coverages(node: Node, picture: RealPicture) -> dict[str, float]:
-    """Class to the mean coverage in [0, 1] over the images of one picture, which thus counts once."""
+    """Class to the mean coverage in [0, 1] over the images of one picture, which so counts once."""
     found: dict[str, list[float]] = {}
     for image in picture.behind:
         for name, mask in node.load_pair(image).masks.items():

@@ -142,7 +142,7 @@ def load_policy(path: Path) -> Policy:
             path,
             expected="a readable release policy",
             found=error.found,
-            next_step="correct the file, or remove it and set the policy anew with `hospital-node policy`",
+            next_step="correct the file, or remove it and set the policy again with `hospital-node policy`",
         ) from error
     return policy
 

@@ -16,7 +16,7 @@ def smallest_part(published: Collection[Pictures], wanted: Pictures, k: int) -> 
 
     Args:
         published: the sets that averages were published of.
-        wanted: the set that the next average is of.
+        wanted: the set behind the next average.
         k: fewest pictures that statistics may describe.
     """
     parts: dict[tuple[bool, ...], set[str]] = defaultdict(set)

@@ -43,6 +43,6 @@ def device(parser: argparse.ArgumentParser, *former_names: str) -> None:
         *("--device", *former_names),
         choices=["auto", "cuda", "cpu"],
         default="auto",
-        help="where to compute; auto takes a GPU where one works",
+        help="device to compute on; auto takes a GPU where one works",
     )
     show_first_name(action)

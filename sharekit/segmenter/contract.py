@@ -163,7 +163,7 @@ class SegmenterContract:
                 OUTPUT_NAME,
                 expected=f"finite values of shape (N, {', '.join(map(str, expected))})",
                 found=f"shape {raw.shape}" if raw.shape[1:] != expected else "NaN or an infinity",
-                next_step="mend the model or its contract",
+                next_step="fix the model or its contract",
             )
         if self.output == "logits":
             # tanh never overflows: sigmoid(x) = (1 + tanh(x / 2)) / 2.
@@ -193,7 +193,7 @@ def _require(holds: bool, field: str, expected: str, found: object) -> None:
             f"segmenter contract: {field}",
             expected=expected,
             found=printable(str(found)),
-            next_step="mend the contract in the segmenter's file",
+            next_step="fix the contract in the segmenter's file",
         )
 
 
@@ -222,6 +222,6 @@ def contract_of(model: onnx.ModelProto, item: object) -> SegmenterContract:
         value = files.parse_json(found[0].encode(), item)
     except VerificationError as error:
         raise InputError(
-            item, expected=error.expected, found=error.found, next_step="mend the contract in the file"
+            item, expected=error.expected, found=error.found, next_step="fix the contract in the file"
         ) from None
     return SegmenterContract.from_json(value)

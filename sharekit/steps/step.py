@@ -114,7 +114,7 @@ def _failure(step: Step, code: int) -> SharekitError:
             " ".join(step.command[:2]),
             expected="it to succeed",
             found=f"exit code {code}" + (f": {told[-1][:_TAIL]}" if told else ""),
-            next_step=f"read {step.log or 'its error above'}, mend what it says, and run the same command "
+            next_step=f"read {step.log or 'its error above'}, fix what it says, and run the same command "
             "again to go on",
         )
     words = (str(value.get(name)) for name in ("expected", "found", "next_step"))
