@@ -81,7 +81,12 @@ def check_clock(now: datetime, last_event: datetime | None, last_release: dateti
 
 
 def check_run(found: Found | None, ray_folder: str | None) -> Check:
-    """Check for a run that hangs or was killed; `ray_folder` is named by `ray.json`; None if it is missing."""
+    """Check for a run that hangs or was killed.
+
+    Args:
+        found: what the last run wrote about itself; None if there is no record.
+        ray_folder: the folder that `ray.json` names; None if that file is missing.
+    """
     name = "training"
     if found is not None and found.liveness is not Liveness.DIED:
         process = f"process {found.status.pid} on {found.status.host}"

@@ -238,7 +238,7 @@ def _reported(worker: int, generator: str, progress: ScaleProgress | None) -> Ru
 
 
 def worker_memory() -> int | None:
-    """Resident bytes of this process's workers, None if it has no worker; shared pages count once per worker."""
+    """Resident bytes of this process's workers, None if it has no worker; a shared page counts per worker."""
     sizes = []
     for process in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.Error):
