@@ -1,4 +1,4 @@
-"""The published training loop, written anew, as the baseline of our measurements.
+"""The published training loop, rewritten as the baseline of our measurements.
 
 It trains one picture at a time. The critic sees the real picture, the fake and the point between them in
 three passes, and autograd derives the gradient penalty. The lower generators run again for every critic step.

@@ -154,7 +154,7 @@ def rate_of(bundle: Bundle, count: int) -> float:
 
 
 def loaded_for(bundle: Bundle, count: int) -> int:
-    """How often drawing so many samples loads a generator."""
+    """How often a generator is loaded while `count` samples are drawn."""
     with bundle:
         assert sum(1 for _ in bundle.sample(count, SEED, batch_size=BATCH_SIZE)) == count
         return bundle.sessions_opened

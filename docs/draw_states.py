@@ -50,8 +50,8 @@ supersedes it.
 ## A generator
 
 It is planned for one or several ingested images. A plan that has not begun makes way for another one. An
-interrupted training, or one whose worker died, is planned again and goes on from its checkpoint. What is
-trained is never trained over. `withdrawn` is final: the images are free for another generator.
+interrupted training, or one whose worker died, is planned again and goes on from its checkpoint. A trained
+generator is never trained over. `withdrawn` is final: the images are free for another generator.
 
 {diagram(GENERATOR_TRANSITIONS)}
 

@@ -56,7 +56,7 @@ def require_locks() -> None:
     """Refuse a system without the locks and rights that a node is built on.
 
     Raises:
-        DependencyError: it is Windows.
+        DependencyError: the system is Windows.
     """
     if find_spec("fcntl") is None:
         raise DependencyError(

@@ -1,6 +1,6 @@
-"""Switches off what dependencies would send; `sharekit/__init__.py` calls it before any of them is loaded.
+"""Switches off the telemetry of dependencies; `sharekit/__init__.py` calls it before any of them is loaded.
 
-A dependency reads its switch when it is loaded or started, so a call afterwards comes too late. Child
+A dependency reads its switch when it is loaded or started, so a later call has no effect. Child
 processes and Ray's workers inherit the environment. See docs/adr/0028-nobody-is-contacted.md.
 """
 
@@ -10,15 +10,15 @@ import os
 from collections.abc import Mapping
 
 SWITCHES: Mapping[str, str] = {
-    # ONNX Runtime sends events, and keeps a device id below ~/.cache, from 1.29 on.
+    # From 1.29 on, ONNX Runtime sends events and keeps a device ID below ~/.cache.
     "ORT_DISABLE_TELEMETRY": "1",
     "RAY_USAGE_STATS_ENABLED": "0",
-    # segmentation-models-pytorch brings the library that sends them.
+    # segmentation-models-pytorch depends on huggingface_hub, which has telemetry.
     "HF_HUB_DISABLE_TELEMETRY": "1",
-    # The convention of everybody else.
+    # The common convention of other programs.
     "DO_NOT_TRACK": "1",
 }
-"""Environment variables, whatever the user's environment says of them."""
+"""Environment variables to set; they override the user's environment."""
 
 
 def switch_off() -> None:
@@ -27,5 +27,5 @@ def switch_off() -> None:
 
 
 def loud() -> tuple[str, ...]:
-    """The switches that are not set in this process's environment, sorted."""
+    """Names of the switches that this process's environment does not set, sorted."""
     return tuple(sorted(name for name, value in SWITCHES.items() if os.environ.get(name) != value))

@@ -48,6 +48,7 @@ def released(split: Split, folder: Path) -> tuple[FoldGenerators, ...]:
     return tuple(found)
 
 
+@pytest.mark.slow
 def test_the_commands_of_a_table_end_with_scores_and_a_page(tmp_path: Path) -> None:
     split = small_split(tmp_path)
     settings = small_settings(

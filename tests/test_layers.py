@@ -132,9 +132,7 @@ def test_folders_import_lower_layers_alone(package: str) -> None:
             if target is None or target.partition(".")[0] != package:
                 continue
             other = _layer(package, target)
-            if other == own:
-                continue
-            if height[other] >= height[own]:
+            if other != own and height[other] >= height[own]:
                 wrong.append(f"{name_of(path)}:{found.line} imports {target}")
     assert wrong == []
 

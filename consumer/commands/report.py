@@ -23,7 +23,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     verify = actions.add_parser("verify", help="check signature, form, and what it is about")
     verify.add_argument("report", type=Path, metavar="REPORT", help="the file that the hospital sent")
     verify.add_argument("--key", type=Path, required=True, metavar="PUB", help="the hospital's public key")
-    verify.add_argument("--submission", type=Path, metavar="SUBMISSION", help="what the report must be about")
+    verify.add_argument("--submission", type=Path, metavar="SUBMISSION", help="submission it must be about")
     add_output_options(verify, nested=True)
 
 

@@ -28,7 +28,7 @@ GOES_ON = True
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="the bundle's folder or zip file")
     parser.add_argument(
-        "--key", type=Path, required=True, metavar="PUB", help="the hospital's public key, as pinned"
+        "--key", type=Path, required=True, metavar="PUB", help="the hospital's pinned public key"
     )
     count = parser.add_argument(
         *("--samples", "--count"),
@@ -61,8 +61,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--batch-size",
         type=int,
         metavar="B",
-        help=f"samples that go through a generator at once: for speed alone (left out: {BATCH_SIZE}, within "
-        "the bundle's limit)",
+        help=f"samples that go through a generator at once; affects only the speed (left out: "
+        f"{BATCH_SIZE}, within the bundle's limit)",
     )
     parser.add_argument(
         "--isolate",
@@ -72,7 +72,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "where it is possible, on Linux on the CPU)",
     )
     parser.add_argument(
-        "--probabilities", action="store_true", help="store the masks' raw probabilities, too"
+        "--probabilities", action="store_true", help="also store the masks' raw probabilities"
     )
     progress.configure(parser)
     _configure_refinement(parser)
@@ -85,7 +85,7 @@ def _configure_refinement(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=Refinement.temperature,
         metavar="T",
-        help="factor of all noise; below 1 samples vary less",
+        help="factor on all noise; below 1, samples vary less",
     )
     group.add_argument(
         "--mask-threshold",
@@ -100,7 +100,7 @@ def _configure_refinement(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=UNREFINED.redraw_below,
         metavar="SHARE",
-        help="draw samples again, a few times, whose masks mark less of the image than this",
+        help="draw a sample again, a few times, if its masks mark less than this share of the image",
     )
 
 

@@ -43,21 +43,21 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=float,
         metavar="W",
         default=default_of(StyleSettings, "content_weight"),
-        help="how strongly to keep what is shown",
+        help="weight of the image's content",
     )
     parser.add_argument(
         "--style-weight",
         type=float,
         metavar="W",
         default=default_of(StyleSettings, "style_weight"),
-        help="how strongly to take on the look",
+        help="weight of the real images' look",
     )
     parser.add_argument(
         "--steps",
         type=int,
         metavar="N",
         default=default_of(StyleSettings, "steps"),
-        help="steps of Adam for every image",
+        help="number of Adam steps for each image",
     )
     parser.add_argument(
         "--features", type=Path, metavar="FILE", help="feature file (left out: looked for on this machine)"
@@ -69,7 +69,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=int,
         metavar="B",
         default=default_of(style_data_set, "batch_size"),
-        help="images at once: for speed alone",
+        help="images to style at once; affects only the speed",
     )
     progress.configure(parser)
 

@@ -61,7 +61,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="K",
         help="output channel that marks no class, from 0; logits then go through softmax over all channels",
     )
-    contract.add_argument("--output-name", metavar="NAME", help="the masks, where the model has more outputs")
+    contract.add_argument(
+        "--output-name", metavar="NAME", help="output that holds the masks, if there are several"
+    )
     password.configure(parser)
 
 

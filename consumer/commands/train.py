@@ -93,9 +93,9 @@ def _configure_schedule(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=defaults.epochs,
         metavar="N",
-        help="how often to show every image; the paper: 300 in Table 1, 100 in Table 2",
+        help="number of times to show every image; the paper: 300 in Table 1, 100 in Table 2",
     )
-    length.add_argument("--updates", type=int, metavar="N", help="updates of the weights, instead of epochs")
+    length.add_argument("--updates", type=int, metavar="N", help="weight updates, instead of epochs")
     parser.add_argument(
         "--decay-at",
         type=int,
@@ -117,7 +117,7 @@ def _configure_schedule(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=defaults.real_finish,
         metavar="S",
-        help="share of the updates, at the end, that show real images alone, where there are any",
+        help="share of the updates, at the end, that show only real images, if the data has any",
     )
     parser.add_argument(
         "--learning-rate",
@@ -138,7 +138,7 @@ def _configure_schedule(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=defaults.validations,
         metavar="N",
-        help="largest number of validations; without --updates no more than one an epoch",
+        help="largest number of validations; without --updates, at most one per epoch",
     )
 
 

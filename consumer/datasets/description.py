@@ -25,7 +25,7 @@ class DatasetDescription:
     hospital: str
     release: int
     public_key: str  # PEM
-    fingerprint: str  # of the public key
+    fingerprint: str  # digest of the public key
     seed: int
     count: int
     generators: tuple[str, ...]

@@ -134,7 +134,7 @@ def require_same(item: Path, there: Mapping[str, Any], now: Mapping[str, Any], w
             item,
             expected="a data set with the same settings",
             found="; ".join(different),
-            next_step=f"use the settings that are there, {way_out}, or choose another --out",
+            next_step=f"use the stored settings, {way_out}, or choose another --out",
         )
 
 
@@ -222,12 +222,12 @@ def _locked(partial: Path, out: Path) -> Iterator[None]:
 
 
 def _read(partial: Path) -> tuple[Mapping[str, Any] | None, list[_Item]]:
-    """The request of an interrupted run and its complete items; None without a complete first line."""
+    """The request of an interrupted run and its complete items; None if the first line is incomplete."""
     if not (partial / JOURNAL).exists():
         return None, []
     request = None
     complete: dict[str, _Item] = {}
-    # A kill cut off whatever follows the last newline.
+    # A kill cut off the line after the last newline.
     for line in files.read_bytes(partial / JOURNAL, max_bytes=MAX_JOURNAL_BYTES).split(b"\n")[:-1]:
         try:
             value = files.parse_json(line, JOURNAL)

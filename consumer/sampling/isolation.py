@@ -28,7 +28,7 @@ START_SECONDS = 120.0  # for the program itself and for loading a generator
 WORK_SECONDS = 3600.0
 """Working time after which a process is replaced, well before its limit of processor time."""
 SPARE_MIB = 256
-STACK_MIB = 8  # of a thread
+STACK_MIB = 8  # stack of a thread
 
 
 def can_isolate() -> bool:

@@ -26,7 +26,7 @@ class Sample:
     """Foreground probabilities `(H, W)` in [0, 1] by class name; None unless requested."""
     generator: str  # identifier
     seed: int
-    index: int  # of the sample under generator and seed
+    index: int  # position under generator and seed
 
     @property
     def mask(self) -> NDArray[np.uint8]:

@@ -253,7 +253,7 @@ def _record(entry: Entry) -> dict[str, Any]:
 
 
 def _png(path: str) -> str:
-    """The path of a styled image, which is stored without loss whatever the original format was."""
+    """The path of a styled image, which is always stored without loss."""
     return str(Path(path).with_suffix(".png"))
 
 

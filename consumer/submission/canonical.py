@@ -117,7 +117,7 @@ def _array(tensor: TensorProto) -> np.ndarray:
         LookupError,
         TypeError,
         ValueError,
-    ) as error:  # onnx does not document its errors
+    ) as error:  # onnx documents no errors
         found = f"{tensor.name!r:.80}: {type(error).__name__}"
         raise _refusal("model", "tensors of as many values as their shape says", found) from None
 

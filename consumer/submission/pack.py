@@ -57,7 +57,7 @@ class PackedSubmission:
 
     path: Path
     submission: Submission
-    bytes: int  # of the model
+    bytes: int  # length of the model
 
     def to_json(self) -> dict[str, Any]:
         return {

@@ -52,6 +52,6 @@ def run_on_grey(
             item,
             expected="a model that ONNX Runtime runs on one image of the contract",
             found=f"{str(error)!r:.300}",
-            next_step="mend the model, or --size and the number of channels",
+            next_step="fix the model, or --size and the number of channels",
         ) from error
     return output

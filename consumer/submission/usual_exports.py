@@ -28,8 +28,8 @@ BACKGROUND_NAMES = frozenset({"background", "bg", "_background_", "__background_
 _FLOATS = frozenset({TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16})
 _INPUT, _OUTPUT = "sharekit_image", "sharekit_mask"
 _OPTIONAL_CHANNEL = 3  # axes of a mask without a channel
-_AXES = 4  # of a contract's tensors
-_ROUNDING = 1e-3  # of a probability
+_AXES = 4  # axes of a contract's tensors
+_ROUNDING = 1e-3  # tolerance for a probability
 
 
 @dataclass(frozen=True)
@@ -334,7 +334,7 @@ def _reshaped(model: ModelProto, name: str, count: int, size: tuple[int, int]) -
 
 
 def _one_channel_each(model: ModelProto, name: str, numbers: Sequence[int]) -> str:
-    """Turn class numbers `(1, 1, h, w)` into 0 and 1 in `(1, K, h, w)`, one channel per entry of `numbers`."""
+    """Turn class numbers `(1, 1, h, w)` into masks `(1, K, h, w)` of 0 and 1, one channel per number."""
     whole = _node(model, "Cast", [name], to=TensorProto.INT64)
     wanted = np.array(numbers, np.int64).reshape(1, -1, 1, 1)
     equal = _node(model, "Equal", [whole, _constant(model, f"{_OUTPUT}_numbers", wanted)])

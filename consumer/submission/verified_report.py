@@ -16,7 +16,7 @@ class VerifiedReport:
     """A report with a valid signature and form."""
 
     report: EvaluationReport
-    fingerprint: str  # of the hospital's key
+    fingerprint: str  # digest of the hospital's key
     belongs_to_submission: bool | None
     """True when the report is about the given submission; None when no submission was given."""
 

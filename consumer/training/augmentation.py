@@ -20,10 +20,10 @@ Augmentation = Callable[["torch.Tensor", "torch.Tensor"], Batch]
 
 FLIP = 0.5  # probability, of each direction
 ROTATION = 30.0  # degrees, either way
-SHIFT = 0.1  # of a side, either way
+SHIFT = 0.1  # share of a side, either way
 ZOOM = (0.85, 1.2)
 COLOUR = 0.2  # brightness, contrast and saturation, either way
-HUE = 0.02  # of the colour circle, either way
+HUE = 0.02  # share of the colour circle, either way
 
 
 def augmentation() -> Augmentation:

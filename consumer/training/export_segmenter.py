@@ -91,9 +91,11 @@ def _any_pooling() -> Iterator[None]:
 
     @symbolic_helper.parse_args("v", "is")
     def pool(graph: Any, image: Any, size: list[int]) -> Any:
-        (height, width), (rows, columns) = image.type().sizes()[-2:], size
+        rows, columns = size
         if (rows, columns) == (1, 1):
+            # The tracer may not know the image's sizes; here they do not matter.
             return graph.op("GlobalAveragePool", image)
+        height, width = image.type().sizes()[-2:]
         down = graph.op("Constant", value_t=torch.from_numpy(averaging(height, rows)))
         across = graph.op("Constant", value_t=torch.from_numpy(averaging(width, columns).T.copy()))
         return graph.op("MatMul", graph.op("MatMul", down, image), across)

@@ -37,9 +37,9 @@ class EncoderWeights:
     source: str
     """`none` (random), `imagenet` (the download of segmentation-models-pytorch), or a file's name."""
     sha256: str | None = None
-    """SHA-256 of the file, hexadecimal; None without a file."""
+    """SHA-256 of the file, hexadecimal; None if there is no file."""
     tensors: Mapping[str, NDArray[np.float32]] | None = None
-    """The file's tensors by name; None without a file."""
+    """The file's tensors by name; None if there is no file."""
 
     def to_json(self) -> dict[str, Any]:
         return {"source": self.source, "sha256": self.sha256}
@@ -161,7 +161,7 @@ def load_encoder(encoder: torch.nn.Module, tensors: Mapping[str, NDArray[np.floa
                 item,
                 expected=f"the encoder's tensor {name} of shape {tuple(value.shape)}",
                 found="no such tensor" if found is None else f"shape {found.shape}",
-                next_step="give the weights of this very encoder, or --encoder-weights none",
+                next_step="give the weights of exactly this encoder, or --encoder-weights none",
             )
         loaded[name] = torch.from_numpy(np.array(found)).to(value.dtype)
     encoder.load_state_dict(loaded)

@@ -39,7 +39,7 @@ class CheckpointFolder:
         files.write_bytes(self.path / _NAME, buffer.getvalue(), mode=0o600)
 
     def load(self) -> dict[str, Any] | None:
-        """The last saved state; None without a checkpoint.
+        """The last saved state; None if there is no checkpoint.
 
         Raises:
             InputError: the checkpoint is damaged, or belongs to a training with other settings or data.

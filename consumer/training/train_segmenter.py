@@ -36,7 +36,7 @@ class TrainingResult:
 
     task: Task
     out: Path
-    sha256: str  # of the file
+    sha256: str  # digest of the file
     seconds: float
     """Working time, over all runs of the training."""
     device: str

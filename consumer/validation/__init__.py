@@ -1,4 +1,4 @@
-"""Is a data set sound? Checks of files, masks and diversity, as a report in JSON and as one HTML page."""
+"""Check a data set's files, masks and diversity, and report in JSON and as one HTML page."""
 
 from consumer.validation.lpips_options import LpipsOptions
 from consumer.validation.validate_data_set import summarise, validate

@@ -1,4 +1,4 @@
-"""How much images differ: pixel deviation and mean distance of pairs, each with its interval."""
+"""Measure how much images differ: pixel deviation and mean distance of pairs, each with an interval."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from sharekit.intervals import Interval, bootstrap
 
 THUMBNAIL_SIDE = 32  # pixels
 MAX_COMPARED = 300
-"""Images of a group that are compared; more are thinned out evenly."""
+"""Largest number of images of a group to compare; a larger group is thinned out evenly."""
 DRAWS = 500
-"""Resamples of an interval: a quarter of the usual, because each takes every pixel of every image."""
+"""Resamples of an interval: a quarter of the usual number, because each reads every pixel of every image."""
 
 Pixels = NDArray[np.uint8]
 
 
 def thumbnail(pixels: Pixels) -> Pixels:
-    """RGB uint8 `(THUMBNAIL_SIDE, THUMBNAIL_SIDE, 3)`, whatever the aspect ratio."""
+    """RGB uint8 `(THUMBNAIL_SIDE, THUMBNAIL_SIDE, 3)`; the aspect ratio may change."""
     image = Image.fromarray(pixels).convert("RGB")
     return np.asarray(image.resize((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.BOX))
 
@@ -33,7 +33,7 @@ def thin(thumbnails: Pixels) -> Pixels:
 
 
 def pixel_std(thumbnails: Pixels) -> Interval:
-    """Mean over pixels of the standard deviation over images `(n, h, w, c)`, of 255; 0 for one image."""
+    """Standard deviation over images `(n, h, w, c)`, averaged over pixels, 0 to 255; 0 for one image."""
     compared = thin(thumbnails)
     count = len(compared)
     values = compared.reshape(count, -1).astype(np.float32)
@@ -45,13 +45,13 @@ def pixel_std(thumbnails: Pixels) -> Interval:
         variance = weights @ squares - (weights @ values) ** 2
         return float(np.sqrt(np.maximum(variance, 0)).mean())
 
-    # A resample repeats images and so varies less than what it was drawn from: hence the shift.
+    # A resample repeats images and so varies less than the original set; `centred` corrects that.
     found = bootstrap(estimate, count, of_resample, draws=DRAWS, centred=True)
     return replace(found, low=max(found.low, 0.0))
 
 
 def mean_distance(thumbnails: Pixels) -> Interval | None:
-    """Mean root-mean-square difference of all pairs of images `(n, h, w, c)`, of 255; None below two."""
+    """Mean root-mean-square difference of all pairs of images `(n, h, w, c)`, 0 to 255; None below two."""
     compared = thin(thumbnails)
     if len(compared) < 2:
         return None
@@ -62,13 +62,13 @@ def mean_distance(thumbnails: Pixels) -> Interval | None:
 
 
 def mean_of_pairs(distances: NDArray[np.floating]) -> Interval | None:
-    """The mean distance of two different images, resampled by image; None below two.
+    """The mean distance of two different images, resampled by image; None below two images.
 
-    Pairs share images, so that they are not independent: the bootstrap draws images, and a pair of an image
-    with its own repetition counts as no pair. `count` is of images.
+    Pairs share images, so they are not independent. The bootstrap therefore draws images, and ignores pairs
+    of an image with its own copy. `count` is the number of images.
 
     Args:
-        distances: symmetric `(n, n)`; the diagonal is not looked at.
+        distances: symmetric `(n, n)`; the diagonal is ignored.
     """
     count = len(distances)
     if count < 2:

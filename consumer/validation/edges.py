@@ -1,8 +1,8 @@
-"""Do a mask's outlines lie where the image has edges? A plausible mask marks something that can be seen.
+"""Measure whether a mask's outlines lie on edges of the image, as those of a plausible mask do.
 
-The control is the same outline, shifted over the image to every place and wrapped around its borders: the
+The control is the same outline, shifted to every place of the image and wrapped around its borders: the
 toroidal shift test of Lotwick and Silverman (J. R. Stat. Soc. B 44:406-413, 1982). The mean over all shifts
-is the mean of the image, exactly, so that nothing need be drawn at random.
+is exactly the mean of the image, so the test needs no random numbers.
 """
 
 from __future__ import annotations
@@ -17,36 +17,37 @@ from PIL import Image
 from sharekit.errors import DependencyError, missing_package
 
 LONG_SIDE = 256
-"""Pixels that an image is reduced to, so that an outline's width does not depend on the resolution."""
+"""Long side in pixels of a reduced image, so that an outline's width does not depend on the resolution."""
 FOLLOWS = 1.2
-"""Agreement from which masks count as following edges.
+"""Smallest agreement with which masks count as following edges.
 
-Between what experts' masks reach, 2.3 on polyps and 6.3 on nuclei, and the 0.9 to 1.2 of masks that belong to
-other images or are mirrored.
+Experts' masks reach 2.3 on polyps and 6.3 on nuclei. Masks that belong to other images or are mirrored reach
+0.9 to 1.2.
 """
 
 
 def missing() -> DependencyError | None:
-    """The error that names scikit-image, where it is not installed."""
+    """The error for a missing scikit-image; None when it is installed."""
     return missing_package("scikit-image", "validate") if find_spec("skimage") is None else None
 
 
 def edge_agreement(pixels: NDArray[np.uint8], masks: Sequence[NDArray[np.bool_]]) -> float | None:
-    """Mean gradient on the masks' outlines over that on the outlines shifted: 1 by chance, more on edges.
+    """Mean gradient on the masks' outlines / mean on the shifted outlines: 1 by chance, more on edges.
 
-    Gradient is the Sobel magnitude of the grey image; an outline is the pixels on both sides of the border.
+    The gradient is the Sobel magnitude of the grey image. An outline consists of the pixels on both sides of
+    the border.
 
     Args:
         pixels: image uint8 `(H, W)` or `(H, W, 3)`.
         masks: `(H, W)` each.
 
     Returns:
-        None where there is no outline (every mask empty or full) or no edge (a flat image).
+        The ratio; None if there is no outline (every mask empty or full) or no edge (a flat image).
     """
     from skimage.filters import sobel
     from skimage.segmentation import find_boundaries
 
-    # Whole grey levels: Sobel's weights are powers of two, so that a flat image is 0 without rounding noise.
+    # Integer grey levels and Sobel's weights of powers of two give exactly 0 for a flat image.
     gradient = sobel(_reduced(Image.fromarray(pixels).convert("L")).astype(np.float64))
     outline = np.zeros(gradient.shape, bool)
     for mask in masks:

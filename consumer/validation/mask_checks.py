@@ -1,4 +1,4 @@
-"""What a single mask says about itself."""
+"""Measure a single mask."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sharekit.pictures.masks import MaskReading
 
 @dataclass(frozen=True)
 class MaskFacts:
-    """One stored mask, measured."""
+    """Measurements of one stored mask."""
 
     exact: bool  # holds nothing but 0 and 255
     zero_one: bool  # holds 0 and 1 instead
@@ -24,9 +24,10 @@ class MaskFacts:
 
 
 def mask_facts(reading: MaskReading) -> MaskFacts:
-    """Measure a mask that was read, `(H, W)`.
+    """Measure a mask `(H, W)`.
 
-    Foreground is 8-connected and background 4-connected, so that a diagonal line separates what it seems to.
+    Foreground is 8-connected and background 4-connected, so that a diagonal line separates the areas on its
+    sides.
     """
     try:
         from scipy import ndimage
@@ -35,7 +36,7 @@ def mask_facts(reading: MaskReading) -> MaskFacts:
     foreground = mask_statistics.foreground(reading.mask)
     regions, components = ndimage.label(foreground, np.ones((3, 3)))
     areas = np.bincount(regions.reshape(-1))[1:]
-    # One background pixel all around joins every region that touches the border into one.
+    # A border of background pixels joins all background regions that touch the edge into one.
     _, background = ndimage.label(np.pad(~foreground, 1, constant_values=True))
     return MaskFacts(
         exact=reading.exact,

@@ -1,4 +1,4 @@
-"""One pass over a data set's files: every image is read once, and only small figures of it are kept."""
+"""Measure a data set's files in one pass; each image is read once, and only small figures are kept."""
 
 from __future__ import annotations
 
@@ -27,7 +27,10 @@ MASK_GRID = 128  # pixels, long side of a generator's mean mask
 
 
 def short(name: str) -> str:
-    """What plots, tables and sentences call a generator: 8 digits of an identifier, both ends of a name."""
+    """A generator's short name for plots, tables and sentences.
+
+    It is the first 8 digits of an identifier, or both ends of another long name.
+    """
     if name == WHOLE:
         return "all images"
     if GENERATOR_ID.fullmatch(name):
@@ -51,13 +54,13 @@ class MaskMap:
 
 @dataclass(frozen=True)
 class ImageFacts:
-    """One pair, measured."""
+    """Measurements of one pair."""
 
     entry: Entry
     group: str
     size: tuple[int, int]  # width, height
     masks: Mapping[str, MaskFacts]
-    coverage: float  # of all classes together, 0 to 1
+    coverage: float  # all classes together, 0 to 1
     edges: float | None  # agreement of the masks' outlines with the image's edges, where it can be measured
     flat: bool  # every pixel has the same colour
     digest: bytes
@@ -67,23 +70,23 @@ class ImageFacts:
 
 @dataclass(frozen=True)
 class Measurements:
-    """Everything that the report and its figures are made of."""
+    """All measurements behind the report and its figures."""
 
     images: tuple[ImageFacts, ...]
     failures: tuple[Problem, ...]
     """Files that could not be used."""
     mask_maps: Mapping[str, MaskMap]
-    """Group to its masks' mean; groups in order of appearance."""
+    """The mean mask of each group, by name, in order of appearance."""
 
     without_edges: Missing | None = None
-    """Why no agreement with edges was measured, where it was not."""
+    """Why the agreement with edges was not measured; None when it was."""
 
     def group(self, name: str) -> list[ImageFacts]:
         return [image for image in self.images if image.group == name]
 
 
 def measure(folder: DatasetFolder, on_progress: ProgressCallback = ignore) -> Measurements:
-    """Read every pair; a broken one becomes a failure, and the rest goes on."""
+    """Measure every pair; record a broken pair as a failure and continue."""
     images: list[ImageFacts] = []
     failures: list[Problem] = []
     maps: dict[str, MaskMap] = {}

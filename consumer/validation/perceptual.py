@@ -1,7 +1,7 @@
-"""LPIPS: how different images look to a network that was fitted to people's judgements.
+"""Measure with LPIPS how different images look, by a network fitted to people's judgements.
 
-Zhang et al., "The Unreasonable Effectiveness of Deep Features as a Perceptual Metric", CVPR 2018: version 0.1
-on AlexNet, as the package `lpips` computes it.
+Zhang et al., "The Unreasonable Effectiveness of Deep Features as a Perceptual Metric", CVPR 2018. We use
+version 0.1 on AlexNet, as computed by the package `lpips`.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from sharekit.intervals import Interval
 from sharekit.program.progress import Progress, ProgressCallback, ignore
 
 SIDE = 128
-"""Pixels: every image is stretched to a square of this side, so that all can be compared with each other."""
+"""Pixels. Every image is stretched to a square of this side, so that any two can be compared."""
 WHOLE_FACTOR = 2
-"""Of the whole data set so many times the images of one generator are compared."""
+"""Images to compare in the whole data set, as a multiple of those of one generator."""
 _BATCH_SIZE = 16  # pairs
 
 Pixels = NDArray[np.uint8]
@@ -40,16 +40,16 @@ Pixels = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Perceived:
-    """Mean LPIPS of two images, of each group and of the whole data set."""
+    """Mean LPIPS of two images, for each group and for the whole data set."""
 
     groups: Mapping[str, Interval | None] = field(default_factory=dict)
     whole: Interval | None = None
     missing: Missing | None = None
-    """Why there is none, where there is none."""
+    """Why LPIPS was not computed; None when it was, or was not wanted."""
 
 
 class Lpips:
-    """The distance of two images, ready to run on `threads` threads.
+    """The LPIPS distance of two images, computed on `threads` threads.
 
     Raises:
         DependencyError: torch, torchvision or lpips is not installed.
@@ -60,7 +60,7 @@ class Lpips:
         self._model = _build(weights)
 
     def matrix(self, images: Sequence[Pixels]) -> NDArray[np.float64]:
-        """Distances of all pairs: symmetric `(n, n)`, from 0, of uint8 images `(H, W)` or `(H, W, 3)`."""
+        """Distances of all pairs of uint8 images `(H, W)` or `(H, W, 3)`: symmetric `(n, n)`, at least 0."""
         import torch
 
         tensors = torch.stack([torch.from_numpy(_prepared(pixels)) for pixels in images])
@@ -83,7 +83,7 @@ def perceive(
     """Compare images of every group, and of the whole data set, with each other.
 
     Raises:
-        VerificationError: the weights that were named are not those that are pinned.
+        VerificationError: the weights do not have the pinned digest.
         DependencyError: weights were named, but a package that runs them is missing.
     """
     if options.images < 2 or len(measured.images) < 2:
@@ -133,7 +133,7 @@ def _build(weights: Weights) -> Any:
     import lpips
 
     with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
-        # torchvision warns of the way in which lpips asks for a network without weights.
+        # torchvision warns about how lpips requests a network without weights.
         warnings.simplefilter("ignore", UserWarning)
         model = lpips.LPIPS(net="alex", pretrained=False, pnet_rand=True, verbose=False)
     state = {name: torch.from_numpy(values.copy()) for name, values in weights.items()}

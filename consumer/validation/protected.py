@@ -1,7 +1,8 @@
-"""How far a data set's coverage is from the real masks', of which only noised counts are known.
+"""Compare a data set's mask coverage with that of the real masks, known only through noised counts.
 
-A bundle publishes counts with discrete Laplace noise, negative ones set to 0, and the number of images
-without noise. Which true counts could have given these is simulated, and a distance is computed to each.
+A bundle publishes counts with discrete Laplace noise, with negative counts set to 0, and the number of images
+without noise. This module simulates the true counts that could lie behind the published ones, and computes a
+distance to each.
 """
 
 from __future__ import annotations
@@ -16,29 +17,29 @@ from sharekit.intervals import LEVEL, middle
 
 DRAWS = 1000
 _REACH = 30
-"""Scales of the noise beyond which a count is not searched: a probability of 1e-13."""
+"""Distance from a published count, in scales of the noise, to search; beyond it, the probability is 1e-13."""
 
 Counts = Sequence[int] | NDArray[np.int64]
 Distance = Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.float64]]
 
 
 def total_variation(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Half the summed difference of two histograms as shares `(…, bins)`: `(…)`, 0 to 1."""
+    """Half the summed absolute difference of two histograms of shares `(…, bins)`: `(…)`, 0 to 1."""
     return np.minimum(np.abs(first - second).sum(axis=-1) / 2, 1.0)
 
 
 def kolmogorov_smirnov(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
     """Largest difference of the two distribution functions at the bins' edges: `(…)`, 0 to 1.
 
-    The Kolmogorov-Smirnov distance of the values themselves is at least this much: between two edges the
-    functions may differ more.
+    This is a lower bound of the Kolmogorov-Smirnov distance of the values, because the functions may differ
+    more between two edges.
     """
     difference = np.cumsum(first, axis=-1) - np.cumsum(second, axis=-1)
     return np.minimum(np.abs(difference).max(axis=-1), 1.0)
 
 
 def shares(counts: Counts) -> NDArray[np.float64] | None:
-    """Counts `(…, bins)` as shares of their sum; None without any."""
+    """Counts `(…, bins)` as shares of their sum; None when a sum is 0."""
     values = np.asarray(counts, np.float64)
     total = values.sum(axis=-1, keepdims=True)
     return values / total if np.all(total) else None
@@ -56,20 +57,21 @@ def compare(
 ) -> Comparison | None:
     """The distance between a data set's masks and the real ones.
 
-    `interval.mean` is over the possible true counts; the interval also resamples the data set's masks.
-    `chance` is what 95 % of data sets of as many masks, drawn from the real distribution itself, stay below.
+    `interval.mean` averages over the possible true counts; the interval also resamples the data set's masks.
+    Among data sets with as many masks, drawn from the real distribution itself, 95 % stay below `chance`.
 
     Args:
         distance: `total_variation` or `kolmogorov_smirnov`.
         counts: masks of the data set in each bin.
         published: noised counts of the real masks in each bin.
-        image_count: real masks, not noised.
-        scale: of the discrete Laplace noise.
-        seed: of the simulation.
-        draws: simulated truths.
+        image_count: number of real masks, without noise.
+        scale: scale of the discrete Laplace noise.
+        seed: seed of the simulation.
+        draws: number of simulated true histograms.
 
     Returns:
-        None for a data set without masks, and where `published` cannot be of `image_count` masks.
+        The comparison; None when the data set has no masks, or `published` cannot come from `image_count`
+        masks.
     """
     rng = np.random.default_rng(seed)
     own = shares(counts)
@@ -79,7 +81,7 @@ def compare(
     masks = int(np.sum(counts))
     real = truths / image_count
     around = distance(rng.multinomial(masks, own, draws) / masks, real)
-    # The data set that is drawn from one possible truth is measured against another, as the real one is.
+    # A data set drawn from one possible truth is compared with another truth, as the real data set is.
     null = distance(rng.multinomial(masks, rng.permutation(real)) / masks, real)
     as_published = shares(published)
     return Comparison(
@@ -92,15 +94,15 @@ def compare(
 def possible_counts(
     published: Counts, total: int, scale: float, draws: int, rng: np.random.Generator
 ) -> NDArray[np.int64] | None:
-    """True counts that may lie behind noised ones: int `(draws, bins)`, each row of sum `total`.
+    """Draw true counts that may lie behind noised ones: int `(draws, bins)`, each row with sum `total`.
 
-    Exact draws from the posterior under a flat prior on all histograms of that sum. The probability of a
-    published count y of a true count c falls as exp(-|c - y| / scale), and for a negative count set to 0 as
-    exp(-c / scale), which is the same formula. Sums of the bins to come are tabulated from the last one back
-    (forward filtering, backward sampling).
+    The draws are exact, from the posterior under a flat prior on all histograms of that sum. The probability
+    that a true count c is published as y falls as exp(-|c - y| / scale). For a negative count set to 0, it
+    falls as exp(-c / scale), which is the same formula. The method is forward filtering, backward sampling:
+    it tabulates the sums of the remaining bins from the last bin back.
 
     Returns:
-        None where no such histogram is near the published counts.
+        The counts; None when no such histogram is near the published counts.
     """
     low = np.maximum(np.asarray(published) - int(np.ceil(_REACH * scale)), 0)
     spare = total - int(low.sum())

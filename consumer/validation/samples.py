@@ -1,4 +1,4 @@
-"""Pictures of a data set's pairs with the masks' outlines, for a person to look at."""
+"""Draw pictures of a data set's pairs with the outlines of their masks."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from sharekit.pictures import mask_statistics
 
 MAX_SAMPLES = 24
 SIDE = 240  # pixels, long side of a picture
-QUALITY = 88  # of JPEG: a report of two dozen pictures stays below a megabyte
+QUALITY = 88  # JPEG quality: a report of two dozen pictures stays below a megabyte
 COLOURS = ((64, 224, 208), (255, 183, 77), (186, 104, 200), (129, 199, 132), (100, 181, 246), (255, 241, 118))
-"""RGB of the outlines, one a mask class, in order; repeated beyond six."""
+"""RGB colours of the outlines, one per mask class, in order; repeated beyond six classes."""
 
 
 @dataclass(frozen=True)
@@ -26,12 +26,12 @@ class Picture:
     """One pair: the image with its masks' outlines."""
 
     name: str
-    coverage: float  # of all classes together, 0 to 1
+    coverage: float  # all classes together, 0 to 1
     jpeg: bytes
 
 
 def pictures(folder: DatasetFolder, measured: Measurements, count: int = MAX_SAMPLES) -> list[Picture]:
-    """Evenly spaced pairs of a data set, at most `count`."""
+    """Draw at most `count` evenly spaced pairs of a data set."""
     chosen = np.unique(np.linspace(0, len(measured.images) - 1, count).round().astype(int))
     drawn = []
     for image in (measured.images[index] for index in chosen if len(measured.images)):
@@ -61,7 +61,7 @@ def outlined(
 
 
 def _outline(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Foreground within three pixels of the background; the image's border is no outline."""
+    """Foreground within three pixels of the background; the image's border does not count."""
     inner = mask
     for _ in range(3):
         padded = np.pad(inner, 1, mode="edge")

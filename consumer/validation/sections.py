@@ -1,4 +1,4 @@
-"""The page's sections of figures as values: coverage, masks and diversity, each with plots and a table."""
+"""Build the page's sections on coverage, masks and diversity as values, each with plots and a table."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Figure = Callable[[GeneratorSummary], Interval | None]
 
 @dataclass(frozen=True)
 class ClassSection:
-    """How much of an image the masks of one class mark, and the real ones where they are known."""
+    """How much of an image the masks of one class mark, next to the real masks where these are known."""
 
     figures: ClassSummary
     plot: Embedded
@@ -42,12 +42,12 @@ class GeneratorRow:
 
 @dataclass(frozen=True)
 class Generators:
-    """The generators of the data set, and how many of them plots and tables show."""
+    """Number of generators in the data set, and how many the plots and tables show."""
 
     count: int
     in_maps: int  # whose mean masks are drawn
     in_tables: int
-    ids: tuple[str, ...]  # of all
+    ids: tuple[str, ...]  # identifiers of all
 
 
 @dataclass(frozen=True)
@@ -72,14 +72,14 @@ class DiversitySection:
 
 
 def generators(report: ValidationReport) -> Generators:
-    """How many generators there are and are shown, and their identifiers where these are shortened."""
+    """Count the generators in the data set and on the page, and list the identifiers that are shortened."""
     count = len(report.generators)
     ids = tuple(entry.id for entry in report.generators if short(entry.id) != entry.id)
     return Generators(count, min(count, plots.MAX_GENERATORS), min(count, plots.MAX_ROWS), ids)
 
 
 def coverage(report: ValidationReport) -> tuple[ClassSection, ...]:
-    """A section of each mask class."""
+    """One section for each mask class."""
     references = {entry.name: entry for entry in report.reference}
     return tuple(
         ClassSection(
@@ -172,7 +172,7 @@ def _plot(
     whole: Interval | None,
     chance: float | None = None,
 ) -> Embedded | None:
-    """A figure of each generator that has it, least first."""
+    """Plot a figure of each generator that has it, smallest first."""
     known: Mapping[str, Interval] = {
         entry.id: interval for entry in report.generators if (interval := figure(entry)) is not None
     }

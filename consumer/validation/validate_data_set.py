@@ -1,4 +1,4 @@
-"""From a data set to its report: which figures, each with its interval."""
+"""Compute the validation report of a data set: every figure with its interval."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def validate(
     Args:
         folder: the data set; its problems become findings.
         statistics: a verified bundle's `statistics.json`, to compare mask coverage with.
-        lpips: how images are compared by LPIPS; None leaves it out.
+        lpips: options of the LPIPS comparison; None leaves it out.
         on_progress: called after every pair.
 
     Returns:
@@ -57,7 +57,7 @@ def summarise(
     statistics: Mapping[str, Any] | None = None,
     perceived: Perceived | None = None,
 ) -> ValidationReport:
-    """The report of measurements; pure."""
+    """Compute the report from measurements; a pure function."""
     perceived = perceived or Perceived()
     images = measured.images
     exact = exact_duplicates([image.digest for image in images])
@@ -92,9 +92,9 @@ def summarise(
 
 
 def compare(classes: Sequence[ClassSummary], statistics: Mapping[str, Any]) -> tuple[ReferenceSummary, ...]:
-    """The bundle's protected histograms beside the data set's, class by class.
+    """Compare the data set's histograms with the bundle's protected ones, class by class.
 
-    Classes are matched by name; where each side has a single class, those two are meant.
+    Classes are matched by name. If each side has a single class, these two are compared.
     """
     histograms: Mapping[str, Sequence[int]] = statistics["coverage"]["histograms"]
     if len(classes) == len(histograms) == 1:
@@ -151,7 +151,7 @@ def _class_summaries(images: Sequence[ImageFacts]) -> tuple[ClassSummary, ...]:
 
 
 def _generator_summary(name: str, images: Sequence[ImageFacts], lpips: Interval | None) -> GeneratorSummary:
-    """Of at least one image; masks of one image are averaged first, so that images are what is resampled."""
+    """Summarise at least one image; averages an image's masks first, so that intervals resample images."""
     thumbnails = _thumbnails(images)
     masks = [list(image.masks.values()) for image in images]
     coverages = [image.coverage for image in images]
@@ -176,7 +176,7 @@ def _largest(image: ImageFacts) -> float | None:
 
 
 def _mean(values: Sequence[float | None]) -> Interval | None:
-    """The mean of what could be measured; None without any."""
+    """The mean of the values that are not None; None when all are."""
     known = [value for value in values if value is not None]
     return bootstrap_mean(known) if known else None
 

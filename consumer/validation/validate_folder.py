@@ -1,4 +1,4 @@
-"""From paths to a validation report and its page; a bundle is verified before it is compared with."""
+"""Validate a data-set folder and write the page; a bundle is verified before the comparison."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from sharekit.program.progress import ProgressCallback, ignore
 from sharekit.storage import files
 
 Stage = Callable[[str, str], AbstractContextManager[ProgressCallback]]
-"""From a stage's name and unit to where its progress goes."""
+"""Opens a progress callback for a stage's name and unit."""
 
 
 @dataclass(frozen=True)
@@ -30,14 +30,14 @@ class ValidatedFolder:
     report: ValidationReport
     page: Path
     warnings: tuple[str, ...] = ()
-    """Of the bundle that the data set was compared with."""
+    """Warnings about the bundle that the data set was compared with."""
 
     def to_json(self) -> dict[str, Any]:
         return {**self.report.to_json(), "page": str(self.page), "warnings": list(self.warnings)}
 
 
 def silent(_stage: str, _unit: str) -> AbstractContextManager[ProgressCallback]:
-    """A stage whose progress nobody wants to know."""
+    """A stage that reports no progress."""
     return nullcontext(ignore)
 
 
@@ -54,20 +54,20 @@ def validate_folder(
 
     Args:
         dataset: folder of the data set.
-        bundle: folder or zip of a bundle to compare mask coverage with; None compares with nothing.
-        key: the hospital's public key; None takes the one that the data set was drawn with.
-        page: HTML file to write; None is next to the data set. An older page is replaced.
-        lpips: how images are compared by LPIPS.
-        stage: called when the images are measured, and when LPIPS compares them.
+        bundle: folder or zip of a bundle to compare mask coverage with; None skips the comparison.
+        key: the hospital's public key; None takes the key that the data set was drawn with.
+        page: HTML file to write; None puts it next to the data set. An older page is replaced.
+        lpips: options of the LPIPS comparison.
+        stage: opens the progress of the measurement, and of the LPIPS comparison.
 
     Raises:
         VerificationError: the bundle is not what the key's owner signed.
-        InputError: no data set, or a page that cannot be written.
+        InputError: the folder is not a data set, or the page cannot be written.
     """
     folder = read_folder(dataset)
     root = dataset.resolve()
     page = page or root.with_name(f"{root.name}-report.html")
-    # Images are read and LPIPS runs for minutes before the page is written.
+    # Check now, because reading the images and running LPIPS takes minutes.
     files.check_writable(page)
     statistics, origin = None, None
     warnings: tuple[str, ...] = ()

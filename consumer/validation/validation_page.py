@@ -1,4 +1,4 @@
-"""The validation report as one HTML page, on the frame that every page of ours has."""
+"""Render the validation report as one HTML page, in the shell that all our pages share."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Origin:
 
 @dataclass(frozen=True)
 class Tile:
-    """A number that is seen at a glance."""
+    """A number at the top of the page."""
 
     value: str
     label: str
@@ -43,7 +43,7 @@ class Sample:
 
     name: str
     picture: Embedded
-    coverage: float  # of all classes together, 0 to 1
+    coverage: float  # all classes together, 0 to 1
     broken: bool
 
 
@@ -57,7 +57,7 @@ class MaskClass:
 
 @dataclass(frozen=True)
 class Figures:
-    """What only a data set with images has."""
+    """The parts of the page that need at least one image."""
 
     classes: tuple[MaskClass, ...]
     samples: tuple[Sample, ...]
@@ -85,14 +85,14 @@ class ValidationPage:
 def render(
     report: ValidationReport, measured: Measurements, folder: DatasetFolder, origin: Origin | None = None
 ) -> str:
-    """The page. It shows pictures and file names of the data set, so it is as confidential as that is."""
+    """Render the page. It shows pictures and file names, so it is as confidential as the data set."""
     return render_page("consumer.validation", "validation.html", page_of(report, measured, folder, origin))
 
 
 def page_of(
     report: ValidationReport, measured: Measurements, folder: DatasetFolder, origin: Origin | None = None
 ) -> ValidationPage:
-    """What the page shows, with the pictures and plots in it."""
+    """The content of the page, including its pictures and plots."""
     worst = next((mood for severity, mood in _MOODS.items() if report.count(severity)), Mood.GOOD)
     return ValidationPage(
         report.dataset,

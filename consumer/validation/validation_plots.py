@@ -1,4 +1,4 @@
-"""The report's plots, each a self-contained SVG; equal measurements, equal bytes."""
+"""Draw the report's plots as self-contained SVGs; equal measurements give equal bytes."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ from sharekit.page.plots import BLUE, MUTED, ORANGE, WIDTH, drawing, label_rows,
 
 DATASET, REFERENCE = BLUE, ORANGE
 MAX_GENERATORS = 8
-"""Generators whose masks are drawn; more would be too small to see."""
+"""Largest number of generators whose masks are drawn; more would be too small to see."""
 MAX_ROWS = 24
 
 
 def coverage(summary: ClassSummary, reference: ReferenceSummary | None) -> bytes:
-    """True-pixel histogram in 5 % bins, as shares, beside the real masks' (the paper's Figures 3, 6, 10).
+    """True-pixel histogram in 5 % bins, as shares, with that of the real masks (the paper's Figures 3, 6,
+    10).
 
     The reference's error bars are one standard deviation of the noise that protects it.
     """
@@ -52,7 +53,7 @@ def coverage(summary: ClassSummary, reference: ReferenceSummary | None) -> bytes
 def mean_masks(measured: Measurements) -> bytes:
     """Mean and standard deviation image of the masks of the first generators (the paper's Figure 5)."""
     shown = list(measured.mask_maps.items())[:MAX_GENERATORS]
-    # Few generators keep the size that many have.
+    # With few generators, the pictures keep the size that they have with many.
     columns = max(len(shown), 5)
     grid = shown[0][1].moments.mean.shape
     side = WIDTH / columns  # inches
@@ -79,13 +80,13 @@ def mean_masks(measured: Measurements) -> bytes:
 def intervals(
     rows: Mapping[str, Interval], label: str, *, whole: Interval | None = None, chance: float | None = None
 ) -> bytes:
-    """A figure of each generator as a dot with its interval, beside that of the whole data set.
+    """Plot a figure of each generator as a dot with its interval, with that of the whole data set.
 
     Args:
         rows: generator to figure; the first `MAX_ROWS` are drawn.
-        label: what the figure is, and in which unit.
-        whole: of the data set, as a line in a band.
-        chance: what the figure would be by chance, as a dashed line.
+        label: name and unit of the figure.
+        whole: figure of the whole data set, drawn as a line in a band.
+        chance: value by chance, drawn as a dashed line.
     """
     shown = list(rows.items())[:MAX_ROWS]
     with drawing(0.9 + 0.28 * max(len(shown), 2)) as figure:
@@ -129,5 +130,5 @@ def regions(measured: Measurements) -> bytes:
 
 
 def _note(axes: Any, text: str, place: float, colour: str) -> None:
-    """A line's name, above it."""
+    """Write a line's name above it."""
     axes.annotate(text, (place, -0.6), (-4, 2), textcoords="offset points", ha="right", color=colour)

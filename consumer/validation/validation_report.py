@@ -1,4 +1,4 @@
-"""What validation found, as values that JSON can hold."""
+"""The result of a validation, as values that convert to and from JSON."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from sharekit.pictures.mask_statistics import bin_edges
 
 SCHEMA_VERSION = 1
 BIN_EDGES = tuple(round(100 * edge) for edge in bin_edges())
-"""Percent of an image's pixels, as in the paper's Figures 3, 6 and 10."""
+"""Edges of the coverage bins, in percent of an image's pixels, as in the paper's Figures 3, 6 and 10."""
 MAX_ITEMS = 20
-"""Files that a finding names; the rest are counted."""
+"""Largest number of files that a finding names; the rest are only counted."""
 MAX_ITEM_LENGTH = 2000  # characters
 
 
 class Severity(StrEnum):
-    """How bad a finding is: an error must be mended, a warning looked at, a note may be right."""
+    """Severity of a finding: fix an error, look at a warning; a note may be right."""
 
     ERROR = "error"
     WARNING = "warning"
@@ -43,7 +43,7 @@ class Finding:
     def of(
         severity: Severity, kind: str, message: str, items: Sequence[str], count: int | None = None
     ) -> Finding:
-        """A finding of `count` items (default: these), naming the first ones."""
+        """A finding that names the first `items`; `count` is by default their number."""
         named = tuple(item[:MAX_ITEM_LENGTH] for item in items[:MAX_ITEMS])
         return Finding(severity, kind, message, len(items) if count is None else count, named)
 
@@ -62,7 +62,7 @@ class Missing:
 
     @staticmethod
     def of(figure: str, error: DependencyError) -> Missing:
-        """What the error says, of a figure that a report can do without."""
+        """A missing figure, with the reason and next step that an error gives."""
         return Missing(figure, f"{error.expected}: {error.found}", error.next_step)
 
 
@@ -94,7 +94,7 @@ class Comparison:
 
     interval: Interval  # with the noise of the real counts taken into account; `count` masks of the data set
     chance: float  # what masks drawn from the real distribution stay below, 95 % of the time
-    as_published: float | None  # to the noised counts as they are; None where the noise left none
+    as_published: float | None  # to the noised counts as they are; None if the noise left no count
 
     @property
     def is_beyond_chance(self) -> bool:
@@ -113,8 +113,8 @@ class ReferenceSummary:
     image_count: int
     counts: tuple[int, ...]  # noised, in each of BIN_EDGES' bins
     epsilon: float
-    noise_scale: float  # of the discrete Laplace noise on every count
-    total_variation: Comparison | None  # None where the counts cannot be of so many images
+    noise_scale: float  # scale of the discrete Laplace noise on every count
+    total_variation: Comparison | None  # None if `image_count` images cannot have these counts
     kolmogorov_smirnov: Comparison | None  # at the bins' edges: a lower bound of the distance of the values
 
     @staticmethod
@@ -128,7 +128,7 @@ class ReferenceSummary:
 
 @dataclass(frozen=True)
 class GeneratorSummary:
-    """The samples of one generator, or of the whole data set where it names none. Masks: of all classes."""
+    """The samples of one generator, masks of all classes; the whole data set if no generator is named."""
 
     id: str
     images: int
@@ -138,7 +138,7 @@ class GeneratorSummary:
     with_holes: Interval  # share of masks with enclosed holes, 0 to 1
     largest: Interval | None  # share of a mask's foreground in its largest region; None: every mask is empty
     edges: Interval | None  # mean agreement of outlines with edges, see `edges`; None: not measured
-    pixel_std: Interval  # of 255
+    pixel_std: Interval  # 0 to 255
     mean_distance: Interval | None  # root mean square of 255, over pairs; None for one image
     lpips: Interval | None  # over pairs; None for one image, and where it was not measured
 
@@ -152,7 +152,7 @@ class GeneratorSummary:
 
 @dataclass(frozen=True)
 class DuplicateSummary:
-    """Images that are the same, or look so."""
+    """Images that have the same pixels or look alike."""
 
     exact_groups: int
     exact_images: int
@@ -160,7 +160,7 @@ class DuplicateSummary:
     near_images: int
     near_pairs_across_generators: int
     closest: tuple[tuple[str, str, int], ...]
-    """File, file, bits of the perceptual hash in which they differ."""
+    """Two files, and the number of bits in which their perceptual hashes differ."""
 
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> DuplicateSummary:
@@ -184,7 +184,7 @@ class ValidationReport:
     duplicates: DuplicateSummary
     findings: tuple[Finding, ...]
     broken: tuple[str, ...]
-    """Every image whose masks mark nothing, next to nothing or everything: what to leave out."""
+    """Every image whose masks mark nothing, next to nothing or everything; leave these images out."""
     missing: tuple[Missing, ...]
 
     def count(self, severity: Severity) -> int:
@@ -234,7 +234,7 @@ def _interval(value: Any) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """Tuples as lists, enumerations as text: what JSON gives back."""
+    """The value as JSON reads it back: tuples as lists, enumerations as text."""
     if isinstance(value, dict):
         return {key: _plain(entry) for key, entry in value.items()}
     if isinstance(value, tuple | list):

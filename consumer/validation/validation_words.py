@@ -1,4 +1,4 @@
-"""What the figures say, as answers to questions: what a person reads before any figure."""
+"""Put the figures into words, as answers to the questions that a reader has."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from consumer.validation.validation_report import (
 from sharekit.intervals import Interval, bootstrap_mean
 
 MAX_NAMED = 3
-"""Generators that a sentence names; the rest are counted."""
+"""Largest number of generators that a sentence names; the rest are only counted."""
 WIDE = 0.75
-"""Share of the whole data set's variety from which on a generator varies widely."""
+"""Share of the whole data set's variety above which a generator varies widely."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """A question that somebody asks of a data set, with what the report answers."""
+    """A question about a data set, with the report's answer."""
 
     question: str
     text: str
     good: bool | None
-    """Whether that is well; None where it is neither well nor bad."""
+    """Whether the answer is good news; None when it is neither good nor bad."""
 
 
 def answers(report: ValidationReport) -> tuple[Answer, ...]:
-    """What the report answers, the most useful first; nothing for an empty data set."""
+    """The report's answers, the most useful first; none for an empty data set."""
     if not report.images:
         return ()
     found = [_broken(report), _edges(report), _diversity(report)]
@@ -78,7 +78,7 @@ def _these(generators: Sequence[GeneratorSummary]) -> str:
 
 
 def _diversity(report: ValidationReport) -> Answer | None:
-    """By LPIPS where it was measured, otherwise by pixels."""
+    """How varied the data set is, by LPIPS if that was measured, otherwise by pixels."""
     if report.lpips is not None:
         whole, unit, digits = report.lpips, "LPIPS", 2
         groups = {entry: entry.lpips for entry in report.generators}

@@ -1,4 +1,4 @@
-"""What an attack on a generator is given, and what it answers."""
+"""What an attack on a generator receives and returns."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sharekit.intervals import Interval
 
 Array = NDArray[np.float32]
 MIN_CONTROLS = 2
-"""Other real images below which no attack has a control."""
+"""Least number of other real images that give an attack a control."""
 RESAMPLES = 200
 """Bootstrap resamples behind the interval of a figure."""
 
@@ -25,7 +25,7 @@ RESAMPLES = 200
 class AuditLimits:
     """What the policy tolerates. Law: `from_json(to_json(x)) == x`."""
 
-    k: int = 5  # real images behind one generator from which on it may be called a group
+    k: int = 5  # least number of real images behind a generator that may be called a group
     min_distance_ratio: float = 0.2
     """To the source, as a share of its contrast or of the median distance between real images."""
     min_samples: int = 16  # that an audit must have drawn
@@ -44,7 +44,7 @@ class AuditLimits:
 
 @dataclass(frozen=True)
 class AttackContext:
-    """What an attacker with the sources and the hospital's other images in hand works with.
+    """What an attacker knows who holds the sources and the hospital's other images.
 
     Everything is in [-1, 1], image channels only. `samples`, `sources` and `controls` have one size: the
     finest scale of the generator.

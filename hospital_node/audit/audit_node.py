@@ -32,7 +32,7 @@ MAX_CONTROLS = 32
 CONTROL_SIDE = 256  # pixels: long side at which controls are kept in memory
 AUDITED_BEFORE = (GeneratorState.AUDITED, GeneratorState.WITHHELD, GeneratorState.RELEASED)
 CONTROLS = (ImageState.INGESTED,)
-"""What the hold-out holds must not show in anything that leaves but an evaluation."""
+"""States of control images; only an evaluation may show anything of the hold-out."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Control:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one generator."""
+    """The audit's outcome for one generator."""
 
     generator_id: str
     images: int
@@ -66,7 +66,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class AuditReport:
-    """What became of every generator that was audited now."""
+    """The outcomes of every generator that this run audited."""
 
     outcomes: tuple[Outcome, ...]
 
@@ -114,7 +114,7 @@ def audit_node(
         UsageError: too few samples, or a seed out of range.
         NodeStateError: another process writes the node.
 
-    A fault in one generator withholds that one and goes on with the others.
+    A fault in one generator withholds that generator; the audit goes on with the others.
     """
     _check(settings, limits)
     with node.write_lock():
@@ -161,7 +161,7 @@ def _audit_one(
     limits: AuditLimits,
     settings: AuditSettings,
 ) -> Outcome:
-    """Build the candidate, attack it, and store both; a fault is an outcome, not an end of the audit."""
+    """Build the candidate, attack it, and store both; a fault becomes an outcome, and the audit goes on."""
     images = len(record.images)
     try:
         generator = load_generator(node, record)
@@ -218,7 +218,7 @@ def _context(
 def _control_pool(node: Node, seed: int, sources: int) -> list[Control]:
     """A random choice of the node's distinct real pictures; what cannot be read is left out.
 
-    It holds `MAX_CONTROLS` of them besides those that up to `sources` images of a generator take away.
+    It holds `MAX_CONTROLS` pictures, plus as many as a generator with `sources` images may remove.
     """
     pictures = readable_pictures(node, node.ledger.iterate(*CONTROLS))
     chosen = np.random.default_rng(seed).permutation(len(pictures))[: MAX_CONTROLS + sources]

@@ -10,8 +10,8 @@ class AuditSettings:
     """One audit of a node."""
 
     samples: int = 64
-    """Drawn from every candidate; the policy has a least number."""
+    """Samples drawn from every candidate; the policy sets a minimum."""
     seed: int = 0
-    """Of the samples, of the choice of controls and of the bootstrap."""
+    """Seed of the samples, the choice of controls and the bootstrap."""
     again: bool = False
-    """Audit also what was audited, withheld or released before, as after a change of the policy."""
+    """Audit again what was audited, withheld or released before, for example after a policy change."""

@@ -35,11 +35,11 @@ class Candidate:
 
     generator_id: str
     sha256: str | None  # of the candidate's bytes as they are now; None: there are none
-    audit: GeneratorAudit | None  # None: there is none that the node sealed
+    audit: GeneratorAudit | None  # None: there is no audit with the node's seal
     audit_sha256: str | None  # of the audit's file
     withheld: str | None = None  # the ledger's reason, where it says that this generator may not leave
     pictures: int = 1  # distinct real ones behind it, by the ledger and the stored pixels
-    no_audit: str = NO_AUDIT  # why `audit` is None, where it is
+    no_audit: str = NO_AUDIT  # the reason when `audit` is None
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Asking:
         """The audit of what the gate allowed.
 
         Raises:
-            ValueError: there is none, so that the gate cannot have allowed it.
+            ValueError: there is no audit, so the gate cannot have allowed it.
         """
         if self.candidate.audit is None:
             raise ValueError(f"generator {self.candidate.generator_id} has no audit")
@@ -67,7 +67,7 @@ class Asking:
 
 
 def read_asking(node: Node) -> tuple[list[Asking], dict[str, str]]:
-    """Every trained generator with its candidate, and, by identifier, why another cannot even be read."""
+    """Every trained generator with its candidate, and by identifier the reason why others cannot be read."""
     found, unreadable = [], {}
     for record in node.ledger.generators.records(*ASKING):
         try:
@@ -166,6 +166,6 @@ def _load_audit(node: Node, record: GeneratorRecord) -> _Stored:
 
 
 def _sealed_with(node: Node, record: GeneratorRecord) -> tuple[bytes, bytes, bytes]:
-    """What an audit is about besides the candidate that it names: generator, images, trained file."""
+    """What an audit's seal covers in addition to the audit itself: generator, images, trained file."""
     trained = hashlib.sha256(node.generator_path(record.id).read_bytes()).digest()
     return record.id.encode(), "\n".join(record.images).encode(), trained

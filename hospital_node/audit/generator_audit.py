@@ -30,7 +30,7 @@ MISSING_CONTROLS = "controls are missing: fewer than two other real images to co
 
 @dataclass(frozen=True)
 class GeneratorAudit:
-    """What was found about one candidate; nothing of the hospital. Law: `from_json(to_json(x)) == x`."""
+    """What was found about one candidate, with nothing of the hospital. Law: `from_json(to_json(x)) == x`."""
 
     generator_id: str
     candidate_sha256: str  # of the ONNX file that was attacked, hexadecimal

@@ -15,7 +15,7 @@ TOP_1_ACCURACY = Quantity(NAME, "top-1-accuracy")
 def summarise(audits: Sequence[GeneratorAudit]) -> tuple[Measure, ...]:
     """Top-1 accuracy of best-of-N: the share of generators to which a source is the nearest real image.
 
-    Generators without controls do not count; without any that has them there is nothing to say.
+    Generators without controls do not count; the result is empty if none has any.
     """
     found = []
     for space in Space:

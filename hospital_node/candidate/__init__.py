@@ -1,4 +1,4 @@
-"""A trained generator becomes one ONNX file, which is run and compared with the trained network."""
+"""Build one ONNX file from a trained generator, run it, and compare it with the trained network."""
 
 from hospital_node.candidate.build import build_onnx
 from hospital_node.candidate.parity import Parity, measure_parity

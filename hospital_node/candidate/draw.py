@@ -1,4 +1,4 @@
-"""Samples drawn from a candidate's bytes, by the noise that a consumer would use."""
+"""Draw samples from a candidate's bytes, with the noise that a consumer would use."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ class Parity:
 
     @property
     def stated(self) -> manifest.Parity:
-        """What the bundle's manifest says of it."""
+        """What the bundle's manifest says about it."""
         return manifest.Parity(self.max_abs_difference, self.opset)
 
     def to_json(self) -> dict[str, Any]:
@@ -99,10 +99,10 @@ def measure_parity(
     Args:
         generator: the trained network.
         onnx_bytes: the file that was built from it.
-        seed: of the noise.
+        seed: seed of the noise.
         cases: `(height, width, batch)` of each comparison; `default_cases` when None.
         tolerance: largest allowed absolute difference of any output value.
-        threads: of ONNX Runtime.
+        threads: number of ONNX Runtime's threads.
 
     Raises:
         PolicyError: a difference above `tolerance`, or one that is not a number.

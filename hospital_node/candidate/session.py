@@ -1,4 +1,4 @@
-"""Running a candidate's bytes in ONNX Runtime on the CPU, as a consumer would."""
+"""Run a candidate's bytes in ONNX Runtime on the CPU, as a consumer would."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sharekit.program.onnx_runtime import onnxruntime
 
 
 def open_session(data: bytes, *, threads: int = 1) -> onnxruntime.InferenceSession:
-    """A session over these very bytes, on the CPU."""
+    """A session on the CPU for exactly these bytes."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1

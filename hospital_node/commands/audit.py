@@ -27,7 +27,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--again",
         action="store_true",
-        help="audit also what was audited, withheld or released before, as after a change of the policy",
+        help="audit again what was audited, withheld or released before, for example after a policy change",
     )
     progress.configure(parser)
 

@@ -1,4 +1,4 @@
-"""`hospital-node doctor`: will training work here, and what has to be mended first?"""
+"""`hospital-node doctor`: check whether training will work here, and what to fix first."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _STYLES = {"passed": "green", "warning": "yellow", "problem": "bold red"}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    shared_options.node(parser, required=False, help="the node's folder (left out: the machine alone)")
+    shared_options.node(parser, required=False, help="the node's folder (left out: check the machine only)")
     parser.add_argument(
         "--profile", choices=PROFILES, default=DEFAULT_PROFILE, help="settings that memory is estimated for"
     )
@@ -39,7 +39,7 @@ def run(args: argparse.Namespace, output: Output) -> int:
             args.node or "this machine",
             expected="every check passed",
             found=f"{len(found.problems)} of {len(found.checks)} with a problem: {names}",
-            next_step="mend them as the table says, and run the same command again",
+            next_step="fix them as the table says, and run the same command again",
         )
     return 0
 

@@ -1,4 +1,4 @@
-"""`hospital-node evaluate`: a stranger's segmenter on the hold-out, and a signed report of its means."""
+"""`hospital-node evaluate`: evaluate a stranger's segmenter on the hold-out and sign a report."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def run(args: argparse.Namespace, output: Output) -> None:
     from sharekit.segmenter.submission import read_submission
     from sharekit.signing.keys import SigningKey
 
-    # Whatever would keep the report from being written must not cost an evaluation.
+    # A report that cannot be written must not cost an evaluation.
     check_out(args.out)
     key = SigningKey.load(args.key, password.from_args(args))
     signed = read_submission(args.submission)
@@ -80,7 +80,7 @@ def _describe(done: Evaluation, out: Path) -> list[str]:
 
 
 def _describe_process(done: Evaluation) -> list[str]:
-    """What the operator should know, and keep: no noise protects it."""
+    """What the operator should know and must keep inside: no noise protects it."""
     if done.process is None:
         return []
     lines = [f"the model's process was confined by: {', '.join(done.process.layers.labels)}"]

@@ -1,4 +1,4 @@
-"""`hospital-node export`: what was audited and approved becomes a signed bundle."""
+"""`hospital-node export`: write audited and approved generators into a signed bundle."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--features",
         type=Path,
         metavar="FILE",
-        help="feature network of style (left out: looked for)",
+        help="feature network for style statistics (left out: the node looks for one)",
     )
     password.configure(parser)
 

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from hospital_node.intake.intake_report import IntakeReport, Refusal
     from hospital_node.intake.intake_rules import IntakeRules
 
-SUMMARY = "take a folder of images and masks into a node, made when it is not there"
+SUMMARY = "take a folder of images and masks into a node, made if it does not exist"
 GOES_ON = True
 SHOWN = 5
-"""Refusals with one and the same next step that the text lists."""
+"""Refusals that the text lists for each next step; it only counts the rest."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

@@ -17,14 +17,14 @@ def configure(parser: Parser) -> None:
     parser.add_argument(
         "--approver", type=Path, metavar="PUB", help="public key of a person who may approve releases"
     )
-    parser.add_argument("--name", metavar="NAME", help="that person's name or office")
+    parser.add_argument("--name", metavar="NAME", help="name or office of that person")
     parser.add_argument(
         "--set",
         nargs="+",
         default=[],
         metavar="KEY=VALUE",
         dest="settings",
-        help="settings to change; their names stand below",
+        help="settings to change, listed below",
     )
     parser.late_epilog = _settings
 

@@ -1,4 +1,4 @@
-"""`hospital-node status`: how images and generators stand, and how far training is."""
+"""`hospital-node status`: show the states of images and generators, and how far training is."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 SUMMARY = "show images and generators by state, why some failed, and how far training is, while it runs"
 SOURCES = 3
-"""Images that are named of those behind one generator, unless all are."""
+"""Images named for each generator, unless `--all` names all of them."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -26,7 +26,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--all",
         action="store_true",
-        help="name every image and generator, not only the first of those in training or in trouble",
+        help="name every image and generator, not only the first few in training or in trouble",
     )
 
 
@@ -82,7 +82,7 @@ def _image_line(record: ImageRecord) -> str:
 
 
 def _generator_line(generator: GeneratorStatus, shown: int | None) -> str:
-    """One line with up to `shown` sources, all without a limit."""
+    """One line that names up to `shown` sources, or all of them when `shown` is None."""
     record, count = generator.record, len(generator.sources)
     names = [*generator.sources[:shown], *([] if shown is None or count <= shown else ["…"])]
     line = f"{record.state}: {record.id}, {counted(count, 'image')} ({', '.join(names)})"

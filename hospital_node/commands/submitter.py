@@ -21,7 +21,7 @@ SUMMARY = "register who may have segmenters evaluated on the hold-out; show or c
 
 def configure(parser: Parser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    add = actions.add_parser("add", help="register a submitter, or change one's name and budget")
+    add = actions.add_parser("add", help="register a submitter, or change its name and budget")
     add.add_argument("--key", type=Path, required=True, metavar="PUB", help="the submitter's public key")
     add.add_argument("--name", required=True, metavar="NAME", help="the submitter's name or office")
     add.add_argument(
@@ -33,9 +33,7 @@ def configure(parser: Parser) -> None:
     )
     show = actions.add_parser("list", help="show submitters, what they have spent, budgets and limits")
     change = actions.add_parser("set", help="change budgets and limits")
-    change.add_argument(
-        "settings", nargs="+", metavar="KEY=NUMBER", help="settings to change; their names stand below"
-    )
+    change.add_argument("settings", nargs="+", metavar="KEY=NUMBER", help="settings to change, listed below")
     change.late_epilog = _settings
     for action in (add, show, change):
         shared_options.node(action)

@@ -26,7 +26,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=groups.size,
         metavar="K",
-        help="least number of images behind each generator; chance groups images of one channel layout",
+        help="least number of images behind each generator, grouped at random within one channel layout",
     )
     parser.add_argument(
         "--groups",
@@ -64,7 +64,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=defaults.gpus,
         metavar="F",
-        help="share of a GPU for each worker, 0 for the CPU (left out: a whole GPU where there is one)",
+        help="share of a GPU for each worker, 0 for the CPU (left out: a whole GPU if this machine has one)",
     )
     parser.add_argument(
         "--actors",
@@ -93,7 +93,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=defaults.max_attempts,
         metavar="N",
-        help="deaths of its worker after which a generator is quarantined",
+        help="worker deaths after which a generator is quarantined",
     )
     parser.add_argument(
         "--restart",

@@ -11,14 +11,14 @@ from typing import Any
 class Outcome(StrEnum):
     PASSED = "passed"
     WARNING = "warning"
-    """Work goes on, but slower, with less, or not as one may think."""
+    """Work goes on, but slower, with fewer resources, or not as expected."""
     PROBLEM = "problem"
     """Work would stop, or go wrong."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """What was found, and how to mend it. Law: `from_json(to_json(x)) == x`."""
+    """What was found, and how to fix it. Law: `from_json(to_json(x)) == x`."""
 
     name: str
     outcome: Outcome

@@ -1,4 +1,4 @@
-"""All checks in their order: the facts on one side, the pure checks on the other."""
+"""Run all checks in order: collect the facts, then pass them to the pure checks."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from sharekit.errors import InputError, SharekitError
 from sharekit.silence import loud
 
 LAYOUT_CHANNELS = 4
-"""RGB and one mask class, as long as no image says otherwise."""
+"""RGB and one mask class, assumed while there are no images."""
 
 
 @dataclass(frozen=True)
 class Images:
-    """What a ledger says of the images that are to be trained."""
+    """What a ledger says about the images that wait for training."""
 
     waiting: int
     too_small: int
@@ -58,7 +58,7 @@ class Examination:
 
 
 def examine(root: Path | None, config: TrainingConfig) -> Examination:
-    """Check the machine and, where `root` is given, the node there; changes nothing that stays.
+    """Check the machine and, if `root` is given, the node there; leave no changes behind.
 
     Without a node the estimates are for the largest image that `config` trains on.
     """
@@ -108,7 +108,7 @@ def _surroundings() -> list[Check]:
 
 
 def _attempt(name: str, check: Callable[[], Check]) -> Check:
-    """`check()`, or the problem that it could not be made."""
+    """The result of `check()`, or a problem that says why it could not run."""
     try:
         return check()
     except OSError as error:
@@ -141,7 +141,7 @@ def _node_checks(root: Path, images: Images, disk: int) -> list[Check]:
 
 
 def _survey(ledger: Ledger, config: TrainingConfig) -> Images:
-    """One pass over the images that wait; those of one size are estimated once."""
+    """Survey the images that wait, in one pass; each size is estimated once."""
     needs: dict[tuple[int, int, int], ImageNeeds | None] = {}
     waiting = too_small = 0
     for record in ledger.untrained():

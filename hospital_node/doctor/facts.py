@@ -1,4 +1,4 @@
-"""What the checks are about, read from the machine and from a node's folder; decides nothing."""
+"""Facts for the checks, read from the machine and from a node's folder; nothing is decided here."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def requirements() -> list[Requirement]:
 
 
 def versions(wanted: list[Requirement]) -> dict[str, str]:
-    """The installed version of each package, of those that are installed."""
+    """The version of each wanted package that is installed."""
     found = {}
     for requirement in wanted:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
@@ -58,14 +58,14 @@ def versions(wanted: list[Requirement]) -> dict[str, str]:
 
 
 def torch_and_gpus() -> Torch:
-    """Asks every GPU for its memory, which loads CUDA into this process."""
+    """What torch reports; asking every GPU for its memory loads CUDA into this process."""
     import torch
 
     gpus = []
     for number in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
         total = torch.cuda.get_device_properties(number).total_memory
         free = 0
-        # One that lets no process in, or is full to the last byte, has nothing to give.
+        # A GPU that admits no process, or is full to the last byte, has no free memory.
         with contextlib.suppress(RuntimeError):
             free = torch.cuda.mem_get_info(number)[0]
         gpus.append(Gpu(torch.cuda.get_device_name(number), total, free))
@@ -73,7 +73,7 @@ def torch_and_gpus() -> Torch:
 
 
 def nvidia_driver() -> str | None:
-    """Version of the kernel's NVIDIA driver, None without one."""
+    """Version of the kernel's NVIDIA driver; None if it is not installed."""
     with contextlib.suppress(OSError):
         version = re.search(r"\b\d{3,}\.\d+(\.\d+)?\b", _NVIDIA_DRIVER.read_text())
         return version.group() if version else "of unknown version"
@@ -103,7 +103,7 @@ def loopback() -> tuple[list[str], str]:
 
 
 def ray_folder() -> tuple[str, int]:
-    """Path and mode of a folder made, for the moment, as Ray's private one is."""
+    """Path and mode of a temporary folder, made the way Ray's private folder is."""
     from hospital_node.isolation.closed_ray import private_directory
 
     directory = private_directory()
@@ -114,7 +114,7 @@ def ray_folder() -> tuple[str, int]:
 
 
 def shared_memory() -> tuple[int | None, int | None]:
-    """Size and free bytes of /dev/shm, None without one."""
+    """Size and free bytes of /dev/shm; None if it does not exist."""
     if not _SHARED_MEMORY.is_dir():
         return None, None
     usage = shutil.disk_usage(_SHARED_MEMORY)
@@ -127,21 +127,21 @@ def onnx_providers() -> tuple[list[str], str]:
         from sharekit.program.onnx_runtime import onnxruntime
 
         return onnxruntime.get_available_providers(), ""
-    except Exception as error:  # a broken wheel raises whatever it likes
+    except Exception as error:  # a broken wheel may raise anything
         return [], f"{type(error).__name__}: {error}"
 
 
 def feature_file() -> tuple[str | None, bool]:
-    """The pretrained features, and whether there is such a file."""
+    """Path of the pretrained features, and whether that file exists."""
     path = features.find()
     return (None, False) if path is None else (str(path), path.is_file())
 
 
 def not_private(root: Path) -> list[str]:
-    """What below `root`, and itself, others may read or somebody else owns; links are not followed."""
+    """Paths at and below `root` that others may read or somebody else owns; links are not followed."""
     wrong = []
     for path in _walk(root):
-        # A run in progress removes files meanwhile.
+        # A run in progress may remove files meanwhile.
         with contextlib.suppress(FileNotFoundError):
             found = path.lstat()
             is_open = found.st_mode & 0o077 and not stat.S_ISLNK(found.st_mode)
@@ -183,7 +183,7 @@ def _locks(path: Path) -> bool:
 
 
 def recorded_ray_folder(root: Path) -> str | None:
-    """The folder that `ray.json` names; None without that file."""
+    """The folder that `ray.json` names; None if the file is missing."""
     path = root / "ray.json"
     if not path.is_file():
         return None

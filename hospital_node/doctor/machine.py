@@ -16,19 +16,19 @@ MIN_SHARED_MEMORY = 256 * 2**20  # bytes; containers have 64 MiB unless asked fo
 
 
 def gib(size: float) -> str:
-    """Bytes for a person."""
+    """A size in bytes, written for people."""
     return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.0f} MiB"
 
 
 def check_python(found: str, wanted: str) -> Check:
-    """`wanted` is a version range, as `>=3.11`."""
+    """Compare Python's version with the range `wanted`, for example `>=3.11`."""
     if SpecifierSet(wanted).contains(found, prereleases=True):
         return passed("python", found)
     return problem("python", f"{found}, not {wanted}", f"install Python {wanted} and the package into it")
 
 
 def check_packages(wanted: Sequence[Requirement], found: Mapping[str, str]) -> Check:
-    """`found` holds the version of every installed package of `wanted`."""
+    """Compare `found`, the versions of installed packages, with the ranges in `wanted`."""
     if not wanted:
         return warning(
             "packages",
@@ -56,14 +56,14 @@ class Gpu:
 
 @dataclass(frozen=True)
 class Torch:
-    """What torch says of itself and of the GPUs."""
+    """What torch reports about itself and the GPUs."""
 
     version: str
     cuda: str | None
     """The CUDA release that it was built with; None for a CPU build."""
     gpus: tuple[Gpu, ...]
     driver: str | None
-    """The NVIDIA driver of this machine; None without one."""
+    """The NVIDIA driver of this machine; None if it has no driver."""
 
 
 def check_torch(torch: Torch) -> Check:
@@ -90,13 +90,13 @@ def check_torch(torch: Torch) -> Check:
 class Processors:
     logical: int
     usable: int
-    """Those that this process may run on."""
+    """CPUs that this process may run on."""
     quota: float | None
-    """CPUs that a container's limit grants; None without a limit."""
+    """CPUs that a container's limit grants; None if it sets no limit."""
 
     @property
     def workers(self) -> int:
-        """Images at once with a thread each."""
+        """Images that can train at once, with one thread each."""
         return max(int(min(self.usable, self.quota or self.usable)), 1)
 
 
@@ -111,7 +111,7 @@ def check_processors(processors: Processors) -> Check:
 def check_memory(
     needs: ImageNeeds, height: int, width: int, available: int, workers: int, gpus: Sequence[Gpu]
 ) -> Check:
-    """`available` bytes of the machine's memory, which counts where there is no GPU."""
+    """Compare the largest image's need with GPU memory or, without a GPU, with `available` bytes."""
     what = f"{gib(needs.memory)} for an image of {width}x{height}"
     if gpus:
         lanes = [lanes_at_once(gpu.free, needs) for gpu in gpus]
@@ -135,7 +135,7 @@ def check_memory(
 
 
 def check_loopback(addresses: Sequence[str], error: str) -> Check:
-    """`addresses` that `localhost` resolves to; `error` of opening a socket on loopback, empty for none."""
+    """Check the `addresses` of `localhost`, and the `error` from opening a loopback socket (empty: none)."""
     if error:
         return problem("loopback", error, "bring the loopback interface up: `ip link set lo up`")
     if "127.0.0.1" not in addresses:
@@ -148,7 +148,7 @@ def check_loopback(addresses: Sequence[str], error: str) -> Check:
 
 
 def check_ray_folder(path: str, mode: int, most: int) -> Check:
-    """`path` of a folder such as Ray would get, with its mode; at most `most` bytes, for Unix sockets."""
+    """Check a folder like Ray's: its mode, and a path of at most `most` bytes, for Unix sockets."""
     length = len(path.encode())
     if length > most:
         return problem("ray folder", f"{length} bytes, more than {most}", "set TMPDIR to a shorter path")
@@ -160,7 +160,7 @@ def check_ray_folder(path: str, mode: int, most: int) -> Check:
 
 
 def check_shared_memory(size: int | None, free: int | None) -> Check:
-    """Of /dev/shm, in bytes; None where there is none."""
+    """Check the size and free space of /dev/shm, in bytes; None where it does not exist."""
     if size is None or free is None:
         return passed("shared memory", "no /dev/shm: Ray keeps its objects in its folder")
     if min(size, free) < MIN_SHARED_MEMORY:
@@ -173,7 +173,7 @@ def check_shared_memory(size: int | None, free: int | None) -> Check:
 
 
 def check_providers(providers: Sequence[str], error: str) -> Check:
-    """ONNX Runtime's execution providers; `error` of importing it, empty for none."""
+    """Check ONNX Runtime's execution providers, and the `error` from importing it (empty: none)."""
     if "CPUExecutionProvider" not in providers:
         found = error or f"no CPU provider, only {', '.join(providers) or 'none'}"
         return problem("onnxruntime", found, "pip install --force-reinstall onnxruntime-gpu")
@@ -181,7 +181,7 @@ def check_providers(providers: Sequence[str], error: str) -> Check:
 
 
 def check_contacts(loud: Sequence[str]) -> Check:
-    """`loud` names the switches of dependencies' telemetry that are not set."""
+    """Check that telemetry is off; `loud` names the switches of dependencies that are not set."""
     if loud:
         return problem("contacts", f"{', '.join(loud)} not as set at the start", "report this as a fault")
     return passed(
@@ -190,7 +190,7 @@ def check_contacts(loud: Sequence[str]) -> Check:
 
 
 def check_features(path: str | None, readable: bool) -> Check:
-    """The pretrained features; `readable` says whether there is a file at `path`."""
+    """Check the pretrained features; `readable` says whether there is a file at `path`."""
     if path is None or not readable:
         return warning(
             "features",

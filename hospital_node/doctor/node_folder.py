@@ -13,11 +13,11 @@ from hospital_node.pool.live import Found, Liveness
 SLOW_WRITE = 1.0  # seconds for one small file that survives a power cut
 CLOCK_TOLERANCE = 2.0  # seconds
 NAMED = 3
-"""Files that a check names, of those that are wrong."""
+"""Most files that a check names among those that are wrong."""
 
 
 def check_open(path: str, others: Sequence[str]) -> Check:
-    """`others`: files and folders of the node at `path` that are not its owner's alone."""
+    """Check `others`: files and folders of the node at `path` that are not private to its owner."""
     if not others:
         return passed("permissions", "only the owner may read it")
     named = ", ".join(others[:NAMED]) + (" …" if len(others) > NAMED else "")
@@ -30,20 +30,20 @@ def check_open(path: str, others: Sequence[str]) -> Check:
 
 @dataclass(frozen=True)
 class FileSystem:
-    """What a trial folder inside the node came to."""
+    """Results of a trial in a folder inside the node."""
 
     error: str = ""
     """Why nothing could be written at all; empty when it could."""
     mode: int = 0o600
-    """Of a file that was made with 0600."""
+    """Mode of a file that was created with 0600."""
     locks: bool = True
     """Whether a second lock on a locked file was refused."""
     seconds: float = 0.0
-    """For one small file written whole, with fsync of file and folder."""
+    """Seconds to write one small file, with fsync of file and folder."""
 
 
 def check_file_system(found: FileSystem) -> Check:
-    """Modes, locks and fsync, without which privacy and resuming cannot be had."""
+    """Check modes, locks and fsync, on which privacy and resuming depend."""
     name = "file system"
     if found.error:
         return problem(name, found.error, "let the node's owner write there, on a disk that works")
@@ -61,7 +61,7 @@ def check_file_system(found: FileSystem) -> Check:
 
 
 def check_disk(free: int, needed: int, waiting: int) -> Check:
-    """`free` bytes against the estimate for the images that wait."""
+    """Compare `free` bytes with the estimate for the images that wait."""
     found = f"{gib(free)} free, {waiting} waiting images need about {gib(needed)}"
     if free < needed:
         return problem("disk", found, "free some space, or move the node to a larger disk")
@@ -69,7 +69,7 @@ def check_disk(free: int, needed: int, waiting: int) -> Check:
 
 
 def check_clock(now: datetime, last_event: datetime | None, last_release: datetime | None) -> Check:
-    """A clock behind the ledger would date a release before what it holds."""
+    """Check the clock: one behind the ledger would date a release before its contents."""
     for what, time in (("ledger's last event", last_event), ("last release", last_release)):
         if time is not None and (time - now).total_seconds() > CLOCK_TOLERANCE:
             return problem(
@@ -81,7 +81,12 @@ def check_clock(now: datetime, last_event: datetime | None, last_release: dateti
 
 
 def check_run(found: Found | None, ray_folder: str | None) -> Check:
-    """A run that was found, and the folder that `ray.json` names, None without that file."""
+    """Check for a run that hangs or was killed.
+
+    Args:
+        found: what the last run wrote about itself; None if there is no record.
+        ray_folder: the folder that `ray.json` names; None if that file is missing.
+    """
     name = "training"
     if found is not None and found.liveness is not Liveness.DIED:
         process = f"process {found.status.pid} on {found.status.host}"
@@ -98,7 +103,7 @@ def check_run(found: Found | None, ray_folder: str | None) -> Check:
 
 
 def check_images(waiting: int, too_small: int) -> Check:
-    """Images that wait for training, and those of them that are too small for it."""
+    """Check that the images that wait are large enough to train on."""
     if too_small:
         return warning(
             "images",

@@ -25,10 +25,10 @@ def main(memory_mib: int, cpu_seconds: int, threads: int, step_seconds: int) -> 
     """Check and load a model, then answer images until there are no more.
 
     Args:
-        memory_mib: of address space.
-        cpu_seconds: of processor time, in all.
-        threads: of ONNX Runtime.
-        step_seconds: of processor time, to load the model and for each image.
+        memory_mib: limit of address space, MiB.
+        cpu_seconds: limit of processor time in total.
+        threads: number of ONNX Runtime's threads.
+        step_seconds: limit of processor time to load the model, and for each image.
     """
     source, sink = sys.stdin.buffer, sys.stdout.buffer
     # Every import is done: from here on no file can be opened.
@@ -48,7 +48,7 @@ def main(memory_mib: int, cpu_seconds: int, threads: int, step_seconds: int) -> 
 def _load(
     model: bytes, contract: SegmenterContract, threads: int, sink: BinaryIO
 ) -> onnxruntime.InferenceSession | None:
-    """The session, and DONE; or None, and why."""
+    """The session and DONE, or None and the reason."""
     session, text = None, b""
     try:
         check_segmenter(model, "model", contract)
@@ -91,7 +91,7 @@ def _answer(
 
 
 def _session(model: bytes, threads: int) -> onnxruntime.InferenceSession:
-    """A session over these very bytes, on the CPU."""
+    """A session on the CPU for exactly these bytes."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1

@@ -1,9 +1,9 @@
-"""From a submission to a report: who asks, how often, on what, and the noised means of what came out.
+"""Evaluate a submission: check who asks and how often, run the model, report noised means of its scores.
 
-The order matters. Whatever can be refused is refused, and whatever of the node can fail is tried, before the
-model's process sees an image; the budget is spent before the first one, whatever becomes of it; masks stay in
-this process. A model that fails on an image has the worst scores for that image and no error: whether it
-fails could be made to depend on whose image it is.
+The order matters. Every refusal, and every step of the node that can fail, comes before the model's process
+sees an image. The budget is spent before the first image, even if the evaluation fails later. Masks stay in
+this process. A model that fails on an image gets the worst scores for that image and no error, because a
+model could be made to fail on one person's images.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Process:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What becomes of a submission that was not refused."""
+    """The result of a submission that was not refused."""
 
     report: EvaluationReport
     submitter: str  # name in the policy
@@ -89,13 +89,13 @@ def evaluate(
     now: datetime | None = None,
     on_progress: ProgressCallback = ignore,
 ) -> Evaluation:
-    """Evaluate a submission on the node's hold-out, or give its stored report again.
+    """Evaluate a submission on the node's hold-out, or return its stored report.
 
     Args:
         node: its write lock is taken.
-        signed: as `read_submission` gave it.
-        threads: of the process that runs the model.
-        required: what must confine that process.
+        signed: the submission as `read_submission` returns it.
+        threads: number of threads of the process that runs the model.
+        required: layers that must confine that process.
         now: time of the evaluation, UTC; None reads the clock.
         on_progress: called after every image.
 
@@ -144,7 +144,7 @@ def _new_report(
     now: datetime,
     on_progress: ProgressCallback,
 ) -> tuple[EvaluationReport, Process]:
-    """Spend an evaluation, and keep what it gave in the ledger."""
+    """Spend an evaluation, and store its report in the ledger."""
     submission, contract = signed.submission, signed.submission.contract
     records = hold_out_images(node, contract, policy.min_images)
     counts = [_count_pictures(node, records, name) for name in contract.classes]
@@ -177,7 +177,7 @@ def _new_report(
 
 @contextlib.contextmanager
 def _telling_its_cost(node: Node, fingerprint: str, budget: int) -> Iterator[None]:
-    """What stops an evaluation that was spent in the block says so, and that the same again costs another."""
+    """Add to any error in the block that this evaluation is spent and that a repetition costs another."""
     before = node.ledger.evaluations.count(fingerprint)
     try:
         yield
@@ -211,10 +211,11 @@ def _registered(policy: EvaluationPolicy, submission: Submission) -> Submitter:
 
 
 def hold_out_images(node: Node, contract: SegmenterContract, min_images: int) -> list[ImageRecord]:
-    """The hold-out images with a mask of any class of the contract; enough of every class.
+    """The hold-out images with a mask of any class of the contract, once there are enough of every class.
 
     Raises:
-        PolicyError: too few images of a class, or two names of one class: two predictions for one evaluation.
+        PolicyError: a class has too few images, or two names in the contract: two predictions in one
+            evaluation.
     """
     wanted = {_stored(name) for name in contract.classes}
     if len(wanted) < len(contract.classes):
@@ -244,7 +245,7 @@ def _count_pictures(node: Node, records: Sequence[ImageRecord], name: str) -> in
 
 
 def _stored(name: str) -> str:
-    """The node's word for a class of a contract: segmenters of earlier releases have another one."""
+    """The node's name for a class of a contract; segmenters of earlier releases use another name."""
     return SINGLE_CLASS if name == FORMER_SINGLE_CLASS else name
 
 
@@ -255,7 +256,7 @@ def _scores(
     contract: SegmenterContract,
     on_progress: ProgressCallback,
 ) -> Mapping[str, list[ImageScores]]:
-    """Of every class the scores of the images that have its mask."""
+    """Class to the scores of the images that have a mask of it."""
     scores: dict[str, list[ImageScores]] = {name: [] for name in contract.classes}
     for number, record in enumerate(records):
         on_progress(Progress(number, len(records)))
@@ -271,7 +272,7 @@ def _scores(
 def _prepared(
     pair: Pair, contract: SegmenterContract
 ) -> tuple[NDArray[np.float32], Mapping[str, NDArray[np.bool_]]]:
-    """One input of the model, and by class the truth about it, where the image has a mask of the class."""
+    """One input of the model, and the true mask of each class that the image has."""
     truths = {
         name: contract.prepare_mask(pair.masks[_stored(name)])
         for name in contract.classes
@@ -300,7 +301,7 @@ def _blank_report(
     metrics: Sequence[str],
     now: datetime,
 ) -> EvaluationReport:
-    """A report as it will be, with the means of worst scores for figures.
+    """The report that will be written, with the means of worst scores in place of figures.
 
     Raises:
         NodeStateError: its schema does not allow it.

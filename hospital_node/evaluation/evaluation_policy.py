@@ -1,6 +1,7 @@
 """Who may have segmenters evaluated, how often, and within which limits.
 
-It is apart from the release policy: an approval is about that one's bytes, and a new submitter voids none.
+It is separate from the release policy because approvals sign that policy's bytes: a new submitter must not
+void them.
 """
 
 from __future__ import annotations
@@ -100,7 +101,7 @@ class EvaluationPolicy:
 
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> EvaluationPolicy:
-        """Read a policy; a setting that an older release did not know has its default."""
+        """Read a policy; a setting that an older release did not know gets its default."""
         settings = {name: value[name] for name in _SETTINGS if name in value}
         submitters = tuple(Submitter.from_json(one) for one in value["submitters"])
         return EvaluationPolicy(submitters, **settings, limits=Limits(**value["limits"]))
@@ -125,10 +126,10 @@ def _read_number(text: str) -> float | None:
 
 
 def load_policy(path: Path) -> EvaluationPolicy:
-    """A node's evaluation policy; where none was ever written, the default, which has no submitter.
+    """A node's evaluation policy, or the default one, without submitters, if none was ever written.
 
     Raises:
-        PolicyError: unreadable, not what the schema says, or a key that is none.
+        PolicyError: the file is unreadable, breaks the schema, or holds an invalid key.
     """
     if not path.exists() and not path.is_symlink():
         return EvaluationPolicy()
@@ -143,7 +144,7 @@ def load_policy(path: Path) -> EvaluationPolicy:
             path,
             expected="a readable evaluation policy",
             found=error.found,
-            next_step="correct the file, or remove it and register the submitters anew",
+            next_step="correct the file, or remove it and register the submitters again",
         ) from error
     return policy
 
@@ -152,7 +153,7 @@ def save_policy(path: Path, policy: EvaluationPolicy) -> None:
     """Write a policy, readable by its owner only.
 
     Raises:
-        PolicyError: it does not hold what the schema says.
+        PolicyError: the policy breaks the schema.
     """
     value = policy.to_json()
     try:

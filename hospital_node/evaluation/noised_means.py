@@ -1,8 +1,8 @@
-"""All that a report says about the scores: means with noise, so that no single image shows in them.
+"""Means of scores with noise, all that a report says about them, so that no single image shows.
 
-Differential privacy for one image replaced by another with masks of the same classes; how many images have a
-class is public. A score counts in thousandths, so that the noise is drawn for integers, exactly (the discrete
-Laplace mechanism: Ghosh, Roughgarden and Sundararajan, STOC 2009).
+Differential privacy protects against replacing one image by another with masks of the same classes. The
+number of images of each class is public. Scores are counted in thousandths, so that the noise is drawn
+exactly, for integers (the discrete Laplace mechanism: Ghosh, Roughgarden and Sundararajan, STOC 2009).
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from sharekit.intervals import Interval
 from sharekit.segmenter.evaluation_report import noise_scale, reported_interval
 from sharekit.segmenter.metrics import METRICS, ImageScores
 
-STEPS = 1000  # of a score between 0 and 1
+STEPS = 1000  # steps of a score from 0 to 1
 SINGLE_METRIC = "iou"
-"""The metric that is reported for a small hold-out: the noise of six would drown all of them."""
+"""The only metric reported for a small hold-out: the noise of six metrics would drown all of them."""
 
 
 def reported_metrics(counts: Sequence[int], images_for_all: int) -> tuple[str, ...]:
@@ -32,7 +32,7 @@ def reported_metrics(counts: Sequence[int], images_for_all: int) -> tuple[str, .
 def noised_means(
     scores: Mapping[str, Sequence[ImageScores]], metrics: Sequence[str], *, epsilon: float, decimals: int
 ) -> Mapping[str, Mapping[str, Interval]]:
-    """Class to metric to noised mean.
+    """Add noise to the means: class to metric to noised mean.
 
     One image moves every mean of every class by at most 1 / count, so noise of the scale `noise_scale` on
     each makes all figures together `epsilon`-differentially private.
@@ -40,7 +40,7 @@ def noised_means(
     Args:
         scores: class to the scores of its images, each 0 to 1; at least one image.
         metrics: which to report.
-        epsilon: of all figures together.
+        epsilon: privacy parameter of all figures together.
         decimals: of every figure.
     """
     figures = len(metrics) * len(scores)

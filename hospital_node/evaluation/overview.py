@@ -63,7 +63,7 @@ def change_policy(node: Node, change: Callable[[EvaluationPolicy], EvaluationPol
     """Change the node's policy, starting from what was written last.
 
     Raises:
-        UsageError, PolicyError: the change makes no sense, or leaves what the schema allows.
+        UsageError, PolicyError: the change is invalid, or breaks the schema's limits.
     """
     with node.write_lock():
         policy = change(load_policy(node.root / NAME))

@@ -19,7 +19,7 @@ from sharekit.storage.names import printable
 
 PROGRAM = ("-m", "hospital_node.evaluation.child")
 GREY = 127
-"""Of every pixel of the image that a model must answer before it sees one of the hospital's."""
+"""Value of every pixel of the image that a model must answer before it sees a hospital's image."""
 _ITEM = "submission"
 
 
@@ -93,7 +93,7 @@ class Predictor:
         So what a model does on one image changes the answer for that image alone.
 
         Raises:
-            VerificationError: the model, which was loaded before, can no longer be.
+            VerificationError: the model was loaded before and can no longer be loaded.
         """
         if self._sandbox is None:
             self.load(self.layers)
@@ -168,7 +168,7 @@ def _require_layers(active: Layer, required: Layer) -> None:
 
 @contextlib.contextmanager
 def _refusing() -> Iterator[None]:
-    """A process that does not do its part is a refusal of its model."""
+    """Refuse the model of a process that fails."""
     try:
         yield
     except SandboxError as error:
@@ -177,7 +177,7 @@ def _refusing() -> Iterator[None]:
 
 def _refuse(expected: str, found: str) -> NoReturn:
     raise VerificationError(
-        _ITEM, expected=expected, found=found, next_step="mend the model, pack it again and ask anew"
+        _ITEM, expected=expected, found=found, next_step="fix the model, pack it again and ask again"
     )
 
 

@@ -6,8 +6,8 @@
     node     one image, float32 `(1, C, h, w)`, little endian          ┐ for every image
     process  one `Status`; after DONE float32 `(1, K, h, w)`           ┘
 
-The text is written before the process has seen any image; from then on it can say nothing but a `Status` and
-so many floats, which the node never takes for more than predictions.
+The process writes the text before it has seen any image. From then on it can send only a `Status` and a fixed
+number of floats, which the node treats as predictions and nothing else.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from enum import IntEnum
 LENGTHS = struct.Struct("<QQ")  # of the contract and of the model, bytes
 TEXT_BYTES = 1000
 SEPARATOR = "\n"
-"""Between what was expected and what was found, in the text of a refusal."""
+"""Separator of what was expected and what was found, in the text of a refusal."""
 
 
 class Status(IntEnum):
@@ -31,7 +31,7 @@ class Status(IntEnum):
     """ONNX Runtime could not load or run it."""
     OUT_OF_MEMORY = 4
     OTHER_SHAPE = 5
-    """Its output has not the shape or type of the contract."""
+    """Its output does not have the shape or type of the contract."""
 
 
 def encode_text(text: str) -> bytes:

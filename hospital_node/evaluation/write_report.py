@@ -1,4 +1,4 @@
-"""A report leaves the node: signed, searched for anything of the hospital, written."""
+"""Sign a report, search it for anything of the hospital, and write it outside the node."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def check_out(out: Path) -> None:
     """Refuse a place where no report can be written.
 
     Raises:
-        InputError: something is there, or no folder for it that may be written to.
+        InputError: `out` exists, or its folder is missing or cannot be written to.
     """
     files.refuse_existing(out)
     if not (out.parent.is_dir() and os.access(out.parent, os.W_OK | os.X_OK)):

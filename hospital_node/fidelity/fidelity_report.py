@@ -11,7 +11,7 @@ from hospital_node.fidelity.fidelity_settings import FidelitySettings
 from sharekit.intervals import Interval
 
 NAME = "fidelity.json"
-"""In the node's reports folder: it never leaves."""
+"""File name in the node's reports folder, which never leaves."""
 
 
 class Better(StrEnum):
@@ -31,12 +31,12 @@ class Comparison:
     name: str
     better: Better
     floor: Interval  # one half of the real images against the other
-    samples: Interval  # samples of that one half's generators against the other half of the real images
-    difference: Interval  # samples - floor, of the same halves
+    samples: Interval  # samples of the first half's generators against the second real half
+    difference: Interval  # samples - floor, for the same halves
     whole: float  # all samples against all real images; larger sets, so not comparable with the floor
     real_count: int  # behind `whole`
     sample_count: int
-    p: float | None = None  # of no difference, where there is a test: one sample a generator
+    p: float | None = None  # p value of no difference, where a test exists: one sample per generator
 
     @property
     def worse(self) -> bool:
@@ -72,7 +72,9 @@ class GeneratorFidelity:
 
     generator_id: str
     candidate_sha256: str  # of the ONNX bytes that drew the samples, hexadecimal
-    sifid: Interval | None  # 64-d, to the nearest source, mean over samples; None without a feature network
+    sifid: (
+        Interval | None
+    )  # 64-d, to the nearest source, mean over samples; None if there was no feature network
     sifid_others: float | None  # the same of other real images, their median
     pixel_std: Interval  # of the samples, [-1, 1]
 
@@ -121,7 +123,7 @@ class FidelityReport:
     comparisons: tuple[Comparison, ...]
     figures: tuple[Figure, ...]
     generators: tuple[GeneratorFidelity, ...]
-    missing: tuple[str, ...]  # figures that are not here, and how to get them
+    missing: tuple[str, ...]  # figures that could not be computed, and how to get them
     left_out: Mapping[str, str]  # generator to the reason
 
     def to_json(self) -> dict[str, Any]:

@@ -12,9 +12,9 @@ class FidelitySettings:
     """Law: `from_json(to_json(x)) == x`."""
 
     samples: int = 10
-    """Of each generator, as many as Thambawita et al. draw of each image."""
+    """Samples drawn from each generator, as many as Thambawita et al. draw for each image."""
     seed: int = 0
-    """Of samples, halves and bootstrap."""
+    """Seed of samples, halves and bootstrap."""
     halves: int = 100
     """Random splits of the real images."""
 

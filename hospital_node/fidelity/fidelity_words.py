@@ -1,4 +1,4 @@
-"""Fidelity in words: what a figure is for real images, what it is for samples, and whether that differs."""
+"""Fidelity in words: a figure for real images, the same figure for samples, and whether they differ."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ HALVES = (
     " over the halves errs on the cautious side: a small difference does not show."
 )
 SMALL_P = 0.05
-"""A test's p below which it finds a difference, also where the interval does not."""
+"""A test's p below this counts as a difference, even where the interval shows none."""
 
 
 def in_words(found: Comparison) -> str:
@@ -26,7 +26,7 @@ def in_words(found: Comparison) -> str:
 
 
 def verdict(found: Comparison) -> str:
-    """What the interval of the difference allows to say, and the test's p where there is one."""
+    """What the interval of the difference shows, with the test's p if a test exists."""
     test = "" if found.p is None else f" (p = {found.p:.2g})"
     halves = f"halves of {found.floor.count} images"
     if found.worse:
@@ -45,7 +45,7 @@ def figure_in_words(found: Figure) -> str:
 
 
 def basis(report: FidelityReport) -> str:
-    """Of how many images, samples and halves the figures are."""
+    """The numbers of images, samples and halves behind the figures."""
     lines = (
         f"{len(report.generators)} generators, {report.settings.samples} samples and one real image of each"
     )

@@ -19,7 +19,7 @@ class Gaussian:
 
     @staticmethod
     def fit(features: Features) -> Gaussian:
-        """The Gaussian of `(n, d)`, with the unbiased covariance; one row has none, so that it is zero."""
+        """The Gaussian of `(n, d)`, with the unbiased covariance, which is zero for one row."""
         values = np.asarray(features, np.float64)
         mean = values.mean(axis=0)
         scaled = (values - mean) / np.sqrt(max(len(values) - 1, 1))

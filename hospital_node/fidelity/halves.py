@@ -14,7 +14,7 @@ from hospital_node.fidelity.frechet import Features
 from sharekit.intervals import Interval, middle
 
 MIN_IMAGES = 6
-"""Fewer leave less than three in a half, of which nearest neighbours say nothing."""
+"""Fewer images leave less than three in a half, too few for nearest neighbours."""
 
 Statistic = Callable[[Features, Features], Mapping[str, float]]
 """Real `(n, d)` and other `(m, d)` pictures to figures by name."""
@@ -27,11 +27,11 @@ def compare(
     better: Better,
     settings: FidelitySettings,
 ) -> list[Comparison]:
-    """Compare figures of samples with those of real images, with the same images and the same sizes.
+    """Compare figures of samples with those of real images, on the same images and set sizes.
 
     The real images are split into random halves A and B. Real A against real B is the floor; a sample of each
-    of A's generators against real B is the figure. So nothing differs between the two but whether A's
-    pictures are real, and no sample is compared with its own source, which it may have memorised.
+    of A's generators against real B is the figure. So the two differ only in whether A's pictures are real,
+    and no sample is compared with its own source, which it may have memorised.
 
     The interval is the middle 95 % over the splits: half-sampling (McCarthy, Review of the International
     Statistical Institute 37:239-264, 1969), whose spread is that of the bootstrap for a mean of the real
@@ -45,7 +45,7 @@ def compare(
         samples: `(n, k, d)` of k samples of each image's generator, in the same order.
         statistic: figures of two sets.
         better: which way all of them are better.
-        settings: how many splits, of which seed.
+        settings: the number of splits, and the seed.
     """
     count, each = samples.shape[:2]
     half = count // 2

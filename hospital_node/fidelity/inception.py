@@ -52,7 +52,7 @@ def load(path: Path, dimension: int | None = None) -> Inception:
 
     Args:
         path: safetensors file, see `HOW_TO_GET`.
-        dimension: of the features wanted, 64 or 768; by default the deepest that the file has.
+        dimension: length of the features, 64 or 768; by default the deepest that the file has.
 
     Raises:
         InputError: the file is missing or too long, or does not reach to `dimension`.
@@ -136,7 +136,7 @@ class Inception(nn.Module):
 
     def _block(self, name: str, values: Tensor, *towers: tuple[str, int]) -> Tensor:
         """A 1x1 convolution, towers of convolutions, and an average pool; their channels in that order."""
-        # Padding counts in no average, as in TensorFlow.
+        # Averages leave out the padding, as in TensorFlow.
         pooled = F.avg_pool2d(values, 3, stride=1, padding=1, count_include_pad=False)
         return torch.cat(
             [

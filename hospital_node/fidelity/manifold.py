@@ -26,8 +26,8 @@ class Manifold:
 def manifold(real: Features, samples: Features, neighbours: int = NEIGHBOURS) -> Manifold:
     """Figures of samples `(m, d)` among real images `(n, d)`, n and m at least 3.
 
-    Within reach: nearer than the k-th neighbour. k is `neighbours`, or two less than the smaller set has: the
-    most that the package takes.
+    Within reach: nearer than the k-th neighbour. k is `neighbours`, or the smaller set's size less two, the
+    most that the package accepts.
     """
     nearest = min(neighbours, len(real) - 2, len(samples) - 2)
     # The package prints the two counts.

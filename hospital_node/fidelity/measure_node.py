@@ -33,15 +33,15 @@ def measure(
 
     Args:
         node: read only.
-        network: of the features; without it the figures that need it are missing, and the report says so.
-        settings: how many samples and halves, of which seed.
+        network: feature network; without it the report leaves out the figures that need it, and says so.
+        settings: the numbers of samples and halves, and the seed.
         on_progress: called before every generator.
 
     Raises:
         UsageError: too few samples, or a seed out of range.
         NodeStateError: no generator has a candidate yet, or none can be measured.
 
-    What is wrong with one generator leaves that one out, with its reason.
+    A fault in one generator leaves out that generator, with the reason.
     """
     _check(settings)
     asking, left_out = read_asking(node)
@@ -96,7 +96,7 @@ def _report(
 
 
 def _has_candidate(asking: Asking) -> bool:
-    # One that waits for its audit may have a candidate that an audit did not get done with.
+    # A generator that waits for its audit may have a candidate from an unfinished audit.
     return asking.candidate.sha256 is not None and asking.record.state is not GeneratorState.TRAINED
 
 

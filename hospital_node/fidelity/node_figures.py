@@ -1,4 +1,4 @@
-"""From what was seen of every generator to the figures of the node."""
+"""Compute the node's figures from what was measured on every generator."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MAX_OTHERS = 32
 
 
 def comparisons(subjects: Sequence[Subject], settings: FidelitySettings) -> list[Comparison]:
-    """Samples against real images, and real against real; none of fewer than `MIN_IMAGES` generators.
+    """Samples against real images, and real against real; empty for fewer than `MIN_IMAGES` generators.
 
     Only generators that share no image count, so that no sample meets an image behind its own generator.
     """
@@ -112,7 +112,7 @@ def missing(subjects: Sequence[Subject]) -> list[str]:
 
 
 def _without_shared_images(subjects: Sequence[Subject]) -> list[Subject]:
-    """The subjects, but for those that share an image with one before them."""
+    """The subjects, without those that share an image with an earlier one."""
     taken: set[str] = set()
     kept = []
     for subject in subjects:
@@ -155,5 +155,5 @@ def _of_coverage(name: str, subjects: Sequence[Subject], settings: FidelitySetti
         return {test: kolmogorov_smirnov(first, second).statistic, bins: total_variation(first, second)}
 
     tested, binned = compare(real, samples, distances_of, Better.LOWER, settings)
-    # Samples of one generator depend on each other: the test's p is of one sample each.
+    # Samples of one generator are not independent, so the test uses one sample of each generator.
     return [dataclasses.replace(tested, p=kolmogorov_smirnov(real, samples[:, 0]).p), binned]

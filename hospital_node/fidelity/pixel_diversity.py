@@ -14,7 +14,7 @@ def pixel_std(pictures: NDArray[np.float32], *, seed: int = 0, draws: int = 200)
     """Standard deviation over pictures `(N, C, H, W)` in [-1, 1], N at least 2; mean of pixels and channels.
 
     Unbiased variance, so that few samples can be compared with many real images. Interval over the pictures;
-    it is moved to the figure, because a resample repeats pictures and so looks less diverse.
+    it is shifted to the figure, because a resample repeats pictures and so looks less diverse.
     """
     count = len(pictures)
     flat = pictures.reshape(count, -1).astype(np.float64)
@@ -22,7 +22,7 @@ def pixel_std(pictures: NDArray[np.float32], *, seed: int = 0, draws: int = 200)
     squares = flat**2
 
     def spread(weights: NDArray[np.float64]) -> float:
-        """Of pictures that appear `weights` times, `count` in all."""
+        """For pictures that appear `weights` times, `count` in all."""
         moment, mean = weights @ squares, weights @ flat
         return float(np.sqrt(np.maximum(moment - mean**2 / count, 0) / (count - 1)).mean())
 

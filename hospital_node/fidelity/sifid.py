@@ -15,7 +15,7 @@ Pictures = NDArray[np.float32] | torch.Tensor
 
 
 def patch_statistics(pictures: Pictures, network: Inception) -> list[Gaussian]:
-    """One Gaussian a picture, of `(N, C, H, W)` in [-1, 1]: of its 64-d features over all positions."""
+    """One Gaussian per picture of `(N, C, H, W)` in [-1, 1], fitted to its 64-d features at all positions."""
     with torch.inference_mode():
         # One picture at a time: the first layers of many at full size take gigabytes.
         maps = [network.stem(picture[None])[0] for picture in torch.as_tensor(pictures)]

@@ -26,7 +26,7 @@ from hospital_node.singan.pyramid import build_pyramid
 from sharekit.intervals import Interval
 from sharekit.pictures.mask_statistics import coverage
 
-SMALL_SIDE = 64  # pixels, height and width: the size at which images of unlike sizes are compared
+SMALL_SIDE = 64  # pixels, height and width: the size at which images of different sizes are compared
 BATCH = 8  # pictures through the network at once
 
 
@@ -42,7 +42,7 @@ class Looked:
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """What is kept of one generator; its pictures are not."""
+    """What is kept of one generator, without its pictures."""
 
     generator_id: str
     images: tuple[str, ...]  # identifiers of the sources

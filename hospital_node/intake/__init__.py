@@ -1,4 +1,4 @@
-"""Intake: a folder of images and masks becomes pixels in the node, or a refusal with a reason, one by one."""
+"""Intake: take images and masks of a folder into the node as pixels, or refuse each with a reason."""
 
 from hospital_node.intake.ingest import ingest
 from hospital_node.intake.intake_report import IntakeReport

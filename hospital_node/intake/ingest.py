@@ -36,7 +36,7 @@ from sharekit.program.progress import Progress, ProgressCallback, ignore
 
 
 def check_data(data: Path) -> None:
-    """Refuse a folder that nothing can be ingested from, before a node is made for it.
+    """Refuse a folder with nothing to ingest, before a node is made for it.
 
     Raises:
         InputError: `data` has no `images` and `masks` folders, or generators drew its pictures.
@@ -62,10 +62,10 @@ def ingest(
 ) -> IntakeReport:
     """Take every usable pair of `data` into `node`; refuse every other one with its reason.
 
-    The node knows pairs that it has by a keyed commitment to their bytes, so that the same call goes on after
-    a kill and takes only what is new. With `hold_out` the pairs are for evaluation alone. Intake then refuses
-    a picture that nearly equals one on the other side, and every new one once the hold-out has been evaluated
-    on: the difference of two reports would tell about the images that were added.
+    The node recognises pairs that it has by a keyed commitment to their bytes, so that after a kill the same
+    call goes on and takes only new pairs. With `hold_out` the pairs are for evaluation only. Intake then
+    refuses a picture that nearly equals one on the other side, and every new one once the hold-out has been
+    evaluated on: the difference of two reports would tell about the images that were added.
 
     Raises:
         InputError: `data` has no `images` and `masks` folders, or generators drew its pictures.
@@ -104,17 +104,17 @@ class _Intake:
         self.known = 0
         self.refusals: list[Refusal] = []
         self.keys: dict[str, str] = {}
-        """Of every readable pair: the image's path to its content key."""
+        """Image path to content key, for every readable pair."""
         self.new: dict[str, Fingerprint] = {}
-        """Of every image taken now: identifier to fingerprint."""
+        """Identifier to fingerprint, for every image taken now."""
         self.ignored: dict[str, float] = {}
         self.converted: list[str] = []
         self.number_masks: dict[str, str] = {}
-        """Of every folder with masks in which 1 is a class number, one of these masks."""
+        """Folder to one of its masks in which 1 is a class number."""
         self.waiting: list[SourcePair] = []
 
     def take_waiting(self) -> None:
-        """Take the pairs with masks of 0 and 1, now that all other masks have been seen."""
+        """Take the pairs with masks of 0 and 1, after all other masks have been seen."""
         for source in self.waiting:
             self.take(source, all_seen=True)
 
@@ -179,7 +179,7 @@ class _Intake:
     def _taken_again(
         self, records: Sequence[ImageRecord], fingerprints: Sequence[Fingerprint]
     ) -> list[tuple[ImageRecord, ImageRecord]]:
-        """Pictures taken now that the node had already, pixel by pixel: the earlier image and the new one."""
+        """Pictures taken now whose pixels the node had already: the earlier image and the new one."""
         by_digest: dict[bytes, list[ImageRecord]] = defaultdict(list)
         for record, found in zip(records, fingerprints, strict=True):
             by_digest[found.digest].append(record)
@@ -209,7 +209,7 @@ class _Intake:
             )
 
     def _remember_numbers(self, error: InputError) -> None:
-        """Keep in mind a refused mask in which 1 is a class number."""
+        """Remember a refused mask in which 1 is a class number."""
         reading = error.reading if isinstance(error, MaskError) else None
         if reading is not None and reading.kind is MaskKind.NUMBERS and 1 in reading.values:
             self.number_masks.setdefault(str(PurePosixPath(error.item).parent), error.item)
@@ -221,7 +221,7 @@ class _Intake:
             if other is not None:
                 raise InputError(
                     path,
-                    expected="a mask of 0 and 1 in a folder of such masks",
+                    expected="a mask of 0 and 1 in a folder of masks of this kind",
                     found=f"class numbers in {other} of the same folder: 1 may be one class of several",
                     next_step="name the classes with --mask-map, or keep the two kinds of masks apart",
                 )

@@ -1,4 +1,4 @@
-"""What became of a folder, for the hospital alone: it names files."""
+"""The report on an ingested folder, for the hospital only: it names files."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ class Refusal:
 
 
 class WarningKind(StrEnum):
-    """What a person should look at, though it was taken."""
+    """What a person should check, although it was taken."""
 
     NAMES = "names"
-    """Names that do not pair have something in common."""
+    """Files that do not pair have a common feature in their names."""
     LINKED_FOLDER = "linked-folder"
     """A folder is a symbolic link; nothing in it was looked at."""
     OTHER_MASK = "other-mask"
@@ -48,25 +48,25 @@ class WarningKind(StrEnum):
     OTHER_PICTURE = "other-picture"
     """A file holds another picture than when it was ingested; the earlier one stays."""
     LEFT_FOLDER = "left-folder"
-    """A picture is in the node and no longer in the folder that it came from."""
+    """A picture in the node is no longer in the folder that it came from."""
     COPIES = "copies"
     """Some of the images show the same picture."""
     LAYOUTS = "layouts"
-    """Images of different channels: no data set can have them all."""
+    """Images have different channels, so no data set can hold all of them."""
     IGNORED = "ignored-pixels"
-    """Pixels that a map of mask values says to ignore are stored as background."""
+    """Pixels that a mask map says to ignore are stored as background."""
     CONVERTED = "converted-colours"
     """Pictures were converted to RGB without a colour profile."""
 
 
 @dataclass(frozen=True)
 class IntakeWarning:
-    """One thing to look at. Law: `from_json(to_json(x)) == x`."""
+    """One thing to check. Law: `from_json(to_json(x)) == x`."""
 
     kind: WarningKind
     message: str
     files: tuple[str, ...] = ()
-    """Files that it is about, relative to the data folder."""
+    """Files that it concerns, relative to the data folder."""
 
     def to_json(self) -> dict[str, Any]:
         return {"kind": str(self.kind), "message": self.message, "files": list(self.files)}
@@ -78,12 +78,12 @@ class IntakeWarning:
 
 @dataclass(frozen=True)
 class IntakeReport:
-    """What became of a folder. Law: `from_json(to_json(x)) == x`."""
+    """The report on an ingested folder. Law: `from_json(to_json(x)) == x`."""
 
     node: str
     hospital: str
     hold_out: bool
-    """Whether the images are for evaluation alone."""
+    """Whether the images are for evaluation only."""
     ingested: int
     """Pairs taken now."""
     known: int
@@ -93,7 +93,7 @@ class IntakeReport:
     pictures: int
     """Distinct pictures among them: copies of one picture count once."""
     refused: tuple[Refusal, ...]
-    """What is refused now, whether or not it was before."""
+    """Refusals of this run, including files that were refused before."""
     warnings: tuple[IntakeWarning, ...]
     skipped: tuple[str, ...]
     """Hidden files, linked folders, and folders that are not looked into."""

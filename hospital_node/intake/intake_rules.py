@@ -1,4 +1,4 @@
-"""What intake takes, and what a person said about a folder's masks."""
+"""Rules of what intake takes, and how to read a folder's masks."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class IntakeRules:
     max_side: int = PROFILES[DEFAULT_PROFILE].max_side
     """Long side of the finest scale that the images will be trained with, pixels."""
     mask_suffix: str | None = None
-    """What every mask's name ends in; None takes the usual endings where they are needed."""
+    """Ending of every mask's name; None tries the usual endings where needed."""
     mask_map: MaskMap | None = None
-    """What the values of masks in `masks/` mean; None takes black-and-white masks alone."""
+    """What the values of masks in `masks/` mean; None takes black-and-white masks only."""
     turn: Turn | None = None
-    """What becomes of masks whose EXIF orientation is not their picture's; None refuses them."""
+    """How to turn masks whose EXIF orientation differs from their picture's; None refuses them."""
     allow_empty_masks: bool = False
     """Take images without a finding."""
 

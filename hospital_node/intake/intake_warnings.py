@@ -1,4 +1,4 @@
-"""What a person should look at after an ingest, though it was taken; pure."""
+"""Warnings about what a person should check after an ingest, although it was taken; pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hospital_node.node.image_layouts import layout_warning, layouts
 
 
 def about_names(hint: str) -> Iterator[IntakeWarning]:
-    """`hint`: what the names that don't pair have in common, empty for nothing."""
+    """`hint`: what names that do not pair have in common; may be empty."""
     if hint:
         yield IntakeWarning(WarningKind.NAMES, hint)
 
@@ -52,13 +52,13 @@ def about_the_folder(
     keys: Mapping[str, str],
     again: Sequence[tuple[ImageRecord, ImageRecord]],
 ) -> Iterator[IntakeWarning]:
-    """Images that came from a folder and are no longer in it, or are other pictures by now.
+    """Images that came from a folder and are no longer in it, or whose files now hold other pictures.
 
     Args:
         records: the images that came from it.
         present: its files now.
         keys: image to content key of its pairs now.
-        again: as in `about_other_masks`, which speaks of these.
+        again: as in `about_other_masks`, which reports these.
     """
     current = set(keys.values())
     told = {earlier.id for earlier, _ in again}

@@ -1,4 +1,4 @@
-"""The bytes of a pair's files to pixels that the node may hold, or a refusal."""
+"""Decode the bytes of a pair's files to pixels that the node may hold, or refuse them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _NEXT_TURN = (
 
 @dataclass(frozen=True)
 class ReadPair:
-    """A pair as the node will store it, and what a person should hear of it."""
+    """A pair as the node will store it, and what to report about it."""
 
     pair: Pair
     zero_one: tuple[str, ...] = ()
@@ -47,11 +47,11 @@ def read_pair(source: SourcePair, image: bytes, masks: Mapping[str, bytes], rule
         source: names of the files, for errors.
         image: the picture's file.
         masks: class to the mask's file.
-        rules: what is taken.
+        rules: what intake takes.
 
     Raises:
-        MaskError: a mask whose values are not a mask's.
-        InputError: naming the file that is not taken.
+        MaskError: a file has values that no mask has.
+        InputError: a file is refused; the error names it.
     """
     raster = decode(image, source.image, rules.limits)
     pixels = plain_pixels(raster, source.image)
@@ -81,10 +81,10 @@ def read_pair(source: SourcePair, image: bytes, masks: Mapping[str, bytes], rule
 
 
 def check_picture(pixels: Pixels, item: object, rules: IntakeRules) -> None:
-    """Refuse a picture `(H, W, C)` that nothing can be learnt from.
+    """Refuse a picture `(H, W, C)` from which nothing can be learnt.
 
     Raises:
-        InputError: naming `item`; too small, too narrow for training, or of one colour.
+        InputError: it is too small, too narrow for training, or of one colour; names `item`.
     """
     height, width = pixels.shape[:2]
     if min(height, width) < rules.short_side:
@@ -123,7 +123,7 @@ def _black_and_white(mask: Raster, path: str, rules: IntakeRules) -> MaskReading
 def _mapped(
     mask: Raster, name: str, path: str, mask_map: MaskMap, allow_empty: bool
 ) -> tuple[Mapping[str, Pixels], float]:
-    """The masks of the classes that a mapped file shows, of all classes where empty masks are allowed."""
+    """Masks of the classes that a mapped file shows, or of all classes if empty masks are allowed."""
     if name != SINGLE_CLASS:
         raise InputError(
             path,

@@ -1,7 +1,7 @@
 """Training images and hold-out stay apart: no picture, and no near duplicate of one, is in both.
 
-A segmenter trained on samples of a generator has seen, in a way, the image behind it; on that image, or the
-next frame of the same recording, its scores would say nothing.
+A segmenter trained on samples of a generator has indirectly seen the image behind it. On that image, or the
+next frame of the same recording, its scores would mean nothing.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ TRAINING = tuple(state for state in ImageState if state not in (ImageState.REFUS
 
 
 def side_of(state: ImageState) -> str:
-    """What a person calls the side that an image is on."""
+    """The name, for messages, of the side that an image is on."""
     return "hold-out" if state is ImageState.HELD_OUT else "training images"
 
 
 class OtherSide:
-    """The images that a new one must not resemble; they are read when the first one is compared."""
+    """The images that a new one must not resemble; they are read for the first comparison."""
 
     def __init__(self, node: Node, *, hold_out: bool) -> None:
         self._node = node
         self._states = TRAINING if hold_out else (ImageState.HELD_OUT,)
 
     def check_known(self, record: ImageRecord, item: object) -> None:
-        """Refuse files that the node has already, on the other side.
+        """Refuse files that the node already has on the other side.
 
         Raises:
             InputError: naming `item`.
@@ -39,7 +39,7 @@ class OtherSide:
             raise _refusal(item, record, "the same files")
 
     def check_unlike(self, found: Fingerprint, item: object) -> None:
-        """Refuse a picture that is a copy of one on the other side, or nearly so.
+        """Refuse a picture that is a copy, or a near copy, of one on the other side.
 
         Raises:
             InputError: naming `item`.

@@ -17,13 +17,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from hospital_node.isolation import guard
-from hospital_node.isolation import sockets as exposure
+from hospital_node.isolation import guard, sockets
 from sharekit.errors import ExposureError, NodeStateError
 from sharekit.storage import files
 
 MAX_DIRECTORY_LENGTH = 38
-"""Bytes: Ray adds `/ray/session_<date>_<pid>/sockets/plasma_store`, and a Unix socket's path ends at 107."""
+"""Bytes: Ray adds `/ray/session_<date>_<pid>/sockets/plasma_store`; Unix socket paths have at most 107."""
 
 _LOOPBACK = "127.0.0.1"
 _NOWHERE = f"http://{_LOOPBACK}:9"
@@ -32,7 +31,7 @@ CLOSED = {
     # Without it, gRPC servers bind to every interface whatever the node's address is.
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     "RAY_AUTH_MODE": "token",
-    # Nobody reads them, and their ports ask for no token.
+    # Nobody reads the metrics, and their ports ask for no token.
     "RAY_enable_metrics_collection": "0",
     # Workers get an environment of their own: those started ahead would only idle.
     "RAY_prestart_worker_first_driver": "0",
@@ -48,14 +47,14 @@ _QUIET: Mapping[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
 
 @contextlib.contextmanager
 def closed_ray(record: Path) -> Iterator[Path]:
-    """Run a Ray of this process's own for the length of the block, closed to everybody else.
+    """Run a private Ray for the length of the block, closed to everybody else.
 
     Args:
-        record: a file that holds the folder's path while Ray runs, by which the next run finds what a killed
-            one may have left.
+        record: file that holds the folder's path while Ray runs, so that the next run finds what a killed one
+            left.
 
     Yields:
-        Ray's private folder; give it to `exposure.check_sockets` whenever workers were started.
+        Ray's private folder; give it to `sockets.check_sockets` whenever workers were started.
 
     Raises:
         ExposureError: it listens beyond loopback or lets in a client without the token; it is shut down.
@@ -64,7 +63,12 @@ def closed_ray(record: Path) -> Iterator[Path]:
     reap_recorded(record)
     directory = private_directory()
     token = directory / "token"
-    variables = {**CLOSED, "RAY_AUTH_TOKEN_PATH": str(token)}
+    variables = {
+        **CLOSED,
+        "RAY_AUTH_TOKEN_PATH": str(token),
+        # A worker's torch would make this folder in the machine's temporary one.
+        "TORCHINDUCTOR_CACHE_DIR": str(directory / "torch"),
+    }
     try:
         with guard.guarded(directory), environment(variables, without=("RAY_AUTH_TOKEN",)), _umask(0o077):
             files.write_text(token, process_token(), mode=0o600)
@@ -81,8 +85,8 @@ def closed_ray(record: Path) -> Iterator[Path]:
                         _temp_dir=str(directory / "ray"),
                         **_QUIET,
                     )
-                exposure.check_sockets(directory)
-                exposure.check_token_required(ray.get_runtime_context().gcs_address)
+                sockets.check_sockets(directory)
+                sockets.check_token_required(ray.get_runtime_context().gcs_address)
                 yield directory
             finally:
                 ray.shutdown()
@@ -93,7 +97,7 @@ def closed_ray(record: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _start_told() -> Iterator[None]:
-    """What keeps Ray from starting is the machine's: limits, memory, sockets; Ray raises bare exceptions."""
+    """Turn Ray's bare exceptions at start into an error about the machine's limits, memory or sockets."""
     try:
         yield
     except Exception as error:
@@ -114,7 +118,7 @@ def _start_told() -> Iterator[None]:
 def joined_ray(address: str) -> Iterator[None]:
     """Use the cluster at `address` (`auto` or ip:port) for the length of the block.
 
-    Who can reach the cluster's sockets is its owner's to decide; that it asks for a token is checked.
+    The cluster's owner decides who can reach its sockets. This checks that the cluster asks for a token.
 
     Raises:
         ExposureError: no token is set here, or the cluster lets in a client without one.
@@ -140,7 +144,7 @@ def joined_ray(address: str) -> Iterator[None]:
                     found=f"{type(error).__name__}: {str(error).splitlines()[0]}",
                     next_step="check the address, the token, and that both run the same release of Ray",
                 ) from error
-            exposure.check_token_required(ray.get_runtime_context().gcs_address)
+            sockets.check_token_required(ray.get_runtime_context().gcs_address)
             yield
         finally:
             ray.shutdown()
@@ -148,7 +152,7 @@ def joined_ray(address: str) -> Iterator[None]:
 
 @cache
 def process_token() -> str:
-    """The token of every Ray that this process starts: one, because Ray reads its token once."""
+    """The one token of every Ray that this process starts, because Ray reads its token only once."""
     return secrets.token_hex(32)
 
 
@@ -167,12 +171,12 @@ def private_directory() -> Path:
 
 
 def reap_recorded(record: Path) -> None:
-    """End what a killed run has left before its images are touched again."""
+    """End the processes that a killed run left, before its images are touched again."""
     if not record.is_file():
         return
     value = files.parse_json(files.read_bytes(record, max_bytes=files.MAX_JSON_BYTES), record)
     directory = Path(value["directory"])
-    # The name may have gone to somebody else since, in a folder that all can write.
+    # In a folder that everybody can write, the name may belong to somebody else by now.
     with contextlib.suppress(FileNotFoundError):
         found = directory.lstat()
         ours = stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o077

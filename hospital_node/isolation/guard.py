@@ -1,8 +1,9 @@
 """Nothing of a node's Ray outlives its driver, however the driver ends.
 
 A killed driver takes most of Ray with it (parent-death signals), but not all: the raylet's agents stay for
-a minute or two, and the folder with the token stays for good. So a small process holds the read end of a pipe
-from the driver; when it closes, the guard ends whoever has a file open in the folder, and removes the folder.
+a minute or two, and the folder with the token stays for good. So a small process, the guard, holds the read
+end of a pipe from the driver. When the pipe closes, the guard ends every process with an open file in the
+folder and removes the folder.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ from pathlib import Path
 
 import psutil
 
-GRACE = 10.0  # seconds that killed processes may take to be gone
+GRACE = 10.0  # seconds that killed processes may take to end
 
 
 def holders(directory: Path) -> list[psutil.Process]:
-    """Processes of this user with a file open below `directory`: every process of a Ray has its log there."""
+    """Processes of this user with a file open below `directory`: every Ray process logs there."""
     inside = f"{directory}/"
     found = []
     for process in psutil.process_iter():
@@ -33,7 +34,7 @@ def holders(directory: Path) -> list[psutil.Process]:
 
 
 def reap(directory: Path) -> None:
-    """End every process that works in `directory` but this one and its parent, then remove it."""
+    """End every process that works in `directory`, except this one and its parent; then remove the folder."""
     deadline = time.monotonic() + GRACE
     # The driver writes a log there too; when it has died, the parent is init.
     spared = {os.getpid(), os.getppid()}
@@ -51,7 +52,7 @@ def reap(directory: Path) -> None:
 
 @contextlib.contextmanager
 def guarded(directory: Path) -> Iterator[None]:
-    """`reap(directory)` when the block ends, or when this process does."""
+    """Call `reap(directory)` when the block ends, or when this process does."""
     command = [sys.executable, "-m", __name__, str(directory)]
     # Its own session: what kills the driver's whole process group leaves the guard to clean up.
     guard = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)  # noqa: S603

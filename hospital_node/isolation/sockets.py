@@ -58,7 +58,7 @@ def listeners(processes: Iterable[psutil.Process]) -> Iterator[Listener]:
 
 
 def node_processes(directory: Path | None = None) -> list[psutil.Process]:
-    """This process and all below it, and whoever works in Ray's `directory`."""
+    """This process, its descendants, and every process that works in Ray's `directory`."""
     this = psutil.Process()
     tree = [this, *this.children(recursive=True)]
     others = [] if directory is None else guard.holders(directory)
@@ -69,7 +69,7 @@ def check_sockets(directory: Path | None = None) -> list[Listener]:
     """The listening sockets of the node, all of them on loopback.
 
     Raises:
-        ExposureError: one is not, or cannot be looked at.
+        ExposureError: a socket is not on loopback, or a process's sockets cannot be listed.
     """
     try:
         found = list(listeners(node_processes(directory)))
@@ -96,7 +96,7 @@ def lets_in(address: str, environment: Mapping[str, str]) -> bool | None:
 
     Args:
         address: ip:port of its control store.
-        environment: of the client's process, with its token or without.
+        environment: variables of the client's process, with or without a token.
     """
     command = [sys.executable, "-c", _PROBE, address]
     try:
@@ -109,10 +109,10 @@ def lets_in(address: str, environment: Mapping[str, str]) -> bool | None:
 
 
 def check_token_required(address: str) -> None:
-    """A client without a token is turned away by the Ray at `address` (ip:port of its control store).
+    """Check that the Ray at `address` (ip:port of its control store) turns away a client without a token.
 
     Raises:
-        ExposureError: it is let in, or this cannot be found out.
+        ExposureError: Ray lets the client in, or gives no answer.
     """
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH_")}
     answer = lets_in(address, {**environment, "RAY_AUTH_MODE": "disabled"})

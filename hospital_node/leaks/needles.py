@@ -1,4 +1,4 @@
-"""Finding any of very many short byte strings ("needles") in large files, whatever their number."""
+"""Find any of very many short byte strings ("needles") in large files, whatever their number."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def needles_of(data: NDArray) -> NDArray[np.uint8]:
 
 
 class NeedleIndex:
-    """Needles with labels; `find` answers which of them a file holds, at any byte offset."""
+    """Needles with labels; `find` says which of them a file holds, at any byte offset."""
 
     def __init__(self, groups: Iterable[tuple[str, NDArray[np.uint8]]]) -> None:
         """`groups` are labels with their needles, `(n, NEEDLE_BYTES)` uint8."""

@@ -1,4 +1,4 @@
-"""What of a node must not be found in anything that leaves it."""
+"""The content of a node that must not be found in anything that leaves it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hospital_node.singan.trained import TrainedGenerator
 
 
 def node_content(node: Node, leaving: Sequence[TrainedGenerator]) -> list[RealContent]:
-    """Everything of the images behind a release, and the names of all others."""
+    """Everything about the images behind a release, and the names of all others."""
     found = [content for generator in leaving for content in real_content(node, generator)]
     known = {content.label for content in found}
     others = [record for record in node.ledger.iterate() if record.id not in known]
@@ -25,9 +25,9 @@ def node_content(node: Node, leaving: Sequence[TrainedGenerator]) -> list[RealCo
 
 
 def real_content(node: Node, generator: TrainedGenerator) -> list[RealContent]:
-    """Everything of each image behind a generator: pixels, pyramid, names, and unkeyed digests of its files.
+    """Everything about each image behind a generator: pixels, pyramid, names, unkeyed digests of its files.
 
-    Pixels are there in the image's own size, and in the size in which the generator saw them.
+    Pixels come at the image's own size, and at the size at which the generator saw them.
     """
     records = node.ledger.images_of(generator.spec.id)
     pairs = [node.load_pair(record.id) for record in records]

@@ -1,4 +1,4 @@
-"""Search of finished bytes for anything real: pixels, noise, names, paths, digests, image files, tracebacks.
+"""Search finished bytes for anything real: pixels, noise, names, paths, digests, image files, tracebacks.
 
 What it cannot see: a real image that was transformed beyond scaling, offset, numeric type and the usual
 encodings. That is what the attacks on samples are for.
@@ -23,9 +23,9 @@ from sharekit.errors import ExposureError
 
 Array = NDArray[np.float32]
 SAME_TENSOR = 0.9
-"""Absolute correlation from which on a tensor of the same size counts as the real one, scaled or shifted."""
+"""Least absolute correlation at which a tensor of equal size counts as the real one, scaled or shifted."""
 MIN_STEM = 6
-"""Characters from which on a name is searched without its ending: `1` or `polyp` is found anywhere."""
+"""Least characters of a name to search for it without its ending: `1` or `polyp` is found anywhere."""
 FORMATS: Mapping[str, re.Pattern[bytes]] = {
     "JPEG": re.compile(rb"\xff\xd8\xff(?:\xe0..JFIF\0|\xe1..Exif\0|\xdb\x00[\x43\x84])", re.DOTALL),
     "EXIF": re.compile(rb"Exif\0\0(?:II\*\0|MM\0\*)"),
@@ -47,7 +47,7 @@ TEXTS: Mapping[str, re.Pattern[str]] = {
     "traceback": re.compile(r"Traceback \(most recent call last\)|File \"[^\"]+\", line \d+"),
     "patient text": re.compile(
         r"patient['s_ ]*(?:name|id)\W{0,3}[:=]|\(0010,00[1234]0\)"
-        # By chance `mrn=` alone stands in weights, too: a number or a date must follow.
+        # Weights contain `mrn=` by chance, so a number or a date must follow.
         r"|\bMRN[ \t]*[:=][ \t]*[\w-]{0,4}\d{3}"
         r"|\bD\.?O\.?B\.?[ \t]*[:=][ \t]*\d{1,4}(?:[ ./-]\w{1,9}[ ./-]\d{2}|\d{4})",
         re.IGNORECASE,
@@ -87,7 +87,7 @@ class RealContent:
 
 @dataclass(frozen=True)
 class Finding:
-    """Something real in a file. It says which image by its random identifier, never by its name."""
+    """Something real in a file. It names the image by its random identifier, never by its file name."""
 
     file: str
     kind: str
@@ -105,7 +105,7 @@ def digests_of(data: bytes) -> Iterator[bytes]:
 
 
 def find_real_content(files: Mapping[str, bytes], sources: Sequence[RealContent]) -> list[Finding]:
-    """Everything real in `files` (name to finished bytes), each kind once a file.
+    """Everything real in `files` (name to finished bytes), each kind once per file.
 
     Numeric types: uint8, float32 and float16 in [0, 1], [-1, 1] and [0, 255], little endian, any contiguous
     stretch of a row; whole tensors also scaled, shifted or of any other type. Encodings: plain, base64,
@@ -122,10 +122,10 @@ def find_real_content(files: Mapping[str, bytes], sources: Sequence[RealContent]
 
 
 def refuse_real_content(files: Mapping[str, bytes], sources: Sequence[RealContent]) -> None:
-    """`find_real_content`, with nothing allowed.
+    """Refuse files in which `find_real_content` finds anything.
 
     Raises:
-        ExposureError: naming every finding.
+        ExposureError: something real was found; the error names every finding.
     """
     findings = find_real_content(files, sources)
     if findings:

@@ -1,4 +1,4 @@
-"""A file as an attacker would unfold it: bytes, what is encoded or packed in them, text, tensors."""
+"""Unfold a file as an attacker would: bytes, encoded and packed content, text, tensors."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _packed(data: bytes) -> Iterator[bytes]:
     for match in _HEX.finditer(data):
         yield bytes.fromhex(match[0].decode())
     for match in _ZLIB.finditer(data):
-        stream = zlib.decompressobj(wbits=47)  # zlib or gzip, told by the header
+        stream = zlib.decompressobj(wbits=47)  # zlib or gzip, by the header
         try:
             yield stream.decompress(memoryview(data)[match.start() :], MAX_UNPACKED)
         except zlib.error:
@@ -54,7 +54,7 @@ def _packed(data: bytes) -> Iterator[bytes]:
 
 
 def text_of(data: bytes) -> str:
-    """All of a UTF-8 file, otherwise its printable ASCII runs, one a line, as `strings` would print them."""
+    """All of a UTF-8 file, otherwise its printable ASCII runs, one per line, as `strings` prints them."""
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError:

@@ -28,7 +28,7 @@ class Database:
     def __init__(self, path: Path, *, read_only: bool) -> None:
         """Open a ledger of this or an older version.
 
-        An older one is upgraded in its file, or, `read_only`, in a copy in memory.
+        An older one is upgraded in its file or, with `read_only`, in a copy in memory.
         """
         self.path = path
         with self._faults():
@@ -51,7 +51,7 @@ class Database:
         """Write an empty ledger, readable by its owner only.
 
         Raises:
-            FileExistsError: there is one.
+            FileExistsError: `path` exists.
         """
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         os.fchmod(descriptor, 0o600)
@@ -74,7 +74,7 @@ class Database:
             return self._connection.execute(query, values).fetchall()
 
     def pages(self, query: str, *values: Any) -> Iterator[Any]:
-        """Rows by their `sequence`, `PAGE` at a time; rows may change meanwhile, and none comes twice.
+        """Rows in order of `sequence`, `PAGE` at a time; rows may change meanwhile, and no row comes twice.
 
         Args:
             query: its last column is `sequence`; it ends in a condition to which more can be added.
@@ -89,7 +89,7 @@ class Database:
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """All of the block's changes, or none."""
+        """Write all of the block's changes, or none of them."""
         with self._faults():
             self._connection.execute("BEGIN IMMEDIATE")
             try:
@@ -130,7 +130,7 @@ class Database:
         if self._version() == ledger_tables.SCHEMA_VERSION:
             return
         with self.transaction() as connection:
-            # Another process may have been quicker.
+            # Another process may have upgraded it first.
             ledger_tables.upgrade(connection, self._version(), now())
 
     @contextlib.contextmanager

@@ -7,7 +7,7 @@ import math
 from hospital_node.ledger.database import Database, now
 from sharekit.errors import PolicyError
 
-_ROUNDING = 1e-9  # of a sum of floats
+_ROUNDING = 1e-9  # tolerance for rounding in a sum of floats
 
 
 class Evaluations:
@@ -17,27 +17,27 @@ class Evaluations:
         self._database = database
 
     def report(self, submission: str) -> str | None:
-        """The report, as JSON, that an evaluation of this submission (its digest) ended with, if any did."""
+        """The stored report, as JSON, of this submission (its digest); None if no evaluation stored one."""
         row = self._database.one(
             "SELECT report FROM evaluations WHERE submission = ? AND report IS NOT NULL", submission
         )
         return None if row is None else row[0]
 
     def count(self, submitter: str | None = None) -> int:
-        """How many evaluations were spent, those without a report included: of one submitter, or of all."""
+        """Count spent evaluations, including those without a report: of one submitter, or of all."""
         query = "SELECT count(*) FROM evaluations WHERE ?1 IS NULL OR submitter = ?1"
         return int(self._database.one(query, submitter)[0])
 
     def epsilon(self, submitter: str | None = None) -> float:
         """The sum of epsilon over spent evaluations: of one submitter, or of all.
 
-        Evaluations from before there was noise do not count: no epsilon bounds what they disclosed.
+        Evaluations of releases without noise do not count: no epsilon bounds what they disclosed.
         """
         query = "SELECT total(epsilon) FROM evaluations WHERE ?1 IS NULL OR submitter = ?1"
         return float(self._database.one(query, submitter)[0])
 
     def without_noise(self) -> int:
-        """How many evaluations were answered before there was noise."""
+        """Count evaluations by releases that added no noise."""
         return int(self._database.one("SELECT count(*) FROM evaluations WHERE epsilon IS NULL")[0])
 
     def spend(
@@ -51,7 +51,7 @@ class Evaluations:
         submitter_epsilon: float = math.inf,
         hold_out_epsilon: float = math.inf,
     ) -> int:
-        """Spend one evaluation, before its result is known; the number by which `keep_report` ends it.
+        """Spend one evaluation before its result is known; return its number, for `keep_report`.
 
         Args:
             submission: its digest.
@@ -63,7 +63,7 @@ class Evaluations:
             hold_out_epsilon: of all evaluations of all submitters together.
 
         Raises:
-            PolicyError: one of the budgets does not allow it; nothing was written.
+            PolicyError: a budget does not allow it; nothing was written.
         """
         with self._database.transaction() as connection:
             for limit, epsilon_limit, asker, whose in (
@@ -85,7 +85,7 @@ class Evaluations:
             return int(cursor.lastrowid or 0)
 
     def keep_report(self, number: int, report: str) -> None:
-        """Store the report, as JSON, of a spent evaluation; once."""
+        """Store the report, as JSON, of a spent evaluation; it can be stored only once."""
         with self._database.transaction() as connection:
             connection.execute("UPDATE evaluations SET report = ? WHERE sequence = ?", (report, number))
 

@@ -46,7 +46,7 @@ class Generators:
         return _record(row)
 
     def iterate(self, *states: GeneratorState) -> Iterator[GeneratorRecord]:
-        """Records in these states (all without any), oldest first; none comes twice."""
+        """Records in these states (in all, if none is given), oldest first; no record comes twice."""
         wanted = states or tuple(GeneratorState)
         marks = ", ".join("?" * len(wanted))
         query = f"SELECT {_COLUMNS}, {_MEMBERS}, sequence FROM generators WHERE state IN ({marks})"
@@ -81,10 +81,10 @@ class Generators:
     # -- writing
 
     def plan(self, groups: Iterable[Sequence[str]], reason: str = "") -> list[str]:
-        """Add a planned generator for each group of images; the new identifiers, in order.
+        """Add a planned generator for each group of images; return the new identifiers, in order.
 
         Args:
-            groups: image identifiers, in the order in which training is to take them.
+            groups: image identifiers, in the order in which training takes them.
             reason: why these belong together.
         """
         time = now()
@@ -108,7 +108,7 @@ class Generators:
         """Remove planned generators whose training never began.
 
         Raises:
-            NodeStateError: one of them is not just planned; nothing was removed.
+            NodeStateError: training of one of them has begun; nothing was removed.
         """
         time = now()
         with self._database.transaction() as connection:
@@ -119,7 +119,7 @@ class Generators:
                 self._database.log(time, generator_id, before, None, reason)
 
     def begin(self, generator_id: str, profile: str, settings: str) -> None:
-        """Move a planned generator into training, with the settings of it.
+        """Move a planned generator into training, and keep its settings.
 
         Args:
             profile: name of the settings.
@@ -133,7 +133,7 @@ class Generators:
             )
 
     def restart(self, generator_ids: Iterable[str]) -> None:
-        """Plan generators anew, from the beginning: without settings and without earlier deaths."""
+        """Plan generators again, from the beginning; clear their settings and the count of deaths."""
         with self._database.transaction() as connection:
             for generator_id in generator_ids:
                 if self.get(generator_id).state is not GeneratorState.PLANNED:
@@ -155,7 +155,7 @@ class Generators:
             self._move(connection, generator_id, to, reason)
 
     def count_attempt(self, generator_id: str) -> int:
-        """Count one more death of its worker; the number of deaths, this one included."""
+        """Count one more death of its worker; return the number of deaths, this one included."""
         with self._database.transaction() as connection:
             self.get(generator_id)
             connection.execute(
@@ -164,7 +164,7 @@ class Generators:
             )
             return self.get(generator_id).attempts
 
-    # -- inside
+    # -- internal
 
     def _move(
         self, connection: sqlite3.Connection, generator_id: str, to: GeneratorState, reason: str

@@ -1,7 +1,7 @@
 """The node's private ledger: images, generators, spent evaluations, published statistics, the log of changes.
 
-One process writes (the holder of the node's write lock), any number read. File names live here and nowhere
-else.
+One process writes (the holder of the node's write lock); any number of processes read. File names are kept
+here and nowhere else.
 """
 
 # ruff: noqa: S608 - every value is bound; only column names and question marks are formatted in.
@@ -43,7 +43,7 @@ class Ledger:
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
         """Open a ledger that `create` made; `read_only` works while another process writes.
 
-        A ledger of an older version is upgraded, or, `read_only`, read as if it were.
+        A ledger of an older version is upgraded or, with `read_only`, read as if it were upgraded.
         """
         self.path = path
         self._database = Database(path, read_only=read_only)
@@ -56,7 +56,7 @@ class Ledger:
         """Write an empty ledger, readable by its owner only.
 
         Raises:
-            FileExistsError: there is one.
+            FileExistsError: `path` exists.
         """
         Database.create(path)
 
@@ -90,7 +90,7 @@ class Ledger:
         return self.find(content_key) is not None
 
     def iterate(self, *states: ImageState) -> Iterator[ImageRecord]:
-        """Records in these states (all without any), oldest first; none comes twice."""
+        """Records in these states (in all, if none is given), oldest first; no record comes twice."""
         wanted = states or tuple(ImageState)
         marks = ", ".join("?" * len(wanted))
         query = f"SELECT {_COLUMNS}, sequence FROM images WHERE state IN ({marks})"
@@ -101,7 +101,7 @@ class Ledger:
         return list(self.iterate(*states))
 
     def untrained(self) -> Iterator[ImageRecord]:
-        """Ingested images that no generator has learnt from, nor failed on."""
+        """Ingested images that no generator has learnt from or failed on."""
         waiting = GeneratorState.PLANNED, GeneratorState.TRAINING
         yield from map(_record, self._database.pages(_UNTRAINED, *waiting))
 
@@ -125,7 +125,7 @@ class Ledger:
             yield Event(time, who, before and _state(before), after and _state(after), reason)
 
     def last_event(self, after: State | None = None) -> str | None:
-        """The latest time in the log, or of a change to the state `after`; None without any."""
+        """The latest time in the log, or of a change to the state `after`; None if there is no event."""
         query = "SELECT max(time) FROM events WHERE ?1 IS NULL OR after = ?1"
         time: str | None = self._database.one(query, after)[0]
         return time
@@ -133,7 +133,7 @@ class Ledger:
     # -- writing
 
     def add(self, record: ImageRecord) -> None:
-        """Write a new image. Refusals of the same source files are superseded by it.
+        """Write a new image. It supersedes refusals of the same source files.
 
         Raises:
             NodeStateError: the identifier or the content is in the ledger already.
@@ -168,7 +168,7 @@ class Ledger:
             connection.execute("UPDATE counters SET value = value + 1 WHERE name = 'release'")
             return int(self._database.one("SELECT value FROM counters WHERE name = 'release'")[0])
 
-    # -- inside
+    # -- internal
 
     def _refusals_of(self, record: ImageRecord) -> list[str]:
         """Identifiers of refused records that stand for the same source files as `record`."""
@@ -186,7 +186,7 @@ class Ledger:
 
 
 def _state(text: str) -> State:
-    """A state as the log has it; older ledgers wrote a generator's state under its image."""
+    """Read a state from the log; older ledgers logged a generator's state under its image."""
     return ImageState(text) if text in list(ImageState) else GeneratorState(text)
 
 

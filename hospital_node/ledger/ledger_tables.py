@@ -1,4 +1,4 @@
-"""The ledger's tables, and how an older ledger becomes one of this version."""
+"""The ledger's tables, and the upgrade of older ledgers."""
 
 # ruff: noqa: S608 - only this module's own text is formatted in.
 
@@ -15,7 +15,7 @@ from hospital_node.ledger.states import GeneratorState, ImageState
 
 SCHEMA_VERSION = 3
 OLDER_VERSIONS = frozenset({1, 2})
-"""1 had no hold-out and no evaluations; in 1 and 2 an image was its generator, too."""
+"""Version 1 had no hold-out and no evaluations; in versions 1 and 2 an image was also its generator."""
 
 
 def _one_of(states: type[StrEnum]) -> str:
@@ -136,7 +136,7 @@ INSERT INTO images
         height, width, image_channels, mask_classes, updated, data_dir, content_key
     FROM images_before;
 """
-"""From version 2: images alone. Their generators follow in `_bring_over`."""
+"""Upgrade from version 2: the images only. `_bring_over` adds their generators."""
 
 _WITH_EPSILON = f"""
 DROP TRIGGER evaluations_spent;
@@ -149,7 +149,7 @@ ALTER TABLE evaluations RENAME TO evaluations_before;
 INSERT INTO evaluations SELECT *, NULL FROM evaluations_before;
 DROP TABLE evaluations_before;
 """
-"""From version 2, whose evaluations were answered without noise."""
+"""Upgrade from version 2, whose evaluations had no noise."""
 
 _SETTINGS = re.compile(r"(?:(?P<reason>.*); )?profile (?P<profile>\S+), settings (?P<digest>[0-9a-f]+)")
 """How versions 1 and 2 joined settings to a reason."""
@@ -158,7 +158,7 @@ _SETTINGS = re.compile(r"(?:(?P<reason>.*); )?profile (?P<profile>\S+), settings
 def upgrade(connection: sqlite3.Connection, version: int, now: str) -> None:
     """Bring a ledger of `version` to `SCHEMA_VERSION`, inside the caller's transaction.
 
-    Events stay as they are: what an image went through before stays under the image's identifier.
+    Events stay as they are: earlier events of a generator stay under its image's identifier.
     """
     if version == 1:
         _run(connection, _EVALUATIONS + _EVALUATIONS_UNCHANGED)
@@ -171,7 +171,7 @@ def upgrade(connection: sqlite3.Connection, version: int, now: str) -> None:
 
 
 def _bring_over(connection: sqlite3.Connection, now: str) -> None:
-    """Make a generator of one image of every image that was planned for one, in training or beyond."""
+    """Make a one-image generator for every image that was planned, in training or beyond."""
     rows = connection.execute(
         "SELECT id, state, reason, attempts, generator_id, updated FROM images_before"
         " WHERE state NOT IN ('refused', 'held-out', 'ingested') OR generator_id IS NOT NULL"
@@ -199,12 +199,12 @@ def _bring_over(connection: sqlite3.Connection, now: str) -> None:
 
 
 def _derived(image: str) -> str:
-    """An identifier for a generator that had none: its image's own must not come into a bundle."""
+    """A new identifier for a generator without one: a bundle must not carry its image's identifier."""
     return hashlib.sha256(f"generator of {image}".encode()).hexdigest()[:32]
 
 
 def _split(words: str) -> tuple[str, str, str]:
-    """A reason of an older ledger as reason, profile and settings, of which only a digest is known."""
+    """Split an older ledger's reason into reason, profile and settings (their digest only)."""
     match = _SETTINGS.fullmatch(words)
     if match is None:
         return words, "", ""
@@ -212,7 +212,7 @@ def _split(words: str) -> tuple[str, str, str]:
 
 
 def logged_settings(connection: sqlite3.Connection, image: str) -> tuple[str, str]:
-    """Profile and settings of the last training in the log, empty without any."""
+    """Profile and settings of the last training in the log; empty if there was none."""
     rows = connection.execute("SELECT reason FROM events WHERE id = ? ORDER BY sequence DESC", (image,))
     found = (_split(reason) for (reason,) in rows)
     return next(((profile, settings) for _, profile, settings in found if profile), ("", ""))

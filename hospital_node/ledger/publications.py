@@ -24,7 +24,7 @@ class Publications:
         self._database = database
 
     def all(self, kind: Published) -> list[Any]:
-        """What was published of this kind, as JSON values."""
+        """Everything published of this kind, as JSON values."""
         rows = self._database.all("SELECT content FROM publications WHERE kind = ? ORDER BY sequence", kind)
         return [json.loads(content) for (content,) in rows]
 

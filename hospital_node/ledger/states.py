@@ -1,4 +1,4 @@
-"""The states of images and of generators, the only ways between them, and the records that have them."""
+"""States of images and generators, the allowed transitions, and the records that carry them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sharekit.generator.tensors import ChannelLayout
 
 
 class ImageState(StrEnum):
-    """Where an image stands; every image is in exactly one state."""
+    """The state of an image; every image is in exactly one."""
 
     REFUSED = "refused"
     """Intake did not take it."""
@@ -22,7 +22,7 @@ class ImageState(StrEnum):
 
 
 class GeneratorState(StrEnum):
-    """Where a generator stands; every generator is in exactly one state."""
+    """The state of a generator; every generator is in exactly one."""
 
     PLANNED = "planned"
     """Its images are chosen, and it waits for its training, or for the rest of it."""
@@ -31,7 +31,7 @@ class GeneratorState(StrEnum):
     FAILED = "failed"
     """Training stopped on an error; a person may start it again."""
     QUARANTINED = "quarantined"
-    """Its worker died so often that only a person starts it again."""
+    """Its worker died so often that only a person may start it again."""
     AUDITED = "audited"
     """The audit allows it to be put forward for release."""
     WITHHELD = "withheld"
@@ -48,7 +48,7 @@ IMAGE_TRANSITIONS: Mapping[ImageState | None, frozenset[ImageState | None]] = {
     None: frozenset({_I.REFUSED, _I.INGESTED, _I.HELD_OUT}),
     # The record of a corrected file supersedes the refusal.
     _I.REFUSED: frozenset({None}),
-    # Both for good: what a generator has learnt from says nothing about new images.
+    # Both are final: scores on an image that a generator has learnt from say nothing about new images.
     _I.INGESTED: frozenset(),
     _I.HELD_OUT: frozenset(),
 }
@@ -95,7 +95,7 @@ class ImageRecord:
     data_dir: str = ""
     """The folder it was ingested from."""
     content_key: str = ""
-    """Keyed commitment to the source files, by which a second ingest knows them; empty for none."""
+    """Keyed commitment to the source files, so that a second ingest recognises them; may be empty."""
 
     @property
     def size(self) -> tuple[int, int, int]:
@@ -104,12 +104,12 @@ class ImageRecord:
 
     @property
     def layout(self) -> ChannelLayout:
-        """Its channels; of an image that intake took."""
+        """Its channels, for an image that intake took."""
         return ChannelLayout(self.image_channels, self.mask_classes)
 
     @property
     def source(self) -> str:
-        """The hospital's name of it, or of its masks where the image is missing."""
+        """The hospital's file name of it, or of its masks if the image is missing."""
         return self.source_image or ", ".join(self.source_masks)
 
     def to_json(self) -> dict[str, Any]:
@@ -145,13 +145,13 @@ class GeneratorRecord:
     reason: str = ""
     """Why it is in this state, for a person."""
     created: str = ""
-    """UTC time of its plan, ISO 8601."""
+    """UTC time at which it was planned, ISO 8601."""
     updated: str = ""
     """UTC time of the last change, ISO 8601."""
 
     @property
     def begun(self) -> bool:
-        """Its training has begun: there may be a checkpoint, of these settings."""
+        """Whether its training has begun, so that a checkpoint of these settings may exist."""
         return bool(self.settings)
 
 

@@ -1,4 +1,4 @@
-"""How many distinct pictures a node's images show: stored fingerprints, and groups of copies."""
+"""Group a node's images by the picture that they show, from stored fingerprints."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MAX_BYTES = 2**16
 
 
 def store_fingerprint(node: Node, image_id: str, found: Fingerprint) -> None:
-    """Keep an image's fingerprint with its pixels, so that nobody has to decode them to compare it."""
+    """Store an image's fingerprint next to its pixels, so that comparing images needs no decoding."""
     data = found.to_bytes()
     files.write_bytes(_path(node, image_id), _mac(node, image_id, data) + data, mode=0o600)
 
@@ -37,7 +37,7 @@ def fingerprint_of(node: Node, image_id: str) -> Fingerprint:
 def distinct_images(node: Node, records: Sequence[ImageRecord]) -> tuple[tuple[ImageRecord, ...], ...]:
     """Groups of images that show one picture: equal, re-encoded, mirrored, or the next frame.
 
-    Their number is what counts wherever a number of images protects somebody.
+    Wherever a number of images protects somebody, count these groups.
     """
     groups = distinct_pictures([fingerprint_of(node, record.id) for record in records])
     return tuple(tuple(records[index] for index in group) for group in groups)

@@ -15,7 +15,7 @@ def layouts(records: Iterable[ImageRecord]) -> Mapping[ChannelLayout, int]:
 
 
 def layout_warning(found: Mapping[ChannelLayout, int]) -> str | None:
-    """What a person should know of images of several layouts; None where there is one at most.
+    """A warning that images have several layouts; None for fewer than two layouts.
 
     Args:
         found: layouts with their counts, as `layouts` gives them.
@@ -34,6 +34,6 @@ def layout_warning(found: Mapping[ChannelLayout, int]) -> str | None:
 
 
 def words(layout: ChannelLayout) -> str:
-    """Such as `RGB with polyp and tool`."""
+    """A layout in words: `RGB with polyp and tool`."""
     colours = "RGB" if layout.image_channels == 3 else "grey"
     return f"{colours} with {' and '.join(layout.mask_classes)}"

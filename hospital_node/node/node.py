@@ -1,4 +1,4 @@
-"""What lies where in a node's folder: 0700, every file 0600, nothing of it ever leaves but by release."""
+"""Layout of a node's folder: mode 0700, every file 0600, and nothing leaves it except by release."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class Node:
 
     Attributes:
         root: the folder.
-        hospital: the hospital's name, as its bundles will say it.
-        ledger: which image and which generator is in which state.
+        hospital: the hospital's name, which its bundles carry.
+        ledger: the states of images and generators.
     """
 
     def __init__(self, root: Path, hospital: str, ledger: Ledger, *, up_to_date: bool = True) -> None:
@@ -45,12 +45,12 @@ class Node:
 
     @staticmethod
     def create(root: Path, hospital: str = DEFAULT_HOSPITAL) -> Node:
-        """Make a new node; the folder is complete or not there.
+        """Make a new node; its folder appears complete or not at all.
 
         Raises:
             InputError: `root` exists and is not an empty folder.
-            UsageError: the hospital's name is no label of our schemas: empty, longer than 200 characters, or
-                with characters that control or are not seen.
+            UsageError: the hospital's name does not fit our schemas: it is empty, longer than 200 characters,
+                or has control or invisible characters.
         """
         root = Path(root)
         if not schema.is_label(hospital) or not hospital.strip():
@@ -80,13 +80,13 @@ class Node:
     def open(root: Path, *, read_only: bool = False) -> Node:
         """Open a node; `read_only` works while another process trains.
 
-        A node of an earlier release is brought up to date. `read_only`, it stays as it is: its ledger can be
-        read, and whoever asks for a generator's files gets an error.
+        A node of an earlier release is upgraded, but not with `read_only`: then its ledger can be read, and
+        asking for a generator's files raises an error.
 
         Raises:
-            InputError: there is no node.
-            NodeStateError: it is of another version, others on this machine may look into it, or it has to be
-                brought up to date while another process writes it.
+            InputError: `root` holds no node.
+            NodeStateError: the node is of another version, other users may enter it, or it needs an upgrade
+                while another process writes it.
         """
         root = Path(root)
         path = root / "node.json"
@@ -123,11 +123,11 @@ class Node:
 
     @staticmethod
     def create_or_open(root: Path, hospital: str | None = None) -> Node:
-        """Open the node, or make it when there is none.
+        """Open the node, or make it if it does not exist.
 
         Raises:
             NodeStateError: the node exists under another hospital's name.
-            UsageError: there is no node, and no hospital's name for a new one.
+            UsageError: there is no node yet, and `hospital` gives no name for a new one.
         """
         root = Path(root)
         if not (root / "node.json").is_file():
@@ -150,7 +150,7 @@ class Node:
             )
         return node
 
-    # -- what lies where
+    # -- paths
 
     @property
     def policy_path(self) -> Path:
@@ -173,11 +173,11 @@ class Node:
         return self.root / "reports"
 
     def image_dir(self, image_id: str) -> Path:
-        """Folder of the stored pixels: `image.png` and a `mask-<class>.png` each."""
+        """Folder of the stored pixels: `image.png` and one `mask-<class>.png` per class."""
         return self.images_dir / _checked(image_id)
 
     def model_dir(self, generator_id: str) -> Path:
-        """Folder of the checkpoints and the trained generator, made when it is not there."""
+        """Folder of the checkpoints and the trained generator, created if missing."""
         return private_directory(self._place("models", generator_id))
 
     def generator_path(self, generator_id: str) -> Path:
@@ -206,10 +206,10 @@ class Node:
             )
         return self.root / folder / f"{_checked(generator_id)}{suffix}"
 
-    # -- what it holds
+    # -- contents
 
     def store_pair(self, image_id: str, pair: Pair) -> None:
-        """Write a pair as PNG from its pixels alone, whole or not at all; the name is taken afterwards."""
+        """Write the pixels of a pair, and nothing else, as PNG files; all of them or none are stored."""
         with files.new_directory(self.image_dir(image_id), mode=0o700) as folder:
             folder.chmod(0o700)
             image = pair.image if pair.layout.image_channels == 3 else pair.image[:, :, 0]
@@ -253,7 +253,7 @@ class Node:
     def commit(self, data: bytes) -> str:
         """HMAC-SHA256 of `data` under the node's own key, hex.
 
-        Keyed, because whoever holds a copy of an image could confirm it against a plain hash.
+        It is keyed because a plain hash would let anybody with a copy of an image confirm that it is here.
         """
         key = files.read_bytes(self.secrets_dir / "commitment.key", max_bytes=COMMITMENT_KEY_BYTES)
         return hmac.new(key, data, hashlib.sha256).hexdigest()
@@ -263,9 +263,9 @@ class Node:
         return self.ledger.next_release()
 
     def remove_orphans(self) -> None:
-        """Remove stored pixels that no record speaks of: an intake was killed between the two writes.
+        """Remove stored pixels without a ledger record, left by an intake killed between the two writes.
 
-        Only for the holder of `write_lock`.
+        Call this only while holding `write_lock`.
         """
         for folder in self.images_dir.iterdir():
             with contextlib.suppress(InputError):
@@ -274,7 +274,7 @@ class Node:
             shutil.rmtree(folder)
 
     def write_lock(self) -> contextlib.AbstractContextManager[None]:
-        """Be the one process that writes this node. The lock goes with the process, however that ends.
+        """Become the only process that writes this node; the lock ends with the process, however it ends.
 
         Raises:
             NodeStateError: another process holds it.
@@ -283,7 +283,7 @@ class Node:
 
 
 def private_directory(path: Path) -> Path:
-    """`path`, made when it is not there; mode 0700 whatever the umask."""
+    """`path`, created if missing, with mode 0700 whatever the umask."""
     path.mkdir(mode=0o700, exist_ok=True)
     path.chmod(0o700)
     return path

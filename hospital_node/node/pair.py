@@ -1,4 +1,4 @@
-"""One image with its masks as pixels: how the node stores them, and what a generator learns from."""
+"""The pixels of one image and its masks, as the node stores them and a generator learns from them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Pair:
         return pixels_to_tensor(np.dstack([self.image, *self.masks.values()]))
 
     def resized(self, height: int, width: int) -> Pair:
-        """The pair at another size in pixels; image and masks are resized apart, and masks stay 0 and 255."""
+        """The pair at another size in pixels; masks are resized separately and stay 0 and 255."""
         if self.image.shape[:2] == (height, width):
             return self
         image = _resize(self.image, height, width, Image.Resampling.BICUBIC)
@@ -47,10 +47,10 @@ class Pair:
 
 
 def common_size(sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:
-    """The size that images of one generator are brought to: their median height and median width.
+    """The size to which images of one generator are resized: their median height and median width.
 
     Args:
-        sizes: `(height, width)` of each in pixels, at least one; of one image, its own size comes back.
+        sizes: `(height, width)` of each image in pixels, at least one; a single size is returned unchanged.
     """
     heights, widths = zip(*sizes, strict=True)
     return round(statistics.median(heights)), round(statistics.median(widths))

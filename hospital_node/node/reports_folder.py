@@ -1,4 +1,4 @@
-"""The folder of the node's own pages, known to lie in the node."""
+"""Find the folder of the node's own pages, and check that it lies inside the node."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Seals on what a node writes for itself to read later: who lacks its secrets cannot change it unnoticed."""
+"""Seals on files that a node writes and reads back: a change without the node's secret is noticed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hospital_node.node.node import Node
 
 
 class Sealed(StrEnum):
-    """What a seal is on. A seal on one kind says nothing of another."""
+    """Kinds of sealed content. A seal on one kind is not valid for another."""
 
     AUDIT = "audit"
     PICTURE = "picture"

@@ -1,4 +1,4 @@
-"""Bringing a node's folder of an earlier release up to date; a killed upgrade is finished by the next."""
+"""Upgrade a node's folder from an earlier release; the next upgrade finishes a killed one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _FOLDERS = ("models", "candidates", "audit")
 
 
 def upgrade(root: Path, description: Mapping[str, Any]) -> None:
-    """Upgrade the ledger, give every generator's files its own identifier, and only then say so.
+    """Upgrade the ledger, rename every generator's files to its own identifier, then record the new version.
 
     Args:
         root: a node's folder of version 1.
@@ -31,7 +31,7 @@ def upgrade(root: Path, description: Mapping[str, Any]) -> None:
         ledger = Ledger(root / "ledger.sqlite")
         _move(root, {record.images[0]: record.id for record in ledger.generators.iterate()})
         ledger.close()
-        # A record that an earlier release's killed run left is of another form.
+        # A killed run of an earlier release may leave a record in an older format.
         (root / "training.json").unlink(missing_ok=True)
         os.sync()
         files.write_json(root / "node.json", {**description, "schema_version": SCHEMA_VERSION}, mode=0o600)

@@ -13,7 +13,7 @@ from sharekit.errors import NodeStateError
 
 @contextlib.contextmanager
 def write_lock(root: Path) -> Iterator[None]:
-    """Be the one process that writes the node at `root`; the lock goes with the process, however that ends.
+    """Become the only process that writes the node at `root`; the lock ends with the process.
 
     Raises:
         NodeStateError: another process holds it.

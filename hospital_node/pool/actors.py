@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 START_TIMEOUT = 300.0  # seconds for a worker to start and import torch
 FORGET_TIMEOUT = 30.0  # seconds
-LOST = 2.0  # seconds between looks whether the machine of a starting worker is still there
+LOST = 2.0  # seconds between checks that the machine of a starting worker is still up
 
-# Memory stays with the process instead of being mapped and faulted in anew for every tensor; one arena, since
-# glibc unmaps those of other threads than the main one as they empty. See docs/adr/0013-faults.md.
+# Memory stays with the process instead of being mapped and faulted in again for every tensor. There is one
+# arena, since glibc unmaps those of other threads than the main one as they empty. See docs/adr/0013-faults.md.
 MALLOC = {
     "MALLOC_MMAP_THRESHOLD_": str(2**30),
     "MALLOC_TRIM_THRESHOLD_": str(2**30),
@@ -41,7 +41,7 @@ def resources() -> tuple[float, float]:
 
 
 def room(cpus: int, gpus: float) -> int:
-    """How many workers of this size the machines hold that are up; none is put together from two machines."""
+    """How many workers of this size fit on the machines that are up; a worker never spans two machines."""
     import ray
 
     machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
@@ -53,7 +53,7 @@ def _fit(machine: Mapping[str, float], cpus: int, gpus: float) -> int:
     if not gpus:
         return most
     all_gpus = machine.get("GPU", 0.0)
-    # A share of one GPU cannot be put together from two.
+    # A share of a GPU never spans two GPUs.
     return min(most, int(1 / gpus) * int(all_gpus) if gpus < 1 else int(all_gpus // gpus))
 
 
@@ -72,18 +72,18 @@ class Pool:
         self._asked: dict[Any, int] = {}
 
     def room(self) -> int:
-        """How many workers the machines hold that are up now."""
+        """How many workers fit on the machines that are up now."""
         return room(self._cpus, self._gpus)
 
     def start(self, workers: Sequence[int]) -> frozenset[int]:
         """Start these workers' processes, in place of the dead ones, and wait until they are up.
 
         Returns:
-            Those that are up. The others' machine went down in the meantime.
+            The workers that are up. The machines of the others went down in the meantime.
 
         Raises:
-            NodeStateError: one does not come up, and no machine is missing.
-            DependencyError: its torch cannot use the GPU.
+            NodeStateError: a worker does not come up although no machine is missing.
+            DependencyError: a worker's torch cannot use the GPU.
         """
         import ray
 
@@ -135,10 +135,10 @@ class Pool:
         )
 
     def claim(self, worker: int, lanes: int, estimate: int) -> int:
-        """How many of `lanes` generators of `estimate` bytes each an idle worker holds; at least one."""
+        """How many of `lanes` generators, each of `estimate` bytes, fit an idle worker; at least one."""
         import ray
 
-        # `wait` reports a worker that has died, as soon as it is given something.
+        # `wait` reports a dead worker as soon as it gets a job.
         with contextlib.suppress(ray.exceptions.RayError):
             held: int = ray.get(self._actors[worker].claim.remote(lanes, estimate), timeout=START_TIMEOUT)
             return held
@@ -149,7 +149,7 @@ class Pool:
         self._jobs[self._actors[worker].train.remote(jobs)] = worker
 
     def wait(self, timeout: float) -> list[tuple[int, list[Result] | Died]]:
-        """What has ended within `timeout` seconds; a worker that died is given up."""
+        """Results that arrive within `timeout` seconds; a worker that died is given up."""
         import ray
 
         jobs = list(self._jobs)
@@ -170,7 +170,7 @@ class Pool:
         return Died(cause)
 
     def kill(self, worker: int) -> None:
-        """End a worker's process, whatever it is doing, and give up what it had."""
+        """End a worker's process at once, and give up its batch."""
         import ray
 
         ray.kill(self._actors.pop(worker))
@@ -183,9 +183,9 @@ class Pool:
         self._asked = {question: other for question, other in self._asked.items() if other != worker}
 
     def beats(self) -> Mapping[int, Beat]:
-        """What busy workers have answered to the question of the last call; ask those that have answered.
+        """Answers of busy workers to the last call's question; a new question follows each answer.
 
-        Nobody waits here: a worker that does not answer is simply not heard.
+        This never waits: a worker that does not answer is missing from the result.
         """
         import ray
 
@@ -207,7 +207,7 @@ class Pool:
             actor.stop.remote()
 
     def forget(self, worker: int, checkpoint_dir: Path) -> None:
-        """Have a worker, if alive, destroy a checkpoint that on another machine only it may reach."""
+        """Have a worker, if alive, destroy a checkpoint that only its machine may reach."""
         import ray
 
         if worker in self._actors:

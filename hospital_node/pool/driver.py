@@ -1,4 +1,4 @@
-"""Training a node's generators: the schedule inside, the ledger on one side, Ray on the other."""
+"""Train a node's generators: carry out the schedule between the ledger and Ray."""
 
 from __future__ import annotations
 
@@ -55,15 +55,15 @@ def train_node(
 ) -> TrainingReport:
     """Plan generators of the node's images, and train all that wait, until a signal asks to stop.
 
-    Killed at any point, it goes on from there when called again: generators that are done stay done, and an
+    After a kill at any point, the next call goes on from there: finished generators stay finished, and an
     unfinished one goes on from its checkpoint. z* and the seed are only in the checkpoint, which is destroyed
     before a generator is called trained, failed or quarantined.
 
     Args:
-        settings: of every training.
+        settings: those of every training.
         groups: how many images stand behind each generator, and which belong together.
         restart: train interrupted, failed and quarantined generators from the beginning.
-        engine: what trains generators, run in the workers; by default `singan.training.train_lanes`.
+        engine: function that trains generators in the workers; by default `singan.training.train_lanes`.
 
     Raises:
         InputError: the file of groups is broken.
@@ -86,7 +86,7 @@ def train_node(
             workers, gpus = _size(options, count)
             lanes = options.lanes or (GPU_LANES if gpus else 1)
             plan = queue.first_schedule(workers, lanes, options.max_attempts, settings.config)
-            # A long queue is held once, in the schedule.
+            # The schedule holds the queue now; a long one must not be held twice.
             del queue
             pool = Pool(settings, cpus=options.cpus_per_actor, gpus=gpus, engine=engine)
             remote = options.address is not None
@@ -97,7 +97,7 @@ def train_node(
 
 @dataclass
 class _Driver:
-    """Carries out what the schedule decides: ledger and files on one side, the pool on the other."""
+    """Carries out the schedule's decisions, on the ledger and files and on the pool."""
 
     node: Node
     settings: TrainingSettings
@@ -110,7 +110,7 @@ class _Driver:
     """Least patience with a silent worker, in seconds."""
     disk_full: bool = False
     pulses: dict[int, Pulse] = field(default_factory=dict)
-    """Of the busy workers."""
+    """Pulses of the busy workers."""
     last_look: float = -POLL
     roomless: float | None = None
     """Since when no machine has had room for a worker."""
@@ -122,7 +122,7 @@ class _Driver:
         recorder: live.Recorder,
         on_progress: ProgressCallback,
     ) -> bool:
-        """Until nothing is left to do; true when it was interrupted."""
+        """Work until nothing is left to do; return whether the run was interrupted."""
         while not plan.finished:
             if (stop_asked.is_set() or self.disk_full) and not plan.stopping:
                 plan = schedule.stop(plan)
@@ -130,7 +130,7 @@ class _Driver:
             plan = self._start(plan)
             for worker, result in self.pool.wait(POLL):
                 plan = self._end(plan, worker, self._outcomes(plan.workers[worker], result))
-            # Not after every generator: of small ones many end between two looks.
+            # Not after every generator: many small ones end between two looks.
             now = time.monotonic()
             if now - self.last_look >= POLL:
                 beats = self.pool.beats()
@@ -145,13 +145,13 @@ class _Driver:
     def _listen(
         self, plan: schedule.Schedule, beats: Mapping[int, Beat], seconds: float
     ) -> schedule.Schedule:
-        """Take in what the workers say after another `seconds`, and end those that are hung."""
+        """Take in the workers' answers after another `seconds`, and end workers that are hung."""
         for worker, batch in enumerate(plan.workers):
             if not batch:
                 continue
             beat = beats.get(worker)
             for generator, progress in beat.progress.items() if beat else ():
-                # An answer may be older than what the worker has now.
+                # An answer may be older than the worker's present batch.
                 if generator in batch:
                     self.work.advance(generator, progress)
             pulse = self.pulses[worker] = self.pulses[worker].after(seconds, beat)
@@ -168,7 +168,7 @@ class _Driver:
         recorder: live.Recorder,
         on_progress: ProgressCallback,
     ) -> None:
-        """Tell how far training is."""
+        """Show how far training is."""
         heard = {name: progress for beat in beats.values() for name, progress in beat.progress.items()}
         counts = self.node.ledger.generators.counts()
         on_progress(recorder.update(self.work.report(), plan.workers, heard, counts))
@@ -192,10 +192,10 @@ class _Driver:
         return plan
 
     def _wait_for_room(self, plan: schedule.Schedule) -> None:
-        """Machines of a cluster may come back; a closed Ray always has room.
+        """Wait for machines of a cluster to come back; a closed Ray always has room.
 
         Raises:
-            NodeStateError: they do not.
+            NodeStateError: they do not come back.
         """
         if plan.finished or plan.running:
             return
@@ -249,12 +249,12 @@ class _Driver:
 
     def _outcomes(self, batch: Sequence[str], result: list[Result] | Died) -> dict[str, Outcome]:
         """How each generator of a worker's batch ended."""
-        # One that failed before it was given out is not in the batch any more.
+        # A generator that failed before it was given out is no longer in the batch.
         results = [result] * len(batch) if isinstance(result, Died) else result
         return {name: self._keep(name, one) for name, one in zip(batch, results, strict=True)}
 
     def _keep(self, generator: str, result: Result | Died) -> Outcome:
-        """Write a trained generator; what cannot be written is as if training had been interrupted."""
+        """Write a trained generator; if that fails, it counts as interrupted."""
         match result:
             case TrainedGenerator():
                 try:
@@ -285,7 +285,7 @@ class _Driver:
         if isinstance(action, Requeue):
             table.transition(action.generator, GeneratorState.PLANNED, action.reason)
             return
-        # z* is gone before the ledger says so: a kill in between is made up for by `queue.record_finished`.
+        # z* is destroyed before the ledger says so; `queue.record_finished` catches up after a kill.
         if self.remote:
             self.pool.forget(worker, self.node.model_dir(action.generator))
         checkpoint.destroy(self.node.model_dir(action.generator))
@@ -295,7 +295,7 @@ class _Driver:
 
 @contextlib.contextmanager
 def _full_disk_said(node: Node) -> Iterator[None]:
-    """A write that finds no room is an error with a next step, wherever it happens."""
+    """Turn a write to a full disk, wherever it happens, into an error with a next step."""
     try:
         yield
     except OSError as error:
@@ -328,12 +328,12 @@ def _size(options: PoolOptions, generators: int) -> tuple[int, float]:
     """How many workers, and what share of a GPU for each.
 
     Raises:
-        UsageError: more is asked for than there is.
+        UsageError: the options ask for more than the machines have.
     """
     cpus, all_gpus = resources()
     gpus = options.gpus
     if gpus is None:
-        # On a cluster the driver's own torch says nothing of the workers'.
+        # On a cluster, the driver's torch says nothing about the workers' torch.
         gpus = 1.0 if all_gpus >= 1 and (options.address or torch.cuda.is_available()) else 0.0
     most = room(options.cpus_per_actor, gpus)
     wanted = options.actors or 1

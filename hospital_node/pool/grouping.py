@@ -1,4 +1,4 @@
-"""Which images a generator learns from: of one channel layout, by chance or by unit. Pure."""
+"""Choose the images that each generator learns from: one channel layout, at random or by unit. Pure."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from hospital_node.ledger.states import GeneratorRecord, GeneratorState, ImageRe
 from sharekit.generator.tensors import ChannelLayout
 
 Unit = tuple[ImageRecord, ...]
-"""Images that stay together, of one layout."""
+"""Images of one layout that stay together."""
 
 
 @dataclass(frozen=True)
 class Grouping:
-    """What is asked for."""
+    """The grouping that a person asked for."""
 
     size: int = 1
     """Least number of images behind a generator."""
     units: Mapping[str, str] | None = None
-    """Image to its unit (a patient, a sequence), whose images all go to one generator. None: every image by
-    itself, and chance decides who belongs together."""
+    """Image to its unit (a patient, a sequence), whose images all go to one generator. None: every image is
+    its own unit, in random groups."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be planned anew."""
+    """Changes to the planned generators."""
 
     replaced: tuple[str, ...]
-    """Planned generators, not begun, that are not what is asked for."""
+    """Planned generators, not begun, that do not fit the grouping."""
     groups: tuple[tuple[str, ...], ...]
     """Images of each new generator, in the order of training."""
     notes: tuple[str, ...]
@@ -43,17 +43,17 @@ def plan_generators(
     grouping: Grouping,
     rng: random.Random,
 ) -> Plan:
-    """Plan a generator for every unit that has none of the kind yet, in groups of at least `grouping.size`.
+    """Plan generators for units that have none of the kind yet, in groups of at least `grouping.size`.
 
     There are two kinds of generators: of one image, and of several. An image stands behind at most one
     generator of each kind that was not withdrawn, so that the same call plans nothing twice. Images that are
     left over once all groups have their size join the smallest groups.
 
     Args:
-        images: that may be trained on, oldest first.
+        images: those that may be trained on, oldest first.
         generators: all of the node.
-        grouping: what is asked for.
-        rng: decides who belongs together.
+        grouping: the grouping that a person asked for.
+        rng: source of the random groups.
     """
     units, unlisted = _units(images, grouping)
     unit_of = {image.id: number for number, unit in enumerate(units) for image in unit}
@@ -84,7 +84,7 @@ def plan_generators(
 
 
 def _units(images: Sequence[ImageRecord], grouping: Grouping) -> tuple[list[Unit], int]:
-    """Images by unit and layout, and how many are in none."""
+    """Images by unit and layout, and the number of images without a unit."""
     found: dict[tuple[str, ChannelLayout], list[ImageRecord]] = defaultdict(list)
     unlisted = 0
     for image in images:
@@ -111,7 +111,7 @@ def _fits(
 def _free(
     units: Sequence[Unit], live: Sequence[Sequence[str]], grouping: Grouping
 ) -> tuple[Mapping[ChannelLayout, list[Unit]], int]:
-    """Units by layout that no generator of the kind has, and how many images come late to one that has."""
+    """Units by layout without a generator of the kind, and the number of late images of the other units."""
     single = {members[0] for members in live if len(members) == 1}
     grouped = {image for members in live if len(members) > 1 for image in members}
     free: dict[ChannelLayout, list[Unit]] = defaultdict(list)
@@ -127,7 +127,7 @@ def _free(
 
 
 def _pack(units: Sequence[Unit], size: int, rng: random.Random) -> tuple[list[tuple[str, ...]], int]:
-    """Groups of at least `size` images, whole units each; and how many images are too few for one."""
+    """Groups of whole units with at least `size` images, and the number of images left without a group."""
     if size == 1:
         return [_members([unit]) for unit in units], 0
     groups: list[list[Unit]] = []
@@ -153,7 +153,7 @@ def _members(units: Sequence[Unit]) -> tuple[str, ...]:
 
 
 def _wait(count: int, why: str) -> list[str]:
-    """The sentence about images that wait; none where none does."""
+    """The sentence about images that wait; no sentence if no image does."""
     if not count:
         return []
     return [f"1 image waits: {why}" if count == 1 else f"{count} images wait: {why}"]

@@ -1,4 +1,4 @@
-"""The file that says which images belong together: a CSV with the columns `image` and `group`."""
+"""Read the file that says which images belong together: a CSV with the columns `image` and `group`."""
 
 from __future__ import annotations
 
@@ -23,11 +23,10 @@ def read_groups(path: Path, images: Iterable[ImageRecord]) -> dict[str, str]:
     Args:
         path: each row names an image, by its path, its file name or its stem, and the group it belongs to (a
             patient, a sequence).
-        images: all of the node; rows about refused and held-out images say nothing here.
+        images: all of the node; rows about refused and held-out images are ignored.
 
     Raises:
-        InputError: an unreadable file, a name that is no image's or several images', or an image in two
-            groups.
+        InputError: the file is unreadable, a name fits no image or several, or an image is in two groups.
     """
     known = _by_name(images)
     groups: dict[str, str] = {}
@@ -68,7 +67,7 @@ def _rows(path: Path) -> Iterator[tuple[int, str, str]]:
     """Line, image and group of every row."""
     try:
         text = files.read_bytes(path, max_bytes=MAX_BYTES).decode("utf-8-sig")
-        # Spreadsheets of some languages separate by semicolons.
+        # Spreadsheet programs in some languages write semicolons.
         delimiter = ";" if ";" in text.partition("\n")[0] else ","
         reader = csv.DictReader(io.StringIO(text), strict=True, delimiter=delimiter)
         rows = [(reader.line_num, row) for row in reader]

@@ -1,4 +1,4 @@
-"""What a training run says of itself while it runs, in a file that `hospital-node status` reads."""
+"""The status file that a training run keeps while it runs, and that `hospital-node status` reads."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from hospital_node.singan.training import ScaleProgress
 
 NAME = "training.json"
-INTERVAL = 2.0  # seconds between two writings of the file
-SILENCE = 120.0  # seconds without a word after which a living run is called silent; a worker may start slowly
+INTERVAL = 2.0  # seconds between two writes of the file
+SILENCE = 120.0  # seconds without news after which a living run is called silent; a worker may start slowly
 _WORKER = "ray::Trainer"
-"""What Ray calls the process of a worker."""
+"""Ray's name of a worker process."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class TrainingStatus:
 
     host: str
     pid: int
-    process_started: float  # seconds since 1970, as the system says: a number of a process is used again
+    process_started: float  # seconds since 1970, from the system: process numbers are reused
     started: float  # seconds since 1970
     updated: float  # seconds since 1970
     profile: str
@@ -64,7 +64,7 @@ class TrainingStatus:
     done_percent: float  # of this run's work
     eta_seconds: float | None
     iterations_per_second: float
-    generators_per_hour: float | None  # by the share of the work that is done: it waits for no whole one
+    generators_per_hour: float | None  # from the share of work done, so it is known before the first one ends
     worker_memory: int | None  # bytes resident in the workers on this machine
     running: tuple[Running, ...]
 
@@ -78,17 +78,17 @@ class TrainingStatus:
 
 
 class Liveness(StrEnum):
-    """What is to be thought of a `TrainingStatus` that was found."""
+    """How to interpret a `TrainingStatus` that was found."""
 
     RUNNING = "running"
     SILENT = "silent"
-    """Its process lives, but has not written for long."""
+    """Its process lives, but has not written for a long time."""
     DIED = "died"
     """Its process is gone without having ended the run."""
 
 
 def judge(status: TrainingStatus, alive: bool | None, now: float) -> Liveness:
-    """`alive` says whether its process lives, None where nobody can know; `now` in seconds since 1970."""
+    """Judge a status. `alive`: whether its process lives, None if unknown; `now`: seconds since 1970."""
     if alive is False:
         return Liveness.DIED
     return Liveness.SILENT if now - status.updated > SILENCE else Liveness.RUNNING
@@ -107,7 +107,7 @@ def is_alive(status: TrainingStatus) -> bool | None:
 
 
 def read(path: Path) -> TrainingStatus | None:
-    """What the run that writes `path` said last; None when there is none.
+    """The last status that a run wrote to `path`; None if there is no file.
 
     Raises:
         NodeStateError: the file is damaged.
@@ -125,24 +125,24 @@ def read(path: Path) -> TrainingStatus | None:
             path,
             expected="what a training run of this release says of itself",
             found=f"{type(error).__name__}: {error}",
-            next_step="remove the file: it holds nothing that is needed, and a run writes it anew",
+            next_step="remove the file: it holds nothing that is needed, and a run writes it again",
         ) from error
 
 
 @dataclass(frozen=True)
 class Found:
-    """A run that was found, and what to think of it."""
+    """A run that was found, and how to interpret it."""
 
     status: TrainingStatus
     liveness: Liveness
-    age: float  # seconds since it was heard of
+    age: float  # seconds since its last write
 
     def to_json(self) -> dict[str, Any]:
         return {**self.status.to_json(), "liveness": self.liveness, "age_seconds": round(self.age, 1)}
 
 
 def look(path: Path) -> Found | None:
-    """The run that writes `path`, or that died while it did; None when no run is under way.
+    """The run that writes `path`, or died while writing it; None if no run is under way.
 
     Raises:
         NodeStateError: the file is damaged.
@@ -152,7 +152,7 @@ def look(path: Path) -> Found | None:
         return None
     now = time.time()
     liveness = judge(status, is_alive(status), now)
-    # It may have ended, as it should, since the file was read.
+    # The run may have ended normally since the file was read.
     if liveness is Liveness.DIED and read(path) != status:
         return None
     return Found(status, liveness, max(now - status.updated, 0.0))
@@ -190,11 +190,11 @@ class Recorder:
         heard: Mapping[str, ScaleProgress],
         counts: Mapping[GeneratorState, int],
     ) -> Progress:
-        """Take in how the run is now; write it, at most every `INTERVAL` seconds.
+        """Take in the run's present state; write it at most every `INTERVAL` seconds.
 
         Args:
-            batches: the generators that each worker has, none for an idle one.
-            heard: what workers have just reported of generators; the others keep their last report.
+            batches: the generators of each worker, empty for an idle one.
+            heard: new reports of workers about generators; the others keep their last report.
             counts: the node's generators by state.
 
         Returns:
@@ -222,7 +222,7 @@ class Recorder:
         return dataclasses.replace(event, lines=lines(self.status, counts))
 
     def write(self) -> None:
-        """Write the file now. A full disk or a lost folder is the driver's to tell, not this record's."""
+        """Write the file now. The driver, not this record, reports a full disk or a lost folder."""
         self.status = dataclasses.replace(self.status, worker_memory=worker_memory())
         with contextlib.suppress(OSError):
             files.write_json(self._path, self.status.to_json(), mode=0o600)
@@ -238,7 +238,7 @@ def _reported(worker: int, generator: str, progress: ScaleProgress | None) -> Ru
 
 
 def worker_memory() -> int | None:
-    """Resident bytes of the workers below this process, None without any; shared pages count for each."""
+    """Resident bytes of this process's workers, None if it has no worker; a shared page counts per worker."""
     sizes = []
     for process in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.Error):
@@ -249,7 +249,7 @@ def worker_memory() -> int | None:
 
 @contextlib.contextmanager
 def recorded(path: Path, profile: str, generators: int) -> Iterator[Recorder]:
-    """Keep `path` for the length of the block: what is found afterwards is a killed run's."""
+    """Keep `path` for the length of the block; a file that stays longer is from a killed run."""
     recorder = Recorder(path, profile, generators)
     recorder.write()
     try:

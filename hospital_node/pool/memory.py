@@ -1,4 +1,4 @@
-"""How many lanes a worker's device holds: by the estimate at first, then by what a group was seen to take."""
+"""How many lanes fit a worker's device: first by the estimate, then by measured use."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ class LaneMemory:
         self.device = device
         self.share = min(share, 1.0)
         self.ratio = 1.0
-        """What the last group took, in times of its estimate."""
+        """Memory that the last group took, as a multiple of its estimate."""
 
     def claim(self, lanes: int, estimate: int) -> int:
-        """How many of `lanes` fit that are estimated to take `estimate` bytes each.
+        """How many of `lanes` fit, at an estimated `estimate` bytes each.
 
-        One in any case: whether that one fits is then seen.
+        At least one: training shows whether it fits.
         """
         return max(1, min(lanes, int(self._free() / (estimate * self.ratio))))
 
@@ -37,9 +37,9 @@ class LaneMemory:
 
     @contextlib.contextmanager
     def measured(self, lanes: int, estimate: int) -> Iterator[None]:
-        """Correct the estimate by what `lanes` take at their peak while they train.
+        """Correct the estimate by the peak memory of `lanes` while they train.
 
-        On a GPU alone: the estimate is what was measured on the CPU, see docs/adr/0012-doctor-and-status.md.
+        On a GPU only: the estimate was measured on the CPU, see docs/adr/0012-doctor-and-status.md.
         """
         if self.device == "cpu":
             yield
@@ -55,5 +55,5 @@ class LaneMemory:
 
 
 def cpu_share(cpus: int) -> float:
-    """Of this machine's memory, what a worker of `cpus` threads may use."""
+    """Share of this machine's memory that a worker of `cpus` threads may use."""
     return cpus / (os.cpu_count() or cpus)

@@ -1,4 +1,4 @@
-"""How a node stands: images and generators by state, why some are in trouble, and how far training is."""
+"""A node's status: images and generators by state, reasons for trouble, and progress of training."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hospital_node.node.node import Node
 from hospital_node.pool import live
 
 SHOWN = 20
-"""Records of one state that are named, unless all are."""
+"""Most records of one state that are named, unless all of them are."""
 NAMED_IMAGES = (ImageState.REFUSED,)
 NAMED_GENERATORS = (
     GeneratorState.TRAINING,
@@ -21,7 +21,7 @@ NAMED_GENERATORS = (
     GeneratorState.QUARANTINED,
     GeneratorState.FAILED,
 )
-"""States of what is named, failures last, where a reader's eye ends."""
+"""States whose records are named; failures come last, where a reader's eye ends."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class NodeStatus:
     named_images: tuple[ImageRecord, ...]
     named_generators: tuple[GeneratorStatus, ...]
     left_out: Mapping[str, int]
-    """State to the number of its records that are not named."""
+    """State to the number of its records that the status does not name."""
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -76,14 +76,14 @@ class NodeStatus:
 
 
 def node_status(node: Node, *, every: bool = False) -> NodeStatus:
-    """Read how a node stands, also while another process works on it.
+    """Read a node's status, also while another process works on it.
 
     Args:
         node: read, not changed.
-        every: name every image and generator, not only the first `SHOWN` of those in training or in trouble.
+        every: name every image and generator, not only the first `SHOWN` in training or in trouble.
 
     Raises:
-        NodeStateError: the ledger, or what a run says of itself, is damaged.
+        NodeStateError: the ledger, or the status file of a run, is damaged.
     """
     ledger = node.ledger
     images, generators = ledger.counts(), ledger.generators.counts()

@@ -1,4 +1,4 @@
-"""What a run trains: what a killed run left, generators that wait, and those that are planned now."""
+"""Fill a run's queue: generators that a killed run left, that wait, and that are planned now."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ class Queue:
     """Generators that a run is to train."""
 
     generators: tuple[GeneratorRecord, ...]
-    """Unfinished ones first."""
+    """Identifiers, unfinished generators first."""
     sizes: Mapping[str, Size]
-    """Of the images behind each, once they are brought to one size."""
+    """Size of the images behind each, after they are resized to one size."""
     notes: tuple[str, ...]
     """Sentences about images that wait."""
 
@@ -50,7 +50,7 @@ class Queue:
     def first_schedule(
         self, workers: int, lanes: int, max_attempts: int, config: TrainingConfig
     ) -> schedule.Schedule:
-        """All of them waiting, with the deaths that they have caused before."""
+        """The schedule in which all of them wait, with the deaths that they have caused before."""
         shape_of = cache(lambda size: _shape(size, config))
         buckets = {one.id: (shape_of(self.sizes[one.id]), len(one.images)) for one in self.generators}
         return schedule.plan(
@@ -64,17 +64,17 @@ class Queue:
 
 
 def size_of(images: Sequence[ImageRecord]) -> Size:
-    """The size that the images of one generator are brought to."""
+    """The size to which the images of one generator are resized."""
     height, width = common_size([image.size[:2] for image in images])
     return height, width, images[0].size[2]
 
 
 def fill_queue(node: Node, settings: TrainingSettings, groups: GroupOptions, *, restart: bool) -> Queue:
-    """Settle what a killed run left, plan what is asked for, and return all that waits.
+    """Settle what a killed run left, plan new generators, and return all that wait.
 
     Args:
         node: its write lock is held.
-        settings: of this run.
+        settings: those of this run.
         groups: how many images stand behind a generator, and which belong together.
         restart: interrupted, failed and quarantined generators start from the beginning.
 
@@ -89,7 +89,7 @@ def fill_queue(node: Node, settings: TrainingSettings, groups: GroupOptions, *, 
             found="none that intake has taken",
             next_step="bring some in with `hospital-node ingest`",
         )
-    # A broken file is found before anything changes.
+    # Read the file first, so that a broken one changes nothing.
     units = None if groups.file is None else read_groups(groups.file, node.ledger.iterate())
     images = {image.id: image for image in node.ledger.iterate(ImageState.INGESTED)}
     record_finished(node)
@@ -101,7 +101,7 @@ def fill_queue(node: Node, settings: TrainingSettings, groups: GroupOptions, *, 
 
 
 def record_finished(node: Node) -> None:
-    """Finish what a killed run had trained and saved, but not yet written into the ledger."""
+    """Record generators that a killed run had trained and saved but not yet written into the ledger."""
     for record in node.ledger.generators.records(_S.TRAINING):
         path = node.generator_path(record.id)
         for half_written in path.parent.glob(f".{path.name}.*.tmp"):
@@ -140,7 +140,7 @@ def _check_settings(record: GeneratorRecord, settings: TrainingSettings) -> None
     before: dict[str, Any] = {"profile": record.profile, **json.loads(record.settings)}
     now: dict[str, Any] = {"profile": settings.profile, **json.loads(settings.canonical)}
     if "sha256" in before:
-        # A ledger of schema 1 or 2 kept no more of them.
+        # A ledger of schema 1 or 2 kept only these.
         now = {"profile": settings.profile, "sha256": settings.digest}
     different = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
     if different:
@@ -148,7 +148,7 @@ def _check_settings(record: GeneratorRecord, settings: TrainingSettings) -> None
             record.id,
             expected=f"the settings that its training began with: {_named(before, different)}",
             found=_named(now, different),
-            next_step="run the earlier command again, or add --restart to begin anew with these settings",
+            next_step="run the earlier command again, or add --restart to begin again with these settings",
         )
 
 
@@ -157,7 +157,7 @@ def _named(settings: Mapping[str, Any], names: Sequence[str]) -> str:
 
 
 def _plan(node: Node, images: Sequence[ImageRecord], grouping: Grouping) -> tuple[str, ...]:
-    """Write the plan into the ledger; the sentences about images that wait."""
+    """Write the plan into the ledger; return the sentences about images that wait."""
     table = node.ledger.generators
     plan = plan_generators(images, table.records(), grouping, secrets.SystemRandom())
     if plan.replaced:

@@ -1,6 +1,6 @@
 """Which generators go to which worker, and how each ends. Pure: Ray and the ledger are elsewhere.
 
-A worker is given a batch: generators of one bucket (one pyramid shape), as many as it has lanes; with one
+A worker gets a batch: generators of one bucket (one pyramid shape), as many as it has lanes; with one
 lane, one generator. The laws, for any sequence of outcomes: no generator is on two workers, no batch is
 larger than its worker's lanes or mixes buckets, every generator is settled at most once, and all of them are
 settled unless training is stopped. A generator is quarantined only after a death that it had to itself.
@@ -78,18 +78,18 @@ class Requeue:
 
 @dataclass(frozen=True)
 class Schedule:
-    """Who waits, and who is where."""
+    """The waiting generators, and the batch of each worker."""
 
     waiting: tuple[str, ...]
     """Generators, first come first served."""
     workers: tuple[tuple[str, ...], ...]
-    """The generators that each worker has; none for an idle one."""
+    """The generators of each worker; empty for an idle one."""
     dead: frozenset[int]
     """Workers without a process, as all of them are at first."""
     lanes: tuple[int, ...]
-    """How many generators each worker may be given at once."""
+    """Most generators that each worker may get at once."""
     buckets: Mapping[str, Hashable] = field(default_factory=dict)
-    """What the generators of one batch have in common; a generator that is not here has nothing."""
+    """Bucket of each generator; a batch holds one bucket, or one generator without a bucket."""
     deaths: Mapping[str, int] = field(default_factory=dict)
     """How many workers each generator has lost."""
     max_attempts: int = MAX_ATTEMPTS
@@ -113,7 +113,7 @@ def plan(
     lanes: int = 1,
     buckets: Mapping[str, Hashable] | None = None,
 ) -> Schedule:
-    """All generators waiting, all workers still to be started."""
+    """The first schedule: all generators wait, and no worker is started."""
     return Schedule(
         tuple(generators),
         ((),) * workers,
@@ -126,10 +126,10 @@ def plan(
 
 
 def dispatch(schedule: Schedule, room: int | None = None) -> tuple[Schedule, tuple[Start, ...]]:
-    """Give every idle worker a batch, as long as there are generators and nobody asked to stop.
+    """Give every idle worker a batch, while generators wait and nobody asked to stop.
 
     Args:
-        room: how many workers the machines that are up can hold; None for all of them.
+        room: how many workers fit on the machines that are up; None for all workers.
     """
     if schedule.stopping:
         return schedule, ()
@@ -145,7 +145,7 @@ def dispatch(schedule: Schedule, room: int | None = None) -> tuple[Schedule, tup
     waiting = schedule.waiting
     while idle and waiting:
         worker = idle.pop(0)
-        # The idle share what waits, so that the first does not take all of it.
+        # Idle workers share what waits, so that the first does not take everything.
         share = -(-len(waiting) // (len(idle) + 1))
         batch, waiting = _take(schedule, waiting, min(schedule.lanes[worker], share))
         starts.append(Start(worker, batch, worker in schedule.dead))
@@ -157,10 +157,10 @@ def dispatch(schedule: Schedule, room: int | None = None) -> tuple[Schedule, tup
 
 
 def _take(schedule: Schedule, waiting: tuple[str, ...], size: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The first generator with up to `size - 1` others of its bucket, and who waits on.
+    """The first generator with up to `size - 1` others of its bucket, and those that go on waiting.
 
-    A generator that has lost a worker goes alone: nobody else shall die of it, and it is known whose fault
-    it is.
+    A generator that has lost a worker goes alone: no other generator dies with it, and a new death is its own
+    fault.
     """
     first = waiting[0]
     if size == 1 or schedule.deaths.get(first) or first not in schedule.buckets:
@@ -177,7 +177,7 @@ def _take(schedule: Schedule, waiting: tuple[str, ...], size: int) -> tuple[tupl
 
 
 def give_back(schedule: Schedule, worker: int) -> Schedule:
-    """The process of `worker` could not be started: its generators wait again, before all others."""
+    """The process of `worker` could not be started: its generators wait again, ahead of all others."""
     batch = schedule.workers[worker]
     return replace(
         _without(schedule, worker, batch),
@@ -187,19 +187,19 @@ def give_back(schedule: Schedule, worker: int) -> Schedule:
 
 
 def decline(schedule: Schedule, worker: int, generators: Sequence[str]) -> Schedule:
-    """The memory of `worker` does not hold all of its batch: these wait again, before all others."""
+    """The memory of `worker` does not hold all of its batch: these wait again, ahead of all others."""
     return replace(_without(schedule, worker, tuple(generators)), waiting=(*generators, *schedule.waiting))
 
 
 def finish(
     schedule: Schedule, worker: int, outcomes: Mapping[str, Outcome]
 ) -> tuple[Schedule, tuple[Settle | Requeue, ...]]:
-    """What becomes of generators that `worker` had; those without an outcome stay with it.
+    """Settle or requeue generators of `worker`; those without an outcome stay with it.
 
-    A generator that killed its worker goes to the end of the queue, so that it holds up nobody.
+    A generator that killed its worker goes to the end of the queue, so that it holds up no other.
 
     Raises:
-        ValueError: the worker did not have one of them.
+        ValueError: one of them was not with this worker.
     """
     batch = schedule.workers[worker]
     if not outcomes or not set(outcomes) <= set(batch):
@@ -259,5 +259,5 @@ def _after_death(
 
 
 def stop(schedule: Schedule) -> Schedule:
-    """Nothing new starts from here on."""
+    """The schedule after a request to stop: nothing new starts."""
     return replace(schedule, stopping=True)

@@ -1,4 +1,4 @@
-"""What runs in a worker's process: it trains what it is given, and every error comes back as a value."""
+"""The worker's process: it trains the batches that it gets and returns every error as a value."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ class Trainer:
         return ray.get_runtime_context().get_node_id(), os.getpid()
 
     def claim(self, lanes: int, estimate: int) -> int:
-        """How many of `lanes` generators, of an estimated memory each, can be trained side by side here."""
+        """How many of `lanes` generators, of `estimate` bytes each, can be trained side by side here."""
         return self.memory.claim(lanes, estimate)
 
     def train(self, jobs: Sequence[LaneJob]) -> list[Result]:
@@ -101,7 +101,7 @@ class Trainer:
             together = self._run(jobs)
             if not isinstance(together, Failed):
                 return together
-        # One of several cannot start, or the engine takes one at a time: each is tried alone.
+        # One of several failed, or the engine takes only one at a time: try each alone.
         return [self._alone(job) for job in jobs]
 
     def _alone(self, job: LaneJob) -> Result:
@@ -109,7 +109,7 @@ class Trainer:
         return found if isinstance(found, Failed) else found[0]
 
     def _run(self, jobs: Sequence[LaneJob]) -> list[Result] | Failed:
-        """Train these at once; Failed where the engine raised an error that may be any one's."""
+        """Train these at once; Failed if the engine raised an error that any of them may have caused."""
         if self.engine is None:
             raise ValueError("a worker is prepared before it trains")
         if self.stopping.is_set():
@@ -132,7 +132,7 @@ class Trainer:
         return [Failed(one_line(one)) if isinstance(one, SharekitError) else one for one in found]
 
     def _mine(self, job: LaneJob) -> LaneJob:
-        """The job with its progress reported here, and arrays that torch may write.
+        """The job, with progress reported to this worker and with arrays that torch may write.
 
         Ray's arrays are read-only views of shared memory, which torch warns about.
         """
@@ -149,7 +149,7 @@ class Trainer:
         self.progress = {**self.progress, generator: progress}
 
     def _step(self) -> bool:
-        """The engine asks before every step, so a slow worker can be told apart from a hung one."""
+        """The engine asks before every step, so a slow worker can be distinguished from a hung one."""
         self.latest_step = time.monotonic()
         if self.steps == 0:
             self.first_step = self.latest_step
@@ -202,7 +202,7 @@ def _result_of(error: Exception) -> Failed | Interrupted | OutOfMemory | DiskFul
 
 
 def _empty_cache() -> None:
-    """Give back what a failed batch had of the device: another worker may share it."""
+    """Free the device memory of a failed batch: another worker may share the device."""
     import torch
 
     if torch.cuda.is_available():

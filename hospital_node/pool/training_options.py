@@ -1,4 +1,4 @@
-"""What a training run is asked for, and how it ended."""
+"""The options of a training run, and the report of how it ended."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hospital_node.pool.schedule import MAX_ATTEMPTS
 from sharekit.errors import UsageError
 
 GPU_LANES = 32
-"""Most lanes of a worker with a GPU that nobody chose. Memory bounds it first; never timed on one."""
+"""Default lanes of a worker with a GPU. Memory usually allows fewer; this number was never timed on a GPU."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class GroupOptions:
     size: int = 1
     """Least number of images."""
     file: Path | None = None
-    """CSV of images and their groups, each of which stays whole; None lets chance choose."""
+    """CSV of images and their groups, each of which stays whole; None makes random groups."""
 
     def __post_init__(self) -> None:
         _check_least("group-size", self.size, 1)
@@ -37,7 +37,7 @@ class PoolOptions:
     """Workers; None for as many as CPUs and GPUs allow."""
     cpus_per_actor: int = 1
     gpus: float | None = None
-    """Share of a GPU for each worker, 0 for the CPU; None for a whole one where there is one."""
+    """Share of a GPU for each worker, 0 for the CPU; None for a whole GPU if the machine has one."""
     max_attempts: int = MAX_ATTEMPTS
     """Deaths of a worker that one generator may cause before it is quarantined."""
     lanes: int | None = None
@@ -73,12 +73,12 @@ def _check_least(name: str, value: float, least: float) -> None:
 
 @dataclass(frozen=True)
 class TrainingReport:
-    """How training ended. Counts are of the whole node's generators, the rest of this run."""
+    """How training ended. Counts cover all generators of the node; the rest covers this run."""
 
     trained: int
-    """Generators that are trained, whatever became of them since."""
+    """Generators that were trained, whatever happened to them since."""
     waiting: int
-    """Generators still to train: only after an interruption."""
+    """Generators still to train; above 0 only after an interruption."""
     failed: Mapping[str, str]
     """Failed generators of the node, each with its reason."""
     quarantined: Mapping[str, str]

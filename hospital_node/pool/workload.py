@@ -1,4 +1,4 @@
-"""How much of the work is done, weighed by what each scale costs, so that an ETA comes out right."""
+"""How much of the work is done, weighted by the cost of each scale so that the ETA is right."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ OVERHEAD = 5e5
 def scale_costs(height: int, width: int, config: TrainingConfig) -> tuple[float, ...]:
     """Relative cost of each scale: padded area x channels^2, plus `OVERHEAD`.
 
-    Empty for images that are too small to train on, which the engine will say.
+    Empty for images that are too small to train on, which the engine will refuse.
     """
     try:
         sizes = pyramid_sizes(height, width, config)
@@ -55,7 +55,7 @@ NOTHING = Figures(0.0, 0, 0)
 
 
 class Workload:
-    """What is to do and what is done. Sums are kept, so that a long queue costs no more."""
+    """Work to do and work done. It keeps sums, so that a long queue costs no more."""
 
     def __init__(
         self, costs: Mapping[str, tuple[float, ...]], iterations: int, begun: Collection[str] = ()
@@ -73,7 +73,7 @@ class Workload:
         self._started = time.monotonic()
 
     def advance(self, generator: str, progress: ScaleProgress) -> None:
-        """`generator` has come this far. What it starts with, if it had begun, comes from an earlier run."""
+        """Record progress of `generator`; if it had begun before, its first report is earlier work."""
         costs = self._costs[generator]
         part = progress.iteration / progress.iterations
         now = Figures(
@@ -106,7 +106,7 @@ class Workload:
         return max(gained, 0) / max(time.monotonic() - self._started, 1e-9)
 
     def report(self) -> Progress:
-        """In per cent of the whole work."""
+        """Progress in per cent of the whole work."""
         return Progress(
             self._per_cent(self._done.cost) if self._total_cost else 100.0,
             100.0,

@@ -1,4 +1,4 @@
-"""A person's signed word that these very generators may leave under this very policy."""
+"""A person's signed approval that exactly these generators may leave under exactly this policy."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ SCHEMA_VERSION = 1
 PREDICATE_TYPE = "urn:sharekit:approval:v1"
 
 Envelopes = Mapping[str, dsse.Envelope | VerificationError]
-"""Approvals by file name, with the error of a file that holds none. None is trusted yet."""
+"""Approvals by file name, or the error of a file that is no approval. They are not verified yet."""
 
 
 @dataclass(frozen=True)
 class Approved:
-    """One generator that an approval is about."""
+    """One generator that an approval covers."""
 
     generator_id: str
     candidate_sha256: str
@@ -30,7 +30,7 @@ class Approved:
 
     @staticmethod
     def of(candidate: Candidate) -> Approved:
-        """What an approval of a candidate is about.
+        """What an approval of a candidate covers.
 
         Raises:
             ValueError: there is no candidate or no audit.
@@ -73,7 +73,8 @@ class Approval:
         """Read a statement.
 
         Raises:
-            VerificationError: naming `item`; another schema, or a generator without its audit.
+            VerificationError: the statement has another schema, or a generator without its audit; names
+                `item`.
         """
         schema.validate("approval", statement.to_json(), item)
         digests = {subject.name: subject.sha256 for subject in statement.subjects}
@@ -106,7 +107,7 @@ def verify_approval(
     """The approval in an envelope, once one of `keys` is known to have signed it.
 
     Raises:
-        VerificationError: another statement, tampered, or by another key.
+        VerificationError: the statement is of another kind, tampered with, or signed by another key.
     """
     payload, key = dsse.verify_with_signer(envelope, keys, item=item)
     return Approval.from_statement(dsse.Statement.from_bytes(payload, item), item), key
@@ -115,7 +116,7 @@ def verify_approval(
 def valid_approvals(
     policy: Policy, envelopes: Envelopes
 ) -> tuple[list[tuple[Approval, PublicKey]], list[str]]:
-    """Approvals by listed approvers under this very policy, and why the other envelopes do not count."""
+    """Approvals by listed approvers under exactly this policy, and why the other envelopes do not count."""
     keys = [approver.key for approver in policy.approvers]
     valid: list[tuple[Approval, PublicKey]] = []
     void: list[str] = []

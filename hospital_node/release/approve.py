@@ -1,4 +1,4 @@
-"""Giving an approval: what a person signs for, collected from the node and stored in it."""
+"""Give an approval: collect what a person signs for from the node, and store the signature there."""
 
 from __future__ import annotations
 
@@ -68,13 +68,13 @@ def approve(
         node: gets one more file in its folder of approvals.
         key: an approver's.
         by: the approver's name.
-        generators: identifiers; None: all that passed their audit, or those of `images` where there are any.
-        images: identifiers of images; the generators that learnt from them are meant.
+        generators: identifiers; None: all that passed their audit, or those of `images` if it is given.
+        images: identifiers of images; stands for the generators that learnt from them.
 
     Raises:
         InputError: an identifier that has no trained generator.
-        PolicyError: the policy cannot be read, a generator that was named may not leave, or nothing may, or
-            the key is not a listed approver's, or the name cannot be written.
+        PolicyError: the policy cannot be read, a named generator may not leave, nothing may leave, the key is
+            not a listed approver's, or the name cannot be written.
     """
     policy = load_policy(node.policy_path)
     if images:
@@ -88,7 +88,7 @@ def generators_of(node: Node, images: Sequence[str]) -> list[str]:
     """The generators that learnt from these images and may ask to leave.
 
     Raises:
-        InputError: an image without any, or no image.
+        InputError: an image has no such generator, or is not in the node.
     """
     found: list[str] = []
     for image in images:
@@ -109,7 +109,7 @@ def propose(node: Node, policy: Policy, generators: Collection[str] | None = Non
 
     Raises:
         InputError: an identifier that has no trained generator.
-        PolicyError: a generator that was named may not leave, or nothing may.
+        PolicyError: a named generator may not leave, or nothing may leave.
     """
     asking, unreadable = read_asking(node)
     known = {item.record.id: item for item in asking}
@@ -155,7 +155,7 @@ def give_approval(
 
     Args:
         node: gets one more file in its folder of approvals.
-        policy: the node's; the approval is about this very one.
+        policy: the node's; the approval covers exactly this policy.
         proposal: what is approved, as it was shown.
         key: an approver's.
         by: the approver's name.

@@ -43,10 +43,10 @@ def model_card(
     Args:
         hospital: its name, as in the manifest.
         release: the release counter.
-        generators: what is in the bundle.
+        generators: those in the bundle.
         audits: of the same generators, in the same order.
         statistics: the protected histograms.
-        style: what the bundle holds of style statistics, or why nothing.
+        style: the bundle's style statistics in words, or why it has none.
     """
     sections = [
         f"# Synthetic-image generators of {hospital}, release {release}",

@@ -26,7 +26,7 @@ from sharekit.storage import files
 
 VALID_FOR = timedelta(days=365)
 PUBLISHED_NAME = "published-statistics.json"
-"""Where earlier releases kept what is in the ledger now."""
+"""File in which earlier releases kept what the ledger holds now."""
 STATISTICS_NAME = "statistics.json"
 
 
@@ -42,7 +42,7 @@ class Release:
     number: int  # release counter
     created: datetime  # UTC, whole seconds
     style: StyleStatistics | None
-    style_text: str  # what the bundle holds of style statistics, or why nothing
+    style_text: str  # the bundle's style statistics in words, or why it has none
 
     @property
     def images(self) -> tuple[str, ...]:
@@ -54,7 +54,7 @@ class Release:
         return [item.audit for item in self.leaving]
 
     def manifest(self) -> Manifest:
-        """Our fields of the bundle, the list of files still empty."""
+        """The bundle's manifest, with its list of files still empty."""
         style = self.style
         source = None if style is None else FeatureSource(style.network, style.network_sha256)
         specs = [item.generator.spec for item in self.leaving]
@@ -79,7 +79,7 @@ class Release:
         )
 
     def contents(self, key: SigningKey) -> Mapping[str, bytes]:
-        """Every file but the manifest and the signature; candidates are read when they are asked for.
+        """Every file except the manifest and the signature; each candidate is read on access.
 
         Raises:
             PolicyError: the statistics would spend more than the privacy budget.
@@ -125,7 +125,7 @@ class Release:
 
 
 def _mean_coverages(node: Node, picture: RealPicture) -> dict[str, float]:
-    """Class to the mean coverage in [0, 1] over the images of one picture, which thus counts once."""
+    """Class to the mean coverage in [0, 1] over the images of one picture, which so counts once."""
     found: dict[str, list[float]] = {}
     for image in picture.behind:
         for name, mask in node.load_pair(image).masks.items():
@@ -145,7 +145,7 @@ def data_set_commitment(node: Node, images: Sequence[str]) -> str:
 
 
 class _Contents(Mapping[str, bytes]):
-    """Files in memory, and candidates that are read one at a time: hundreds do not fit at once."""
+    """Files in memory, and candidates read one at a time, because hundreds do not fit in memory."""
 
     def __init__(self, described: Mapping[str, bytes], node: Node, candidates: Mapping[str, str]) -> None:
         self._described, self._node, self._candidates = described, node, candidates

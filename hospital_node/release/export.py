@@ -1,4 +1,4 @@
-"""Export: what the gate allows becomes a signed bundle, searched for anything real before it leaves."""
+"""Export: write what the gate allows into a signed bundle, searched for anything real before it leaves."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ class ExportResult:
     group_sizes: Mapping[str, int]  # released generator: images behind it
     images: int  # distinct ones behind all of them
     refused: Mapping[str, tuple[str, ...]]  # generator: reasons
-    style: str  # what the bundle holds of style statistics, or why nothing
-    warnings: tuple[str, ...]  # what a person should know, though the bundle left
+    style: str  # the bundle's style statistics in words, or why it has none
+    warnings: tuple[str, ...]  # what a person should know, although the bundle was written
 
     @property
     def max_abs_difference(self) -> float:
-        """Of any ONNX file from its trained network, in [-1, 1]."""
+        """Largest difference of any ONNX file from its trained network, on outputs in [-1, 1]."""
         return max(entry.parity.max_abs_difference for entry in self.bundle.manifest.generators)
 
     def to_json(self) -> dict[str, Any]:
@@ -77,7 +77,7 @@ def export_bundle(
 
     Raises:
         PolicyError: the policy cannot be read or lets no generator leave, or the privacy budget is spent.
-        ExposureError: something real is in the finished bytes; nothing was written.
+        ExposureError: the finished bytes hold something real; nothing was written.
         InputError: `out` exists already, or lies inside the node.
     """
     _check_out(node, out)
@@ -146,7 +146,7 @@ def _write_checked(release: Release, out: Path, key: SigningKey) -> VerifiedBund
 
 
 class _Finished(Mapping[str, bytes]):
-    """The files of a finished bundle, manifest and signature included, each read when it is asked for."""
+    """The files of a finished bundle, manifest and signature included, each read on access."""
 
     def __init__(self, box: container.Container) -> None:
         self._box = box

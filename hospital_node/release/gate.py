@@ -1,4 +1,4 @@
-"""Who decides that a generator may leave: a pure function of policy, audits, approvals; it fails closed."""
+"""Decide whether a generator may leave: a pure function of policy, audits and approvals; it fails closed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sharekit.signing.keys import PublicKey
 
 @dataclass(frozen=True)
 class Decision:
-    """What may leave, approved by whom, and why the rest may not."""
+    """Generators that may leave, with their approvers, and why the others may not."""
 
     allowed: Mapping[str, tuple[str, ...]]  # generator id: fingerprints of its approvers
     refused: Mapping[str, tuple[str, ...]]  # generator id: reasons
@@ -25,9 +25,9 @@ def decide(policy: Policy, candidates: Sequence[Candidate], approvals: Envelopes
     """Decide about every candidate by itself.
 
     Args:
-        policy: as read; a policy that cannot be read never comes here.
+        policy: as read; the caller stops earlier if it cannot be read.
         candidates: every generator that asks to leave.
-        approvals: as the node's folder holds them; none is trusted before it is verified here.
+        approvals: as the node's folder holds them; this function verifies each one.
     """
     valid, void = valid_approvals(policy, approvals)
     allowed: dict[str, tuple[str, ...]] = {}
@@ -46,7 +46,7 @@ def decide(policy: Policy, candidates: Sequence[Candidate], approvals: Envelopes
 
 
 def audit_reasons(policy: Policy, candidate: Candidate) -> tuple[str, ...]:
-    """Why the audit does not let this candidate leave; empty: it does, and a person may approve it."""
+    """Why the audit does not let this candidate leave; if empty, a person may approve it."""
     audit = candidate.audit
     if candidate.sha256 is None:
         return ("there is no candidate file",)
@@ -78,7 +78,7 @@ def audit_reasons(policy: Policy, candidate: Candidate) -> tuple[str, ...]:
 
 
 def _approvers(candidate: Candidate, valid: Sequence[tuple[Approval, PublicKey]]) -> tuple[str, ...]:
-    """Fingerprints of the different keys that approved this very candidate with this very audit."""
+    """Fingerprints of the different keys that approved exactly this candidate with exactly this audit."""
     if candidate.sha256 is None or candidate.audit_sha256 is None:
         return ()
     approvable = Approved.of(candidate)

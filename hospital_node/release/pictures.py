@@ -16,8 +16,8 @@ class RealPicture:
     """One picture, however many images of the node show it."""
 
     first: str
-    """The node's oldest image of it, in every release: the difference of two copies must not be published."""
-    behind: tuple[str, ...]  # the images of it behind the release
+    """The node's oldest image of it, in every release, so that no two copies' difference is published."""
+    behind: tuple[str, ...]  # images that show it, of those behind the release
 
 
 def pictures_behind(node: Node, images: Sequence[str]) -> tuple[RealPicture, ...]:

@@ -1,4 +1,4 @@
-"""The two signed statements of a bundle: what the audit found, and how the generators were made."""
+"""The two signed statements of a bundle: the audit's findings, and how the generators were made."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Made:
 
 
 def privacy_statement(audits: Sequence[GeneratorAudit]) -> dsse.Statement:
-    """What the audits found, about the very files of the bundle; its predicate has the schema `privacy`."""
+    """The audits' findings about the exact files of the bundle; the predicate has the schema `privacy`."""
     return dsse.Statement(
         tuple(_subject(audit) for audit in audits),
         PRIVACY_PREDICATE,
@@ -103,7 +103,7 @@ def installed_packages() -> list[dict[str, str]]:
 
 
 def hardware() -> dict[str, str]:
-    """The class of machine that exports, without any name or serial number of it."""
+    """The class of the machine that exports, without its name or serial number."""
     accelerator = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
     return {
         "python": platform.python_version(),

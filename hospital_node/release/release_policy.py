@@ -55,7 +55,7 @@ class Policy:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the policy's canonical bytes, hexadecimal: what an approval is about."""
+        """SHA-256 of the policy's canonical bytes, hexadecimal; approvals refer to it."""
         return hashlib.sha256(files.dump_json(self.to_json())).hexdigest()
 
     def to_json(self) -> dict[str, Any]:
@@ -126,10 +126,10 @@ SETTINGS = tuple(name for name in _names(Policy) if name not in {"approvers", "l
 
 
 def load_policy(path: Path) -> Policy:
-    """Read a node's policy; there is no default for one that cannot be read.
+    """Read a node's policy; no default replaces one that cannot be read.
 
     Raises:
-        PolicyError: missing, unreadable, not what the schema says, or a key that is none.
+        PolicyError: the file is missing or unreadable, breaks the schema, or holds an invalid key.
     """
     try:
         value = files.parse_json(files.read_bytes(path, max_bytes=files.MAX_JSON_BYTES), path)
@@ -142,7 +142,7 @@ def load_policy(path: Path) -> Policy:
             path,
             expected="a readable release policy",
             found=error.found,
-            next_step="correct the file, or remove it and set the policy anew with `hospital-node policy`",
+            next_step="correct the file, or remove it and set the policy again with `hospital-node policy`",
         ) from error
     return policy
 
@@ -151,7 +151,7 @@ def save_policy(path: Path, policy: Policy) -> None:
     """Write a policy, readable by its owner only.
 
     Raises:
-        PolicyError: it does not hold what the schema says.
+        PolicyError: the policy breaks the schema.
     """
     value = policy.to_json()
     try:
@@ -167,7 +167,7 @@ def save_policy(path: Path, policy: Policy) -> None:
 
 
 def load_or_create_policy(path: Path) -> Policy:
-    """The node's policy; at first use the default is written: it has no approver, so nothing may leave."""
+    """The node's policy. The first use writes the default, which has no approver, so nothing may leave."""
     if not path.exists() and not path.is_symlink():
         save_policy(path, Policy())
     return load_policy(path)

@@ -1,4 +1,4 @@
-"""Style statistics of a release: neither they nor their differences tell of fewer than k pictures."""
+"""Style statistics of a release: neither they nor their differences describe fewer than k pictures."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def publish_style(
     """Style statistics of the pictures behind a bundle, and a sentence about them.
 
     Args:
-        node: holds the images; its ledger keeps which pictures statistics were published of.
+        node: holds the images; its ledger keeps the pictures behind published statistics.
         pictures: the distinct ones behind the bundle's generators.
-        k: fewest pictures that may be averaged, and that a difference of averages may tell of.
+        k: fewest pictures that may be averaged, and that a difference of averages may describe.
         features_path: file of the feature network; None looks for one.
     """
-    # First, because it may look at the log, which does not tell a release without style from one with it.
+    # First: it may read the log, which cannot distinguish releases with and without style statistics.
     published = _published(node, k)
     images = sum(len(picture.behind) for picture in pictures)
     if len(pictures) < k:

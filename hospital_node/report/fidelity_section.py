@@ -19,10 +19,10 @@ from sharekit.storage import files
 
 @dataclass(frozen=True)
 class FidelitySection:
-    """What the page says of fidelity."""
+    """What the page says about fidelity."""
 
     notice: str = ""
-    """What the reader must know first: that the file is damaged, or older than the candidates."""
+    """A notice that comes first: the file is damaged, or older than the candidates."""
     words: tuple[str, ...] = ()
     basis: str = ""
     plots: tuple[Embedded, ...] = ()
@@ -30,7 +30,7 @@ class FidelitySection:
 
 
 def fidelity_section(node: Node, asking: Sequence[Asking]) -> FidelitySection | None:
-    """The section; None when nothing was measured.
+    """The section; None if there is no measurement.
 
     Args:
         node: whose reports folder may hold a measurement.

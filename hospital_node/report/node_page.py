@@ -27,7 +27,7 @@ _MOODS = {
 
 @dataclass(frozen=True)
 class State:
-    """Where an image or a generator stands."""
+    """The state of an image or a generator."""
 
     name: str
 
@@ -66,13 +66,13 @@ class Source:
     """A real image that a generator learned from."""
 
     name: str
-    """Its file in the hospital's folder: it never leaves."""
+    """Name of its file in the hospital's folder, which never leaves."""
     pictures: Strip
 
 
 @dataclass(frozen=True)
 class GeneratorSection:
-    """What the page says of one generator."""
+    """What the page says about one generator."""
 
     id: str
     state: State
@@ -83,7 +83,7 @@ class GeneratorSection:
 
     @property
     def name(self) -> str:
-        """What plots, tables and links call it."""
+        """Its name in plots, tables and links."""
         return short_id(self.id)
 
     @cached_property
@@ -109,9 +109,9 @@ class NodePage:
     limit: float
     """The policy's least distance of a sample to its source."""
     generators: tuple[GeneratorSection, ...]
-    """The nearest to a source first."""
+    """Generators, the nearest to a source first."""
     pictured: int
-    """Generators that have their pictures on the page: the first ones."""
+    """Number of generators with pictures on the page: the first ones."""
     images: tuple[ImageLine, ...]
     fidelity: FidelitySection | None
 
@@ -148,7 +148,7 @@ class NodePage:
 
     @property
     def order(self) -> tuple[Order[GeneratorSection], ...]:
-        """The table of generators, in every order that it is offered in."""
+        """The table of generators, in every order that the page offers."""
         return orders(
             self.generators,
             {

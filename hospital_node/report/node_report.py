@@ -1,4 +1,4 @@
-"""Collecting a node's report and writing it into the node, and nowhere else."""
+"""Collect a node's report and write it into the node, and nowhere else."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def write_report(node: Node, name: str = "report.html", *, seed: int = 0) -> Pat
     Args:
         node: read; only its reports folder is written.
         name: file name of the page.
-        seed: of the samples that are shown.
+        seed: seed of the samples that are shown.
 
     Raises:
         UsageError: a name that would lead out of the reports folder.
@@ -101,7 +101,7 @@ def _counts(node: Node) -> Iterator[Count]:
 
 
 def _risk(asking: Asking | None) -> float:
-    """The order of the page: the sample nearest to its source first, generators without an audit last."""
+    """Sort key of the page: the nearest sample first, generators without an audit last."""
     audit = asking.candidate.audit if asking else None
     distance = None if audit is None else Risk.of(audit).distance
     return math.inf if distance is None else distance
@@ -135,7 +135,7 @@ def _section(
     *,
     pictured: bool,
 ) -> GeneratorSection:
-    """The audit is there whether or not there are pictures: the approver reads it here."""
+    """The section has the audit even without pictures, because the approver reads it here."""
     reason, real, samples = record.reason, dict[str, Strip](), list[Strip]()
     if pictured:
         try:

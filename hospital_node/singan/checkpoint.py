@@ -30,13 +30,13 @@ def save(directory: Path, state: dict[str, Any]) -> None:
 
 
 def load(directory: Path, fingerprint: dict[str, Any]) -> dict[str, Any] | None:
-    """The last checkpoint, or None when there is none.
+    """The last checkpoint, or None if there is no checkpoint.
 
     Args:
-        fingerprint: what the training is about; a checkpoint of another one is refused.
+        fingerprint: identifies the training; a checkpoint of another training is refused.
 
     Raises:
-        NodeStateError: damaged, or of a training with other settings.
+        NodeStateError: the checkpoint is damaged, or of a training with other settings.
     """
     path = directory / _NAME
     if not path.exists():

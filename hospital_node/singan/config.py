@@ -28,7 +28,7 @@ class TrainingConfig:
     scale_factor: float = 0.75  # re-solved so that the coarsest short side is min_side
     iterations: int = 2000  # per scale
     discriminator_steps: int = 3  # per iteration
-    generator_steps: int = 3  # per iteration, each one an update
+    generator_steps: int = 3  # per iteration, each with an update
     base_channels: int = 32
     max_channels: int = 128
     channel_doubling: int = 4  # scales between doublings of the channels
@@ -39,13 +39,13 @@ class TrainingConfig:
     decay_factor: float = 0.1
     gradient_penalty: float = 0.1  # WGAN-GP lambda
     penalty_interval: int = 1
-    """Critic updates from one penalty to the next, whose weight is as many times as high."""
+    """Critic updates from one penalty to the next; the penalty's weight is multiplied by this number."""
     reconstruction_weight: float = 10.0
     noise_amplitude: float = 0.1  # times the RMSE of the upsampled reconstruction; 1 at scale 0
     redraw_z_star: bool = False
-    """Draw the scale-0 reconstruction noise anew every iteration, as the authors' code does."""
+    """Draw new scale-0 reconstruction noise in every iteration, as the authors' code does."""
     precision: str = "float32"
-    """Of pictures and convolutions in training; statistics, losses and weights are float32 in any case."""
+    """Precision of pictures and convolutions in training; the rest is always float32."""
 
     def __post_init__(self) -> None:
         positive = (
@@ -114,7 +114,7 @@ class TrainingSettings:
 
     @property
     def canonical(self) -> str:
-        """The config as JSON in one line: equal for equal ones, and the only form that the ledger keeps."""
+        """The config as one line of JSON: equal configs give equal lines. The ledger keeps only this form."""
         return json.dumps(self.config.to_json(), sort_keys=True, separators=(",", ":"))
 
     @property

@@ -40,7 +40,7 @@ class CriticLosses:
 
 @dataclass(frozen=True)
 class _Layer:
-    """What the forward pass leaves of one normalised layer, for the N pictures in the batch."""
+    """What the forward pass keeps of one normalised layer, for the N pictures in the batch."""
 
     weight: Tensor  # convolution, (out, in / lanes, 3, 3)
     lanes: int
@@ -50,18 +50,18 @@ class _Layer:
     output: Tensor  # h_l, (N, out, h, w)
 
     def picture(self, number: int) -> _Layer:
-        """The same of one picture alone."""
+        """The same for one picture."""
         one = slice(number, number + 1)
         return _Layer(
             self.weight, self.lanes, self.gamma, self.pre_norm[one], self.statistics[one], self.output[one]
         )
 
     def activation_backward(self, gradient: Tensor) -> Tensor:
-        # LeakyReLU keeps the sign, so its output tells its slope.
+        # LeakyReLU keeps the sign, so its output gives its slope.
         return torch.ops.aten.leaky_relu_backward(gradient, self.output, LEAKY_SLOPE, True)
 
     def norm_backward(self, gradient: Tensor) -> _NormGradient:
-        # One call a picture: batch norm over a batch of one is instance norm, and takes channels-last.
+        # One call per picture: batch norm over a batch of one is instance norm, and takes channels-last.
         parts = [
             torch.ops.aten.native_batch_norm_backward(
                 gradient[one],

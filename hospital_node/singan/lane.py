@@ -45,12 +45,12 @@ class LaneJob:
     generator_id: str
     checkpoint_dir: Path
     seed: int
-    """Of weights, noise and z*; secret, since it reproduces z*."""
+    """Seed of weights, noise and z*; secret, since it reproduces z*."""
     on_progress: Callable[[ScaleProgress], None] = lambda _: None
 
 
 class Lane:
-    """The state of one generator, gone on with from its checkpoint where there is one.
+    """The state of one generator, restored from its checkpoint if it has one.
 
     Raises:
         InputError: the tensors do not fit the layout or each other.
@@ -80,7 +80,7 @@ class Lane:
         self.z_star = [self.noise("z*", image, self.noise_shape(0)) for image in range(len(job.tensors))]
         self.reconstructions: list[Tensor] = []
         self.running: dict[str, Any] | None = None
-        """Of a scale that was interrupted: what `ScaleTraining.state` gave."""
+        """State of an interrupted scale, as `ScaleTraining.states` gave it."""
         self._restore()
 
     @property
@@ -98,7 +98,7 @@ class Lane:
 
     @property
     def shape(self) -> tuple[object, ...]:
-        """What lanes must share to train together: sizes, channels, and how many pictures they learn from."""
+        """What lanes must share to train together: sizes, channels, and the number of pictures."""
         return (self.spec.scales, self.channels, len(self.job.tensors))
 
     @property
@@ -139,7 +139,7 @@ class Lane:
         checkpoint.save(self.job.checkpoint_dir, state)
 
     def random(self, *purpose: object, device: torch.device | None = None) -> torch.Generator:
-        """Random numbers for one purpose: nothing to save, and the same after a resume."""
+        """Random numbers for one purpose; they need no saving and are the same after a resume."""
         name = "/".join(str(part) for part in (self.seed, *purpose))
         digest = hashlib.sha256(name.encode()).digest()
         seed = int.from_bytes(digest[:8], "little") >> 1

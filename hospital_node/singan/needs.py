@@ -32,14 +32,14 @@ ADAM_COPIES = 3
 
 @dataclass(frozen=True)
 class ImageNeeds:
-    """Of one image; all in bytes."""
+    """Needs of one image; all in bytes."""
 
     memory: int
-    """At the peak of an iteration, without the worker itself."""
+    """Memory at the peak of an iteration, without the worker itself."""
     checkpoint: int
-    """While it trains."""
+    """Disk space while it trains."""
     generator: int
-    """For good; its ONNX candidate is as large."""
+    """Disk space for good; its ONNX candidate is as large."""
 
 
 def image_needs(height: int, width: int, channels: int, config: TrainingConfig) -> ImageNeeds:
@@ -76,13 +76,13 @@ def lanes_at_once(free: int, needs: ImageNeeds) -> int:
 
 
 def images_at_once(free: int, needs: ImageNeeds) -> int:
-    """How many workers with an image each `free` bytes of a machine's or a GPU's memory hold."""
+    """How many workers, with one image each, fit in `free` bytes of a machine's or a GPU's memory."""
     return free // (WORKER_BYTES + needs.memory)
 
 
 def disk_needed(images: int, at_once: int, needs: ImageNeeds) -> int:
     """Bytes for `images` that wait, `at_once` of them in training.
 
-    A generator and its candidate stay; a checkpoint is written beside the one it replaces.
+    A generator and its candidate stay; a new checkpoint is written before the old one is removed.
     """
     return images * 2 * needs.generator + min(images, at_once) * 2 * needs.checkpoint

@@ -1,4 +1,4 @@
-"""The two networks of one scale, and the way through a whole pyramid of generators.
+"""The two networks of one scale, and the chain of generators through a whole pyramid.
 
 A network may hold several lanes: the networks of different generators side by side, as the groups of grouped
 convolutions. Tensors then have the lanes' channels one after the other, `(N, lanes * C, H, W)`, and nothing
@@ -46,7 +46,7 @@ class ConvStack(nn.Module):
         super().__init__()
         self.lanes = lanes
         widths = [lanes * width for width in (inputs, *[channels] * (DEPTH - 1), outputs)]
-        # A bias before a norm is taken out by it: its gradient is rounding, which Adam would make steps of.
+        # A norm removes a bias before it: the bias's gradient is rounding, which Adam would turn into steps.
         self.convolutions = nn.ModuleList(
             nn.Conv2d(widths[i], widths[i + 1], kernel_size=3, groups=lanes, bias=i == DEPTH - 1)
             for i in range(DEPTH)
@@ -93,8 +93,8 @@ class Generator(ConvStack):
 class Discriminator(ConvStack):
     """A patch critic: `(N, lanes * C, H, W)` to maps `(N, lanes, H-10, W-10)`.
 
-    Batch norm over a batch of one is instance norm; written as that, real and fake go through together. It
-    never runs in evaluation mode, so no running statistics are kept.
+    Batch norm over a batch of one is instance norm. Written that way, real and fake go through together. The
+    critic never runs in evaluation mode, so it keeps no running statistics.
     """
 
     def __init__(self, image_channels: int, channels: int, lanes: int = 1) -> None:
@@ -108,7 +108,7 @@ class Discriminator(ConvStack):
 def initialise(network: ConvStack, *generators: torch.Generator) -> None:
     """SinGAN's start: convolutions from N(0, 0.02), norm weights from N(1, 0.02), biases zero.
 
-    Each lane draws from its own generator, on the CPU.
+    Each lane draws from its own random generator, on the CPU.
     """
     for convolution, norm in network.layers:
         for part, generator in zip(convolution.weight.chunk(network.lanes), generators, strict=True):
@@ -122,7 +122,7 @@ def initialise(network: ConvStack, *generators: torch.Generator) -> None:
 
 
 def expand_noise(noise: Tensor, lanes: int, channels: int) -> Tensor:
-    """Scale 0 has one noise map a lane, repeated over its channels; elsewhere noise has them all already."""
+    """Scale 0 has one noise map per lane, repeated over its channels; elsewhere noise has all channels."""
     return noise.repeat_interleave(channels, dim=1) if noise.shape[1] == lanes else noise
 
 
@@ -165,7 +165,7 @@ def from_arrays(*scales: TrainedScale) -> Generator:
         if norm is not None:
             fill(norm.weight, (one.weight for one, _ in norms))
             fill(norm.bias, (one.bias for one, _ in norms))
-            # The convolution has no bias here: subtracting the mean takes it along.
+            # The convolution has no bias here, so the running mean takes it in.
             fill(norm.running_mean, (one.mean - bias for one, bias in norms))
             fill(norm.running_var, (one.variance for one, _ in norms))
     return network.requires_grad_(False).eval()

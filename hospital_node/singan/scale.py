@@ -1,4 +1,4 @@
-"""Training one scale: two networks, for one lane or for many side by side."""
+"""Train one scale: two networks, for one lane or for many side by side."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from hospital_node.singan.pyramid import upsample
 from sharekit.errors import SharekitError
 
 PREFETCH = 8
-"""Outputs of the frozen lower scales drawn in one batch; they do not depend on what is being trained."""
+"""Number of outputs of the frozen lower scales drawn in one batch; training does not change them."""
 
 
 class DivergedError(SharekitError):
-    """A network's weights are not finite any more."""
+    """A network's weights are no longer finite."""
 
 
 class ScaleTraining:
@@ -68,7 +68,7 @@ class ScaleTraining:
             self._load_states([lane.running for lane in lanes if lane.running is not None])
 
     def _side_by_side(self, pictures: Callable[[Lane], Sequence[Tensor]]) -> list[Tensor]:
-        """Of the k pictures `(N, C, h, w)` of every lane: k of `(N, lanes * C, h, w)`."""
+        """Join the k pictures `(N, C, h, w)` of every lane into k of `(N, lanes * C, h, w)`."""
         return [
             torch.cat(parts, dim=1) for parts in zip(*(pictures(lane) for lane in self.lanes), strict=True)
         ]
@@ -81,7 +81,7 @@ class ScaleTraining:
         return (self.config.noise_amplitude * torch.stack(errors).mean(dim=0)).tolist()
 
     def _mean_squared_error(self, a: Tensor, b: Tensor) -> Tensor:
-        """Of every lane over its pixels and channels, `(lanes,)`."""
+        """Mean squared error of every lane over its pixels and channels, `(lanes,)`."""
         errors = F.mse_loss(a, b, reduction="none")
         return errors.unflatten(1, (len(self.lanes), -1)).mean(dim=(0, 2, 3, 4))
 
@@ -117,7 +117,7 @@ class ScaleTraining:
         return torch.optim.Adam(network.parameters(), lr=self.config.learning_rate, betas=betas, fused=True)
 
     def states(self) -> list[dict[str, Any]]:
-        """Of each lane, everything that it needs to go on, in whichever company."""
+        """Everything that each lane needs to go on, alone or with any other lanes."""
         count = len(self.lanes)
         parts = {
             "generator": _split(self.generator.state_dict(), count),
@@ -144,7 +144,7 @@ class ScaleTraining:
             getattr(self, name).load_state_dict(_join([state[name] for state in states]))
 
     def report(self) -> None:
-        """Tell every lane's caller how far it has come."""
+        """Report progress to every lane's caller."""
         critic, reconstruction = (losses.tolist() for losses in self.last_losses)
         for number, lane in enumerate(self.lanes):
             lane.job.on_progress(
@@ -238,7 +238,7 @@ class ScaleTraining:
         return torch.autocast(self.device.type, self.precision, enabled=reduced)
 
     def freeze(self) -> dict[Lane, DivergedError]:
-        """Give every lane its trained scale and reconstruction, or an error where it diverged."""
+        """Give every lane its trained scale and reconstruction, or an error if it diverged."""
         count = len(self.lanes)
         finite = torch.stack(
             [
@@ -276,7 +276,7 @@ def _diverged(scale: int) -> DivergedError:
 
 
 def _split(state: Any, count: int) -> list[Any]:
-    """The lanes' parts of a state: tensors along their first dimension, everything else for each."""
+    """Split a state into the lanes' parts: tensors along their first dimension, all else copied to each."""
     if isinstance(state, dict):
         parts = {key: _split(value, count) for key, value in state.items()}
         return [{key: values[lane] for key, values in parts.items()} for lane in range(count)]

@@ -9,7 +9,7 @@ LEAST_SHORT_SIDE = 2 * PADDING + 1
 
 
 def least_max_side(height: int, width: int) -> int:
-    """The smallest `max_side` at which `pyramid_sizes` takes a picture that is larger than it."""
+    """The smallest `max_side` at which `pyramid_sizes` accepts a larger picture of this size in pixels."""
     short, long = min(height, width), max(height, width)
-    # The short side is rounded up once the long one is brought to max_side.
+    # The short side is rounded up when the long one is reduced to max_side.
     return (LEAST_SHORT_SIDE - 1) * long // short + 1

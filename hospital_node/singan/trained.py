@@ -1,4 +1,4 @@
-"""A trained generator as plain arrays: what training leaves behind, and all that export may read.
+"""A trained generator as plain arrays: what training produces, and all that export may read.
 
 It holds no reconstruction noise (z*), no discriminator, no optimiser state and no pixel of the real image.
 """
@@ -39,7 +39,7 @@ class BatchNorm:
 
 @dataclass(frozen=True)
 class Block:
-    """An unpadded 3x3 convolution; with batch norm and LeakyReLU(`LEAKY_SLOPE`), or, the last, with tanh."""
+    """An unpadded 3x3 convolution with batch norm and LeakyReLU(`LEAKY_SLOPE`); the last has tanh instead."""
 
     weight: Array  # (out, in, 3, 3)
     bias: Array  # (out,)
@@ -65,7 +65,7 @@ class TrainedGenerator:
     group_size: int = 1
     """Real images it was trained on."""
     hardware: str = "cpu"
-    """Class of device that trained it; no name of a machine."""
+    """Class of the device that trained it, without a machine's name."""
 
     def save(self, path: Path) -> None:
         """Write one safetensors file, atomically, readable by its owner only."""

@@ -1,4 +1,4 @@
-"""Training generators, scale by scale: one, or several of one shape side by side."""
+"""Train generators, scale by scale: one, or several of one shape side by side."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from sharekit.generator.tensors import ChannelLayout
 __all__ = ["DivergedError", "Lane", "LaneJob", "ScaleProgress", "Stopped", "train", "train_lanes"]
 
 CHECKPOINT_SECONDS = 60.0
-"""Within a scale; at the end of every scale a checkpoint is written in any case."""
+"""Interval of checkpoints within a scale; one is always written at the end of every scale."""
 REPORT_EVERY = 10  # iterations: reading the losses waits for the device
 
 
@@ -45,17 +45,17 @@ def train(
     on_progress: Callable[[ScaleProgress], None] = lambda _: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> TrainedGenerator:
-    """Train one generator, going on from the checkpoint in `checkpoint_dir` where there is one.
+    """Train one generator, going on from the checkpoint in `checkpoint_dir` if it exists.
 
     Args:
         tensors: one or more real `(C, H, W)` float32 tensors in [-1, 1] of one size, channels as in `layout`;
             iterations take them in turn.
-        seed: of weights, noise and z*; secret, since it reproduces z*.
+        seed: seed of weights, noise and z*; secret, since it reproduces z*.
         device: a torch device.
         threads: CPU threads for torch; set for the whole process.
 
     Returns:
-        The trained generator: weights alone. z* lives in the checkpoint, for the caller to destroy.
+        The trained generator: weights only. z* is in the checkpoint, which the caller must destroy.
 
     Raises:
         Stopped: `should_stop` returned true; the work is in the checkpoint.
@@ -81,12 +81,12 @@ def train_lanes(
     threads: int = 1,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> list[TrainedGenerator | DivergedError]:
-    """Train several generators side by side; each is what it would be alone, but for rounding.
+    """Train several generators side by side; each is what it would be alone, except for rounding.
 
     Lanes whose checkpoints are further on wait until the others have caught up.
 
     Returns:
-        In the order of `jobs`, each generator, or why this one alone has none.
+        Each generator in the order of `jobs`, or the error of a lane that failed alone.
 
     Raises:
         Stopped, InputError, NodeStateError: as `train`, for all of them.
@@ -124,7 +124,7 @@ def train_lanes(
 def _train_scale(
     lanes: Sequence[Lane], until: tuple[int, int] | None, should_stop: Callable[[], bool]
 ) -> dict[Lane, DivergedError]:
-    """Train the next scale of `lanes` to its end, or to where another lane waits for them: `until`."""
+    """Train the next scale of `lanes` to its end, or to iteration `until`, where another lane waits."""
     scale = ScaleTraining(lanes)
     iterations = scale.config.iterations
     last = until[1] if until is not None and until[0] == scale.number else iterations
@@ -156,7 +156,7 @@ def _train_scale(
 
 def _save(scale: ScaleTraining) -> None:
     for lane, state in zip(scale.lanes, scale.states(), strict=True):
-        # Before the first iteration there is nothing that the seed does not give again.
+        # Before the first iteration, the seed gives everything again.
         lane.save(state if scale.iteration else None)
 
 

@@ -1,1 +1,1 @@
-"""What may be said of the real masks and textures: never of one image, always with how it is protected."""
+"""Statistics of the real masks and textures: never of one image, and always protected."""

@@ -56,8 +56,8 @@ def protect(
     """Noised histograms, and how they were protected.
 
     Args:
-        histograms: class to counts of pictures in each bin; each counts once in every class at most.
-        epsilon: of all of them together (pure differential privacy).
+        histograms: class to counts of pictures in each bin; each picture counts at most once per class.
+        epsilon: privacy parameter of all of them together (pure differential privacy).
 
     The discrete Laplace (two-sided geometric) mechanism: Ghosh, Roughgarden and Sundararajan, STOC 2009. The
     number of pictures is public: a bundle says it.

@@ -1,6 +1,6 @@
 """`statistics.json`: how much of an image the real masks cover, in 5 % bins, protected.
 
-Noise that is drawn anew for every bundle would average out. The ledger therefore keeps what was published.
+Noise that is drawn again for every bundle would average out. The ledger therefore keeps what was published.
 The same images at the same epsilon get the same histogram again. The policy limits the sum of all epsilons.
 """
 
@@ -21,7 +21,7 @@ from sharekit.storage import files
 
 SCHEMA_VERSION = 1
 BIN_EDGES = tuple(100 * edge // BINS for edge in range(BINS + 1))
-"""Percent of an image's pixels; a bin holds its lower edge, the last one both."""
+"""Percent of an image's pixels; a bin includes its lower edge, the last bin both edges."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class CoverageStatistics:
     """Protected histograms of mask coverage. Law: `from_json(to_json(x)) == x`."""
 
     image_count: int  # distinct pictures behind the bundle's generators; public: a bundle says it
-    histograms: Mapping[str, tuple[int, ...]]  # class to protected counts, one a bin
+    histograms: Mapping[str, tuple[int, ...]]  # class to protected counts, one per bin
     protection: Protection
     total_epsilon: float  # of everything that this node has published
 
@@ -75,11 +75,11 @@ def publish_coverage(
     Args:
         coverages: class to the share of foreground pixels of every picture, in [0, 1]; a picture counts once.
         image_count: distinct pictures behind these coverages; public.
-        commitment: keyed commitment to the set of images, by which a repetition is known.
+        commitment: keyed commitment to the set of images, which identifies a repetition.
         ledger: keeps everything published.
         earlier: file where earlier releases kept it; brought into the ledger once, then removed.
-        epsilon: of a new set of histograms.
-        max_total_epsilon: of all that this node ever publishes.
+        epsilon: privacy parameter of a new set of histograms.
+        max_total_epsilon: limit of the sum over everything that this node ever publishes.
 
     Raises:
         PolicyError: a new histogram would spend more than the policy allows.

@@ -1,4 +1,4 @@
-"""What the difference of published averages singles out: 6 G(6) - 5 G(5) is the sixth picture's own. Pure."""
+"""Which pictures differences of published averages reveal: 6 G(6) - 5 G(5) is the sixth alone. Pure."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ Pictures = frozenset[str]
 def smallest_part(published: Collection[Pictures], wanted: Pictures, k: int) -> int | None:
     """How few pictures another average would single out, if fewer than `k`; None: it may be published.
 
-    Pictures in the same averages are one part. Sums and differences of averages weigh all of a part alike, so
-    that none tells of fewer pictures than the smallest part has, whatever the number of averages.
+    Pictures in the same averages are one part. Sums and differences of averages weigh all pictures of a part
+    alike. So none describes fewer pictures than the smallest part, whatever the number of averages.
 
     Args:
         published: the sets that averages were published of.
-        wanted: the set of one more.
-        k: fewest pictures that statistics may tell of.
+        wanted: the set behind the next average.
+        k: fewest pictures that statistics may describe.
     """
     parts: dict[tuple[bool, ...], set[str]] = defaultdict(set)
     for picture in wanted.union(*published):

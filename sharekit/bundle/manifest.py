@@ -55,7 +55,7 @@ class FileEntry:
 class Parity:
     """How much the ONNX file differs from the trained network. Law: `from_json(to_json(x)) == x`."""
 
-    max_abs_difference: float  # of any output value on the same noise; outputs lie in [-1, 1]
+    max_abs_difference: float  # largest over all output values on the same noise; outputs lie in [-1, 1]
     opset: int
 
     def to_json(self) -> dict[str, Any]:
@@ -73,7 +73,7 @@ class GeneratorEntry:
     spec: GeneratorSpec
     file: str  # generators/<id>.onnx
     sha256: str
-    profile: str  # of the training settings
+    profile: str  # name of the training settings
     parity: Parity
     verdict: str
     """The audit's verdict, in words."""
@@ -105,7 +105,7 @@ class FeatureSource:
     """The pretrained network behind style statistics. Law: `from_json(to_json(x)) == x`."""
 
     name: str
-    sha256: str  # of its weights file
+    sha256: str  # digest of its weights file
 
     def to_json(self) -> dict[str, Any]:
         return {"name": self.name, "sha256": self.sha256}
@@ -123,7 +123,7 @@ class Dependencies:
     onnx_ir_version: int
     noise_scheme: str = NOISE_SCHEME
     features: FeatureSource | None = None
-    """None without style statistics."""
+    """The feature network; None if the bundle has no style statistics."""
 
     def to_json(self) -> dict[str, Any]:
         return {

@@ -24,10 +24,10 @@ GOES_ON_AFTER = (0, PartialFailureError.exit_code)
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--data", type=Path, metavar="DIR", help="folder with images/ and masks/; without it some are drawn"
+        "--data", type=Path, metavar="DIR", help="folder with images/ and masks/ (left out: drawn pictures)"
     )
     parser.add_argument(
-        "--out", type=Path, metavar="DIR", default=Path("demo"), help="folder for everything that is made"
+        "--out", type=Path, metavar="DIR", default=Path("demo"), help="folder for all results"
     )
     pictures = parser.add_argument(
         *("--pictures", "--count"),
@@ -49,7 +49,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--iterations",
         type=whole_number(1),
         metavar="N",
-        help="training iterations a scale (left out: the profile's)",
+        help="training iterations per scale (left out: the profile's)",
     )
 
 

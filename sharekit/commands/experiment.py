@@ -32,9 +32,9 @@ SUMMARY = "run the paper's experiments: can the synthetic data replace the real,
 GOES_ON = True
 GENERATORS = "generators"
 ACTIONS = {
-    GENERATORS: "train, audit and release the generators of every fold: what both tables need",
-    "table1": "real data against FAKE-1, FAKE-2, …, without and with style transfer, fold by fold",
-    "table2": "R real images against the synthetic data of these R, and both together",
+    GENERATORS: "train, audit and release the generators of every fold, which both tables need",
+    "table1": "compare real data with FAKE-1, FAKE-2, …, without and with style transfer, fold by fold",
+    "table2": "compare R real images with their synthetic data, and with both together",
 }
 
 
@@ -57,9 +57,7 @@ def _add_generator_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data", type=Path, required=True, metavar="DIR", help="folder with images/ and masks/"
     )
-    parser.add_argument(
-        "--out", type=Path, required=True, metavar="DIR", help="folder for everything that is made"
-    )
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for all results")
     parser.add_argument(
         "--folds", type=Path, metavar="FILE.csv", help="columns name and fold (left out: folds are made)"
     )
@@ -67,19 +65,19 @@ def _add_generator_options(parser: argparse.ArgumentParser) -> None:
         "--groups",
         type=Path,
         metavar="FILE.csv",
-        help="columns name and group (a patient, a sequence) of every image: never divided between folds",
+        help="columns name and group (a patient, a sequence) of every image; a group stays in one fold",
     )
     _add_number(parser, GeneratorSettings, "--fold-count", "folds to make without --folds")
     parser.add_argument(
         "--images-per-fold", type=int, metavar="N", help="images of each fold to train on (left out: all)"
     )
-    _add_number(parser, GeneratorSettings, "--choice-seed", "seed of the choice of these images")
+    _add_number(parser, GeneratorSettings, "--choice-seed", "seed for choosing these images")
     _add_options_for(parser, "--train-options", "hospital-node train", "--profile quick --iterations 500")
     parser.add_argument(
         "--features",
         type=Path,
         metavar="FILE",
-        help="feature network of style statistics (left out: looked for)",
+        help="feature network for style statistics (left out: the first one found on this machine)",
     )
 
 
@@ -90,7 +88,7 @@ def _add_table_options(parser: argparse.ArgumentParser) -> None:
         "--held",
         nargs="+",
         metavar="FOLD",
-        help="folds that are held out in turn (left out: all for table1, the first for table2)",
+        help="folds to hold out in turn (left out: all for table1, the first for table2)",
     )
     parser.add_argument(
         "--validation-images",
@@ -99,12 +97,12 @@ def _add_table_options(parser: argparse.ArgumentParser) -> None:
         help="images of the held-out fold to validate on (left out: all)",
     )
     parser.add_argument(
-        "--fixed-samples", action="store_true", help="every seed trains on the same samples: less to style"
+        "--fixed-samples", action="store_true", help="use the same samples for every seed: less to style"
     )
     _add_options_for(parser, "--sample-options", "consumer sample", "--size 128x96")
     _add_options_for(parser, "--segmenter-options", "consumer train", "--encoder resnet18 --batch-size 4")
     _add_number(parser, TableSettings, "--threads", "CPU threads of each command")
-    _add_number(parser, TableSettings, "--workers", "commands to run side by side")
+    _add_number(parser, TableSettings, "--workers", "commands to run in parallel")
     parser.add_argument(
         "--address",
         metavar="ADDRESS",
@@ -122,9 +120,9 @@ def _add_table1_options(parser: argparse.ArgumentParser) -> None:
         nargs="*",
         default=list(default_of(TableSettings, "styles")),
         metavar="C:S",
-        help="weights of content and style; none for no style transfer",
+        help="weights of content and style; without a value, no style transfer",
     )
-    _add_number(parser, TableSettings, "--style-steps", "steps of Adam for every image")
+    _add_number(parser, TableSettings, "--style-steps", "optimisation steps for every image")
     _add_options_for(parser, "--style-options", "consumer style", "--batch-size 4")
 
 

@@ -193,8 +193,8 @@ def run_step(step: Step, stdout: TextIO) -> int:
     if not program.exists():
         raise DependencyError(
             name,
-            expected=f"the program {name} beside {sys.executable}",
-            found="it is not there",
+            expected=f"the program {name} next to {sys.executable}",
+            found="no such program",
             next_step="install sharekit into this environment: pip install 'sharekit[hospital]'",
         )
     return subprocess.run([program, *arguments], stdout=stdout, check=False).returncode  # noqa: S603

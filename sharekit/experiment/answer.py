@@ -43,7 +43,7 @@ def answer(table: str, cells: Sequence[Observation]) -> Answer:
     rows = summarise(table, cells)
     compared = [(row, row.difference) for row in rows if row.difference is not None]
     if not compared:
-        return Answer(Mood.WARN, "Too early to say: no arm is done beside the real one.", ())
+        return Answer(Mood.WARN, "Too early to say: only the real arm is done.", ())
     return _of_table1(rows, compared) if table == "table1" else _of_table2(cells, compared)
 
 

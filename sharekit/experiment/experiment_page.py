@@ -45,9 +45,9 @@ class Line:
     """One row of a table, formatted for the page."""
 
     row: Row
-    scores: tuple[Interval, ...]  # of the best weights, in the order of `ExperimentPage.metrics`
+    scores: tuple[Interval, ...]  # scores of the best weights, in the order of `ExperimentPage.metrics`
     last_iou: Interval
-    share: str  # of the real arm's IoU
+    share: str  # share of the real arm's IoU
     difference: str  # from the real arm's IoU
     starts_group: bool  # the first row with its R
 

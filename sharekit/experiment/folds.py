@@ -1,4 +1,4 @@
-"""Assigns images to folds such that no image of one fold looks like an image of another."""
+"""Assigns images to folds, so that no image of one fold looks like an image of another."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def iou_by_arm(rows: Sequence[Row], observations: Sequence[Observation]) -> byte
 
 
 def iou_by_real_images(rows: Sequence[Row], observations: Sequence[Observation]) -> bytes:
-    """Best IoU against R for each arm: a dot per cell, a line through the means with intervals (Figure 11)."""
+    """Best IoU against R for each arm: a dot per cell, a line through means with intervals (Figure 11)."""
     arms = list(dict.fromkeys(row.arm for row in rows))
     ticks = sorted({row.images or 0 for row in rows})
     # Shift the bars of one R sideways, so that they do not overlap.

@@ -1,4 +1,4 @@
-"""The plan: every cell of a table, with the commands that it takes; pure."""
+"""Plans every cell of a table and the commands that it needs; pure."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from sharekit.experiment.tasks import Argument, Given, Kind, Place, RealImages, 
 
 @dataclass(frozen=True)
 class Arm:
-    """What a segmenter is trained on: real images, synthetic ones, or both."""
+    """The training data of a segmenter: real images, synthetic ones, or both."""
 
     name: str
     real: bool
     samples: int = 0
-    """Synthetic images of each generator."""
+    """Number of synthetic images from each generator."""
     style: str = NO_STYLE
     images: int | None = None
-    """R, the real images that are chosen; None is all that there are."""
+    """R, the number of real images; None takes all."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Impossible:
-    """A cell that has nothing to be trained on."""
+    """A cell without training data."""
 
     arm: Arm
     held: str
@@ -62,7 +62,7 @@ def table1_arms(settings: TableSettings) -> tuple[Arm, ...]:
 
 
 def table2_arms(settings: TableSettings) -> tuple[Arm, ...]:
-    """For every R real, synthetic, and both together (Table 2 and Figure 11; the paper lacks the last)."""
+    """Real, synthetic and both together for each R (Table 2 and Figure 11; the paper has no third arm)."""
     number = settings.samples_per_image
     return tuple(
         arm
@@ -76,22 +76,22 @@ def table2_arms(settings: TableSettings) -> tuple[Arm, ...]:
 
 
 def held_out(settings: TableSettings, split: Split, table: str) -> tuple[str, ...]:
-    """Folds that are held out in turn; left out, all of them for table1 and the first for table2."""
+    """The folds to hold out in turn; the default is all for table1 and the first for table2."""
     return settings.held or (split.labels if table == "table1" else split.labels[:1])
 
 
 def trained_on(settings: TableSettings, split: Split, table: str) -> tuple[str, ...]:
-    """Folds whose generators the table needs: every one that is there while another is held out."""
+    """The folds whose generators the table needs: all that serve for training when another is held out."""
     held = held_out(settings, split, table)
     return tuple(label for label in split.labels if any(label in split.others(other) for other in held))
 
 
 def check(settings: TableSettings, split: Split, table: str) -> None:
-    """Refuse what cannot be planned, before the generators are trained for hours.
+    """Refuse settings that cannot be planned, before the generators are trained for hours.
 
     Raises:
-        UsageError: a fold that is not there, or more real images than there are.
-        DependencyError: styles without a feature network.
+        UsageError: a fold does not exist, or there are fewer real images than requested.
+        DependencyError: styles are requested without a feature network.
     """
     for label in settings.held:
         if label not in split.folds:
@@ -124,7 +124,7 @@ def check(settings: TableSettings, split: Split, table: str) -> None:
 
 
 class Plan:
-    """Makes cells of arms, with a split and the generators of its folds."""
+    """Makes the cells of arms from a split and the generators of its folds."""
 
     def __init__(self, settings: TableSettings, split: Split, generators: Sequence[FoldGenerators]) -> None:
         self.settings = settings
@@ -146,7 +146,7 @@ class Plan:
         return self._cells("table2", table2_arms(self.settings))
 
     def _cells(self, table: str, arms: Sequence[Arm]) -> tuple[Cell | Impossible, ...]:
-        # Seeds outermost: a table that is half done has every arm.
+        # The outermost loop is over seeds, so that a half-finished table has every arm.
         return tuple(
             self._cell(table, arm, label, seed)
             for seed in self.settings.seeds
@@ -161,7 +161,7 @@ class Plan:
             return Impossible(arm, held, seed, "no generator of these images was released")
         sets: list[Argument] = []
         if arm.real and arm.images is None:
-            # A folder for each fold, shared by the folds that are held out.
+            # One folder per fold, which several cells share.
             sets += [RealImages(self.generators[label].pictures) for label in self.split.others(held)]
         elif arm.real:
             sets.append(RealImages(chosen))
@@ -188,13 +188,13 @@ class Plan:
         return Cell(table, arm, held, seed, len(chosen) if arm.real else 0, count, task)
 
     def _trained(self, held: str) -> tuple[Picture, ...]:
-        """The pictures of the other folds that are trained on."""
+        """The training pictures of the other folds."""
         return tuple(
             picture for label in self.split.others(held) for picture in self.generators[label].pictures
         )
 
     def _chosen(self, arm: Arm, held: str, seed: int) -> tuple[Picture, ...]:
-        """The real pictures of a cell: a seed's R are among its larger R, other seeds choose others."""
+        """The real pictures of a cell. A seed's larger R include its smaller R; other seeds choose others."""
         pictures = self._trained(held)
         if arm.images is None:
             return pictures
@@ -203,7 +203,7 @@ class Plan:
     def _synthetic(
         self, arm: Arm, held: str, seed: int, chosen: Sequence[Picture]
     ) -> tuple[list[Argument], int]:
-        """The synthetic data sets of a cell, and how many images they hold together."""
+        """The synthetic data sets of a cell, and their total number of images."""
         first = 0 if self.settings.fixed_samples else seed * MAX_ROUNDS
         sets: list[Argument] = []
         count = 0
@@ -214,7 +214,7 @@ class Plan:
             fold = self.generators[label]
             released = {name: fold.generators[name] for name in sorted(names & fold.generators.keys())}
             if arm.images is None and released:
-                # Round after round, so that FAKE-2 is FAKE-1 and one more of each, and is styled only once.
+                # One data set per round: FAKE-2 reuses that of FAKE-1, so each is styled only once.
                 sets += [
                     self._styled(fold, arm.style, self._sample(fold, len(released), first + number))
                     for number in range(arm.samples)

@@ -1,12 +1,12 @@
-"""From finished cells to rows: means with intervals over folds and seeds, and paired comparisons.
+"""Summarises finished cells as rows: means with intervals over folds and seeds, and paired comparisons.
 
-Cells of one fold share their images, so that intervals over all cells as if they were independent would be
-too sure of themselves. Those of scores and ratios are nested bootstraps: folds are drawn first, then seeds
-within each drawn fold (Davison and Hinkley, Bootstrap Methods and their Application, 1997, section 3.8). They
-are rough with three of each, and the number of cells stands beside them.
+Cells of one fold share their images, so intervals that treat all cells as independent would be too narrow.
+The intervals of scores and ratios are nested bootstraps: folds are drawn first, then seeds within each drawn
+fold (Davison and Hinkley, Bootstrap Methods and their Application, 1997, section 3.8). With three of each
+they are rough, so the tables also show the number of cells.
 
-Verdicts rest on paired differences, whose intervals must not be too narrow: they are Student's t over what
-is independent, which is the folds that are held out where there are at least two, and otherwise the seeds.
+Verdicts rest on paired differences, whose intervals must not be too narrow. They are Student's t intervals
+over independent units: the held-out folds if there are at least two, otherwise the seeds.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from sharekit.intervals import DRAWS, LEVEL, Interval, middle, student_mean
 from sharekit.segmenter.metrics import METRICS, Metric
 
 REAL = "real"
-"""The arm that the others are compared with, of the same R, fold and seed."""
+"""The arm to which others with the same R, fold and seed are compared."""
 IOU = Metric.IOU
 
 Where = tuple[str, int]
@@ -40,20 +40,20 @@ class Observation:
     table: str
     arm: str
     images: int | None
-    """R; None where all real images are trained on."""
+    """R; None if the arm trains on all real images."""
     held: str
     seed: int
     real_images: int
     synthetic_images: int
     key: str
     best: Mapping[Metric, float]
-    """Scores on the fold that is held out, of the weights with the best IoU there: the paper's rule."""
+    """Scores of the weights with the best IoU on the held-out fold, on that fold: the paper's rule."""
     last: Mapping[Metric, float]
-    """Scores of the last weights, which that fold did not choose."""
+    """Scores of the last weights on the same fold, which did not choose them."""
 
     @staticmethod
     def of(cell: Cell, result: Mapping[str, Any]) -> Observation:
-        """From what `consumer train` printed."""
+        """Read the output of `consumer train`."""
         best, last = (
             {name: float(result[which]["metrics"][name]["mean"]) for name in METRICS}
             for which in ("best", "last")
@@ -84,7 +84,7 @@ class Observation:
 
 @dataclass(frozen=True)
 class Row:
-    """An arm over all of its finished cells. Law: `from_json(to_json(x)) == x`."""
+    """The summary of an arm's finished cells. Law: `from_json(to_json(x)) == x`."""
 
     arm: str
     images: int | None
@@ -94,16 +94,16 @@ class Row:
     best: Mapping[Metric, Interval]
     last: Mapping[Metric, Interval]
     pairs: int
-    """Cells whose fold and seed the real arm has, too."""
+    """Number of cells for whose fold and seed the real arm has a cell too."""
     ratio: Interval | None
-    """Mean best IoU / that of the real arm, over the pairs; None for the real arm, without a pair, and where
-    the real arm found too little to divide by."""
+    """Mean best IoU / that of the real arm, over the pairs; None for the real arm, without pairs, or if the
+    real arm's IoU is too close to 0."""
     difference: Interval | None
-    """Mean of best IoU - that of the real arm, over `count` folds or, with one fold, seeds."""
+    """Mean of best IoU minus that of the real arm, over `count` folds or, with one fold, seeds."""
     last_difference: Interval | None
-    """The same of the last weights."""
+    """The same difference for the last weights."""
     paper: float | None
-    """The published IoU, where it is known."""
+    """The published IoU, if known."""
 
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
@@ -122,7 +122,7 @@ class Row:
 
 
 def summarise(table: str, observations: Iterable[Observation]) -> tuple[Row, ...]:
-    """A row for every arm and R that has a cell, in the order of their first cells."""
+    """Make a row for each arm and R with a cell, in the order of their first cells."""
     groups = _grouped(observations)
     return tuple(
         _row(table, arm, images, cells, groups.get((REAL, images), ()))
@@ -132,18 +132,18 @@ def summarise(table: str, observations: Iterable[Observation]) -> tuple[Row, ...
 
 @dataclass(frozen=True)
 class Overall:
-    """An arm against the real one in a single figure, however many R there are."""
+    """One figure that compares an arm with the real one over several R."""
 
     images: tuple[int | None, ...]
-    """The R that have the most pairs: their mean is taken."""
+    """The R with the most pairs, over which the mean is taken."""
     pairs: int
-    """Of each of these R."""
+    """Number of pairs for each of these R."""
     difference: Interval
-    """Mean of best IoU - that of the real arm."""
+    """Mean of best IoU minus that of the real arm."""
 
 
 def overall(arm: str, observations: Iterable[Observation]) -> Overall | None:
-    """Differences from the real arm, averaged over R before they are compared; None without a pair."""
+    """Average the differences from the real arm over R; None if there is no pair."""
     groups = _grouped(observations)
     found = {
         images: _differences(_pairs(cells, groups.get((REAL, images), ())), "best")
@@ -152,7 +152,7 @@ def overall(arm: str, observations: Iterable[Observation]) -> Overall | None:
     }
     most = max(map(len, found.values()), default=0)
     whole = {images: differences for images, differences in found.items() if len(differences) == most}
-    # Folds and seeds that all of these R have: a mean over other R would be another figure.
+    # Use only folds and seeds that all of these R have, so that every mean is over the same R.
     shared = [where for where in next(iter(whole.values()), ()) if all(where in of for of in whole.values())]
     if not shared:
         return None
@@ -198,7 +198,7 @@ def _row(
 
 
 def _means(weights: NDArray[np.float64], values: Sequence[Sequence[float]]) -> dict[Metric, Interval]:
-    """An interval for every metric of `(cells, metrics)`."""
+    """The interval of each metric, from values `(cells, metrics)`."""
     array = np.asarray(values, np.float64)
     drawn = weights @ array
     return {
@@ -210,13 +210,13 @@ def _means(weights: NDArray[np.float64], values: Sequence[Sequence[float]]) -> d
 def _pairs(
     cells: Iterable[Observation], real: Iterable[Observation]
 ) -> list[tuple[Observation, Observation]]:
-    """Cells with the real one of the same fold and seed, where there is one."""
+    """Pair each cell with the real cell of the same fold and seed, if it exists."""
     beside = {(cell.held, cell.seed): cell for cell in real}
     return [(cell, beside[cell.held, cell.seed]) for cell in cells if (cell.held, cell.seed) in beside]
 
 
 def _differences(pairs: Iterable[tuple[Observation, Observation]], which: str) -> dict[Where, float]:
-    """IoU - that of the real cell, of the `best` or the `last` weights."""
+    """IoU minus that of the real cell, for the `best` or the `last` weights."""
     return {
         (cell.held, cell.seed): getattr(cell, which)[IOU] - getattr(real, which)[IOU] for cell, real in pairs
     }
@@ -233,10 +233,10 @@ def _difference(differences: Mapping[Where, float]) -> Interval:
 
 
 def _ratio(pairs: Sequence[tuple[Observation, Observation]]) -> Interval | None:
-    """Mean best IoU / that of the real cells.
+    """Mean best IoU divided by that of the real cells.
 
-    A segmenter that found nothing at all has IoU 0, of which there is no ratio: None where the real cells'
-    mean is 0 in more resamples than the interval leaves out at one end.
+    A segmenter that finds nothing has IoU 0, which cannot be a divisor. So the ratio is None if the real
+    cells' mean is 0 in more resamples than the interval omits at one end.
     """
     best = np.array([[cell.best[IOU], real.best[IOU]] for cell, real in pairs])
     drawn = nested_weights([cell.held for cell, _ in pairs]) @ best
@@ -248,13 +248,12 @@ def _ratio(pairs: Sequence[tuple[Observation, Observation]]) -> Interval | None:
 
 
 def nested_weights(folds: Sequence[str], *, seed: int = 0, draws: int = DRAWS) -> NDArray[np.float64]:
-    """How much every cell weighs in each resample: `(draws, cells)`, rows of sum 1.
+    """The weight of each cell in each resample: `(draws, cells)`; each row sums to 1.
 
-    As many folds as there are, are drawn with replacement, and in every drawn fold as many of its cells as
-    there are.
+    Each resample draws as many folds as given, with replacement, and then as many cells of each as it has.
 
     Args:
-        folds: of every cell.
+        folds: the fold of each cell.
     """
     rng = np.random.default_rng(seed)
     labels, fold_of, sizes = np.unique(folds, return_inverse=True, return_counts=True)

@@ -1,8 +1,8 @@
-"""A task: one public command, addressed by the content of what it reads.
+"""A task: one public command, identified by the content of its inputs.
 
-Its key is the SHA-256 of the program's version and its arguments, with the digest of what it reads in place
-of a path and nothing in place of what it writes. Equal keys are the same work, so that tables share it, an
-interrupted experiment goes on, and a changed option redoes what depends on it and no more.
+Its key is the SHA-256 of the program's version and the arguments, with digests in place of input paths and a
+placeholder for the output path. Equal keys mean equal work. So tables share work, an interrupted experiment
+can go on, and a changed option repeats only the work that depends on it.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from sharekit.experiment.picture_pool import Picture, digest_of
 
 
 class Kind(enum.StrEnum):
-    """What a command makes."""
+    """The kind of a command's output."""
 
     DATA_SET = "sets"
     SEGMENTER = "segmenters"
 
 
 class Place(enum.Enum):
-    """Stands for a path that the runner chooses."""
+    """A placeholder for a path that the runner chooses."""
 
     OUTPUT = "output"
 
 
 @dataclass(frozen=True)
 class Given:
-    """A file or folder that is there before, with the digest of what matters of it."""
+    """An existing file or folder, with a digest of its relevant content."""
 
     path: Path
     digest: str
@@ -60,17 +60,17 @@ class Task:
     kind: Kind
     arguments: tuple[Argument, ...]
     resources: tuple[str, ...] = ()
-    """Further arguments that do not change what is made: keys, threads."""
+    """Further arguments that do not change the output: keys, threads."""
 
     @cached_property
     def key(self) -> str:
-        """SHA-256 of the version and the command with the digests of its inputs, hexadecimal."""
+        """SHA-256 of the version and the command with its inputs' digests, hexadecimal."""
         identity = [__version__, *map(_identity, self.arguments)]
         return hashlib.sha256(json.dumps(identity).encode()).hexdigest()
 
     @property
     def inputs(self) -> Iterator[Task | RealImages]:
-        """What has to be made before."""
+        """The inputs that must be made first."""
         return (each for each in self.arguments if isinstance(each, Task | RealImages))
 
 
@@ -93,7 +93,7 @@ def file_digest(path: Path) -> str:
 
 
 def given_file(path: Path) -> Given:
-    """A file, known by its content.
+    """A file, identified by its content.
 
     Raises:
         InputError: as `file_digest`.
@@ -102,7 +102,7 @@ def given_file(path: Path) -> Given:
 
 
 def options(words: Iterable[str]) -> tuple[Argument, ...]:
-    """A command's options as they are; files are known by their content, those of `--option=FILE`, too."""
+    """A command's options, with files identified by content, also in `--option=FILE`."""
     return tuple(part for word in words for part in _parts(word))
 
 

@@ -46,7 +46,7 @@ class Operator:
 
     `tensor` is float32 (N, C, H, W), computed or noise; `noise` is a graph input; `size` is the (H, W) of a
     noise map; `weight` (out, in, 3, 3), `bias` (out,) and `scalar` () are float32 initializers; `pads`,
-    `split`, `lower` and `upper` are initializers with one allowed value; the empty string is an omitted input.
+    `split`, `lower` and `upper` are initializers with one allowed value; an empty string is an omitted input.
     """
 
     inputs: tuple[str, ...]

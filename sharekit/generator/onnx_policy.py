@@ -30,7 +30,7 @@ BUDGET = Budget(MAX_BYTES, max_nodes=2**14, max_depth=16)
 MAX_SCALES = 32
 MAX_SIDE = 16384  # pixels, of a noise map at the trained size
 MAX_MASK_CLASSES = 16
-MAX_CHANNELS = 512  # of a convolution
+MAX_CHANNELS = 512  # channels of a convolution
 MAX_METADATA_CHARACTERS = 2**16
 MAX_PARTS = 1024
 """Most nodes, initializers, inputs or outputs in the graph, each; 32 scales have 510 nodes."""

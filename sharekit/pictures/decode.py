@@ -1,4 +1,4 @@
-"""Decodes an untrusted picture file to plain samples, or refuses it and says how to mend it.
+"""Decodes an untrusted picture file to plain samples, or refuses it and says how to fix it.
 
 The content determines the format, never the file's name. The result is fresh arrays without EXIF, colour
 profile, text or thumbnail. If our decoders lack a feature, the refusal says so and does not blame the file.

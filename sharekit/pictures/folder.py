@@ -211,8 +211,8 @@ def link_error(item: object, path: Path) -> InputError:
 def generated_by(root: Path) -> str | None:
     """How a folder states that generators drew its pictures; None if it does not.
 
-    `consumer sample` and `consumer style` write a `dataset.json` that names a bundle and its generators, and a
-    `metadata.jsonl` with a generator on every line. A `dataset.json` of another form is ignored.
+    `consumer sample` and `consumer style` write a `dataset.json` that names a bundle and its generators, and
+    a `metadata.jsonl` with a generator on every line. A `dataset.json` of another form is ignored.
     """
     description = _parsed(root / DESCRIPTION)
     if isinstance(description, dict) and {"bundle", "generators"} <= description.keys():

@@ -179,7 +179,7 @@ def _with_classes(mapping: MaskMap, option: str) -> MaskMap:
     if not 1 <= len(mapping.classes) <= _MAX_CLASSES:
         raise _usage(
             option,
-            f"1 to {_MAX_CLASSES} classes beside {BACKGROUND} and {IGNORE}",
+            f"1 to {_MAX_CLASSES} classes in addition to {BACKGROUND} and {IGNORE}",
             str(len(mapping.classes)),
         )
     return mapping

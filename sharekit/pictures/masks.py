@@ -1,8 +1,8 @@
 """What does a mask file hold? Its set of values decides whether it is a mask, before any threshold.
 
 Values of 0 and 255, of 0 and 1, or near 0 and 255 after lossy compression are masks. Class numbers, instance
-numbers, 255 for uncertain pixels, colour codes and grey pictures are not: a threshold would silently keep some
-of their objects and drop others.
+numbers, 255 for uncertain pixels, colour codes and grey pictures are not: a threshold would silently keep
+some of their objects and drop others.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Reduces a PNG file to the chunks that its pixels need, so that a broken comment does not spoil the picture."""
+"""Reduces a PNG file to the chunks that its pixels need, so that a broken comment does no harm."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def essential_chunks(data: bytes, item: object, most: int) -> bytes:
         most: largest number of chunks; a decoder's work grows with their number, not with their bytes.
 
     Raises:
-        InputError: naming `item`; it has too many chunks or more than one frame, is cut off, or a needed chunk
-            is unknown or has a wrong checksum.
+        InputError: naming `item`; it has too many chunks or more than one frame, is cut off, or a needed
+            chunk is unknown or has a wrong checksum.
     """
     kept = [SIGNATURE]
     frames, pixels_seen, first_frame_seen = 0, False, False

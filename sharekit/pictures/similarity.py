@@ -1,6 +1,6 @@
 """Finds equal and nearly equal images: digests, perceptual hashes, and distinct pictures.
 
-`near_pairs` compares only hashes. `distinct_pictures` counts pictures wherever their number protects somebody:
+`near_pairs` compares only hashes. `distinct_pictures` counts pictures wherever their number protects people:
 copies that were mirrored, turned, re-encoded, resized or brightened count once.
 """
 
@@ -133,7 +133,7 @@ def _blocks(hashes: NDArray[np.bool_]) -> Iterator[tuple[int, int, NDArray[np.in
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """The data that identifies a picture and its copies. Law: `from_bytes(to_bytes(x))` has the bytes of x."""
+    """Data that identifies a picture and its copies. Law: `from_bytes(to_bytes(x))` has the bytes of x."""
 
     digest: bytes
     """`pixel_digest`."""

@@ -249,7 +249,7 @@ def as_colours(samples: NDArray, page: Page, item: object) -> NDArray[np.uint8]:
 
 
 def read_samples(data: bytes, page: Page, number: int) -> NDArray | None:
-    """The stored samples of a page, `(H, W)` or `(H, W, S)`; None if tifffile is missing or can't read them."""
+    """The stored samples of a page, `(H, W)` or `(H, W, S)`; None if tifffile is missing or fails."""
     try:
         import tifffile
     except ImportError:

@@ -1,1 +1,1 @@
-"""What the three programs share: sub-commands, progress, interruption, passwords."""
+"""The common parts of the three programs: sub-commands, progress, interruption, passwords."""

@@ -1,4 +1,4 @@
-"""Command lines that say what is wrong in four parts, guess what was meant, and show every default."""
+"""Argument parsers that report errors in four parts, suggest corrections, and show every default."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _ARGUMENT = re.compile(r"argument ([^:]*): (.*)", re.DOTALL)
 
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
-    """Shows the defaults that say something: not those of flags, and of options that may be left out."""
+    """Shows only informative defaults: not those of flags, nor None for options that may be omitted."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
         default = action.default
@@ -29,13 +29,13 @@ class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
 
 
 class Parser(argparse.ArgumentParser):
-    """A program's parser, or one of its sub-commands'; all of them made by `add_subparsers` are like it."""
+    """The parser of a program or of a sub-command; `add_subparsers` makes parsers of this class too."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**{"formatter_class": HelpFormatter, **options})
         self._given: Sequence[str] = ()
         self.late_epilog: Callable[[], str] | None = None
-        """Makes the text below the help when that is printed: for what takes long to find out."""
+        """Makes the text below the help only when it is printed, for text that takes long to compute."""
 
     def format_help(self) -> str:
         if self.late_epilog is not None:
@@ -45,14 +45,14 @@ class Parser(argparse.ArgumentParser):
     def parse_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: Any = None
     ) -> Any:
-        """As argparse's, but what is not known is the sub-command's error, with its usage."""
+        """Parse like argparse, but report unknown arguments with the usage of the sub-command."""
         found, unknown = self.parse_known_args(args, namespace)
         if unknown:
             self.chosen(found).error(f"unrecognized arguments: {' '.join(unknown)}")
         return found
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """As argparse's; keeps the arguments for the form of an error."""
+        """Parse like argparse, and keep the arguments, which decide the form of an error."""
         self._given = args or ()
         return super().parse_known_args(args, namespace)
 
@@ -62,22 +62,22 @@ class Parser(argparse.ArgumentParser):
         self.exit(UsageError.exit_code)
 
     def arguments(self) -> tuple[argparse.Action, ...]:
-        """Options and arguments, without sub-commands."""
+        """The options and arguments of this parser, without sub-commands."""
         return tuple(action for action in self._actions if not _commands_of(action))
 
     def sub_commands(self) -> dict[str, Parser]:
-        """The parsers below this one, by name; empty for a command without any."""
+        """The parsers of the sub-commands by name; empty if there are none."""
         return next(filter(None, map(_commands_of, self._actions)), {})
 
     def chosen(self, found: argparse.Namespace) -> Parser:
-        """The parser of the sub-command that `found` came from."""
+        """The parser of the sub-command that `found` belongs to."""
         for action in self._actions:
             if commands := _commands_of(action):
                 return commands[getattr(found, action.dest)].chosen(found)
         return self
 
     def _explained(self, message: str) -> UsageError:
-        """argparse's one sentence in four parts."""
+        """Turn argparse's one-sentence message into an error with four parts."""
         see = f"see `{self.prog} --help`"
         if unknown := _UNKNOWN.fullmatch(message):
             return self._error(
@@ -96,7 +96,7 @@ class Parser(argparse.ArgumentParser):
         return self._error("arguments as the usage says", message, see)
 
     def _mistyped(self, words: Iterable[str] = ()) -> str:
-        """A question about the first option of `words`, or of the whole command line, that is not known."""
+        """A suggestion for the first unknown option in `words`, or else in the whole command line."""
         options = [word.partition("=")[0] for word in words or self._given if word.startswith("--")]
         guesses = (_meant(option, self._option_string_actions) for option in options)
         return next((guess for guess in guesses if guess), "")
@@ -106,7 +106,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def _commands_of(action: argparse.Action) -> dict[str, Parser]:
-    """The parsers that an argument chooses between; empty where it is no sub-command."""
+    """The parsers that an action chooses between; empty if it is not a sub-command."""
     choices = action.choices
     if isinstance(choices, dict) and all(isinstance(choice, Parser) for choice in choices.values()):
         return dict(choices)
@@ -114,12 +114,12 @@ def _commands_of(action: argparse.Action) -> dict[str, Parser]:
 
 
 def wanted_form(arguments: Sequence[str]) -> str:
-    """What `--format` says in a command line that cannot be parsed, or is not yet."""
+    """The value of `--format` in a command line that is not yet parsed or cannot be."""
     return "json" if re.search(r"--format[= ]json\b", " ".join(arguments)) else "text"
 
 
 def _meant(word: str, known: Iterable[str]) -> str:
-    """A question for a person who may have mistyped, or nothing."""
+    """A suggestion for a mistyped word; empty if the word is known or nothing is close."""
     names = {name.lstrip("-"): name for name in known}
     if word.lstrip("-") in names:
         return ""
@@ -128,7 +128,7 @@ def _meant(word: str, known: Iterable[str]) -> str:
 
 
 def whole_number(least: int = 0, what: str = "whole number") -> Callable[[str], int]:
-    """The type of an option that is a whole number of at least `least`."""
+    """An argparse type: a whole number of at least `least`, which error messages call `what`."""
 
     def parse(text: str) -> int:
         if not re.fullmatch(r"[0-9]{1,18}", text) or int(text) < least:
@@ -139,15 +139,15 @@ def whole_number(least: int = 0, what: str = "whole number") -> Callable[[str], 
 
 
 def thread_count(text: str) -> int:
-    """The type of an option `--threads`: at least 1."""
+    """The argparse type of `--threads`: at least 1."""
     return whole_number(1, "number of threads")(text)
 
 
 def settings_in_words(names: Iterable[str], defaults: Mapping[str, Any]) -> str:
-    """What `KEY=VALUE` may set, for a help's end."""
+    """List the settings that `KEY=VALUE` may set, for the end of a help text."""
     return f"settings and their defaults: {', '.join(f'{name}={defaults[name]}' for name in names)}"
 
 
 def show_first_name(action: argparse.Action) -> None:
-    """Leave an option's former names out of the help; argparse goes on to accept them."""
+    """Hide an option's former names from the help; argparse still accepts them."""
     action.option_strings = action.option_strings[:1]

@@ -1,4 +1,4 @@
-"""What dependencies would keep below the user's home folder is kept in a temporary one."""
+"""Redirects the caches of dependencies from the user's home folder to a temporary one."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def caches_removed() -> Iterator[None]:
-    """Keep what dependencies cache below the home folder in a temporary one, for the length of the block."""
+    """For the length of the block, give dependencies a temporary cache folder; remove it afterwards."""
     if "MPLCONFIGDIR" in os.environ:
         yield
         return
-    # matplotlib makes the folder when it is loaded, and keeps a list of the machine's fonts there.
+    # matplotlib creates the folder when it is loaded, for a list of the machine's fonts.
     folder = _temporary_folder() / f"sharekit-{secrets.token_hex(8)}"
     os.environ["MPLCONFIGDIR"] = str(folder)
     try:
@@ -31,5 +31,5 @@ def _temporary_folder() -> Path:
     try:
         return Path(tempfile.gettempdir())
     except FileNotFoundError:
-        # Nothing can be written anywhere; a command that only reads goes on.
+        # No temporary folder is writable; a command that only reads can still run.
         return Path(os.devnull)

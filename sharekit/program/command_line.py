@@ -1,8 +1,8 @@
 """The frame of the three programs: sub-commands, `--format`, and errors without tracebacks.
 
-A sub-command is a module with `SUMMARY`, `configure(parser)`, `run(args, output)`, and `GOES_ON = True` if an
-interrupted run goes on when it is started again. It imports what is heavy inside `run`, so that `--help` is
-quick and an absent extra is missed only by those who need it.
+A sub-command is a module with `SUMMARY`, `configure(parser)` and `run(args, output)`, and with
+`GOES_ON = True` if an interrupted run resumes when it is started again. It imports heavy packages inside
+`run`, so that `--help` is quick and a missing extra only affects the commands that need it.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ EXIT_CODES = """exit codes:
   130  interrupted; run the same command again to go on"""
 
 _PLACES = ("out", "node", "dataset", "bundle")
-"""Options that say where a command works: an error of the disk that names no file is about one of them."""
+"""Options that say where a command works; a disk error without a file name is attributed to one of them."""
 
 
 def default_of(function: Callable[..., Any], parameter: str) -> Any:
@@ -68,15 +68,15 @@ def main(
     """Parse `argv`, run one sub-command and return the exit code.
 
     Args:
-        extra: what to install when a command imports a package that is not there.
-        private: the files that it writes are readable by nobody else.
-        require: raises a `SharekitError` where no command of the program can work.
+        extra: the extra to install when a command imports a missing package.
+        private: whether nobody else may read the files that the program writes.
+        require: raises a `SharekitError` if no command of the program can work on this machine.
     """
     if private:
         umask.make_private()
     replace_what_a_terminal_cannot_show()
     given = sys.argv[1:] if argv is None else argv
-    # Until the command line is parsed, which loads the commands' defaults and may fail.
+    # Used if parsing fails: it loads the commands' defaults.
     args = argparse.Namespace(command="", format=wanted_form(given), verbose="--verbose" in given)
     try:
         require()
@@ -90,7 +90,7 @@ def main(
     except KeyboardInterrupt as interruption:
         goes_on = getattr(commands.get(args.command), "GOES_ON", False)
         again = "run the same command again" + (" to go on" if goes_on else ", from the beginning")
-        # A command for which that is not so says what is.
+        # A command for which this is wrong says so in the exception.
         show(console_for(sys.stderr), str(interruption) or f"interrupted; {again}")
         return INTERRUPTED_EXIT_CODE
     except BrokenPipeError:
@@ -108,13 +108,13 @@ def main(
 
 
 def _drop_output() -> None:
-    """Let Python close stdout without complaining once more that nobody takes what is left."""
+    """Let Python close stdout without a second error about output that nobody reads."""
     with contextlib.suppress(OSError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def build_parser(program: str, description: str, commands: Mapping[str, ModuleType]) -> Parser:
-    """The parser of a program with its sub-commands; the README's test reads its help."""
+    """Build the parser of a program with its sub-commands; the README's test also reads its help."""
     parser = Parser(
         prog=program,
         description=description,
@@ -127,7 +127,7 @@ def build_parser(program: str, description: str, commands: Mapping[str, ModuleTy
         sub = subparsers.add_parser(name, help=module.SUMMARY, description=module.SUMMARY)
         module.configure(sub)
         add_output_options(sub)
-    # Without `help` it is not among the program's own commands; the epilog names it.
+    # Without `help` it is not listed among the commands; the epilog names it.
     shell = subparsers.add_parser(completion.NAME, description=completion.SUMMARY)
     completion.configure(shell)
     add_output_options(shell)
@@ -135,12 +135,12 @@ def build_parser(program: str, description: str, commands: Mapping[str, ModuleTy
 
 
 def add_output_options(parser: argparse.ArgumentParser, *, nested: bool = False) -> None:
-    """`--format` and `--verbose`; `nested` below a sub-command, whose choice must not be undone."""
+    """Add `--format` and `--verbose`; `nested` keeps the values that the parent command parsed."""
     parser.add_argument(
         "--format",
         choices=["text", "json"],
         default=argparse.SUPPRESS if nested else "text",
-        help="how the result is printed on stdout",
+        help="form of the result on stdout",
     )
     parser.add_argument(
         "--verbose",

@@ -1,4 +1,4 @@
-"""Completion of commands and options in a shell, made from the parser by shtab."""
+"""Shell completion of commands and options, which shtab makes from the parser."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def script(parser: Parser, shell: str) -> str:
 
 
 def command(parser: Parser) -> Callable[[argparse.Namespace, Any], int]:
-    """What runs for this command in the program of `parser`."""
+    """The `run` function of this command for the program of `parser`."""
 
     def run(args: argparse.Namespace, _output: Any) -> int:
         sys.stdout.write(script(parser, args.shell))

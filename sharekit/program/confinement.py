@@ -1,8 +1,8 @@
-"""A process gives up, for good, what it does not need: files, network, other processes, privileges.
+"""A process permanently gives up what it does not need: files, network, other processes, privileges.
 
-Linux offers several layers that know nothing of each other. Each is tried; what a kernel or a container does
-not allow is left out, and `confine` says which layers are active. Nothing here needs root. Which attack each
-layer stops alone is tested from inside a confined process (`tests/sharekit/test_confinement.py`).
+Linux offers several independent layers. `confine` tries each, skips those that the kernel or the container
+does not allow, and returns the active ones. Nothing here needs root. `tests/sharekit/test_confinement.py`
+tests, from inside a confined process, which attack each layer stops on its own.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from enum import IntFlag
 from pathlib import Path
 
 with contextlib.suppress(ModuleNotFoundError):
-    # Imported before files are forbidden; Windows has none.
+    # Import it before files are forbidden; Windows has none.
     import resource
 
 
@@ -27,15 +27,15 @@ class Layer(IntFlag):
     """One thing that confines a process."""
 
     LIMITS = 1
-    """Memory, processor time, no new file or socket, no byte written to a file, no core dump."""
+    """Limits memory and processor time; forbids new files and sockets, writing to files, and core dumps."""
     PRIVILEGES = 2
-    """No capability and no way to gain one; not to be traced by the user's other processes."""
+    """Drops all capabilities and ways to gain them; the user's other processes cannot trace this one."""
     NAMESPACES = 4
-    """A user, network and message-queue namespace of its own, and an empty root folder."""
+    """Enters its own user, network and message-queue namespaces, and an empty root folder."""
     LANDLOCK = 8
-    """The kernel refuses every file, TCP port, abstract socket and signal to processes outside."""
+    """Makes the kernel refuse files, TCP ports, abstract sockets and signals to processes outside."""
     SYSTEM_CALLS = 16
-    """A filter that refuses every system call but those of arithmetic, memory, threads and open pipes."""
+    """Refuses all system calls except those for arithmetic, memory, threads and open pipes."""
 
     @property
     def labels(self) -> list[str]:
@@ -45,22 +45,22 @@ class Layer(IntFlag):
 
 ALL = Layer(sum(Layer))
 ESSENTIAL = Layer.LIMITS | Layer.PRIVILEGES | Layer.SYSTEM_CALLS
-"""Without these a process that was taken over could fork, remove files or reach other processes."""
+"""Without these, a compromised process could fork, remove files or reach other processes."""
 
 
 def confine(memory_mib: int, cpu_seconds: int, layers: Layer = ALL) -> Layer:
-    """Confine this process and all its threads; the layers that are active.
+    """Confine this process and all its threads, and return the active layers.
 
-    Call it after the last import, before anything untrusted is read. With more than one thread, namespaces
-    and Landlock are left out: they would hold for the calling thread alone.
+    Call it after the last import and before reading untrusted data. With more than one thread, namespaces and
+    Landlock are skipped, because they would apply only to the calling thread.
 
     Args:
-        memory_mib: of address space.
-        cpu_seconds: over all threads.
-        layers: what to try.
+        memory_mib: limit of the address space, MiB.
+        cpu_seconds: limit of the processor time, over all threads.
+        layers: the layers to try.
     """
     steps: dict[Layer, Callable[[], None]] = {
-        # A namespace has to be entered, and Landlock needs a file descriptor, before these are forbidden.
+        # Namespaces and Landlock come first: later steps forbid the system calls and files that they need.
         Layer.NAMESPACES: _enter_namespaces,
         Layer.LANDLOCK: _forbid_files,
         Layer.PRIVILEGES: _drop_privileges,
@@ -79,7 +79,7 @@ def confine(memory_mib: int, cpu_seconds: int, layers: Layer = ALL) -> Layer:
 
 
 def grant_processor_time(seconds: int) -> None:
-    """From now on this process has so many seconds, within what `confine` left it."""
+    """Give this process `seconds` of processor time from now on, within the limit that `confine` set."""
     _, hard = resource.getrlimit(resource.RLIMIT_CPU)
     end = math.ceil(time.process_time()) + seconds
     resource.setrlimit(resource.RLIMIT_CPU, (end if hard == resource.RLIM_INFINITY else min(end, hard), hard))
@@ -92,16 +92,16 @@ def _has_one_thread() -> bool:
 
 
 def forbid_threads() -> None:
-    """No further thread or process from here on; for an ordinary user only, as root has no such limit."""
+    """Forbid new threads and processes from now on. It has no effect for root, who has no such limit."""
     with contextlib.suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
 
 
 @contextlib.contextmanager
 def memory_kept_private() -> Iterator[None]:
-    """For the block, the user's other processes cannot trace this one or read its memory.
+    """Inside the block, the user's other processes cannot trace this one or read its memory.
 
-    Root can. Where the system has no such switch (not Linux), nothing changes.
+    Root still can. On systems other than Linux nothing changes.
     """
     before = _prctl_or_none(_PR_GET_DUMPABLE)
     _prctl_or_none(_PR_SET_DUMPABLE, 0)
@@ -147,7 +147,7 @@ def _drop_privileges() -> None:
 
 _CLONE_NEWUSER, _CLONE_NEWNET, _CLONE_NEWIPC = 0x10000000, 0x40000000, 0x08000000
 _NO_FOLDER = "/proc/self/fdinfo"
-"""A folder in which nothing can be made, and from whose inside nothing else is reached."""
+"""A folder in which nothing can be created, and from which no other file can be reached."""
 
 
 def _enter_namespaces() -> None:
@@ -160,11 +160,11 @@ def _enter_namespaces() -> None:
 
 _NO_NET, _NO_SCOPE = 4, 6  # first versions of Landlock that know network and scopes
 _FILE_RIGHTS = {1: 13, 2: 14, 3: 15, 4: 15}
-"""Version of Landlock to the number of rights on files that it handles; 16 from version 5 on."""
+"""Landlock version to the number of file rights that it handles; 16 from version 5 on."""
 
 
 def _forbid_files() -> None:
-    """A rule set that handles every right, and grants none."""
+    """Apply a Landlock rule set that handles every right and grants none."""
     version = _system_call("landlock_create_ruleset", None, 0, 1)
     files = 2 ** _FILE_RIGHTS.get(version, 16) - 1
     attributes = struct.pack("<Q", files)
@@ -243,9 +243,9 @@ _ALWAYS = (
     *("ppoll", "read", "readv", "write", "writev"),
     *("rt_sigaction", "rt_sigprocmask", "rt_sigreturn", "sigaltstack"),
 )
-"""Allowed with any argument; a descriptor can only be one of the pipes that were open before."""
+"""Calls allowed with any argument; the only usable descriptors are the pipes that are already open."""
 _ARCHITECTURES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
-"""Machine to its column in `_NUMBERS`, and to the kernel's name for it."""
+"""Machine to its column in `_NUMBERS` and the kernel's number for it."""
 
 _LOAD, _EQUAL, _ANY_BIT, _RETURN = 0x20, 0x15, 0x45, 0x06  # instructions of classic BPF
 _ALLOW, _KILL, _ERROR = 0x7FFF0000, 0x80000000, 0x00050000
@@ -257,13 +257,13 @@ _SECCOMP_SET_MODE_FILTER, _ALL_THREADS = 1, 1
 
 
 def system_call_filter(machine: str, pid: int) -> bytes:
-    """The filter as a program of the kernel's packet filter, 8 bytes an instruction.
+    """Build the filter as a classic BPF program, 8 bytes per instruction.
 
-    What is not allowed fails with EPERM, so that a library can go on without it.
+    A forbidden call fails with EPERM, so that a library can go on without it.
 
     Args:
-        machine: as `platform.machine` says it.
-        pid: of the process, which may signal its own threads.
+        machine: value of `platform.machine`.
+        pid: ID of the process, which may signal its own threads.
 
     Raises:
         OSError: no filter is known for this machine.
@@ -280,9 +280,9 @@ def system_call_filter(machine: str, pid: int) -> bytes:
     for name in _ALWAYS:
         program += [_instruction(_EQUAL, _NUMBERS[name][column], no=1), _instruction(_RETURN, _ALLOW)]
     for name, test, value in (
-        ("clone", _ANY_BIT, _CLONE_THREAD),  # a thread, and no process
+        ("clone", _ANY_BIT, _CLONE_THREAD),  # threads, but not processes
         ("tgkill", _EQUAL, pid),
-        ("prlimit64", _EQUAL, 0),  # its own
+        ("prlimit64", _EQUAL, 0),  # its own limits
         ("prctl", _EQUAL, _PR_SET_NAME),
     ):
         program += [
@@ -293,7 +293,7 @@ def system_call_filter(machine: str, pid: int) -> bytes:
             _instruction(_RETURN, _ERROR | _EPERM),
         ]
     program += [
-        # The C library then makes threads with clone, whose flags can be looked at.
+        # The C library then makes threads with clone, whose flags the filter can check.
         _instruction(_EQUAL, _NUMBERS["clone3"][column], no=1),
         _instruction(_RETURN, _ERROR | _ENOSYS),
         _instruction(_RETURN, _ERROR | _EPERM),
@@ -302,7 +302,7 @@ def system_call_filter(machine: str, pid: int) -> bytes:
 
 
 def _instruction(code: int, value: int, yes: int = 0, no: int = 0) -> bytes:
-    """One instruction; `yes` and `no` are how many to skip after a test."""
+    """Encode one instruction; `yes` and `no` are the numbers of instructions to skip after a test."""
     return struct.pack("<HBBI", code, yes, no, value)
 
 
@@ -322,7 +322,7 @@ def _system_call(name: str, *arguments: int | bytes | None) -> int:
     """Call the kernel.
 
     Raises:
-        OSError: it refuses, or this is not Linux on a known machine.
+        OSError: the kernel refuses the call, or this is not Linux on a known machine.
     """
     machine = platform.machine()
     if platform.system() != "Linux" or machine not in _ARCHITECTURES:

@@ -1,6 +1,7 @@
-"""What an exception that is not ours says of the machine: a full disk, a missing right, too little memory.
+"""Turns other exceptions about the machine into our errors: full disk, missing permission, lack of memory.
 
-The environment is not a fault of the program: these end with the path, a remedy, and exit code 3 or 8.
+Problems of the environment are not faults of the program: their errors have a path, a remedy and exit code 3
+or 8.
 """
 
 from __future__ import annotations
@@ -22,18 +23,18 @@ from sharekit.errors import (
 )
 
 MAX_FOUND = 300
-"""Characters of a library's own message; `--verbose` shows all of it."""
+"""Most characters to show of a library's own message; `--verbose` shows all of it."""
 
 
 @dataclass(frozen=True)
 class _Fault:
-    """What to say of one kind of fault of the environment."""
+    """The error for one kind of problem in the environment."""
 
     error: type[SharekitError]
     expected: str
     next_step: str
     somewhere: bool = True
-    """It is about a place, which the command's options name where the error does not."""
+    """Whether it concerns a place; if the error names none, the command's options do."""
 
 
 _FULL = _Fault(
@@ -104,7 +105,7 @@ _BY_DATABASE_CODE = {
     "SQLITE_LOCKED": _BUSY,
     "SQLITE_NOMEM": _MEMORY,
 }
-# What libraries say in an exception of some class of their own.
+# Messages of libraries that raise their own exception classes.
 _NO_MEMORY = re.compile(
     r"bad_alloc|allocat\w* (?:\w+ )?memory|memory allocation|out of memory|not enough memory"
     r"|can't start new thread|failed to map segment",
@@ -117,12 +118,12 @@ _NO_LIBRARY = re.compile(r"(\S+): cannot open shared object file|DLL load failed
 def explain(
     error: BaseException, command: str, place: object = None, extra: str | None = None
 ) -> SharekitError:
-    """Any exception as an error that says what to do next.
+    """Turn any exception into an error that says what to do next.
 
     Args:
-        command: what was run: the item, where the error names no file.
-        place: the folder or file that the command works on, for errors that name none.
-        extra: what to install when a package is missing; None where the command says so itself.
+        command: the command; it becomes the error's item if the exception names no file.
+        place: the folder or file that the command works on, for exceptions that name none.
+        extra: the extra to install when a package is missing; None if the command says so itself.
     """
     fault = _fault_of(error)
     if isinstance(error, SharekitError) and fault is None:
@@ -151,7 +152,7 @@ def explain(
 
 def _fault_of(error: BaseException) -> _Fault | None:
     if isinstance(error, SharekitError):
-        # A file is not broken because there was no memory to read it; its own words must not decide that.
+        # Only a MemoryError counts here: the words of an error about a file may quote the file itself.
         reasons = _reasons(error)
         return _MEMORY if any(isinstance(reason, MemoryError) for reason in reasons) else None
     if isinstance(error, MemoryError):
@@ -165,7 +166,7 @@ def _fault_of(error: BaseException) -> _Fault | None:
 
 
 def _reasons(error: BaseException) -> Iterator[BaseException]:
-    """What led to an error, the nearest first."""
+    """The exceptions that led to an error, the nearest first."""
     reason = error.__cause__ or error.__context__
     while reason is not None:
         yield reason
@@ -173,7 +174,7 @@ def _reasons(error: BaseException) -> Iterator[BaseException]:
 
 
 def _final_name(error: BaseException) -> str | None:
-    """The path that an error names; for a temporary file of `storage.files` the path that it would become."""
+    """The path that an error names; for a temporary file of `storage.files`, its final path."""
     name = getattr(error, "filename", None)
     return _TEMPORARY.sub(r"\1", os.fsdecode(name)) if isinstance(name, str | bytes | os.PathLike) else None
 
@@ -185,7 +186,7 @@ def _found(error: BaseException) -> str:
 
 
 def _missing(error: ImportError, extra: str | None) -> DependencyError | None:
-    """A package that is not installed, or a shared library that one of them needs."""
+    """The error for a missing package, or for a missing shared library of a package."""
     package = (error.name or "").partition(".")[0]
     if isinstance(error, ModuleNotFoundError) and package and extra and find_spec(package) is None:
         return missing_package(package, extra)
@@ -202,6 +203,6 @@ def _missing(error: ImportError, extra: str | None) -> DependencyError | None:
 
 
 def _first_line(text: str) -> str:
-    """The first line of a message, cut: libraries print whole graphs."""
+    """The first line of a message, shortened: some libraries print whole graphs."""
     line = next((line.strip() for line in text.splitlines() if line.strip()), "")
     return line if len(line) <= MAX_FOUND else f"{line[:MAX_FOUND]}…"

@@ -1,4 +1,4 @@
-"""Stopping long work where nothing is lost."""
+"""Stops long work at a point where nothing is lost."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def stop_on_signal() -> Iterator[threading.Event]:
-    """An event that the first SIGINT or SIGTERM sets; the second one does what it did before."""
+    """An event that the first SIGINT or SIGTERM sets; a second signal has its previous effect."""
     asked = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield asked
@@ -35,7 +35,7 @@ def stop_on_signal() -> Iterator[threading.Event]:
 
 @contextlib.contextmanager
 def termination_interrupts() -> Iterator[None]:
-    """For the block, SIGTERM and SIGHUP raise KeyboardInterrupt, as Ctrl-C does; outside they just kill."""
+    """Inside the block, SIGTERM and SIGHUP raise KeyboardInterrupt like Ctrl-C; outside they kill."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -1,10 +1,10 @@
-"""ONNX Runtime without its telemetry; every other module takes it from here, and a test keeps that so."""
+"""ONNX Runtime without its telemetry. Every other module imports it from here, which a test checks."""
 
 from __future__ import annotations
 
 import onnxruntime
 
-# Windows has telemetry of its own, which the variable that `silence` sets does not reach.
+# On Windows the variable that `silence` sets does not switch telemetry off.
 onnxruntime.disable_telemetry_events()
 
 __all__ = ["onnxruntime"]

@@ -1,7 +1,7 @@
-"""What a command prints: text that is taken literally, or one JSON document.
+"""Prints a command's result as literal text, or as one JSON document.
 
-Names of hospitals, files and people come from outside. They are printed as they are: no markup is read in
-them, and what cannot be seen or would move the cursor is shown as its escape sequence.
+Names of hospitals, files and people come from outside, so text is printed literally: markup has no effect,
+and characters that are invisible or would move the cursor appear as escape sequences.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from rich.text import Text
 
 from sharekit.errors import SharekitError
 
-UNLIMITED = 10_000  # columns, where no terminal limits them
+UNLIMITED = 10_000  # columns, if no terminal limits them
 RULE_WIDTH = 100  # columns
 STANDARD_OUTPUT = "standard output"
 _INVISIBLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
@@ -31,7 +31,7 @@ _HARMLESS = "\n\t\u200c\u200d"  # the joiners belong to the spelling of several 
 
 
 class Output:
-    """Where a command prints its result: text for a person, or one JSON document."""
+    """Prints a command's result: text for a person, or one JSON document."""
 
     def __init__(self, form: str) -> None:
         self.form = form
@@ -40,7 +40,7 @@ class Output:
     def result(self, data: Mapping[str, Any], *parts: RenderableType) -> None:
         """Print `data` with `--format json`, otherwise `parts`.
 
-        A string is printed as it is, whatever brackets it holds; `Text` has style, and `Table` columns.
+        A string is printed literally, even with brackets; use `Text` for style and `Table` for columns.
         """
         if self.form == "json":
             print_json(data, sys.stdout, indent=2, sort_keys=True)
@@ -50,7 +50,7 @@ class Output:
 
 
 def strong(text: str, rest: str = "", style: str = "bold") -> Text:
-    """A line whose beginning stands out."""
+    """A line with an emphasised beginning."""
     return Text.assemble((text, style), rest)
 
 
@@ -60,44 +60,44 @@ def warning_text(text: str) -> Text:
 
 
 class Story:
-    """What a command tells while it runs other commands."""
+    """Narrates the work of a command that runs other commands."""
 
     def __init__(self, stream: TextIO) -> None:
         self._console = console_for(stream)
 
     def chapter(self, title: str, purpose: str = "", *, command: str) -> None:
-        """A ruled line with a title, and the command that begins."""
+        """Print a ruled line with a title, and the command that starts now."""
         rule = Rule(Text.assemble((title, "bold"), f" {purpose}" if purpose else ""), align="left")
         self._console.print(rule, width=min(self._console.width, RULE_WIDTH))
         self.say(f"$ {command}", style="cyan")
 
     def say(self, text: str, style: str = "") -> None:
-        """One line."""
+        """Print one line."""
         show(self._console, Text(text, style=style))
 
 
 def warn(text: str) -> None:
-    """A line on stderr, while the work goes on."""
+    """Print a warning on stderr; the work goes on."""
     show(console_for(sys.stderr), warning_text(f"warning: {text}"))
 
 
 def console_for(stream: TextIO) -> Console:
-    """A console that reads no markup, and cuts nothing where no terminal limits its width."""
+    """A console that ignores markup, and has no width limit unless it is a terminal."""
     width = None if stream.isatty() else UNLIMITED
     return Console(file=stream, width=width, markup=False, emoji=False, highlight=False)
 
 
 def show(console: Console, part: RenderableType) -> None:
-    """Print text or a table so that every word of it stays whole."""
+    """Print text or a table without breaking words."""
     if isinstance(part, Table):
         part = _fitted(part, console)
     with _named(console.file):
-        # Wrapping would break paths that a person wants to copy.
+        # Wrapping would break paths that a user wants to copy.
         console.print(_Visible(part), soft_wrap=isinstance(part, str | Text))
 
 
 def print_json(value: Any, stream: TextIO, **options: Any) -> None:
-    """One JSON document, in ASCII where the stream cannot hold its characters."""
+    """Print one JSON document, in ASCII if the stream cannot encode its characters."""
     text = json.dumps(value, ensure_ascii=False, **options)
     try:
         text.encode(stream.encoding or "utf-8")
@@ -109,7 +109,7 @@ def print_json(value: Any, stream: TextIO, **options: Any) -> None:
 
 @contextlib.contextmanager
 def _named(stream: IO[str]) -> Iterator[None]:
-    """An error of writing to `stream` names it."""
+    """Put the name of `stream` into errors of writing to it."""
     try:
         yield
     except OSError as error:
@@ -118,7 +118,7 @@ def _named(stream: IO[str]) -> Iterator[None]:
 
 
 def print_error(error: SharekitError, form: str, usage: str = "") -> None:
-    """Print an error's four parts on stderr, a line each, below the usage of the command."""
+    """Print an error's four parts on stderr, one per line, below the command's usage."""
     if form == "json":
         print_json({**error.to_json(), **({"usage": usage} if usage else {})}, sys.stderr)
         return
@@ -131,14 +131,14 @@ def print_error(error: SharekitError, form: str, usage: str = "") -> None:
 
 
 def replace_what_a_terminal_cannot_show() -> None:
-    """Let stdout and stderr print a question mark where their encoding lacks a character."""
+    """Let stdout and stderr print a question mark for characters that their encoding lacks."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
 
 
 def visible(text: str) -> str:
-    """`text` with control, format and direction characters, and halves of surrogate pairs, as escapes."""
+    """Replace control, format and direction characters and lone surrogates in `text` by escapes."""
     if text.isprintable():
         return text
     return "".join(
@@ -150,7 +150,7 @@ def visible(text: str) -> str:
 
 
 class _Visible:
-    """A renderable whose text is `visible`; its styles stay."""
+    """A renderable whose text passes through `visible`; its styles stay."""
 
     def __init__(self, content: RenderableType) -> None:
         self._content = content
@@ -165,7 +165,7 @@ def _one_line(text: str) -> str:
 
 
 def _fitted(table: Table, console: Console) -> RenderableType:
-    """`table` in the console's width with every word whole, or else a block of lines for each row."""
+    """Fit `table` into the console's width without breaking words, or turn each row into a block of lines."""
     options = console.options.update(width=UNLIMITED)
     columns = [
         [Measurement.get(console, options, cell) for cell in (column.header, *column.cells)]
@@ -186,7 +186,7 @@ def _fitted(table: Table, console: Console) -> RenderableType:
 
 
 def _blocks(table: Table) -> Text:
-    """Every row as lines of a heading and a cell, for a console that is narrower than the table's words."""
+    """Each row as lines with a heading and a cell, for a console that is too narrow for the table."""
     headings = [str(column.header) for column in table.columns]
     rows = zip(*(column.cells for column in table.columns), strict=True)
     return Text("\n\n" if table.show_header else "\n").join(

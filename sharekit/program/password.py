@@ -1,4 +1,4 @@
-"""Where a command takes a private key's password from: an environment variable or a prompt, never argv."""
+"""Reads a private key's password from an environment variable or a prompt, never from the command line."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def from_args(args: argparse.Namespace, *, confirm: bool = False) -> bytes | None:
-    """The password that the options name, or None; with `confirm` a prompt asks twice.
+    """Read the password as the options say, or return None; with `confirm`, a prompt asks twice.
 
     Raises:
         UsageError: the variable is empty or unset, the prompt was left empty, or the two answers differ.

@@ -1,7 +1,7 @@
-"""How many threads to start: as many as this process may use processors and others leave free.
+"""How many threads to start: one for each processor that this process may use and that others leave free.
 
-A thread that waits for a processor holds all others up: on two cores with one other busy process, an update
-of a segmenter took 12 s with two threads, and 1 s with one.
+One thread that waits for a processor delays all others: on two cores with another busy process, an update of
+a segmenter took 12 s with two threads and 1 s with one.
 """
 
 from __future__ import annotations
@@ -15,24 +15,24 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 WATCH = 0.1  # seconds
-_TOLERANCE = 0.3  # processors: what the system itself does
+_TOLERANCE = 0.3  # processors, for the load of the system itself
 _STAT = Path("/proc/stat")
-_IDLE, _WAITING = 4, 5  # columns of a processor's row: idle, and waiting for input or output
+_IDLE, _WAITING = 4, 5  # columns of a processor's row: idle, and waiting for I/O
 CONTROL_GROUPS = Path("/sys/fs/cgroup")
 OWN_CONTROL_GROUPS = Path("/proc/self/cgroup")
 
 
 def usable_processors() -> int:
-    """Processors that affinity and control groups leave to this process; at least 1."""
+    """Number of processors that affinity and control groups allow this process; at least 1."""
     allowed, quota = len(_affinity()), cpu_quota()
     return allowed if quota is None else max(1, min(allowed, math.floor(quota)))
 
 
 @functools.cache
 def free_processors() -> int:
-    """Usable processors that nobody else keeps busy when this is first asked; at least 1.
+    """Number of usable processors that no other process keeps busy; at least 1.
 
-    Looks on for `WATCH` seconds, once in a process.
+    The first call measures for `WATCH` seconds; later calls return the same number.
     """
     idle = idle_processors()
     if idle is None:
@@ -41,17 +41,17 @@ def free_processors() -> int:
 
 
 def threads_for(usable: int, idle: float) -> int:
-    """Threads that find a processor.
+    """Number of threads to start.
 
     Args:
         usable: processors that this process may use.
-        idle: processors that were idle, a fraction perhaps.
+        idle: processors that were idle, possibly a fraction.
     """
     return max(1, min(usable, math.floor(idle + _TOLERANCE)))
 
 
 def idle_processors() -> float | None:
-    """How many of the allowed processors are idle, over `WATCH` seconds; None where nobody can see that."""
+    """Mean number of allowed processors idle over `WATCH` seconds; None if the system does not tell."""
     before, started = _idle_seconds(), time.monotonic()
     time.sleep(WATCH)
     after, elapsed = _idle_seconds(), time.monotonic() - started
@@ -61,7 +61,7 @@ def idle_processors() -> float | None:
 
 
 def _idle_seconds() -> float | None:
-    """Seconds for which this process's processors have been idle, all of them together."""
+    """Total idle time of this process's processors, in seconds; None if the system does not tell."""
     allowed = {f"cpu{number}" for number in _affinity()}
     with contextlib.suppress(AttributeError, OSError, ValueError):
         rows = [line.split() for line in _STAT.read_text().splitlines()]
@@ -71,7 +71,7 @@ def _idle_seconds() -> float | None:
 
 
 def load_average() -> float:
-    """Processes of the machine that ran or waited over the last minute; 0 where the system does not say."""
+    """Mean number of running or waiting processes over the last minute; 0 if the system does not tell."""
     with contextlib.suppress(AttributeError, OSError):
         return os.getloadavg()[0]
     return 0.0
@@ -84,16 +84,16 @@ def _affinity() -> set[int]:
 
 
 def cpu_quota() -> float | None:
-    """Processors that the control groups grant this process, a fraction perhaps; None without a limit.
+    """Number of processors that control groups grant this process, possibly a fraction; None if unlimited.
 
-    The tightest limit of the own group and those above it counts, in the form of version 2 or 1.
+    The tightest limit of its own group and those above counts. Both versions of control groups are read.
     """
     quotas = [quota for folder in _control_groups() if (quota := _quota_of(folder)) is not None]
     return min(quotas, default=None)
 
 
 def _control_groups() -> Iterator[Path]:
-    """Folders of this process's control groups; inside a container often the root alone."""
+    """Folders of this process's control groups; inside a container often only the root."""
     with contextlib.suppress(OSError):
         for line in OWN_CONTROL_GROUPS.read_text().splitlines():
             _, controllers, name = line.split(":", 2)

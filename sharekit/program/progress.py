@@ -1,4 +1,4 @@
-"""Progress of long work: events through a callback, shown as a bar, as lines of text or as JSON."""
+"""Progress of long work: a callback receives events and shows them as a bar, as text lines or as JSON."""
 
 from __future__ import annotations
 
@@ -26,31 +26,31 @@ _form: ContextVar[str] = ContextVar("the form that progress is shown in", defaul
 
 @dataclass(frozen=True)
 class Progress:
-    """How far one stage has come. `done` may be fractional; equal `done` and `total` means finished."""
+    """The state of one stage of work. `done` may be fractional; the stage ends when it equals `total`."""
 
     done: float
     total: float
     message: str = ""
-    """What is being worked on, for a person; never a file name of the hospital outside the node."""
+    """The current work, for a person; it never shows a hospital's file name outside the node."""
     values: Mapping[str, float | int | str] = field(default_factory=dict)
-    """Figures worth a column: scale, losses, iterations a second."""
+    """Figures to show: scale, losses, iterations per second."""
     free: float = 0.0
-    """The part of `done` that took no time now: found done already, or given up."""
+    """The part of `done` that took no time in this run: it was already done, or was given up."""
     lines: tuple[str, ...] = ()
-    """What each of several workers is at, for a terminal alone."""
+    """The current work of each of several workers; only a terminal shows it."""
 
 
 ProgressCallback = Callable[[Progress], None]
 
 
 def ignore(_: Progress) -> None:
-    """The callback of a caller who does not want to know."""
+    """A callback that ignores all events."""
 
 
 class Pace:
-    """How fast work goes, and when it will be done, from its events.
+    """Computes the rate of work and the time left from its events.
 
-    Neither what starts up before the first event nor what it finds done already says anything of the speed.
+    Startup before the first event and work that was already done do not count towards the rate.
     """
 
     def __init__(self) -> None:
@@ -59,7 +59,7 @@ class Pace:
         self._latest: Progress | None = None
 
     def observe(self, event: Progress) -> None:
-        """Take in the next event, as it happens."""
+        """Record the next event when it happens."""
         if self._latest is None:
             self._started, self._first = time.monotonic(), event.done - event.free
         self._latest = event
@@ -71,26 +71,26 @@ class Pace:
 
     @property
     def rate(self) -> float:
-        """What was worked off a second; 0 as long as that is nothing."""
+        """Units done per second; 0 until something is done."""
         if self._latest is None or self.elapsed <= 0:
             return 0.0
         return max(self._latest.done - self._latest.free - self._first, 0.0) / self.elapsed
 
     @property
     def eta(self) -> float | None:
-        """Seconds that are left, to a tenth; None as long as nobody can know."""
+        """Seconds left, rounded to a tenth; None until it can be estimated."""
         if self._latest is None or self.rate == 0:
             return None
         return round((self._latest.total - self._latest.done) / self.rate, 1)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Add `--progress`; `command_line.main` gives its value to `use`."""
+    """Add `--progress`; `command_line.main` passes its value to `use`."""
     parser.add_argument(
         "--progress",
         choices=FORMS,
         default=AUTO,
-        help=f"how progress is shown on stderr; {AUTO}: a bar on a terminal, elsewhere a line each 10 %%",
+        help=f"form of progress on stderr; {AUTO}: a bar on a terminal, otherwise a line each 10 %%",
     )
 
 
@@ -103,8 +103,8 @@ def use(form: str) -> None:
 def reporter(stage: str, *, unit: str) -> Iterator[ProgressCallback]:
     """A callback that shows `Progress` events on stderr, so that stdout holds only results.
 
-    On a terminal a live bar with the time left, the event's lines below it; elsewhere a line each 10 %. With
-    `--progress json` a JSON line at most every `JSON_LINE_INTERVAL` seconds and one at the end.
+    A terminal shows a live bar with the time left and the event's lines below it; other outputs get one line
+    per 10 %. `--progress json` prints a JSON line at most every `JSON_LINE_INTERVAL` seconds, and a last one.
     """
     form = _form.get()
     if form == NONE:
@@ -146,7 +146,7 @@ def _live(stage: str, unit: str) -> Iterator[ProgressCallback]:
         try:
             yield show
         finally:
-            # What the workers were at is over; the bar stays.
+            # The workers have ended, so their lines go; the bar stays.
             bar.lines = ()
 
 
@@ -166,16 +166,16 @@ def _plain_lines(stage: str, unit: str) -> Iterator[ProgressCallback]:
 
 
 def percent(event: Progress) -> int:
-    """Whole per cent of the work that are done; 100 for work of nothing."""
+    """Percentage of the work that is done, rounded down; 100 if there is no work."""
     return int(100 * event.done / event.total) if event.total else 100
 
 
 def describe(event: Progress, unit: str, left: float | None) -> str:
-    """One line for a person, the most important first: a terminal may cut its end.
+    """One line for a person, with the most important part first: a terminal may cut its end.
 
     Args:
-        unit: what `done` and `total` count; it begins with `%` where they are per cent already.
-        left: seconds.
+        unit: what `done` and `total` count; it begins with `%` if they are percentages already.
+        left: seconds left, or None if unknown.
     """
     parts = [f"{percent(event)} %"]
     if not unit.startswith("%"):
@@ -187,12 +187,12 @@ def describe(event: Progress, unit: str, left: float | None) -> str:
 
 
 def _words(name: str) -> str:
-    """A figure's name for a person: `iterations_per_s` is `iterations/s`."""
+    """A figure's name for a person, such as `iterations/s` for `iterations_per_s`."""
     return name.replace("_per_", "/").replace("_", " ")
 
 
 def duration(seconds: float | None) -> str:
-    """Hours, minutes and seconds for a person; a dash for what is not known."""
+    """Hours, minutes and seconds for a person; a dash if `seconds` is None."""
     return "-" if seconds is None else str(timedelta(seconds=round(seconds)))
 
 

@@ -1,8 +1,8 @@
-"""A child process for what is not trusted, with limits of memory and time.
+"""A child process for untrusted work, with limits on memory and time.
 
-It inherits two pipes and the search paths of libraries and packages: no other file or variable, folder or
+It inherits only two pipes and the search paths of libraries and packages: no other file, variable, folder or
 terminal. It confines itself (`confinement.confine`) after its last import, before it reads anything. The
-parent talks to it through the pipes, and kills it with its process group when it is done, wrong or late.
+parent talks to it through the pipes, and kills its process group when the child is done, fails or is late.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from dataclasses import dataclass
 from sharekit.program.confinement import memory_kept_private
 from sharekit.silence import SWITCHES
 
-CHUNK = 2**20  # bytes at once through a pipe
+CHUNK = 2**20  # bytes per write to or read from a pipe
 _KEPT_VARIABLES = ("LD_LIBRARY_PATH", "PATH", "SYSTEMROOT")
 
 
 @dataclass(frozen=True)
 class Limits:
-    """How much a child process may use."""
+    """The resources that a child process may use."""
 
     memory_mib: int = 8192  # of address space
     cpu_seconds: int = 600  # over all its threads, for one step
@@ -34,11 +34,11 @@ class Limits:
 
 
 class SandboxError(Exception):
-    """The process did not do its part; the text says why, in words that hold nothing of what it was given."""
+    """The process failed; the text says why, without quoting anything that the process received."""
 
 
 class Sandbox:
-    """A running process; made by `start_sandbox` or `open_sandbox`. Its first step starts with it."""
+    """A running process that `start_sandbox` or `open_sandbox` made. Its first step starts immediately."""
 
     def __init__(self, process: subprocess.Popen[bytes], limits: Limits) -> None:
         self._process = process
@@ -51,7 +51,7 @@ class Sandbox:
         os.set_blocking(self._from, False)
 
     def begin_step(self, wall_seconds: float | None = None) -> None:
-        """Give the process `wall_seconds` from now on; by default those of its limits."""
+        """Start a step of `wall_seconds`; None takes those of the limits."""
         self._wall_seconds = self._limits.wall_seconds if wall_seconds is None else wall_seconds
         self._deadline = time.monotonic() + self._wall_seconds
 
@@ -59,7 +59,7 @@ class Sandbox:
         """Write all of `data`.
 
         Raises:
-            SandboxError: the process ended, or was out of time.
+            SandboxError: the process ended or ran out of time.
         """
         view = memoryview(data)
         while view:
@@ -71,10 +71,10 @@ class Sandbox:
                     raise self._ended() from None
 
     def receive(self, length: int) -> bytes:
-        """Exactly `length` bytes.
+        """Read exactly `length` bytes.
 
         Raises:
-            SandboxError: the process ended before, or was out of time.
+            SandboxError: the process ended early or ran out of time.
         """
         parts, missing = [], length
         while missing:
@@ -91,7 +91,7 @@ class Sandbox:
         """End the process and its process group."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
-        # Closes the pipes, and waits.
+        # Leaving the context closes the pipes and waits for the process.
         with self._process:
             pass
 
@@ -103,7 +103,7 @@ class Sandbox:
                 raise SandboxError(f"not done within {self._wall_seconds:g} seconds")
 
     def _ended(self) -> SandboxError:
-        """Why the pipe is closed."""
+        """The error that says why the pipe is closed."""
         left = max(self._deadline - time.monotonic(), 0)
         try:
             code = self._process.wait(left)
@@ -111,32 +111,33 @@ class Sandbox:
             return SandboxError(f"not done within {self._wall_seconds:g} seconds")
         if code in (-signal.SIGXCPU, -signal.SIGKILL):
             return SandboxError(f"more than {self._limits.cpu_seconds} seconds of processor time, or killed")
-        # Its exit code would be eight bits of whatever a taken-over process wants to say.
+        # Do not show the exit code: a compromised process could leak eight bits in it.
         return SandboxError("the process ended by itself")
 
 
 def start_sandbox(
     program: Sequence[str], limits: Limits, arguments: Sequence[str] = (), *, steps: int = 1
 ) -> Sandbox:
-    """Run a Python program in a process of its own; end it with `Sandbox.kill`.
+    """Run a Python program in its own process; end it with `Sandbox.kill`.
 
     Args:
-        program: what the interpreter runs, such as `-m` and a module. Its first two arguments are MiB of
-            memory and processor seconds: it gives them to `confinement.confine` before it reads anything.
-        limits: of memory and time.
-        arguments: for the program, after the limits; nothing secret.
-        steps: how many steps the process may take; it has so many times `cpu_seconds` in all.
+        program: arguments of the interpreter, such as `-m` and a module. The program receives memory in MiB
+            and processor seconds as its first two arguments, and must pass them to `confinement.confine`
+            before it reads anything.
+        limits: limits on memory and time.
+        arguments: further arguments of the program, after the limits; nothing secret.
+        steps: number of steps; the process gets this many times `cpu_seconds` in total.
     """
     processor_seconds = limits.cpu_seconds * steps
-    # Neither the folder it starts in nor the user's own packages come into its search path, which is ours.
+    # Its search path equals ours, without its start folder and the user's own packages.
     command = [sys.executable, "-P", "-s", "-B", *program, str(limits.memory_mib), str(processor_seconds)]
     environment = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
     environment["PYTHONPATH"] = os.pathsep.join(map(os.path.abspath, sys.path))
-    # glibc's arena for every thread takes address space, not memory.
+    # Without this limit, glibc's arena for each thread uses up address space.
     environment |= {"MALLOC_ARENA_MAX": "2", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    # ONNX Runtime's thread that calls home would also keep the process from namespaces and Landlock.
+    # ONNX Runtime's telemetry thread would also prevent namespaces and Landlock.
     environment |= SWITCHES
-    process = subprocess.Popen(  # noqa: S603 - this very interpreter, with a program of ours
+    process = subprocess.Popen(  # noqa: S603 - this interpreter, with a program of ours
         [*command, *arguments],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

@@ -1,4 +1,4 @@
-"""Options that mean the same in every command: one name, one form, one sentence of help."""
+"""Options with the same meaning in every command: one name, one form, one help sentence."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ def node(parser: argparse.ArgumentParser, *, required: bool = True, help: str = 
 
 
 def private_key(parser: argparse.ArgumentParser, whose: str) -> None:
-    """Add `--key KEY`; `whose` is as `the approver's`. `password.configure` belongs to it."""
+    """Add `--key KEY`; `whose` is a phrase such as `the approver's`. Call `password.configure` too."""
     parser.add_argument("--key", type=Path, required=True, metavar="KEY", help=f"{whose} private key")
 
 
 def threads(parser: argparse.ArgumentParser, left_out: str = "as many as this machine has free") -> None:
-    """Add `--threads T`; `left_out` says what is taken without it."""
+    """Add `--threads T`; `left_out` describes the value without the option."""
     parser.add_argument(
         "--threads", type=thread_count, metavar="T", help=f"CPU threads to use (left out: {left_out})"
     )
 
 
 def seed(parser: argparse.ArgumentParser, default: int | None, what: str) -> None:
-    """Add `--seed S`, required without a default; `what` says what is drawn at random."""
+    """Add `--seed S`, required if `default` is None; `what` names the random choice."""
     parser.add_argument(
         "--seed",
         type=whole_number(),
@@ -38,11 +38,11 @@ def seed(parser: argparse.ArgumentParser, default: int | None, what: str) -> Non
 
 
 def device(parser: argparse.ArgumentParser, *former_names: str) -> None:
-    """Add `--device`, which also answers to `former_names`."""
+    """Add `--device`, which also accepts its `former_names`."""
     action = parser.add_argument(
         *("--device", *former_names),
         choices=["auto", "cuda", "cpu"],
         default="auto",
-        help="where to compute; auto takes a GPU where one works",
+        help="device to compute on; auto takes a GPU where one works",
     )
     show_first_name(action)

@@ -1,4 +1,4 @@
-"""Permissions of new files: private inside the node, the user's own choice for what leaves it."""
+"""Permissions of new files: private inside the node, the user's own umask for files that leave it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ users: int | None = None
 
 
 def make_private() -> None:
-    """Whatever this process or a library writes from now on, nobody else on a shared machine can read."""
+    """Make all files that this process writes from now on unreadable for other users."""
     global users
     before = os.umask(PRIVATE)
     users = before if users is None else users
@@ -20,7 +20,7 @@ def make_private() -> None:
 
 @contextlib.contextmanager
 def users_umask() -> Iterator[None]:
-    """Files that are written in the block get the permissions of the user's own umask."""
+    """Inside the block, new files get the permissions of the user's own umask."""
     if users is None:
         yield
         return

@@ -1,1 +1,1 @@
-"""The segmenter contract: its ONNX file, its metrics, its submission and its evaluation."""
+"""The segmenter contract: its ONNX file, metrics, submission and evaluation."""

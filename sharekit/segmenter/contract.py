@@ -1,9 +1,9 @@
-"""The contract of a segmentation model in one ONNX file: what goes in, what comes out, what is foreground.
+"""The contract of a segmentation model in one ONNX file: its input, its output and its threshold.
 
 The graph has one input `image`, float32 `(batch, C, h, w)`, and one output `mask`, float32
-`(batch, K, h, w)`, one channel a class; only the batch is dynamic. Everything between stored pixels and those
-tensors is in the contract, which travels as JSON in the file's `metadata_props`, so that whoever trains a
-segmenter and whoever evaluates it prepare images alike.
+`(batch, K, h, w)`, with one channel per class; only the batch is dynamic. The contract defines all steps
+between stored pixels and those tensors. It travels as JSON in the file's `metadata_props`, so that training
+and evaluation prepare images in the same way.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from sharekit.storage import files
 from sharekit.storage.names import printable
 
 METADATA_KEY = "sharekit.segmenter.contract"
-"""Where the contract lies in the ONNX file's `metadata_props`."""
+"""Key of the contract in the ONNX file's `metadata_props`."""
 INPUT_NAME = "image"
 OUTPUT_NAME = "mask"
 
@@ -41,20 +41,20 @@ Pixels = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class SegmenterContract:
-    """What a segmenter's input and output mean. Law: `from_json(to_json(x)) == x`.
+    """The meaning of a segmenter's input and output. Law: `from_json(to_json(x)) == x`.
 
     Raises:
-        InputError: on construction, naming the field that makes no sense.
+        InputError: on construction, if a field is invalid; the error names it.
     """
 
     image_channels: int
     """3 (RGB) or 1 (grey)."""
     size: tuple[int, int]
-    """Height and width of the tensors, pixels."""
+    """Height and width of the tensors, in pixels."""
     mean: tuple[float, ...]
-    """Per channel, of pixels scaled to [0, 1]."""
+    """Mean per channel of pixels scaled to [0, 1]."""
     std: tuple[float, ...]
-    """Per channel, of pixels scaled to [0, 1]."""
+    """Standard deviation per channel of pixels scaled to [0, 1]."""
     output: OutputKind
     classes: tuple[str, ...]
     """Names of the output's channels, in order."""
@@ -82,7 +82,7 @@ class SegmenterContract:
 
     @staticmethod
     def from_json(value: Any) -> SegmenterContract:
-        """Strict: exactly the fields of a contract, each of its type.
+        """Read a contract strictly: exactly its fields, each of the right type.
 
         Raises:
             InputError: naming the field.
@@ -110,9 +110,9 @@ class SegmenterContract:
         )
 
     def resize(self, pixels: Pixels) -> Pixels:
-        """`(H, W)` or `(H, W, C)` uint8 to `(h, w, C)` uint8 by Pillow's bilinear filter.
+        """Resize `(H, W)` or `(H, W, C)` uint8 to `(h, w, C)` uint8 with Pillow's bilinear filter.
 
-        Grey becomes RGB by repetition, RGB becomes grey by ITU-R 601 luma (Pillow's `L`).
+        Grey becomes RGB by repetition; RGB becomes grey by ITU-R 601 luma (Pillow's `L`).
 
         Raises:
             InputError: not an 8-bit grey or RGB image.
@@ -132,13 +132,13 @@ class SegmenterContract:
         return resized.reshape(height, width, self.image_channels)
 
     def normalise(self, pixels: Pixels) -> NDArray[np.float32]:
-        """`(..., h, w, C)` uint8 to `(..., C, h, w)` float32: (pixel / 255 - mean) / std."""
+        """Convert `(..., h, w, C)` uint8 to `(..., C, h, w)` float32 as (pixel / 255 - mean) / std."""
         mean, std = np.asarray(self.mean, np.float32), np.asarray(self.std, np.float32)
         scaled = (pixels.astype(np.float32) / np.float32(255) - mean) / std
         return np.ascontiguousarray(np.moveaxis(scaled, -1, -3), np.float32)
 
     def prepare(self, pixels: Pixels) -> NDArray[np.float32]:
-        """A stored image, `(H, W)` or `(H, W, C)` uint8, as one input of the model, `(C, h, w)` float32.
+        """Convert a stored image, `(H, W)` or `(H, W, C)` uint8, to one model input, `(C, h, w)` float32.
 
         Raises:
             InputError: not an 8-bit grey or RGB image.
@@ -146,16 +146,16 @@ class SegmenterContract:
         return self.normalise(self.resize(pixels))
 
     def prepare_mask(self, mask: Pixels) -> NDArray[np.bool_]:
-        """A stored mask `(H, W)` uint8 as truth `(h, w)`: threshold, then nearest pixel."""
+        """Convert a stored mask `(H, W)` uint8 to truth `(h, w)` bool: threshold, then nearest pixel."""
         height, width = self.size
         image = Image.fromarray(binarise(mask)).resize((width, height), Image.Resampling.NEAREST)
         return np.asarray(np.asarray(image) > MASK_THRESHOLD, np.bool_)
 
     def probabilities(self, raw: NDArray[Any]) -> NDArray[np.float32]:
-        """The model's output `(N, K, h, w)` as probabilities in [0, 1].
+        """Convert the model's output `(N, K, h, w)` to probabilities in [0, 1].
 
         Raises:
-            InputError: another shape, or a value that is not finite.
+            InputError: the shape differs, or a value is not finite.
         """
         expected = (len(self.classes), *self.size)
         if raw.ndim != 4 or raw.shape[1:] != expected or not np.isfinite(raw).all():
@@ -163,7 +163,7 @@ class SegmenterContract:
                 OUTPUT_NAME,
                 expected=f"finite values of shape (N, {', '.join(map(str, expected))})",
                 found=f"shape {raw.shape}" if raw.shape[1:] != expected else "NaN or an infinity",
-                next_step="mend the model or its contract",
+                next_step="fix the model or its contract",
             )
         if self.output == "logits":
             # tanh never overflows: sigmoid(x) = (1 + tanh(x / 2)) / 2.
@@ -175,7 +175,7 @@ _FIELDS = tuple(field.name for field in dataclasses.fields(SegmenterContract))
 
 
 def _is_number(value: object) -> bool:
-    # JSON's integers have no end; one beyond every float could not become one.
+    # JSON's integers are unbounded; one beyond the largest float cannot be converted.
     return type(value) is float or (type(value) is int and abs(value) <= sys.float_info.max)
 
 
@@ -193,22 +193,22 @@ def _require(holds: bool, field: str, expected: str, found: object) -> None:
             f"segmenter contract: {field}",
             expected=expected,
             found=printable(str(found)),
-            next_step="mend the contract in the segmenter's file",
+            next_step="fix the contract in the segmenter's file",
         )
 
 
 def attach(model: onnx.ModelProto, contract: SegmenterContract) -> None:
-    """Put the contract into a model's `metadata_props`; nothing else stays there."""
+    """Put the contract into a model's `metadata_props`, and remove everything else there."""
     del model.metadata_props[:]
     value = json.dumps(contract.to_json(), sort_keys=True, ensure_ascii=False)
     model.metadata_props.add(key=METADATA_KEY, value=value)
 
 
 def contract_of(model: onnx.ModelProto, item: object) -> SegmenterContract:
-    """The contract that a model carries.
+    """Read the contract from a model.
 
     Raises:
-        InputError: naming `item`; there is none, or it makes no sense.
+        InputError: the contract is missing, repeated or invalid; the error names `item` or the field.
     """
     found = [entry.value for entry in model.metadata_props if entry.key == METADATA_KEY]
     if len(found) != 1:
@@ -222,6 +222,6 @@ def contract_of(model: onnx.ModelProto, item: object) -> SegmenterContract:
         value = files.parse_json(found[0].encode(), item)
     except VerificationError as error:
         raise InputError(
-            item, expected=error.expected, found=error.found, next_step="mend the contract in the file"
+            item, expected=error.expected, found=error.found, next_step="fix the contract in the file"
         ) from None
     return SegmenterContract.from_json(value)

@@ -1,6 +1,6 @@
-"""What a hospital says of a submitted segmenter: noised, rounded means over its hold-out, nothing finer.
+"""A hospital's report on a submitted segmenter: only noisy, rounded means over its hold-out.
 
-Reports of schema version 1, which were written before there was noise, can still be read.
+Reports of schema version 1, from before the noise was introduced, can still be read.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ BUDGET = Budget(2**20, max_nodes=10_000, max_depth=16, max_keys=10_000)
 MECHANISM = "discrete Laplace"
 NEIGHBOURS = "one image replaced by another with masks of the same classes"
 INTERVALS = "95 % intervals from mean, count and noise alone, as wide as they can be; no bootstrap"
-"""What the intervals of a report are, for its readers."""
+"""Explanation of a report's intervals for its readers."""
 _NORMAL = 1.96  # 0.975 quantile of the normal distribution
 
 
@@ -40,17 +40,17 @@ class EvaluationReport:
     hospital: str
     date: str  # UTC, RFC 3339
     hold_out: str
-    """Keyed commitment to the hold-out: equal in two reports that are about the same images."""
-    images: int  # of the hold-out that were evaluated on
-    decimals: int  # that every figure is rounded to
+    """Keyed commitment to the hold-out, equal in reports about the same images."""
+    images: int  # number of evaluated hold-out images
+    decimals: int  # decimals of every rounded figure
     classes: Mapping[str, Mapping[str, Interval]]
-    """Class to metric to `reported_interval`; of each class only images that have its mask."""
+    """Class to metric to `reported_interval`; a class counts only images that have its mask."""
     epsilon: float | None = None
-    """Of all figures together, for one image replaced by another; None in a report without noise."""
+    """Epsilon of all figures together, for one replaced image; None in a report without noise."""
 
     @property
     def protection(self) -> str:
-        """How the figures are protected, for a reader."""
+        """A description of how the figures are protected."""
         if self.epsilon is None:
             return "rounded, without noise"
         return f"noise of epsilon {self.epsilon:g} on all figures together, for one image"
@@ -84,7 +84,7 @@ class EvaluationReport:
         """Read a statement.
 
         Raises:
-            VerificationError: naming `item`; another schema, or figures that tell more than rounded means.
+            VerificationError: naming `item`; it does not fit the schema, or reveals more than rounded means.
         """
         schema.validate("evaluation", statement.to_json(), item)
         predicate: Mapping[str, Any] = statement.predicate
@@ -110,7 +110,7 @@ class EvaluationReport:
         return report
 
     def rounded(self) -> EvaluationReport:
-        """The same report with every mean rounded to its decimals, and the intervals that follow."""
+        """The same report with every mean rounded to `decimals`, and the intervals computed from that."""
         figures = sum(map(len, self.classes.values()))
 
         def reported(interval: Interval) -> Interval:
@@ -127,7 +127,7 @@ class EvaluationReport:
 
 
 def noise_scale(figures: int, epsilon: float, count: int) -> float:
-    """Scale of the Laplace noise on a mean of `count` scores, where `figures` means share one epsilon.
+    """Scale of the Laplace noise on a mean of `count` scores, if `figures` means share one epsilon.
 
     One image moves each of the means by at most 1 / count.
     """
@@ -135,17 +135,17 @@ def noise_scale(figures: int, epsilon: float, count: int) -> float:
 
 
 def reported_interval(mean: float, count: int, decimals: int, noise: float = 0.0) -> Interval:
-    """A mean of `count` scores as a report gives it: rounded, with an interval that adds nothing.
+    """A rounded mean of `count` scores for a report, with an interval that reveals nothing more.
 
     A quantity in [0, 1] with mean m has a variance of at most m(1 - m) (Bhatia & Davis, American Mathematical
     Monthly 107:353-357, 2000), and Laplace noise of scale b has a variance of 2 b^2. So the 95 % interval of
-    a normal mean is at most m ∓ 1.96 sqrt(m(1 - m) / n + 2 b^2). A bootstrap's would be narrower, and tell
-    how the scores lie: whether one image makes the mean, or all.
+    a normal mean is at most m ∓ 1.96 sqrt(m(1 - m) / n + 2 b^2). A bootstrap interval would be narrower, but
+    would reveal how the scores are distributed, for example whether one image dominates the mean.
 
     Args:
-        mean: with its noise, so perhaps outside [0, 1]; the rounded one lies inside.
-        count: images behind it.
-        decimals: of mean, low and high; the interval is clipped to [0, 1] and rounded outwards.
+        mean: mean including noise, so possibly outside [0, 1]; the rounded mean is clipped to [0, 1].
+        count: number of images behind the mean.
+        decimals: decimals of mean, low and high; the interval is clipped to [0, 1] and rounded outwards.
         noise: scale of the Laplace noise in the mean; 0 for none.
     """
     rounded = min(1.0, max(0.0, round(mean, decimals)))
@@ -157,10 +157,10 @@ def reported_interval(mean: float, count: int, decimals: int, noise: float = 0.0
 
 
 def sign_report(report: EvaluationReport, key: SigningKey) -> dsse.Envelope:
-    """A DSSE envelope around a report that fits its schema.
+    """Sign a report that fits its schema, as a DSSE envelope.
 
     Raises:
-        VerificationError: it does not.
+        VerificationError: the report does not fit its schema.
     """
     statement = report.to_statement()
     EvaluationReport.from_statement(statement)
@@ -168,11 +168,11 @@ def sign_report(report: EvaluationReport, key: SigningKey) -> dsse.Envelope:
 
 
 def read_report(path: Path, keys: Sequence[PublicKey]) -> EvaluationReport:
-    """The report in a file, once one of the pinned `keys` is known to have signed it.
+    """Read a report file after checking that one of the pinned `keys` signed it.
 
     Raises:
         InputError: the file cannot be read.
-        VerificationError: another form, tampered, or by another key.
+        VerificationError: the file is malformed, was tampered with, or is signed by another key.
     """
     envelope = dsse.Envelope.from_bytes(files.read_bytes(path, max_bytes=BUDGET.max_bytes), path, BUDGET)
     return EvaluationReport.from_statement(dsse.verify_statement(envelope, keys, item=path), path)

@@ -1,10 +1,10 @@
-"""Scores of a segmentation's foreground, image by image: those of Thambawita et al., PLOS ONE 2022.
+"""Foreground scores of a segmentation for each image, as in Thambawita et al., PLOS ONE 2022.
 
-The paper's means are over validation batches of one image each, so they are means over images here. The
-thresholded scores are those of `segmentation_models_pytorch.metrics` with `zero_division=1`: a ratio of
-nothing to nothing is 1, so an empty prediction of an empty mask is perfect, a prediction of nothing has
-precision 1, and a truth of nothing has recall 1. The soft dice loss is smoothed by 1 in numerator and
-denominator, which defines it for empty masks.
+The paper averages over validation batches of one image each, so the means here are over images. The
+thresholded scores are those of `segmentation_models_pytorch.metrics` with `zero_division=1`: 0 / 0 counts as
+1, so an empty prediction for an empty mask is perfect, an empty prediction has precision 1, and an empty mask
+has recall 1. The soft dice loss is smoothed by 1 in numerator and denominator, which defines it for empty
+masks.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ SMOOTHING = 1.0
 
 @dataclass(frozen=True)
 class ImageScores:
-    """Scores of one image, each 0 to 1; of the dice loss less is better, of the others more."""
+    """Scores of one image, each 0 to 1; a lower dice loss is better, for the others higher is better."""
 
     dice_loss: float
     """1 - (2 sum(p t) + 1) / (sum(p) + sum(t) + 1), p the probabilities and t the truth."""
@@ -43,7 +43,7 @@ class ImageScores:
 
 
 class Metric(StrEnum):
-    """The name of a score: a field of `ImageScores`, and a key of the JSON that reports it."""
+    """The name of a score, used as the field of `ImageScores` and as a key in JSON reports."""
 
     DICE_LOSS = "dice_loss"
     IOU = "iou"
@@ -55,7 +55,7 @@ class Metric(StrEnum):
 
 METRICS = tuple(Metric)
 WORST = ImageScores(dice_loss=1.0, iou=0.0, f_score=0.0, accuracy=0.0, recall=0.0, precision=0.0)
-"""Of an image for which a model has no sound answer."""
+"""Scores of an image for which a model gives no valid output."""
 
 
 def score_image(
@@ -64,7 +64,7 @@ def score_image(
     *,
     threshold: float = PROBABILITY_THRESHOLD,
 ) -> ImageScores:
-    """Scores of one image.
+    """Compute the scores of one image.
 
     Args:
         probabilities: `(h, w)`, foreground probability in [0, 1].
@@ -98,13 +98,13 @@ def score_image(
 
 
 def mean_scores(scores: Sequence[ImageScores]) -> Mapping[Metric, Interval]:
-    """Means over images with bootstrap intervals, by metric; for whoever may see the scores themselves.
+    """Means over images with bootstrap intervals, by metric, for readers who may see the scores themselves.
 
-    The intervals tell how the scores lie. What is told of images that nobody may see has its own
-    (`evaluation_report.coarse_interval`).
+    The intervals reveal how the scores are distributed. Reports about private images use
+    `evaluation_report.reported_interval` instead.
 
     Raises:
-        InputError: there are no scores.
+        InputError: `scores` is empty.
     """
     if not scores:
         raise InputError(

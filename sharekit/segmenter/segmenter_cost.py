@@ -1,7 +1,7 @@
-"""What does a segmenter cost at least? Memory and arithmetic by the shapes that its file tells beforehand.
+"""What does a segmenter cost at least? Bounds memory and arithmetic by the shapes that its file declares.
 
-Shapes that depend on the picture's content are not known and count as nothing: the process that runs the
-model has limits of its own.
+Shapes that depend on the picture's content are unknown and count as nothing; the process that runs the model
+has its own limits.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto,
 
 from sharekit.generator.cost import Cost
 
-_MAX_KEPT_BYTES = 1024  # of a float initializer: sizes and scales are shorter, weights need not be copied
+_MAX_KEPT_BYTES = 1024  # of a float initializer: sizes and scales are shorter, and weights are dropped
 
 Shape = tuple[int, ...]
 
 
 def least_cost(model: ModelProto) -> Cost:
-    """What one image costs at least: the largest operator's inputs and outputs, and all multiply-adds.
+    """The least cost of one image: the largest operator's inputs and outputs, and all multiply-adds.
 
     Args:
-        model: as `segmenter_policy` accepts it; its batch is one image.
+        model: a model that `segmenter_policy` accepts, with a batch of one image.
     """
     graph = onnx.shape_inference.infer_shapes(_without_weights(model), data_prop=True).graph
     bytes_of = {tensor.name: _bytes(tensor.data_type, tuple(tensor.dims)) for tensor in graph.initializer}
@@ -52,7 +52,7 @@ def _without_weights(model: ModelProto) -> ModelProto:
 
 
 def _shape(value: ValueInfoProto) -> Shape | None:
-    """The value's shape, where every side of it is known."""
+    """The value's shape; None unless all sides are known."""
     tensor = value.type.tensor_type
     sides = tuple(side.dim_value for side in tensor.shape.dim if side.HasField("dim_value"))
     known = tensor.HasField("shape") and len(sides) == len(tensor.shape.dim)
@@ -64,7 +64,7 @@ def _bytes(elem_type: int, shape: Shape) -> int:
 
 
 def _multiply_adds(node: NodeProto, shapes: Mapping[str, Shape]) -> int:
-    """Of a convolution or a product of matrices; every other operator counts as nothing."""
+    """Multiply-adds of a convolution or matrix product; every other operator counts as 0."""
     if node.op_type not in ("Conv", "ConvTranspose", "Gemm", "MatMul") or len(node.input) < 2:
         return 0
     left, right = (shapes.get(name) for name in node.input[:2])

@@ -1,8 +1,8 @@
-"""May a stranger's segmentation model be loaded? An allow-list of fields, operators and sizes.
+"""May a stranger's segmentation model be loaded? Checks it against allowed fields, operators and sizes.
 
-Unlike a generator (`onnx_policy`), whose every part is known beforehand, a segmenter may be any network of
-these operators: none runs a subgraph, draws random numbers or reads a file. What its shapes say that it costs
-is bounded here; what depends on the picture is limited where it runs.
+All parts of a generator are known beforehand (`onnx_policy`), but a segmenter may be any network of these
+operators. None of them runs a subgraph, draws random numbers or reads a file. This module bounds the cost by
+declared shapes; the process that runs the model limits the cost that depends on the picture.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ MAX_BYTES = 256 * 2**20
 BUDGET = Budget(MAX_BYTES, max_nodes=2**19, max_depth=16)
 MAX_SIDE = 1024  # pixels
 MAX_PARTS = 8192
-"""Of each kind in the graph; UNet++ on SE-ResNeXt-50 has some thousand nodes."""
+"""Most nodes, initializers, inputs or outputs, each; UNet++ on SE-ResNeXt-50 has some thousand nodes."""
 MAX_AXES = 6
 MAX_LENGTH = 2**26  # of an axis of an initializer
 MAX_METADATA_CHARACTERS = 2**13
@@ -44,7 +44,7 @@ _OPERATORS = """
     Split Sqrt Squeeze Sub Tanh Transpose Unsqueeze Where
 """
 OPERATORS = frozenset(_OPERATORS.split())
-"""Of the default domain. `Constant` is not among them: values lie in initializers, where they are checked."""
+"""Allowed operators of the default domain. `Constant` is not allowed: only initializers are checked."""
 
 DTYPES: Mapping[int, np.dtype] = {
     TensorProto.FLOAT: np.dtype("<f4"),
@@ -70,18 +70,18 @@ _FIELDS = onnx_bytes.fields(
 
 
 def metadata_value(contract: SegmenterContract) -> str:
-    """The contract as the file's only metadata, in one encoding."""
+    """The contract in its canonical encoding, the only metadata of the file."""
     return json.dumps(contract.to_json(), sort_keys=True, separators=(",", ":"))
 
 
 def graph_input(contract: SegmenterContract) -> ValueInfoProto:
-    """`image`: float32 `(1, C, h, w)`; the batch is one image, so that every shape is known."""
+    """`image`: float32 `(1, C, h, w)`; the batch is one image, so that all shapes are known."""
     shape = [1, contract.image_channels, *contract.size]
     return helper.make_tensor_value_info(INPUT_NAME, TensorProto.FLOAT, shape)
 
 
 def graph_output(contract: SegmenterContract) -> ValueInfoProto:
-    """`mask`: float32 `(1, K, h, w)`, one channel a class."""
+    """`mask`: float32 `(1, K, h, w)`, one channel per class."""
     shape = [1, len(contract.classes), *contract.size]
     return helper.make_tensor_value_info(OUTPUT_NAME, TensorProto.FLOAT, shape)
 
@@ -91,11 +91,11 @@ def check_segmenter(data: bytes, item: object, contract: SegmenterContract) -> N
 
     Args:
         data: the very bytes that will be loaded.
-        item: what an error calls them.
-        contract: what its submission says of it; the file must say the same.
+        item: name of the file in error messages.
+        contract: the contract in the submission; the file must state the same.
 
     Raises:
-        VerificationError: the first rule that does not hold.
+        VerificationError: the file breaks a rule; the error names the first one.
     """
     with onnx_bytes.rules(item, "do not load this file; pack the model again with `consumer submit`"):
         if max(contract.size) > MAX_SIDE:

@@ -1,8 +1,9 @@
-"""A submission: a segmentation model, its input contract, and the signature of who asks for its evaluation.
+"""A submission: a segmentation model, its contract, and the submitter's signature.
 
-A folder, or one STORED zip, of two files: `model.onnx`, and `submission.json`, an in-toto statement about it
-in a DSSE envelope. The statement carries its own public key: it proves that one submitter stands behind
-model and contract; whether that submitter may ask is the hospital's list's to say.
+It is a folder, or one STORED zip, with two files: `model.onnx`, and `submission.json`, a DSSE envelope with
+an in-toto statement about the model. The statement carries its own public key, so the signature proves that
+one submitter vouches for model and contract. The hospital's evaluation policy decides whether that submitter
+may have it evaluated.
 """
 
 from __future__ import annotations
@@ -30,9 +31,9 @@ STATEMENT_BUDGET = Budget(2**18, max_nodes=1000, max_depth=16, max_keys=1000)
 
 @dataclass(frozen=True)
 class Submission:
-    """What a submitter signs. Law: `from_statement(to_statement(x)) == x`.
+    """The content that a submitter signs. Law: `from_statement(to_statement(x)) == x`.
 
-    It has no date: the same model for the same purpose is the same submission, and spends no budget twice.
+    It has no date: the same model for the same purpose is the same submission, and spends budget only once.
     """
 
     model_sha256: str
@@ -42,7 +43,7 @@ class Submission:
 
     @property
     def sha256(self) -> str:
-        """SHA-256 of the signed bytes, hexadecimal: what a report is about."""
+        """SHA-256 of the signed bytes, hexadecimal, by which a report identifies the submission."""
         return hashlib.sha256(self.to_statement().to_bytes()).hexdigest()
 
     def to_statement(self) -> dsse.Statement:
@@ -62,7 +63,7 @@ class Submission:
         """Read a statement.
 
         Raises:
-            VerificationError: naming `item`; another schema, or a contract or key that makes no sense.
+            VerificationError: naming `item`; it does not fit the schema, or its contract or key is invalid.
         """
         schema.validate("submission", statement.to_json(), item)
         predicate: Mapping[str, Any] = statement.predicate
@@ -79,20 +80,20 @@ class Submission:
 
 @dataclass(frozen=True)
 class SignedSubmission:
-    """A submission whose signature and digest hold. Its model has not been looked into."""
+    """A submission with a valid signature and digest. Its model has not been checked."""
 
     submission: Submission
     model: bytes
 
 
 def write_submission(out: Path, submission: Submission, model: bytes, key: SigningKey) -> None:
-    """Sign and write a submission, and read it again before it gets its name.
+    """Sign and write a submission, read it again, and then give it its final name.
 
     Args:
         out: a new folder, or a new zip when it ends in `.zip`.
         submission: about `model`, with the public half of `key`.
         model: the ONNX file's bytes, as `segmenter_policy` allows them.
-        key: the submitter's.
+        key: the submitter's key.
 
     Raises:
         InputError: `out` exists already.
@@ -107,11 +108,11 @@ def write_submission(out: Path, submission: Submission, model: bytes, key: Signi
 
 
 def read_submission(path: Path) -> SignedSubmission:
-    """Read a submission once, with size caps, and check its form, signature and digest.
+    """Read a submission once, within size limits, and check its form, signature and digest.
 
     Raises:
-        InputError: there is nothing at `path`.
-        VerificationError: naming the file that does not hold.
+        InputError: nothing exists at `path`.
+        VerificationError: a check failed; the error names the file.
     """
     box = container.open_container(path)
     if set(box.lengths) != {MODEL_NAME, STATEMENT_NAME}:
@@ -132,7 +133,7 @@ def read_submission(path: Path) -> SignedSubmission:
 
 
 def _verified(data: bytes) -> Submission:
-    """The submission in an envelope that its own key has signed, in the one encoding that we write."""
+    """Read a submission from an envelope, if its own key signed it and its encoding is canonical."""
     envelope = dsse.Envelope.from_bytes(data, STATEMENT_NAME, STATEMENT_BUDGET)
     submission = Submission.from_statement(dsse.Statement.from_bytes(envelope.payload, STATEMENT_NAME))
     dsse.verify(envelope, [submission.public_key], item=STATEMENT_NAME)

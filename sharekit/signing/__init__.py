@@ -1,1 +1,1 @@
-"""Keys, envelopes and signatures."""
+"""Signing and verification: keys, envelopes and signatures."""

@@ -20,7 +20,7 @@ _SHA256_DIGITS = 64
 
 @dataclass(frozen=True)
 class Subject:
-    """What a statement is about: a file of the bundle by its path and SHA-256 (lower-case hexadecimal)."""
+    """The subject of a statement: a file with its path and SHA-256 (lower-case hexadecimal)."""
 
     name: str
     sha256: str
@@ -95,7 +95,7 @@ class Envelope:
 
     @staticmethod
     def from_json(value: Any, item: object = "DSSE envelope") -> Envelope:
-        """Read an envelope: one signature, canonical base64, no other field; the key identifier is ignored.
+        """Read an envelope with one signature, canonical base64 and no other field; `keyid` is ignored.
 
         Raises:
             VerificationError: naming `item`.
@@ -131,13 +131,13 @@ class Envelope:
 
 
 def pae(payload_type: str, payload: bytes) -> bytes:
-    """DSSE v1's pre-authentication encoding: the bytes that are signed."""
+    """DSSE v1's pre-authentication encoding, the bytes that are signed."""
     kind = payload_type.encode()
     return b"DSSEv1 %d %b %d %b" % (len(kind), kind, len(payload), payload)
 
 
 def sign(payload: bytes, payload_type: str, key: SigningKey) -> Envelope:
-    """An envelope around `payload` with one signature by `key`."""
+    """Sign `payload` with `key` and put both into an envelope."""
     return Envelope(payload, payload_type, key.sign(pae(payload_type, payload)))
 
 
@@ -148,10 +148,10 @@ def verify(
     payload_type: str = IN_TOTO_PAYLOAD_TYPE,
     item: object = "DSSE envelope",
 ) -> bytes:
-    """The payload of an envelope, once one of the `keys` is known to have signed it.
+    """Check that one of the `keys` signed an envelope, and return its payload.
 
     Raises:
-        VerificationError: another payload type, or a signature by none of the keys.
+        VerificationError: the payload type differs, or none of the keys made the signature.
     """
     return verify_with_signer(envelope, keys, payload_type=payload_type, item=item)[0]
 
@@ -163,7 +163,7 @@ def verify_with_signer(
     payload_type: str = IN_TOTO_PAYLOAD_TYPE,
     item: object = "DSSE envelope",
 ) -> tuple[bytes, PublicKey]:
-    """`verify`, and the key that signed."""
+    """Like `verify`, but return the key that signed too."""
     if envelope.payload_type != payload_type:
         raise refusal(item, f"payload type {payload_type}", f"{envelope.payload_type!r:.100}")
     message = pae(envelope.payload_type, envelope.payload)
@@ -180,23 +180,23 @@ def verify_with_signer(
 
 
 def sign_statement(statement: Statement, key: SigningKey) -> Envelope:
-    """An envelope around an in-toto statement."""
+    """Sign an in-toto statement and put it into an envelope."""
     return sign(statement.to_bytes(), IN_TOTO_PAYLOAD_TYPE, key)
 
 
 def verify_statement(
     envelope: Envelope, keys: Sequence[PublicKey], *, item: object = "DSSE envelope"
 ) -> Statement:
-    """The statement of an envelope that one of the `keys` signed.
+    """Check that one of the `keys` signed an envelope, and return its statement.
 
     Raises:
-        VerificationError: as `verify`, or the payload is no in-toto statement.
+        VerificationError: as `verify`, or the payload is not an in-toto statement.
     """
     return Statement.from_bytes(verify(envelope, keys, item=item), item)
 
 
 def require_keys(value: Any, required: Set[str], item: object, *, optional: Set[str] = frozenset()) -> None:
-    """Refuse anything but an object with exactly these keys.
+    """Refuse a value unless it is an object with exactly these keys.
 
     Raises:
         VerificationError: naming `item`.
@@ -210,7 +210,7 @@ def require_keys(value: Any, required: Set[str], item: object, *, optional: Set[
 
 
 def refusal(item: object, expected: str, found: str) -> VerificationError:
-    """The error for a signed file that does not have its form."""
+    """The error for a malformed signed file."""
     return VerificationError(
         item, expected=expected, found=found, next_step="do not use it; fetch it again from its source"
     )
@@ -239,7 +239,7 @@ def _base64(value: Any, field: str, item: object) -> bytes:
         data = base64.b64decode(value, validate=True)
     except (binascii.Error, ValueError, TypeError):
         raise refusal(item, f"{field} in standard base64", "something else") from None
-    # Unused bits and whitespace would let one signature be written in several ways.
+    # Unused bits and whitespace would allow several encodings of one signature.
     if not data or base64.b64encode(data).decode() != value:
         raise refusal(item, f"{field} in canonical base64", "another encoding of it")
     return data

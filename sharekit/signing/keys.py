@@ -18,12 +18,12 @@ from sharekit.storage import files
 MAX_KEY_BYTES = 64 * 2**10
 _ALGORITHM = ec.ECDSA(hashes.SHA256())
 ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
-"""Of P-256's group (NIST SP 800-186, section 3.2.1.3)."""
+"""Order of P-256's group (NIST SP 800-186, section 3.2.1.3)."""
 
 
 @dataclass(frozen=True)
 class PublicKey:
-    """A P-256 public key. Two keys are equal when their points are."""
+    """A P-256 public key. Two keys are equal if their points are equal."""
 
     der: bytes
     """SubjectPublicKeyInfo in DER (RFC 5480), the point uncompressed."""
@@ -33,14 +33,14 @@ class PublicKey:
         """Read a SubjectPublicKeyInfo PEM.
 
         Raises:
-            InputError: not PEM, a private key, or not a key on P-256.
+            InputError: the data is not PEM, is a private key, or is not a key on P-256.
         """
         if b"PRIVATE KEY" in data:
             raise InputError(
                 item,
                 expected="a public key (PEM)",
                 found="a private key",
-                next_step="name the .pub file beside it, and never give the private key away",
+                next_step="name the .pub file next to it, and never give the private key away",
             )
         try:
             if len(data) > MAX_KEY_BYTES:
@@ -97,7 +97,7 @@ class PublicKey:
 
 
 class SigningKey:
-    """A P-256 private key; made by `generate` or `load`."""
+    """A P-256 private key; `generate` and `load` make one."""
 
     def __init__(self, key: ec.EllipticCurvePrivateKey) -> None:
         self._key = key
@@ -108,15 +108,15 @@ class SigningKey:
         return PublicKey(self._key.public_key().public_bytes(encoding, form))
 
     def sign(self, message: bytes) -> bytes:
-        """An ECDSA signature of the SHA-256 of `message`, ASN.1 DER; another one at every call.
+        """Sign the SHA-256 of `message` with ECDSA; the result is ASN.1 DER and differs at every call.
 
-        With (r, s) also (r, order - s) is a signature: the one with the lower s is made, see ADR 25.
+        If (r, s) is a valid signature, so is (r, order - s); this returns the one with lower s, see ADR 25.
         """
         r, s = decode_dss_signature(self._key.sign(message, _ALGORITHM))
         return encode_dss_signature(r, min(s, ORDER - s))
 
     def save(self, path: Path, password: bytes | None = None) -> None:
-        """Write the key as PKCS #8 PEM, mode 0600, encrypted when a password is given.
+        """Write the key as PKCS #8 PEM with mode 0600, encrypted if a password is given.
 
         Raises:
             InputError: `path` exists already.
@@ -135,8 +135,8 @@ class SigningKey:
         """Read a private key file that only its owner can read.
 
         Raises:
-            InputError: missing, open to others, not PEM, a public key, a wrong or missing password, or not a
-                key on P-256.
+            InputError: the file is missing, readable by others, not PEM, a public key, or not on P-256, or
+                the password is wrong or missing.
         """
         data = files.read_bytes(path, max_bytes=MAX_KEY_BYTES)
         mode = stat.S_IMODE(path.stat().st_mode)
@@ -152,7 +152,7 @@ class SigningKey:
 
 @dataclass(frozen=True)
 class KeyFiles:
-    """A key pair that was written."""
+    """The files of a new key pair."""
 
     private: Path  # PKCS #8 PEM, mode 0600
     public: Path  # PEM
@@ -169,7 +169,7 @@ class KeyFiles:
 
 
 def paths_of_pair(prefix: Path) -> tuple[Path, Path]:
-    """Where the private and the public half go: PREFIX.key and PREFIX.pub.
+    """The paths of the private and the public key: PREFIX.key and PREFIX.pub.
 
     Raises:
         InputError: one of the files exists already.
@@ -184,8 +184,8 @@ def write_pair(prefix: Path, password: bytes | None = None) -> KeyFiles:
     """Make a new key pair and write it as PREFIX.key and PREFIX.pub.
 
     Args:
-        prefix: the beginning of both paths; its folder is made where there is none.
-        password: encrypts the private half; None leaves it as it is.
+        prefix: the beginning of both paths; its folder is created if missing.
+        password: encrypts the private key; None leaves it unencrypted.
 
     Raises:
         InputError: one of the files exists already.
@@ -210,7 +210,7 @@ class NamedFingerprint:
 
 
 def read_fingerprint(path: Path) -> NamedFingerprint:
-    """The fingerprint of a public key file.
+    """Read a public key file and compute its fingerprint.
 
     Raises:
         InputError: as `PublicKey.load`.
@@ -219,12 +219,12 @@ def read_fingerprint(path: Path) -> NamedFingerprint:
 
 
 def generate() -> SigningKey:
-    """A new key from the operating system's random generator."""
+    """Make a new key with the operating system's random generator."""
     return SigningKey(ec.generate_private_key(ec.SECP256R1()))
 
 
 def refuse_overwrite(path: Path) -> None:
-    """Refuse a path where something is.
+    """Refuse a path that already exists.
 
     Raises:
         InputError: naming it.

@@ -1,7 +1,7 @@
 """OpenSSF Model Signing v1.0, key method, ECDSA P-256: one signature over the digests of all files.
 
-Source: https://github.com/ossf/model-signing-spec (v1.0). What we read is stricter than the
-specification, see `docs/adr/0002-stricter-verifier.md`.
+Source: https://github.com/ossf/model-signing-spec (v1.0). Our reader is stricter than the specification, see
+`docs/adr/0002-stricter-verifier.md`.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ _METHOD = {"method": "files", "hash_type": "sha256", "allow_symlinks": False}
 
 @dataclass(frozen=True)
 class ModelStatement:
-    """What is signed: each file's digest. Law: `from_statement(to_statement(x)) == x`."""
+    """The signed content: the digest of each file. Law: `from_statement(to_statement(x)) == x`."""
 
     name: str
-    """Of the model, for a person."""
+    """Name of the model, for a person."""
     resources: tuple[Subject, ...]
     """Every signed file, sorted by name."""
     ignore_paths: tuple[str, ...] = (SIGNATURE_NAME,)
 
     @property
     def digests(self) -> dict[str, str]:
-        """SHA-256 of each signed file by its name."""
+        """File name to SHA-256, for each signed file."""
         return {resource.name: resource.sha256 for resource in self.resources}
 
     def root_digest(self) -> str:
-        """SHA-256 over the raw digests, one after the other in the order of the resources."""
+        """SHA-256 of the concatenated raw digests, in the order of the resources."""
         return hashlib.sha256(b"".join(bytes.fromhex(one.sha256) for one in self.resources)).hexdigest()
 
     def to_statement(self) -> Statement:
@@ -57,7 +57,8 @@ class ModelStatement:
         """Read the statement of a signature.
 
         Raises:
-            VerificationError: another predicate, method or hash; a name twice; a wrong root digest.
+            VerificationError: the predicate, method or hash differs, a name occurs twice, or the root digest
+                is wrong.
         """
         if statement.predicate_type != PREDICATE_TYPE:
             raise refusal(item, f"predicate type {PREDICATE_TYPE}", f"{statement.predicate_type!r:.100}")
@@ -98,7 +99,7 @@ class SignatureFile:
         """Read a signature file of the key method.
 
         Raises:
-            VerificationError: another method (certificate, Sigstore), or another shape.
+            VerificationError: the file uses another method (certificate, Sigstore), or is malformed.
         """
         require_keys(value, {"mediaType", "verificationMaterial", "dsseEnvelope"}, item)
         if value["mediaType"] != MEDIA_TYPE:
@@ -127,21 +128,21 @@ class SignatureFile:
         return SignatureFile.from_json(files.parse_json(data, item), item)
 
     def statement(self, item: object = SIGNATURE_NAME) -> ModelStatement:
-        """What the file says that it signs. It proves nothing: `verify` does.
+        """The statement in the file, unverified; use `verify` to check the signature.
 
         Raises:
-            VerificationError: the payload is no model statement.
+            VerificationError: the payload is not a model statement.
         """
         return ModelStatement.from_statement(Statement.from_bytes(self.envelope.payload, item), item)
 
 
 def key_hint(key: PublicKey) -> str:
-    """How a signature file names its key: SHA-256 of the PEM, hexadecimal."""
+    """SHA-256 of the key's PEM, hexadecimal, by which a signature file names its key."""
     return hashlib.sha256(key.pem()).hexdigest()
 
 
 def sign(name: str, digests: Mapping[str, str], key: SigningKey) -> bytes:
-    """The bytes of `model.sig` for a model called `name` with these SHA-256 digests by file name."""
+    """Sign a model: the bytes of `model.sig` for the name and the files' SHA-256 digests by name."""
     resources = tuple(Subject(path, digests[path]) for path in sorted(digests))
     envelope = dsse.sign_statement(ModelStatement(name, resources).to_statement(), key)
     return SignatureFile(key_hint(key.public), envelope).to_bytes()
@@ -150,15 +151,15 @@ def sign(name: str, digests: Mapping[str, str], key: SigningKey) -> bytes:
 def verify(
     data: bytes, keys: Sequence[PublicKey], item: object = SIGNATURE_NAME
 ) -> tuple[ModelStatement, PublicKey]:
-    """What one of the `keys` signed, and which one it was.
+    """Verify a signature file, and return its statement and the key that signed.
 
     Raises:
-        VerificationError: a signature by none of the keys, ignored paths besides the signature itself, or
-            bytes that differ from those `sign` would have written around this signature.
+        VerificationError: none of the keys made the signature, it ignores paths other than the signature
+            itself, or the bytes differ from those that `sign` writes around this signature.
     """
     signature = SignatureFile.from_bytes(data, item)
     _, key = dsse.verify_with_signer(signature.envelope, keys, item=item)
-    # Parts outside the signed payload have one form only, so that no byte of the file can change unseen.
+    # Parts outside the signed payload have only one form, so that no byte of the file can change unnoticed.
     if data != SignatureFile(key_hint(key), signature.envelope).to_bytes():
         raise refusal(item, "the one way to write this signature", "other bytes around the signed payload")
     model = signature.statement(item)

@@ -1,1 +1,1 @@
-"""Public commands as steps that run once, here or on a cluster."""
+"""Runs public commands as steps, each once, on this machine or a cluster."""

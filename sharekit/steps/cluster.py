@@ -1,4 +1,4 @@
-"""Commands on the machines of a Ray cluster that share this one's file system."""
+"""Runs commands on a Ray cluster whose machines share this machine's file system."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from sharekit.steps.step import Step, run_step
 
 @dataclass
 class Cluster:
-    """Sends every command to a worker that has as many CPUs free as it takes threads."""
+    """Sends each command to a worker with a free CPU for each of its threads."""
 
     ray: Any
     threads: int
@@ -29,10 +29,10 @@ class Cluster:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def run(self, step: Step) -> Any:
-        """As `steps.run_step`.
+        """Run a step as `run_step` does, on a worker.
 
         Raises:
-            SharekitError: the command's own error, or that its worker was lost.
+            SharekitError: the command's own error, or its worker was lost.
             KeyboardInterrupt: `stop` was called.
         """
         remote = self.ray.remote(num_cpus=self.threads, max_retries=0)(_run_there)
@@ -55,7 +55,7 @@ class Cluster:
         return found
 
     def stop(self) -> None:
-        """Interrupt what runs on the cluster, and let nothing start."""
+        """Interrupt the commands on the cluster and start no others."""
         with self._lock:
             self._stopped = True
             for reference in self._waiting:
@@ -64,13 +64,13 @@ class Cluster:
 
 @contextlib.contextmanager
 def joined(address: str, threads: int) -> Iterator[Cluster]:
-    """Use the cluster at `address` for the length of the block, with the token of this environment.
+    """Use the cluster at `address` for the length of the block, with the token from the environment.
 
     Raises:
         DependencyError: Ray is not installed.
-        NodeStateError: there is no such cluster, or it refuses the token.
+        NodeStateError: no cluster answers at `address`, or it refuses the token.
     """
-    # Ray reads it when it is imported.
+    # Ray reads this variable when it is imported.
     os.environ.setdefault("RAY_AUTH_MODE", "token")
     try:
         import ray
@@ -94,17 +94,17 @@ def joined(address: str, threads: int) -> Iterator[Cluster]:
 
 
 def _knock(address: str) -> None:
-    """Refuse at once an `ip:port` where nobody listens: Ray would try for minutes."""
+    """Fail at once if nothing listens at `ip:port`, because Ray would try for minutes."""
     host, separator, port = address.rpartition(":")
     if separator:
         socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
 
 
 def _run_there(step: Step, folder: str, environment: Mapping[str, str]) -> Any:
-    """On a worker: the result of a step, or its error as a value, which Ray does not wrap."""
+    """Run a step on a worker, and return its result or its error as a value, which Ray does not wrap."""
     os.chdir(folder)
     os.umask(0o077)
-    # Ray blocks it in its workers, and commands inherit that.
+    # Ray blocks SIGINT in its workers, and commands inherit that.
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     try:
         return run_step(step, Processes(environment))

@@ -1,4 +1,4 @@
-"""Public commands as child processes, which end with the experiment."""
+"""Runs public commands as child processes that end with the experiment."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import IO
 from sharekit.errors import DependencyError
 
 GRACE = 20.0
-"""Seconds that an interrupted command has to put its work away."""
+"""Seconds that an interrupted command has to save its work."""
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -29,7 +29,7 @@ class Ended:
 
 
 def find_program(name: str) -> Path:
-    """The program beside this interpreter.
+    """Find a program next to this interpreter.
 
     Raises:
         DependencyError: it is not installed there.
@@ -38,15 +38,15 @@ def find_program(name: str) -> Path:
     if not program.exists():
         raise DependencyError(
             name,
-            expected=f"the program {name} beside {sys.executable}",
-            found="it is not there",
+            expected=f"the program {name} next to {sys.executable}",
+            found="no such program",
             next_step="install sharekit into this environment with the extras that the experiment needs",
         )
     return program
 
 
 class Processes:
-    """Starts commands, from any thread; `stop` interrupts those that run and lets no other start."""
+    """Starts commands from any thread; `stop` interrupts the running ones and starts no others."""
 
     def __init__(self, environment: Mapping[str, str] | None = None) -> None:
         self._environment = {**os.environ, **(environment or {})}
@@ -55,7 +55,7 @@ class Processes:
         self._stopped = False
 
     def run(self, command: Sequence[str], stderr: IO[bytes] | None = None) -> Ended:
-        """Run a command to its end; its stderr goes to `stderr`, or where ours goes.
+        """Run a command to its end; its stderr goes to `stderr`, or to ours if that is None.
 
         Raises:
             DependencyError: its program is not installed.
@@ -66,7 +66,7 @@ class Processes:
         with self._lock:
             if self._stopped:
                 raise KeyboardInterrupt
-            # A session of its own: a terminal's Ctrl-C reaches the command once, from `stop`.
+            # In its own session, the command gets a terminal's Ctrl-C only once, from `stop`.
             process = subprocess.Popen(  # noqa: S603
                 [program, *arguments],
                 stdin=subprocess.DEVNULL,
@@ -89,7 +89,7 @@ class Processes:
         return Ended(process.returncode, stdout)
 
     def stop(self) -> None:
-        """Interrupt every running command, then end what does not go within `GRACE` seconds."""
+        """Interrupt all running commands, and kill those that have not ended within `GRACE` seconds."""
         with self._lock:
             self._stopped = True
             running = tuple(self._running)
@@ -100,13 +100,13 @@ class Processes:
 
 
 def threads_environment(threads: int) -> dict[str, str]:
-    """Environment that keeps a command's number libraries to `threads` threads."""
+    """Environment variables that limit a command's numerical libraries to `threads` threads."""
     return dict.fromkeys(THREAD_VARIABLES, str(threads))
 
 
 @contextlib.contextmanager
 def ending_like_an_interrupt() -> Iterator[None]:
-    """Inside, a polite end (SIGTERM, SIGHUP) is an interruption, so that no command is left behind."""
+    """Inside the block, SIGTERM and SIGHUP act as an interrupt, so that no command is left running."""
     signals = (signal.SIGTERM, signal.SIGHUP)
     before = [signal.signal(number, signal.default_int_handler) for number in signals]
     try:
@@ -117,9 +117,9 @@ def ending_like_an_interrupt() -> Iterator[None]:
 
 
 def _stdout(process: subprocess.Popen[bytes]) -> bytes:
-    """What a process prints until it ends."""
+    """Read the output of a process until it ends."""
     while True:
-        # A Ray worker is interrupted by a flag, which a thread that only waits would not see.
+        # Ray interrupts a worker by a flag, which a blocked thread would not notice.
         with contextlib.suppress(subprocess.TimeoutExpired):
             return process.communicate(timeout=1.0)[0]
 

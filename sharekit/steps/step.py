@@ -1,4 +1,4 @@
-"""A step: one public command that is run once; what it printed is kept, and says that it is done."""
+"""A step: one public command that runs once; the record of its result marks it as done."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ _TAIL = 2000  # characters of a log
 
 @dataclass(frozen=True)
 class Step:
-    """One command line, with `--format json`, and where its record is kept."""
+    """One command line, run with `--format json`, and the path of its record."""
 
     name: str
     command: tuple[str, ...]
     record: Path
-    """JSON: the command, its version, its seconds, and its result. The step is done when this is there."""
+    """JSON file with the command, version, seconds and result. The step is done if it exists."""
     makes: tuple[Path, ...] = ()
-    """What an interrupted run may leave and must not: removed before the command is run again."""
+    """Partial outputs of an interrupted run, which are removed before the command runs again."""
     accepted: tuple[int, ...] = (0,)
     log: Path | None = None
-    """Where its stderr goes; None is where ours goes."""
+    """File for its stderr; None sends it to ours."""
 
     @property
     def command_line(self) -> str:
-        """As a user would type it."""
+        """The command as a user would type it."""
         return shlex.join(self.command)
 
     @property
@@ -46,7 +46,7 @@ class Step:
 
 
 def run_step(step: Step, processes: Processes) -> Any:
-    """The result of a step: kept from an earlier run, or of its command, which is run now.
+    """Return the result of a step from its record, or run its command now.
 
     Raises:
         SharekitError: the command's own error, with its exit code, when it fails.
@@ -78,7 +78,7 @@ def run_step(step: Step, processes: Processes) -> Any:
 
 
 def read_record(path: Path) -> Any:
-    """The result in a record.
+    """Read the result from a record.
 
     Raises:
         InputError: it is missing or damaged.
@@ -95,7 +95,7 @@ def read_record(path: Path) -> Any:
 
 
 def remove(*paths: Path) -> None:
-    """Remove files and folders; those that are not there are none."""
+    """Remove files and folders, ignoring paths that do not exist."""
     for path in paths:
         if path.is_dir():
             shutil.rmtree(path)
@@ -104,7 +104,7 @@ def remove(*paths: Path) -> None:
 
 
 def _failure(step: Step, code: int) -> SharekitError:
-    """The error of a command that failed: its own words where its log has them, and its exit code."""
+    """The error of a failed command: its class from the exit code, its text from the log if possible."""
     kinds = {kind.exit_code: kind for kind in SharekitError.__subclasses__()}
     kind = kinds.get(code, SharekitError)
     told = [] if step.log is None else step.log.read_text("utf-8", "replace").splitlines()
@@ -114,7 +114,7 @@ def _failure(step: Step, code: int) -> SharekitError:
             " ".join(step.command[:2]),
             expected="it to succeed",
             found=f"exit code {code}" + (f": {told[-1][:_TAIL]}" if told else ""),
-            next_step=f"read {step.log or 'its error above'}, mend what it says, and run the same command "
+            next_step=f"read {step.log or 'its error above'}, fix what it says, and run the same command "
             "again to go on",
         )
     words = (str(value.get(name)) for name in ("expected", "found", "next_step"))
@@ -122,7 +122,7 @@ def _failure(step: Step, code: int) -> SharekitError:
 
 
 def _last_error(lines: Sequence[str]) -> dict[str, Any] | None:
-    """The last line that is an error as the programs print it with `--format json`."""
+    """Parse the last line that is an error in the form of `--format json`; None if no line is."""
     for line in reversed(lines):
         try:
             value = json.loads(line)

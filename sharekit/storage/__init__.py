@@ -1,1 +1,1 @@
-"""Files, names, archives and schemas: how outside bytes are read and our own are written."""
+"""Files, names, archives and schemas: reads outside bytes safely, and writes our own."""

@@ -1,4 +1,4 @@
-"""How much may bytes ask of a parser that nobody has vouched for? They are counted before they are parsed."""
+"""How much work may untrusted bytes cause a parser? Their parts are counted before they are parsed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Count:
-    """What a document holds, at most: whether it is well-formed is not known."""
+    """Upper bounds of a document's content; the document may be malformed."""
 
     nodes: int = 0  # values of JSON, fields of protobuf
     keys: int = 0  # of all JSON objects together
@@ -19,7 +19,7 @@ class Count:
 
 @dataclass(frozen=True)
 class Budget:
-    """The most that one document may hold."""
+    """Limits for the content of one document."""
 
     max_bytes: int
     max_nodes: int  # values of JSON, fields of protobuf
@@ -27,7 +27,7 @@ class Budget:
     max_keys: int = 0  # of all JSON objects together
 
     def excess(self, count: Count) -> tuple[str, str] | None:
-        """Which limit `count` exceeds, as what was expected and what was found; None within all of them."""
+        """The limit that `count` exceeds, as expected and found texts; None if it is within all."""
         for limit, found, unit in (
             (self.max_nodes, count.nodes, "values"),
             (self.max_keys, count.keys, "keys"),
@@ -38,16 +38,16 @@ class Budget:
         return None
 
     def excess_bytes(self, length: int) -> tuple[str, str] | None:
-        """`excess` of a document of this length."""
+        """Like `excess`, for the length of a document in bytes."""
         return (f"at most {self.max_bytes} bytes", f"{length} bytes") if length > self.max_bytes else None
 
 
 def count_json(data: bytes, budget: Budget) -> Count:
-    """Count what a JSON parser could find in `data` before it ends or fails; linear in its length.
+    """Count the values that a JSON parser could find in `data` before it ends or fails; linear in its length.
 
-    Where brackets or strings alone exceed the budget, only they are counted.
+    If brackets or strings alone exceed the budget, only they are counted.
     """
-    # Outside a string a backslash is an error, so that what is removed here lies inside strings.
+    # A backslash outside a string is an error, so this only removes text inside strings.
     unescaped = data.replace(b"\\\\", b"").replace(b'\\"', b"")
     strings = unescaped.count(b'"') // 2
     if strings > budget.max_nodes + budget.max_keys:

@@ -1,4 +1,4 @@
-"""The files of a bundle, in a folder or in a STORED zip: listed and read without trusting either."""
+"""Lists and reads the files of a bundle, in an untrusted folder or STORED zip, and writes new ones."""
 
 from __future__ import annotations
 
@@ -22,28 +22,28 @@ MAX_TOTAL_BYTES = 16 * 2**30
 
 
 class Container(Protocol):
-    """Where the files lie."""
+    """A folder or zip with the files of a bundle."""
 
     @property
     def path(self) -> Path: ...
 
     @property
     def lengths(self) -> Mapping[str, int]:
-        """Bytes of each file by its name; every name and the sums are within the limits."""
+        """File name to length in bytes; names, lengths and their sum are within the limits."""
 
     def read(self, name: str) -> bytes:
-        """The bytes of a listed file, as many as were listed; whether they are the right ones is not known.
+        """Read a listed file and check its length; its content is not verified.
 
         Raises:
             VerificationError: naming the file.
         """
 
     def moved(self, path: Path) -> Container:
-        """The same files after the folder or zip was renamed."""
+        """The same files, after the folder or zip was renamed to `path`."""
 
 
 class Writer(Protocol):
-    """What takes the files of a new bundle."""
+    """Writes the files of a new bundle."""
 
     path: Path
 
@@ -51,7 +51,7 @@ class Writer(Protocol):
         """Add a file."""
 
     def close(self) -> None:
-        """No file follows."""
+        """Finish the bundle; no more files may be added."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,8 @@ class Folder:
         """List a folder.
 
         Raises:
-            VerificationError: a link, a device, an empty folder, a bad name, too many or too large files.
+            VerificationError: it contains a link, a device, an empty folder or a bad name, or too many or too
+                large files.
         """
         lengths: dict[str, int] = {}
         for name, status in _walk(path):
@@ -100,7 +101,8 @@ class Zip:
         """Read a zip's directory.
 
         Raises:
-            VerificationError: another form of zip than Sharekit writes, a bad name, too large files.
+            VerificationError: the zip is not in the form that Sharekit writes, or has a bad name or too large
+                files.
         """
         with path.open("rb") as file:
             container = Zip(path, stored_zip.read_entries(path, file))
@@ -128,8 +130,8 @@ def open_container(path: Path) -> Container:
     """Open a bundle's folder or zip, whichever `path` is.
 
     Raises:
-        InputError: nothing there, or neither folder nor file.
-        VerificationError: the form of the folder or zip does not hold.
+        InputError: `path` does not exist, or is neither folder nor file.
+        VerificationError: the folder or zip is malformed.
     """
     try:
         mode = path.stat().st_mode
@@ -150,7 +152,7 @@ def open_container(path: Path) -> Container:
 
 @contextlib.contextmanager
 def new_container(path: Path) -> Iterator[Writer]:
-    """Fill a new bundle beside `path`; it gets its name only when the block ends without error.
+    """Fill a new bundle next to `path`; it gets its name only when the block ends without error.
 
     A name that ends in `.zip` makes a zip, any other a folder.
 
@@ -207,7 +209,7 @@ class _ZipWriter:
 
 
 def _walk(root: Path) -> Iterator[tuple[str, os.stat_result]]:
-    """Every file below `root` with its status, links not followed, by name; bounded in number."""
+    """Name and status of each file below `root`; links are not followed, and the number is limited."""
     pending, count = [""], 0
     while pending:
         prefix = pending.pop()

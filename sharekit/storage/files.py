@@ -1,4 +1,4 @@
-"""Files are written whole or not at all, and read once with a size cap."""
+"""Writes files completely or not at all, and reads them once with a size limit."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from sharekit.storage.names import printable
 
 MAX_JSON_BYTES = 16 * 2**20
 JSON_BUDGET = Budget(MAX_JSON_BYTES, max_nodes=600_000, max_depth=32, max_keys=600_000)
-"""For a document of any kind; the manifest of 10,000 generators of 9 scales has 550,000 values."""
+"""Budget for any document; the manifest of 10,000 generators with 9 scales has 550,000 values."""
 
 
 _BINARY = getattr(os, "O_BINARY", 0)
-"""Windows would otherwise change the ends of lines."""
+"""Without this flag, Windows would change line endings."""
 _WITHOUT_FOLLOWING = sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC"))
-"""Neither a link nor a pipe that nobody writes is waited for; Windows has none of these flags."""
+"""Flags to not follow links nor wait for pipes; Windows has none of them."""
 _FOLDERS_CAN_BE_OPENED = hasattr(os, "O_DIRECTORY")
 
 
@@ -44,7 +44,7 @@ def _fsync(path: Path, flags: int) -> None:
 
 
 def write_bytes(path: Path, data: bytes, *, mode: int = 0o644) -> None:
-    """Write `data` to `path` atomically: temporary file beside it, fsync, rename, fsync of the folder.
+    """Write `data` to `path` atomically: temporary file next to it, fsync, rename, fsync of the folder.
 
     `mode` is the permission of the finished file, before the process's umask.
     """
@@ -68,10 +68,10 @@ def write_text(path: Path, text: str, *, mode: int = 0o644) -> None:
 
 
 def dump_json(value: Any) -> bytes:
-    """UTF-8 JSON with sorted keys, two-space indentation and a final newline: equal values, equal bytes.
+    """UTF-8 JSON with sorted keys, two-space indentation and a final newline; equal values give equal bytes.
 
     Raises:
-        ValueError: NaN or an infinity, which JSON cannot hold.
+        ValueError: a number is NaN or infinite, which JSON cannot express.
     """
     return (json.dumps(value, sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
@@ -82,10 +82,10 @@ def write_json(path: Path, value: Any, *, mode: int = 0o644) -> None:
 
 
 def parse_json(data: bytes, item: object, budget: Budget = JSON_BUDGET) -> Any:
-    """Parse JSON from an untrusted source: UTF-8, no duplicate keys, no NaN, within a budget counted first.
+    """Parse untrusted JSON: UTF-8, no duplicate keys, no NaN, and within a budget that is checked first.
 
     Raises:
-        VerificationError: naming `item`, when any of these does not hold.
+        VerificationError: naming `item`, if one of these rules is broken.
     """
     return _parse_json(data, item, budget)[0]
 
@@ -93,12 +93,12 @@ def parse_json(data: bytes, item: object, budget: Budget = JSON_BUDGET) -> Any:
 def parse_json_lines(
     data: bytes, item: object, budget: Budget, line_budget: Budget
 ) -> Iterator[tuple[int, Any]]:
-    """The values of JSON lines from an untrusted source, each with its line's number from 1.
+    """Yield the values of untrusted JSON lines, each with its line number from 1.
 
-    A line that is not strict JSON, or exceeds its own budget, gives its VerificationError as the value.
+    For a line that is not strict JSON or exceeds `line_budget`, the value is its VerificationError.
 
     Raises:
-        VerificationError: naming `item`, when all lines together exceed `budget`.
+        VerificationError: naming `item`, if all lines together exceed `budget`.
     """
     excess = budget.excess_bytes(len(data)) or budget.excess(Count(nodes=data.count(b"\n")))
     total = Count()
@@ -120,7 +120,7 @@ def parse_json_lines(
 
 
 def _parse_json(data: bytes, item: object, budget: Budget) -> tuple[Any, Count]:
-    """A value, and what was counted before it was parsed."""
+    """The parsed value, and the count from before parsing."""
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         value = dict(pairs)
@@ -150,7 +150,7 @@ def _parse_json(data: bytes, item: object, budget: Budget) -> tuple[Any, Count]:
         text = data.decode("utf-8")
         value = json.loads(text, object_pairs_hook=unique, parse_constant=constant, parse_float=finite)
         if "\\ud" in text.lower():
-            # Half of a surrogate pair is a string that can be neither printed nor written again.
+            # A lone surrogate can be neither printed nor written again.
             json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         if is_lfs_pointer(data):
@@ -168,12 +168,12 @@ def _not_json(
 
 
 def is_lfs_pointer(data: bytes) -> bool:
-    """Whether these bytes only stand for a file that Git LFS keeps elsewhere."""
+    """Whether these bytes are a Git LFS pointer instead of the file."""
     return len(data) < 1024 and data.startswith(b"version https://git-lfs.github.com/spec/")
 
 
 def lfs_pointer(item: object, expected: str = "the file itself") -> VerificationError:
-    """The error for a file whose pointer was copied in its place."""
+    """The error for a Git LFS pointer in place of the file."""
     return VerificationError(
         item,
         expected=expected,
@@ -183,14 +183,14 @@ def lfs_pointer(item: object, expected: str = "the file itself") -> Verification
 
 
 def read_bytes(path: Path, *, max_bytes: int) -> bytes:
-    """Read a regular file once, refusing links, devices and anything longer than `max_bytes`.
+    """Read a regular file once, refusing links, devices and files longer than `max_bytes`.
 
     Raises:
-        InputError: missing, not a regular file, unreadable, or too long.
+        InputError: the file is missing, not a regular file, unreadable, or too long.
     """
     try:
         if path.is_symlink():
-            # The flag refuses links too, and does so without a gap, where the system has it.
+            # If the system has the flag, `open` also refuses a link that appears after this check.
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
         descriptor = os.open(path, os.O_RDONLY | _WITHOUT_FOLLOWING | _BINARY)
     except OSError as error:
@@ -221,7 +221,7 @@ def read_bytes(path: Path, *, max_bytes: int) -> bytes:
 
 
 def refuse_existing(path: Path) -> None:
-    """Refuse to write over anything.
+    """Refuse a path that already exists.
 
     Raises:
         InputError: `path` exists already.
@@ -236,7 +236,7 @@ def refuse_existing(path: Path) -> None:
 
 
 def check_writable(path: Path) -> None:
-    """Refuse a place where no file can be written, for before long work; an older file may be there.
+    """Before long work, refuse a path where no file can be written; an older file may exist there.
 
     Raises:
         InputError: `path` is a folder, or lies in no folder that may be written to.
@@ -257,7 +257,7 @@ def check_writable(path: Path) -> None:
 
 @contextlib.contextmanager
 def new_directory(path: Path, *, mode: int = 0o755) -> Iterator[Path]:
-    """Fill a temporary folder beside `path`; it gets the name `path` only when the block ends without error.
+    """Fill a temporary folder next to `path`; it becomes `path` only when the block ends without error.
 
     Raises:
         InputError: `path` exists already.
@@ -275,10 +275,10 @@ def new_directory(path: Path, *, mode: int = 0o755) -> Iterator[Path]:
 
 
 def put_in_place(folder: Path, path: Path) -> None:
-    """Give a finished folder its name, once everything in it is on the disk. Both are in one file system."""
+    """Sync a finished folder to disk, then rename it to `path`. Both must be in one file system."""
     for parent, _, names in os.walk(folder):
         for name in names:
-            # Windows syncs only what is open for writing.
+            # Windows syncs only files that are open for writing.
             _fsync(Path(parent) / name, os.O_RDONLY if _FOLDERS_CAN_BE_OPENED else os.O_RDWR)
         _fsync_directory(Path(parent))
     folder.rename(path)

@@ -1,4 +1,4 @@
-"""Which names a file in a bundle may have: relative, portable, and distinct on every file system."""
+"""Rules for file names in a bundle: relative, portable, and distinct on every file system."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _RESERVED_ON_WINDOWS = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\..*
 
 
 def printable(name: str) -> str:
-    """An untrusted name for an error message: ASCII, without control characters."""
+    """Make an untrusted name safe for an error message: ASCII, without control characters."""
     return ascii(name)[1:-1][:MAX_NAME_LENGTH]
 
 
@@ -50,7 +50,7 @@ def _check_name(name: str) -> None:
 
 
 def extra_file(name: str) -> VerificationError:
-    """The error for a file that no signature covers, whatever its name is."""
+    """The error for a file that no signature covers."""
     known = any(_MADE_BY_SYSTEMS.fullmatch(part) for part in name.split("/"))
     return VerificationError(
         printable(name),
@@ -61,9 +61,9 @@ def extra_file(name: str) -> VerificationError:
 
 
 def hidden_character(text: str) -> str | None:
-    """The first character that a person does not see or that steers a terminal, as `U+001B`; None without.
+    """The first character that is invisible or controls a terminal, such as `U+001B`, or None.
 
-    Controls, marks of direction, and what takes no room; the end of a line is not one of them.
+    These are control, direction and zero-width characters. A line end is allowed.
     """
     for character in text:
         if character != "\n" and unicodedata.category(character) in _HIDDEN:

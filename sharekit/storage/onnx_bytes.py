@@ -1,4 +1,4 @@
-"""What each ONNX policy asks of untrusted bytes: one encoding, named fields, bounded parts, a sound graph."""
+"""Checks that all ONNX policies share: canonical encoding, allowed fields, limited parts, a valid graph."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from sharekit.storage.names import printable
 from sharekit.storage.protobuf_fields import WireError, count_fields
 
 Fields = Mapping[str, frozenset[str]]
-"""Protobuf messages by name, and the fields that may be set in them."""
+"""Protobuf message name to the names of its allowed fields."""
 
 
 class BrokenRuleError(Exception):
-    """A rule that does not hold; `rules` names the file."""
+    """A broken rule; `rules` adds the file's name."""
 
     def __init__(self, expected: str, found: str) -> None:
         self.expected, self.found = expected, found
@@ -31,16 +31,16 @@ class BrokenRuleError(Exception):
 
 
 def refuse(expected: str, found: str) -> NoReturn:
-    """Say which rule does not hold."""
+    """Raise the error for a broken rule."""
     raise BrokenRuleError(expected, found)
 
 
 @contextlib.contextmanager
 def rules(item: object, next_step: str) -> Iterator[None]:
-    """A broken rule in the block becomes the refusal of `item`.
+    """Turn a broken rule in the block into the refusal of `item`.
 
     Raises:
-        VerificationError: the first rule that does not hold.
+        VerificationError: a rule is broken.
     """
     try:
         yield
@@ -49,14 +49,14 @@ def rules(item: object, next_step: str) -> Iterator[None]:
 
 
 def fields(**names: str) -> Fields:
-    """`Fields` from one string a message, the fields separated by spaces."""
+    """Make `Fields` from one string per message, with field names separated by spaces."""
     return {message: frozenset(text.split()) for message, text in names.items()}
 
 
 def parse(data: bytes, budget: Budget) -> ModelProto:
-    """The model, if `data` is within the budget and the canonical encoding of it.
+    """Parse a model, if `data` is within the budget and is its canonical encoding.
 
-    Canonical: no unknown, repeated or trailing field. The fields are counted before anything is parsed.
+    A canonical encoding has no unknown, repeated or trailing field. Fields are counted before parsing.
     """
     excess = budget.excess_bytes(len(data))
     model = ModelProto()
@@ -79,7 +79,7 @@ def parse(data: bytes, budget: Budget) -> ModelProto:
 
 
 def check_counts(model: ModelProto, max_parts: int) -> None:
-    """Before anything walks through the model: a few bytes can hold very many empty messages."""
+    """Limit the number of parts before anything iterates over them: few bytes can hold many messages."""
     graph = model.graph
     parts: Sequence[Sized] = (
         graph.node,
@@ -96,7 +96,7 @@ def check_counts(model: ModelProto, max_parts: int) -> None:
 
 
 def check_fields(message: Message, where: str, allowed: Fields) -> None:
-    """Only the `allowed` fields are set, at any depth."""
+    """Check that only `allowed` fields are set, at any depth."""
     names = allowed.get(message.DESCRIPTOR.name, frozenset())
     for descriptor, value in message.ListFields():
         place = f"{where}.{descriptor.name}"
@@ -110,7 +110,7 @@ def check_fields(message: Message, where: str, allowed: Fields) -> None:
 
 
 def metadata_of(model: ModelProto, keys: frozenset[str], max_characters: int) -> Mapping[str, str]:
-    """The metadata, if it is exactly `keys`, each once, with values of a bounded length."""
+    """Read the metadata, which must have exactly `keys`, each once, with values of limited length."""
     entries = {entry.key: entry.value for entry in model.metadata_props}
     if set(entries) != keys or len(entries) != len(model.metadata_props):
         found = ", ".join(printable(entry.key) for entry in model.metadata_props) or "none"
@@ -123,13 +123,13 @@ def metadata_of(model: ModelProto, keys: frozenset[str], max_characters: int) ->
 def array_of(
     tensor: TensorProto, dtypes: Mapping[int, np.dtype], *, max_axes: int, sides: tuple[int, int]
 ) -> NDArray[Any]:
-    """The values of an initializer, after its type, its sizes and its finiteness are checked.
+    """Read the values of an initializer after checking its type and sizes; all must be finite.
 
     Args:
-        tensor: with its values in `raw_data` alone.
-        dtypes: allowed types, by ONNX's number.
-        max_axes: of the array.
-        sides: least and largest length of an axis.
+        tensor: the initializer, with its values only in `raw_data`.
+        dtypes: allowed types, by ONNX's type number.
+        max_axes: largest number of axes.
+        sides: smallest and largest length of an axis.
     """
     if tensor.data_type not in dtypes:
         names = " or ".join(dtype.name for dtype in dtypes.values())
@@ -148,7 +148,7 @@ def array_of(
 
 
 def check_by_onnx(model: ModelProto) -> None:
-    """ONNX's own checker with full shape inference."""
+    """Run ONNX's own checker with full shape inference."""
     try:
         onnx.checker.check_model(model, full_check=True)
     except Exception as error:  # the checker's errors share no base class

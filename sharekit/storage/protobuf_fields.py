@@ -1,4 +1,4 @@
-"""How much does a protobuf message hold? Counted on the wire, before a parser makes an object of every field.
+"""How much does a protobuf message hold? Counts its fields before a parser makes an object of each.
 
 Wire format: https://protobuf.dev/programming-guides/encoding.
 """
@@ -24,25 +24,25 @@ _WIDTHS: Mapping[int, int] = {
     FieldDescriptor.TYPE_FIXED64: 8,
     FieldDescriptor.TYPE_SFIXED64: 8,
 }
-"""Bytes of a packed number; the other types of number are varints."""
+"""Bytes of a packed number; all other number types are varints."""
 
 
 class WireError(ValueError):
-    """Bytes that are no message of this kind."""
+    """The bytes are not a message of this type."""
 
 
 def count_fields(data: bytes, message: Descriptor, budget: Budget) -> Count:
-    """Fields and nested levels of a message, packed numbers counted one by one; linear in its length.
+    """Count the fields and levels of a message, and each packed number; linear in its length.
 
-    Counting ends where `budget` is exceeded, so that it costs no more than that.
+    Counting stops as soon as `budget` is exceeded, to limit its cost.
 
     Args:
-        data: untrusted.
-        message: what a parser would take it for.
-        budget: of the whole message.
+        data: untrusted bytes.
+        message: the type to count `data` as.
+        budget: budget of the whole message.
 
     Raises:
-        WireError: no such message, or text in it that is not UTF-8.
+        WireError: `data` is not a message of this type, or a text in it is not UTF-8.
     """
     nodes, deepest = 0, 0
     pending = [(0, len(data), message, 1)]
@@ -81,7 +81,7 @@ def count_fields(data: bytes, message: Descriptor, budget: Budget) -> Count:
 
 @functools.cache
 def _fields(message: Descriptor) -> Mapping[int, Descriptor | str | int]:
-    """What a length-delimited field holds, by its number: a message, text, bytes, or numbers of a width."""
+    """Field number to the content of a length-delimited field: message, text, bytes, or number width."""
     return {field.number: _inside(field) for field in message.fields}
 
 
@@ -96,7 +96,7 @@ def _inside(field: FieldDescriptor) -> Descriptor | str | int:
 
 
 def _varint(data: bytes, position: int) -> tuple[int, int]:
-    """The number at `position`, and where it ends."""
+    """The number at `position`, and the position after it."""
     value = shift = 0
     for byte in data[position : position + _MAX_VARINT_BYTES]:
         position += 1

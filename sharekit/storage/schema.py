@@ -1,4 +1,4 @@
-"""Does a JSON value hold what its schema says? Schemas are the package `schemas`, draft 2020-12."""
+"""Does a JSON value fit its schema? The package `schemas` holds the schemas, draft 2020-12."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from sharekit.errors import VerificationError
 VERSION = "v1"
 _SUFFIX = ".schema.json"
 _FORMATS = FormatChecker(formats=())
-MAX_ERRORS = 16  # that the one to report is chosen from
+MAX_ERRORS = 16  # errors from which the reported one is chosen
 
 
 @_FORMATS.checks("date-time", raises=ValueError)
 def _is_utc_second(value: object) -> bool:
-    """RFC 3339 in UTC, whole seconds: the one form that we write."""
+    """Accept only RFC 3339 in UTC with whole seconds, the form that we write."""
     return not isinstance(value, str) or datetime.strptime(value, "%Y-%m-%dT%H:%M:%SZ") is not None
 
 
@@ -39,13 +39,13 @@ def _pattern(_validator: Any, pattern: str, instance: Any, _schema: Any) -> Iter
 
 
 def _unique_items(_validator: Any, unique: bool, instance: Any, _schema: Any) -> Iterator[ValidationError]:
-    # jsonschema compares each with each where the types are mixed; equal texts are found by one pass.
+    # jsonschema compares all pairs if types are mixed; comparing texts takes one pass.
     if unique and isinstance(instance, list) and len(set(map(_text, instance))) < len(instance):
         yield ValidationError("the same item twice")
 
 
 def _text(value: Any) -> str:
-    """JSON that is equal for equal values; 1 and 1.0 are one number."""
+    """JSON text that is equal for equal values; 1 and 1.0 are equal."""
     return json.dumps(_with_whole_numbers(value), sort_keys=True)
 
 
@@ -64,7 +64,7 @@ def _is_integer(_checker: Any, value: Any) -> bool:
 
 
 def _at_most(kind: type[str] | type[list] | type[dict], unit: str) -> Any:
-    """The check of a bound on a value's length; jsonschema would print the whole value."""
+    """Make a check for a maximum length; jsonschema's own would print the whole value."""
 
     def check(_validator: Any, most: int, instance: Any, _schema: Any) -> Iterator[ValidationError]:
         if isinstance(instance, kind) and len(instance) > most:
@@ -74,7 +74,7 @@ def _at_most(kind: type[str] | type[list] | type[dict], unit: str) -> Any:
 
 
 def _within_bounds(keyword: str, check: Any) -> Any:
-    """The keyword's check, left out where the value is longer than its schema allows: that refuses it."""
+    """Skip a keyword's check for values longer than their schema allows, which the bound refuses anyway."""
 
     def bounded(validator: Any, rule: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
         bound = _BOUNDS[keyword]
@@ -94,7 +94,7 @@ _BOUNDS = {
     "propertyNames": "maxProperties",
     "additionalProperties": "maxProperties",
 }
-"""Keywords that look into a value, with the keyword that bounds its length."""
+"""Keyword that inspects a value to the keyword that limits the value's length."""
 
 _LENGTHS = {
     "maxItems": _at_most(list, "items"),
@@ -105,20 +105,20 @@ _CHECKS = {**Draft202012Validator.VALIDATORS, "pattern": _pattern, "uniqueItems"
 StrictValidator = extend(
     Draft202012Validator,
     validators=_LENGTHS | {keyword: _within_bounds(keyword, _CHECKS[keyword]) for keyword in _BOUNDS},
-    # JSON Schema takes 3.0 for an integer; Python does not.
+    # JSON Schema accepts 3.0 as an integer; Python does not.
     type_checker=Draft202012Validator.TYPE_CHECKER.redefine("integer", _is_integer),
 )
 
 
 @functools.cache
 def names() -> frozenset[str]:
-    """The schemas that exist, by name."""
+    """The names of all schemas."""
     entries = (resources.files("schemas") / VERSION).iterdir()
     return frozenset(entry.name.removesuffix(_SUFFIX) for entry in entries if entry.name.endswith(_SUFFIX))
 
 
 def load(name: str) -> dict[str, Any]:
-    """The schema called `name`."""
+    """Read the schema called `name`."""
     text = (resources.files("schemas") / VERSION / f"{name}{_SUFFIX}").read_text(encoding="utf-8")
     return json.loads(text)
 
@@ -127,7 +127,7 @@ def validate(name: str, value: Any, item: object) -> None:
     """Check a value against the schema called `name`.
 
     Raises:
-        VerificationError: naming `item` and the JSON path of what does not fit.
+        VerificationError: naming `item` and the JSON path of the value that does not fit.
     """
     error = best_match(itertools.islice(_validator(name).iter_errors(value), MAX_ERRORS))
     if error is not None:
@@ -140,13 +140,13 @@ def validate(name: str, value: Any, item: object) -> None:
 
 
 def is_label(text: str) -> bool:
-    """Whether `text` may stand where a schema says `label`: one line for a person."""
+    """Whether `text` is a `label` of the schemas: one line for a person."""
     label = {"$ref": "urn:sharekit:schema:v1:defs#/$defs/label"}
     return bool(StrictValidator(label, registry=_registry()).is_valid(text))
 
 
 def fits(name: str, definition: str, value: Any) -> bool:
-    """Whether a value is what the schema called `name` says under `$defs` of this definition."""
+    """Whether a value fits the `definition` under `$defs` of the schema called `name`."""
     return bool(_definition(name, definition).is_valid(value))
 
 

@@ -1,8 +1,8 @@
-"""One bundle in one STORED zip: written in one way only, and read only when it was written that way.
+"""Writes a bundle as a STORED zip in one canonical form, and reads only zips in that form.
 
-A zip says everything twice and leaves room for more, and programs disagree on what they believe. So the
-reader takes names, lengths and checksums from the central directory, writes anew what it would have written
-for them, and refuses any other bytes: compression, encryption, zip64, comments, extra fields, gaps.
+A zip states everything twice and has room for more, and programs disagree on which part to trust. So the
+reader takes names, lengths and checksums from the central directory, generates the headers that the writer
+would make for them, and refuses other bytes: compression, encryption, zip64, comments, extra fields, gaps.
 Layout: PKWARE, APPNOTE.TXT 6.3.10, sections 4.3.7, 4.3.12 and 4.3.16.
 """
 
@@ -87,10 +87,10 @@ class Writer:
 
 
 def read_entries(path: Path, file: BinaryIO) -> Mapping[str, Entry]:
-    """The entries of an untrusted zip, by name, in its order. No name is trusted yet.
+    """Read the entries of an untrusted zip, by name, in its order. The names are not checked yet.
 
     Raises:
-        VerificationError: any byte outside the files' contents is not as `Writer` would have written it.
+        VerificationError: a byte outside the files' contents differs from the form that `Writer` writes.
     """
     length = file.seek(0, 2)
     directory_offset, directory = _read_directory(path, file, length)
@@ -115,7 +115,7 @@ def read_entries(path: Path, file: BinaryIO) -> Mapping[str, Entry]:
 
 
 def _read_directory(path: Path, file: BinaryIO, length: int) -> tuple[int, bytes]:
-    """Offset of the central directory, and its bytes with the end record."""
+    """Read the offset of the central directory, and its bytes with the end record."""
     if not _END.size <= length <= MAX_ZIP_BYTES:
         raise _refusal(path, f"a zip of {_END.size} to {MAX_ZIP_BYTES} bytes", f"{length} bytes")
     file.seek(length - _END.size)

@@ -1,6 +1,6 @@
-"""Weights from outside as NumPy arrays, in two formats; neither is read in a way that could run code.
+"""Reads outside weights in two formats as NumPy arrays, without running code from the file.
 
-Whoever knows a file's digest compares it before the file is parsed here.
+A caller that knows a file's digest must compare it before calling these functions.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ HEADER_BUDGET = Budget(2**24, max_nodes=400_000, max_depth=8, max_keys=200_000)
 
 
 def read_safetensors(data: bytes, item: object) -> dict[str, NDArray[np.float32]]:
-    """The tensors of a safetensors file, by name, as float32; the file holds F16 and F32 alone.
+    """Read the tensors of a safetensors file, which may hold only F16 and F32, by name as float32.
 
-    The library refuses headers that are too long or lie, gaps and overlaps between tensors, and bytes after
-    the last one.
+    The library refuses headers that are too long or wrong, gaps and overlaps between tensors, and bytes after
+    the last tensor.
 
     Raises:
-        VerificationError: naming `item`, when the file is not of this form.
+        VerificationError: naming `item`, if the file does not have this form.
         DependencyError: the package safetensors is not installed.
     """
     try:
@@ -75,7 +75,7 @@ def read_numpy_pickle(data: bytes, item: object) -> Any:
 
 
 class _NumpyUnpickler(pickle.Unpickler):
-    # NumPy moved the function between its modules; an array's own __reduce__ knows where it is now.
+    # NumPy moved the function between modules; an array's own __reduce__ returns it from the current one.
     _ALLOWED: Mapping[tuple[str, str], Any] = {
         ("numpy", "ndarray"): np.ndarray,
         ("numpy", "dtype"): np.dtype,

@@ -16,8 +16,7 @@ import pytest
 
 from hospital_node.cli import main
 from hospital_node.isolation import closed_ray as closed
-from hospital_node.isolation import guard
-from hospital_node.isolation import sockets as exposure
+from hospital_node.isolation import guard, sockets
 from hospital_node.isolation.closed_ray import closed_ray
 from hospital_node.ledger.states import GeneratorState
 from hospital_node.node.node import Node
@@ -69,7 +68,7 @@ def planted():
 @pytest.mark.ray
 def test_every_socket_of_a_running_node_is_on_loopback(running):
     directory, _ = running
-    found = exposure.check_sockets(directory)
+    found = sockets.check_sockets(directory)
     assert {"gcs_server", "raylet"} <= {listener.process for listener in found}
     assert any(listener.process.startswith("ray::") for listener in found)
     assert all(listener.on_loopback for listener in found)
@@ -85,7 +84,7 @@ def test_rays_files_are_behind_a_private_folder(running):
 @pytest.mark.ray
 def test_a_client_without_the_token_is_refused(running):
     _, address = running
-    exposure.check_token_required(address)
+    sockets.check_token_required(address)
 
 
 @pytest.mark.ray
@@ -95,7 +94,7 @@ def test_a_client_with_another_token_is_refused_and_one_with_the_token_let_in(ru
     def join(token: str) -> bool | None:
         environment = {**os.environ, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token}
         environment.pop("RAY_AUTH_TOKEN_PATH", None)
-        return exposure.lets_in(address, environment)
+        return sockets.lets_in(address, environment)
 
     assert join("0" * 64) is False
     assert join((directory / "token").read_text()) is True
@@ -121,11 +120,11 @@ def test_a_cluster_is_joined_with_its_token_and_trains(running, tmp_path):
 def test_a_ray_without_a_token_is_found_out(tmp_path):
     script = """
         import sys, ray
-        from hospital_node.isolation import sockets as exposure
+        from hospital_node.isolation import sockets
         ray.init(address="local", num_cpus=1, include_dashboard=False, _node_ip_address="127.0.0.1",
                  _temp_dir=sys.argv[1], log_to_driver=False, logging_level="ERROR")
-        exposure.check_sockets()
-        exposure.check_token_required(ray.get_runtime_context().gcs_address)
+        sockets.check_sockets()
+        sockets.check_token_required(ray.get_runtime_context().gcs_address)
     """
     directory = closed.private_directory()
     environment = {
@@ -145,19 +144,19 @@ def test_a_ray_without_a_token_is_found_out(tmp_path):
 def test_a_planted_listener_on_every_interface_is_found(planted, ip):
     planted(ip)
     with pytest.raises(ExposureError, match="listens on"):
-        exposure.check_sockets()
+        sockets.check_sockets()
 
 
 def test_a_planted_listener_on_loopback_is_allowed(planted):
     planted("127.0.0.1")
-    assert any(listener.process.startswith("python") for listener in exposure.check_sockets())
+    assert any(listener.process.startswith("python") for listener in sockets.check_sockets())
 
 
 def test_an_unconnected_udp_socket_on_every_interface_is_found():
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
         udp.bind(("0.0.0.0", 0))  # noqa: S104 - what must be found
         with pytest.raises(ExposureError, match="listens on"):
-            exposure.check_sockets()
+            sockets.check_sockets()
 
 
 @pytest.mark.parametrize(
@@ -175,7 +174,7 @@ def test_an_unconnected_udp_socket_on_every_interface_is_found():
     ],
 )
 def test_what_counts_as_loopback(ip, closed):
-    assert exposure.Listener("x", 1, ip, 1).on_loopback is closed
+    assert sockets.Listener("x", 1, ip, 1).on_loopback is closed
 
 
 def test_a_guard_ends_what_a_killed_process_left_and_removes_its_folder(tmp_path):

@@ -72,7 +72,7 @@ class BestOfN:
 
 @dataclass(frozen=True)
 class Nearness:
-    """A distance to the source as a share of what distances there mean."""
+    """A distance to the source as a share of a reference distance."""
 
     ratio: float
     reference: str
