@@ -17,7 +17,7 @@ def configure(parser: Parser) -> None:
     parser.add_argument(
         "--approver", type=Path, metavar="PUB", help="public key of a person who may approve releases"
     )
-    parser.add_argument("--name", metavar="NAME", help="that person's name or office")
+    parser.add_argument("--name", metavar="NAME", help="name or office of that person")
     parser.add_argument(
         "--set",
         nargs="+",

@@ -63,7 +63,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=defaults.gpus,
         metavar="F",
-        help="share of a GPU for each worker, 0 for the CPU (left out: a whole GPU where there is one)",
+        help="share of a GPU for each worker, 0 for the CPU (left out: a whole GPU if there is one)",
     )
     parser.add_argument(
         "--actors",

@@ -73,7 +73,7 @@ def torch_and_gpus() -> Torch:
 
 
 def nvidia_driver() -> str | None:
-    """Version of the kernel's NVIDIA driver, None without one."""
+    """Version of the kernel's NVIDIA driver; None if there is no driver."""
     with contextlib.suppress(OSError):
         version = re.search(r"\b\d{3,}\.\d+(\.\d+)?\b", _NVIDIA_DRIVER.read_text())
         return version.group() if version else "of unknown version"
@@ -114,7 +114,7 @@ def ray_folder() -> tuple[str, int]:
 
 
 def shared_memory() -> tuple[int | None, int | None]:
-    """Size and free bytes of /dev/shm, None without one."""
+    """Size and free bytes of /dev/shm; None if it does not exist."""
     if not _SHARED_MEMORY.is_dir():
         return None, None
     usage = shutil.disk_usage(_SHARED_MEMORY)
@@ -183,7 +183,7 @@ def _locks(path: Path) -> bool:
 
 
 def recorded_ray_folder(root: Path) -> str | None:
-    """The folder that `ray.json` names; None without that file."""
+    """The folder that `ray.json` names; None if that file is missing."""
     path = root / "ray.json"
     if not path.is_file():
         return None

@@ -63,7 +63,7 @@ class Torch:
     """The CUDA release that it was built with; None for a CPU build."""
     gpus: tuple[Gpu, ...]
     driver: str | None
-    """The NVIDIA driver of this machine; None without one."""
+    """The NVIDIA driver of this machine; None if it has no driver."""
 
 
 def check_torch(torch: Torch) -> Check:
@@ -92,7 +92,7 @@ class Processors:
     usable: int
     """CPUs that this process may run on."""
     quota: float | None
-    """CPUs that a container's limit grants; None without a limit."""
+    """CPUs that a container's limit grants; None if there is no limit."""
 
     @property
     def workers(self) -> int:

@@ -81,7 +81,7 @@ def check_clock(now: datetime, last_event: datetime | None, last_release: dateti
 
 
 def check_run(found: Found | None, ray_folder: str | None) -> Check:
-    """Check for a run that hangs or was killed; `ray_folder` is named by `ray.json`, None without it."""
+    """Check for a run that hangs or was killed; `ray_folder` is named by `ray.json`, if it exists."""
     name = "training"
     if found is not None and found.liveness is not Liveness.DIED:
         process = f"process {found.status.pid} on {found.status.host}"

@@ -71,10 +71,10 @@ class GeneratorFidelity:
     """One generator against its own sources."""
 
     generator_id: str
-    candidate_sha256: str  # of the ONNX bytes that drew the samples, hexadecimal
-    sifid: Interval | None  # 64-d, to the nearest source, mean over samples; None without a feature network
+    candidate_sha256: str  # digest of the ONNX bytes that drew the samples, hexadecimal
+    sifid: Interval | None  # 64-d, to the nearest source, sample mean; None if there is no feature network
     sifid_others: float | None  # the same of other real images, their median
-    pixel_std: Interval  # of the samples, [-1, 1]
+    pixel_std: Interval  # spread of the samples, [-1, 1]
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -117,7 +117,7 @@ class FidelityReport:
     """All figures of a node. Law: `from_json(to_json(x)) == x`."""
 
     settings: FidelitySettings
-    feature_sha256: str | None  # of the feature network's file
+    feature_sha256: str | None  # digest of the feature network's file
     comparisons: tuple[Comparison, ...]
     figures: tuple[Figure, ...]
     generators: tuple[GeneratorFidelity, ...]

@@ -22,7 +22,7 @@ def pixel_std(pictures: NDArray[np.float32], *, seed: int = 0, draws: int = 200)
     squares = flat**2
 
     def spread(weights: NDArray[np.float64]) -> float:
-        """Of pictures that appear `weights` times, `count` in all."""
+        """Spread of pictures that appear `weights` times, `count` in total."""
         moment, mean = weights @ squares, weights @ flat
         return float(np.sqrt(np.maximum(moment - mean**2 / count, 0) / (count - 1)).mean())
 

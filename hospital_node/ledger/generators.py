@@ -133,7 +133,7 @@ class Generators:
             )
 
     def restart(self, generator_ids: Iterable[str]) -> None:
-        """Plan generators anew, from the beginning; clear their settings and the count of deaths."""
+        """Plan generators again, from the beginning; clear their settings and the count of deaths."""
         with self._database.transaction() as connection:
             for generator_id in generator_ids:
                 if self.get(generator_id).state is not GeneratorState.PLANNED:

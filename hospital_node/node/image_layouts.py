@@ -15,7 +15,7 @@ def layouts(records: Iterable[ImageRecord]) -> Mapping[ChannelLayout, int]:
 
 
 def layout_warning(found: Mapping[ChannelLayout, int]) -> str | None:
-    """A warning that images have several layouts; None for one layout or none.
+    """A warning that images have several layouts; None for less than two layouts.
 
     Args:
         found: layouts with their counts, as `layouts` gives them.

@@ -170,7 +170,7 @@ class Pool:
         return Died(cause)
 
     def kill(self, worker: int) -> None:
-        """End a worker's process, whatever it is doing, and give up its batch."""
+        """End a worker's process at any point of its work, and give up its batch."""
         import ray
 
         ray.kill(self._actors.pop(worker))

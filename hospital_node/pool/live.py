@@ -60,8 +60,8 @@ class TrainingStatus:
     started: float  # seconds since 1970
     updated: float  # seconds since 1970
     profile: str
-    generators: int  # of this run
-    done_percent: float  # of this run's work
+    generators: int  # number in this run
+    done_percent: float  # share of this run's work
     eta_seconds: float | None
     iterations_per_second: float
     generators_per_hour: float | None  # from the share of work done, so it is known before the first one ends
@@ -238,7 +238,7 @@ def _reported(worker: int, generator: str, progress: ScaleProgress | None) -> Ru
 
 
 def worker_memory() -> int | None:
-    """Resident bytes of this process's workers, None if it has none; shared pages count once per worker."""
+    """Resident bytes of this process's workers, None if it has no workers; shared pages count for each."""
     sizes = []
     for process in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.Error):

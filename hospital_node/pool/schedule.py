@@ -126,7 +126,7 @@ def plan(
 
 
 def dispatch(schedule: Schedule, room: int | None = None) -> tuple[Schedule, tuple[Start, ...]]:
-    """Give every idle worker a batch, as long as there are generators and nobody asked to stop.
+    """Give every idle worker a batch while generators wait and nobody has asked to stop.
 
     Args:
         room: how many workers fit on the machines that are up; None for all workers.

@@ -1,4 +1,4 @@
-"""A person's signed approval that these very generators may leave under this very policy."""
+"""A person's signed approval that these exact generators may leave under this exact policy."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def verify_approval(
 def valid_approvals(
     policy: Policy, envelopes: Envelopes
 ) -> tuple[list[tuple[Approval, PublicKey]], list[str]]:
-    """Approvals by listed approvers under this very policy, and why the other envelopes do not count."""
+    """Approvals by listed approvers under exactly this policy, and why the other envelopes do not count."""
     keys = [approver.key for approver in policy.approvers]
     valid: list[tuple[Approval, PublicKey]] = []
     void: list[str] = []

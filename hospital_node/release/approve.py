@@ -33,7 +33,7 @@ class GivenApproval:
 
     path: Path
     approver: str
-    fingerprint: str  # of the approver's key
+    fingerprint: str  # fingerprint of the approver's key
     policy: Policy
     proposal: Proposal
 
@@ -68,7 +68,7 @@ def approve(
         node: gets one more file in its folder of approvals.
         key: an approver's.
         by: the approver's name.
-        generators: identifiers; None: all that passed their audit, or those of `images` where there are any.
+        generators: identifiers; None: all that passed their audit, or those of `images` if any are given.
         images: identifiers of images; stands for the generators that learnt from them.
 
     Raises:
@@ -155,7 +155,7 @@ def give_approval(
 
     Args:
         node: gets one more file in its folder of approvals.
-        policy: the node's; the approval covers this very policy.
+        policy: the node's; the approval covers exactly this policy.
         proposal: what is approved, as it was shown.
         key: an approver's.
         by: the approver's name.

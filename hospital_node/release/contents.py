@@ -125,7 +125,7 @@ class Release:
 
 
 def _mean_coverages(node: Node, picture: RealPicture) -> dict[str, float]:
-    """Class to the mean coverage in [0, 1] over the images of one picture, which thus counts once."""
+    """Class to the mean coverage in [0, 1] over the images of one picture, so that it counts once."""
     found: dict[str, list[float]] = {}
     for image in picture.behind:
         for name, mask in node.load_pair(image).masks.items():
@@ -134,7 +134,7 @@ def _mean_coverages(node: Node, picture: RealPicture) -> dict[str, float]:
 
 
 def data_set_commitment(node: Node, images: Sequence[str]) -> str:
-    """Keyed commitment to the stored pixels of every image, whatever their order."""
+    """Keyed commitment to the stored pixels of every image, in any order."""
     parts = []
     for image in images:
         pair = node.load_pair(image)

@@ -78,7 +78,7 @@ def audit_reasons(policy: Policy, candidate: Candidate) -> tuple[str, ...]:
 
 
 def _approvers(candidate: Candidate, valid: Sequence[tuple[Approval, PublicKey]]) -> tuple[str, ...]:
-    """Fingerprints of the different keys that approved this very candidate with this very audit."""
+    """Fingerprints of the different keys that approved exactly this candidate with exactly this audit."""
     if candidate.sha256 is None or candidate.audit_sha256 is None:
         return ()
     approvable = Approved.of(candidate)

@@ -30,7 +30,7 @@ class FidelitySection:
 
 
 def fidelity_section(node: Node, asking: Sequence[Asking]) -> FidelitySection | None:
-    """The section; None when nothing was measured.
+    """The section; None if there is no measurement.
 
     Args:
         node: whose reports folder may hold a measurement.

@@ -30,7 +30,7 @@ def save(directory: Path, state: dict[str, Any]) -> None:
 
 
 def load(directory: Path, fingerprint: dict[str, Any]) -> dict[str, Any] | None:
-    """The last checkpoint, or None when there is none.
+    """The last checkpoint, or None if it does not exist.
 
     Args:
         fingerprint: identifies the training; a checkpoint of another training is refused.

@@ -28,7 +28,7 @@ class TrainingConfig:
     scale_factor: float = 0.75  # re-solved so that the coarsest short side is min_side
     iterations: int = 2000  # per scale
     discriminator_steps: int = 3  # per iteration
-    generator_steps: int = 3  # per iteration, each one an update
+    generator_steps: int = 3  # per iteration, each of them an update
     base_channels: int = 32
     max_channels: int = 128
     channel_doubling: int = 4  # scales between doublings of the channels

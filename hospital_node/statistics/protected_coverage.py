@@ -1,6 +1,6 @@
 """`statistics.json`: how much of an image the real masks cover, in 5 % bins, protected.
 
-Noise that is drawn anew for every bundle would average out. The ledger therefore keeps what was published.
+New noise for every bundle would average out. The ledger therefore keeps what was published.
 The same images at the same epsilon get the same histogram again. The policy limits the sum of all epsilons.
 """
 
@@ -29,9 +29,9 @@ class CoverageStatistics:
     """Protected histograms of mask coverage. Law: `from_json(to_json(x)) == x`."""
 
     image_count: int  # distinct pictures behind the bundle's generators; public: a bundle says it
-    histograms: Mapping[str, tuple[int, ...]]  # class to protected counts, one a bin
+    histograms: Mapping[str, tuple[int, ...]]  # class to protected counts, one per bin
     protection: Protection
-    total_epsilon: float  # of everything that this node has published
+    total_epsilon: float  # sum over everything that this node has published
 
     def to_json(self) -> dict[str, Any]:
         return {

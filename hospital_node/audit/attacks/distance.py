@@ -30,7 +30,7 @@ def thumbnail(images: Array) -> Array:
 
 
 def with_channels(image: Array, channels: int) -> Array:
-    """`(C, H, W)` as grey (the mean) or as RGB (grey three times), so that unlike images can be compared."""
+    """`(C, H, W)` as grey (the mean) or as RGB (grey three times), so that both kinds can be compared."""
     if len(image) == channels:
         return image
     grey = image.mean(axis=0, keepdims=True)
