@@ -89,7 +89,7 @@ class Measure:
     value: float
     low: float
     high: float
-    method: str  # of the interval
+    method: str  # method of the interval
     baseline: float | None = None  # what no leak at all would give
     control: float | None = None  # the same attack with other real images in the sources' place
 

@@ -14,4 +14,4 @@ class AuditSettings:
     seed: int = 0
     """Seed of the samples, the choice of controls and the bootstrap."""
     again: bool = False
-    """Audit again what was audited, withheld or released before, for example after a policy change."""
+    """Also repeat earlier audits (audited, withheld, released), for example after a policy change."""

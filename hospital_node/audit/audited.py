@@ -34,9 +34,9 @@ class Candidate:
     """A generator that asks to leave, as the gate sees it."""
 
     generator_id: str
-    sha256: str | None  # of the candidate's bytes as they are now; None: there are none
+    sha256: str | None  # digest of the candidate's present bytes; None: there are none
     audit: GeneratorAudit | None  # None: there is no audit with the node's seal
-    audit_sha256: str | None  # of the audit's file
+    audit_sha256: str | None  # digest of the audit's file
     withheld: str | None = None  # the ledger's reason, where it says that this generator may not leave
     pictures: int = 1  # distinct real ones behind it, by the ledger and the stored pixels
     no_audit: str = NO_AUDIT  # the reason when `audit` is None

@@ -33,7 +33,7 @@ class GeneratorAudit:
     """What was found about one candidate, with nothing of the hospital. Law: `from_json(to_json(x)) == x`."""
 
     generator_id: str
-    candidate_sha256: str  # of the ONNX file that was attacked, hexadecimal
+    candidate_sha256: str  # digest of the attacked ONNX file, hexadecimal
     group_size: int  # distinct real pictures behind the generator: copies of one count once
     samples: int
     seed: int

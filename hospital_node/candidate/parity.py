@@ -28,7 +28,7 @@ class ParityCase:
     height: int  # pixels
     width: int  # pixels
     batch: int  # samples
-    max_abs_difference: float  # of any output value; outputs lie in [-1, 1]
+    max_abs_difference: float  # largest over all output values, which lie in [-1, 1]
 
     def to_json(self) -> dict[str, Any]:
         return {

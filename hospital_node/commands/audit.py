@@ -27,7 +27,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--again",
         action="store_true",
-        help="audit again what was audited, withheld or released before, for example after a policy change",
+        help="also repeat earlier audits (audited, withheld, released), for example after a policy change",
     )
     progress.configure(parser)
 

@@ -33,7 +33,7 @@ class Images:
     waiting: int
     too_small: int
     largest: tuple[int, int, int]  # height, width, channels of the one that needs most
-    needs: ImageNeeds  # of the largest
+    needs: ImageNeeds  # needs of the largest image
     last_event: datetime | None
     last_release: datetime | None
 

@@ -104,8 +104,8 @@ def evaluate(
             by two names, or a machine that cannot confine the process.
         NodeStateError: a stored image is damaged, or the hospital has a name that no report may hold.
         VerificationError: the model is refused, or does not run as it should on a grey image.
-        KeyboardInterrupt: SIGINT, SIGTERM or SIGHUP. From the first image on the evaluation is spent
-            whatever happens; every error after that says so.
+        KeyboardInterrupt: SIGINT, SIGTERM or SIGHUP. From the first image on the evaluation is spent in every
+            case; later errors say so.
     """
     submission = signed.submission
     with node.write_lock():

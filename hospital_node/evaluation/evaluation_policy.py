@@ -49,12 +49,12 @@ class EvaluationPolicy:
     submitters: tuple[Submitter, ...] = ()
     budget: int = 5  # evaluations of one submitter, over all time
     hold_out_budget: int = 50  # evaluations of all submitters together, over all time
-    min_images: int = 20  # of the hold-out, for every class; fewer: no evaluation
-    images_for_all_metrics: int = 400  # of the hold-out, for every class; fewer: the IoU alone
-    epsilon: float = 1.0  # of one evaluation
-    submitter_epsilon: float = 5.0  # of all evaluations of one submitter
-    hold_out_epsilon: float = 20.0  # of all evaluations of all submitters together
-    decimals: int = 2  # of every figure
+    min_images: int = 20  # hold-out images needed for every class; fewer: no evaluation
+    images_for_all_metrics: int = 400  # hold-out images of every class; fewer: only the IoU
+    epsilon: float = 1.0  # privacy parameter of one evaluation
+    submitter_epsilon: float = 5.0  # limit for all evaluations of one submitter
+    hold_out_epsilon: float = 20.0  # limit for all evaluations of all submitters together
+    decimals: int = 2  # decimals of every figure
     limits: Limits = field(default_factory=Limits)
 
     def submitter(self, key: PublicKey) -> Submitter | None:

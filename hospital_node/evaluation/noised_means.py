@@ -41,7 +41,7 @@ def noised_means(
         scores: class to the scores of its images, each 0 to 1; at least one image.
         metrics: which to report.
         epsilon: privacy parameter of all figures together.
-        decimals: of every figure.
+        decimals: number of decimals of every figure.
     """
     figures = len(metrics) * len(scores)
     reported = {}

@@ -1,4 +1,4 @@
-"""Who may have segmenters evaluated, what they have spent, and what is left."""
+"""Who may have segmenters evaluated, and the spent and remaining budgets."""
 
 from __future__ import annotations
 

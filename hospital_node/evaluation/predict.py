@@ -138,9 +138,9 @@ def open_predictor(
 
     Args:
         model: the ONNX file's bytes.
-        contract: of its input and output.
-        limits: of the process.
-        threads: of ONNX Runtime.
+        contract: contract of its input and output.
+        limits: limits of the process.
+        threads: number of ONNX Runtime's threads.
         images: how many it will be asked about.
         required: what must confine the process.
 

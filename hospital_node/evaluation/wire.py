@@ -15,7 +15,7 @@ from __future__ import annotations
 import struct
 from enum import IntEnum
 
-LENGTHS = struct.Struct("<QQ")  # of the contract and of the model, bytes
+LENGTHS = struct.Struct("<QQ")  # lengths of the contract and of the model, bytes
 TEXT_BYTES = 1000
 SEPARATOR = "\n"
 """Separator of what was expected and what was found, in the text of a refusal."""

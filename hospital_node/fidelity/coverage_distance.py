@@ -14,7 +14,7 @@ from sharekit.pictures.mask_statistics import coverage_histogram
 
 class KolmogorovSmirnov(NamedTuple):
     statistic: float  # largest distance of the two distribution functions, 0 to 1
-    p: float  # of at least this one, had both the same distribution
+    p: float  # probability of at least this one if both had the same distribution
 
 
 def kolmogorov_smirnov(real: Features, synthetic: Features) -> KolmogorovSmirnov:

@@ -76,7 +76,7 @@ class GeneratorFidelity:
         Interval | None
     )  # 64-d, to the nearest source, mean over samples; None if there was no feature network
     sifid_others: float | None  # the same of other real images, their median
-    pixel_std: Interval  # of the samples, [-1, 1]
+    pixel_std: Interval  # spread of the samples, [-1, 1]
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -119,7 +119,7 @@ class FidelityReport:
     """All figures of a node. Law: `from_json(to_json(x)) == x`."""
 
     settings: FidelitySettings
-    feature_sha256: str | None  # of the feature network's file
+    feature_sha256: str | None  # digest of the feature network's file
     comparisons: tuple[Comparison, ...]
     figures: tuple[Figure, ...]
     generators: tuple[GeneratorFidelity, ...]

@@ -90,7 +90,7 @@ class Inception(nn.Module):
         """Args:
         tensors: `NAME.weight` `(out, in, h, w)` and `NAME.bias` `(out,)`, float32, under TensorFlow's names.
         dimension: 64 or 768.
-        sha256: of the file the weights came from.
+        sha256: digest of the file the weights came from.
         """
         super().__init__()
         self.dimension = dimension

@@ -36,7 +36,7 @@ class Looked:
 
     real: NDArray[np.float64]  # (d,) of the first source
     samples: NDArray[np.float64]  # (N, d)
-    sources: tuple[Gaussian, ...]  # of each source's patches
+    sources: tuple[Gaussian, ...]  # Gaussian of each source's patches
     sifid: NDArray[np.float64]  # (N,) to the nearest source
 
 
@@ -48,7 +48,7 @@ class Subject:
     images: tuple[str, ...]  # identifiers of the sources
     candidate_sha256: str
     small: NDArray[np.float32]  # the first source, (3, SMALL_SIDE, SMALL_SIDE) in [-1, 1]
-    pixel_std: Interval  # of the samples at that size
+    pixel_std: Interval  # spread of the samples at that size
     coverage: Mapping[str, float]  # class to the first source's share of true pixels
     sample_coverage: Mapping[str, NDArray[np.float64]]  # class to (N,)
     looked: Looked | None

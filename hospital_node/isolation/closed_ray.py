@@ -28,7 +28,7 @@ _LOOPBACK = "127.0.0.1"
 _NOWHERE = f"http://{_LOOPBACK}:9"
 """A port of this machine where nobody listens."""
 CLOSED = {
-    # Without it, gRPC servers bind to every interface whatever the node's address is.
+    # Without it, gRPC servers bind to every interface, for any address of the node.
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     "RAY_AUTH_MODE": "token",
     # Nobody reads the metrics, and their ports ask for no token.
@@ -91,7 +91,7 @@ def closed_ray(record: Path) -> Iterator[Path]:
             finally:
                 ray.shutdown()
     finally:
-        # The guard has done its work, whatever went wrong in the block.
+        # The guard has done its work, even if something went wrong in the block.
         record.unlink(missing_ok=True)
 
 

@@ -1,4 +1,4 @@
-"""Pearson correlation: how alike two arrays are, whatever their scale and offset."""
+"""Pearson correlation: how alike two arrays are, for any scale and offset."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Find any of very many short byte strings ("needles") in large files, whatever their number."""
+"""Find any of very many short byte strings ("needles") in large files."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-MAX_DEPTH = 3  # of packing inside packing
+MAX_DEPTH = 3  # levels of packing inside packing
 MAX_UNPACKED = 64 * 2**20  # bytes of one stream
 MIN_UNPACKED = 16  # bytes: shorter ones hold nothing that could be recognised
 MIN_TENSOR = 64  # elements

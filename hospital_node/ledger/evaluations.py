@@ -58,9 +58,9 @@ class Evaluations:
             submitter: fingerprint of the submitter's key.
             budget: evaluations of this submitter, over all time.
             hold_out_budget: evaluations of all submitters together.
-            epsilon: of this evaluation.
-            submitter_epsilon: of all evaluations of this submitter.
-            hold_out_epsilon: of all evaluations of all submitters together.
+            epsilon: privacy parameter of this evaluation.
+            submitter_epsilon: limit for all evaluations of this submitter.
+            hold_out_epsilon: limit for all evaluations of all submitters together.
 
         Raises:
             PolicyError: a budget does not allow it; nothing was written.

@@ -283,7 +283,7 @@ class Node:
 
 
 def private_directory(path: Path) -> Path:
-    """`path`, created if missing, with mode 0700 whatever the umask."""
+    """`path`, created if missing, with mode 0700 for any umask."""
     path.mkdir(mode=0o700, exist_ok=True)
     path.chmod(0o700)
     return path

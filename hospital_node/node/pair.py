@@ -16,7 +16,7 @@ from sharekit.errors import NodeStateError
 from sharekit.generator.tensors import ChannelLayout, binarise, pixels_to_tensor
 from sharekit.storage import files
 
-MAX_STORED_BYTES = 2**29  # of one stored PNG
+MAX_STORED_BYTES = 2**29  # limit of one stored PNG
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,7 @@ def train_node(
 ) -> TrainingReport:
     """Plan generators of the node's images, and train all that wait, until a signal asks to stop.
 
-    After a kill at any point, the next call goes on from there: finished generators stay finished, and an
+    After a kill at any point, the next call goes on from there. Finished generators stay finished, and an
     unfinished one goes on from its checkpoint. z* and the seed are only in the checkpoint, which is destroyed
     before a generator is called trained, failed or quarantined.
 

@@ -60,8 +60,8 @@ class TrainingStatus:
     started: float  # seconds since 1970
     updated: float  # seconds since 1970
     profile: str
-    generators: int  # of this run
-    done_percent: float  # of this run's work
+    generators: int  # number in this run
+    done_percent: float  # share of this run's work
     eta_seconds: float | None
     iterations_per_second: float
     generators_per_hour: float | None  # from the share of work done, so it is known before the first one ends

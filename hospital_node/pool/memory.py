@@ -20,7 +20,7 @@ class LaneMemory:
         """Memory that the last group took, as a multiple of its estimate."""
 
     def claim(self, lanes: int, estimate: int) -> int:
-        """How many of `lanes` fit, at an estimated `estimate` bytes each.
+        """How many of `lanes` fit, at an estimate of `estimate` bytes each.
 
         At least one: training shows whether it fits.
         """

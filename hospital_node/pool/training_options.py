@@ -76,7 +76,7 @@ class TrainingReport:
     """How training ended. Counts cover all generators of the node; the rest covers this run."""
 
     trained: int
-    """Generators that were trained, whatever happened to them since."""
+    """Generators that were trained, even if they have since left that state."""
     waiting: int
     """Generators still to train; above 0 only after an interruption."""
     failed: Mapping[str, str]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from hospital_node.singan.training import ScaleProgress
 
 OVERHEAD = 5e5
-"""Cost of an iteration whatever its size, in pixels x channels^2: on a CPU it hardly counts."""
+"""Cost of an iteration of any size, in pixels x channels^2: on a CPU it hardly counts."""
 
 
 def scale_costs(height: int, width: int, config: TrainingConfig) -> tuple[float, ...]:

@@ -33,7 +33,7 @@ class GivenApproval:
 
     path: Path
     approver: str
-    fingerprint: str  # of the approver's key
+    fingerprint: str  # fingerprint of the approver's key
     policy: Policy
     proposal: Proposal
 

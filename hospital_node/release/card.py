@@ -44,7 +44,7 @@ def model_card(
         hospital: its name, as in the manifest.
         release: the release counter.
         generators: those in the bundle.
-        audits: of the same generators, in the same order.
+        audits: audits of the same generators, in the same order.
         statistics: the protected histograms.
         style: the bundle's style statistics in words, or why it has none.
     """

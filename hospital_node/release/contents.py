@@ -134,7 +134,7 @@ def _mean_coverages(node: Node, picture: RealPicture) -> dict[str, float]:
 
 
 def data_set_commitment(node: Node, images: Sequence[str]) -> str:
-    """Keyed commitment to the stored pixels of every image, whatever their order."""
+    """Keyed commitment to the stored pixels of every image, in any order."""
     parts = []
     for image in images:
         pair = node.load_pair(image)

@@ -45,8 +45,8 @@ class Policy:
     approvals: int = 1  # different listed approvers that every release needs
     release_linkable: bool = True  # under controlled access, to recipients that the hospital knows
     limits: AuditLimits = field(default_factory=AuditLimits)
-    epsilon: float = 1.0  # of one differentially private histogram of the masks
-    max_total_epsilon: float = 4.0  # of all histograms that this node ever publishes
+    epsilon: float = 1.0  # privacy parameter of one histogram of the masks
+    max_total_epsilon: float = 4.0  # limit for all histograms that this node ever publishes
 
     @property
     def released_verdicts(self) -> frozenset[Verdict]:

@@ -1,4 +1,4 @@
-"""Plots of audits and of fidelity, each a self-contained SVG; equal figures, equal bytes."""
+"""Plots of audits and of fidelity, each a self-contained SVG; equal figures give equal bytes."""
 
 from __future__ import annotations
 

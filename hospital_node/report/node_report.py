@@ -36,7 +36,7 @@ from sharekit.generator.tensors import mask_probability, probability_to_mask, te
 from sharekit.storage import files
 
 MAX_PICTURED = 200  # sections with pictures; a page must still open
-SAMPLES = 4  # of every generator
+SAMPLES = 4  # samples of every generator
 SOURCES = 4  # pictured, of the images behind a generator
 THUMBNAIL = 220  # pixels, long side
 

@@ -39,7 +39,7 @@ class ImageNeeds:
     checkpoint: int
     """Disk space while it trains."""
     generator: int
-    """Disk space for good; its ONNX candidate is as large."""
+    """Disk space that it keeps; its ONNX candidate is as large."""
 
 
 def image_needs(height: int, width: int, channels: int, config: TrainingConfig) -> ImageNeeds:

@@ -24,7 +24,7 @@ class Protection:
     neighbours: str
     epsilon: float
     l1_sensitivity: int
-    scale: float  # of the noise
+    scale: float  # scale of the noise
     post_processing: str
 
     def to_json(self) -> dict[str, Any]:

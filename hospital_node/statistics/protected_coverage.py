@@ -31,7 +31,7 @@ class CoverageStatistics:
     image_count: int  # distinct pictures behind the bundle's generators; public: a bundle says it
     histograms: Mapping[str, tuple[int, ...]]  # class to protected counts, one per bin
     protection: Protection
-    total_epsilon: float  # of everything that this node has published
+    total_epsilon: float  # sum over everything that this node has published
 
     def to_json(self) -> dict[str, Any]:
         return {

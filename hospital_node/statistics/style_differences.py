@@ -12,7 +12,7 @@ def smallest_part(published: Collection[Pictures], wanted: Pictures, k: int) -> 
     """How few pictures another average would single out, if fewer than `k`; None: it may be published.
 
     Pictures in the same averages are one part. Sums and differences of averages weigh all pictures of a part
-    alike. So none describes fewer pictures than the smallest part, whatever the number of averages.
+    alike. So none describes fewer pictures than the smallest part, for any number of averages.
 
     Args:
         published: the sets that averages were published of.
