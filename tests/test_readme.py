@@ -65,6 +65,8 @@ def _run(command: list[str], folder: Path) -> None:
     for path in (home, temporary):
         path.mkdir(exist_ok=True)
     environment = {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
+    # torch sets it in a process that has loaded its compiler, such as this one.
+    environment.pop("TORCHINDUCTOR_CACHE_DIR", None)
     if OBSTACLE is not None or command[0] not in PROGRAMS:
         result = subprocess.run(
             command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=300

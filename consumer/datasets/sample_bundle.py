@@ -10,6 +10,7 @@ from typing import Any
 
 from consumer.datasets.folder_writer import WrittenDataset, write_dataset
 from consumer.datasets.resumable_folder import SUFFIX
+from consumer.sampling.checked import refusal
 from consumer.sampling.layout_names import by_layout
 from consumer.sampling.request import Request
 from consumer.sampling.runtime import ProviderChoice
@@ -71,21 +72,24 @@ def sample_bundle(
         UsageError: the request exceeds the bundle's limits.
     """
     started = time.monotonic()
+    if count < 1:
+        raise refusal("samples", "a count of at least 1", str(count))
     entries = bundle.accept(request)
     groups = by_layout(entries)
+    data_sets: list[WrittenDataset] = []
     if len(groups) == 1:
-        data_sets = [write_dataset(bundle, out, count, request, on_progress)]
+        data_sets.append(write_dataset(bundle, out, count, request, on_progress))
     else:
         _require_folder_of(out, groups)
-        data_sets, done = [], 0
         for name, share in _shares(entries, groups, count).items():
+            done = sum(written.description.count for written in data_sets)
+            free = done - sum(written.drawn for written in data_sets)
 
-            def show(event: Progress, done: int = done, name: str = name) -> None:
+            def show(event: Progress, name: str = name, done: int = done, free: int = free) -> None:
                 message = f"{name}, {event.message}"
-                on_progress(replace(event, done=done + event.done, total=count, message=message))
+                on_progress(Progress(done + event.done, count, message, free=free + event.free))
 
             data_sets.append(write_dataset(bundle, out / name, share, replace(request, layout=name), show))
-            done += share
     return SampledBundle(
         out,
         tuple(data_sets),

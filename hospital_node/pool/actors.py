@@ -24,7 +24,7 @@ FORGET_TIMEOUT = 30.0  # seconds
 LOST = 2.0  # seconds between checks that the machine of a starting worker is still up
 
 # Memory stays with the process instead of being mapped and faulted in again for every tensor. There is one
-# arena, since glibc unmaps those of other threads than the main one as they empty. See docs/adr/0013-faults.md.
+# arena, since glibc unmaps those of other threads than the main one as they empty: docs/adr/0013-faults.md.
 MALLOC = {
     "MALLOC_MMAP_THRESHOLD_": str(2**30),
     "MALLOC_TRIM_THRESHOLD_": str(2**30),

@@ -11,11 +11,14 @@ from torch.utils.data import DataLoader
 import consumer
 from consumer.cli import main
 from consumer.datasets.reader import read_folder
+from consumer.datasets.sample_bundle import sample_bundle
 from consumer.sampling.layout_names import MAX_NAME_LENGTH, by_layout, layout_name
+from consumer.sampling.request import Request
 from consumer.sampling.synthetic_bundle import Bundle
 from sharekit.bundle.manifest import GeneratorEntry, Parity
 from sharekit.errors import InputError, UsageError
 from sharekit.generator.tensors import ChannelLayout
+from sharekit.program.progress import Progress
 from sharekit.storage import schema
 from tests.consumer.conftest import BundleMaker
 from tests.tiny import tiny_generator
@@ -78,6 +81,20 @@ def test_fewer_samples_than_generators_leave_the_other_layouts_out(
 ) -> None:
     assert sample(paths, tmp_path / "set", "--samples", 1) == 0
     assert [path.name for path in (tmp_path / "set").iterdir()] == ["rgb-polyp"]
+
+
+def test_no_samples_are_wrong_usage(paths: tuple[Path, Path], tmp_path: Path) -> None:
+    assert sample(paths, tmp_path / "set", "--samples", 0) == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_progress_counts_over_all_layouts(mixed: Bundle, tmp_path: Path) -> None:
+    events: list[Progress] = []
+    sample_bundle(mixed, tmp_path / "set", 10, Request(seed=1), events.append)
+    assert [event.done for event in events] == list(range(1, 11))
+    events.clear()
+    sample_bundle(mixed, tmp_path / "set", 10, Request(seed=1), events.append)
+    assert (events[-1].done, events[-1].free, events[-1].total) == (10, 10, 10)
 
 
 def test_one_chosen_layout_is_a_data_set_of_its_own(paths: tuple[Path, Path], tmp_path: Path) -> None:
