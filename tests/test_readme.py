@@ -83,6 +83,12 @@ def _run(command: list[str], folder: Path) -> None:
     assert list(home.iterdir()) == [], shlex.join(command)
 
 
+def test_every_command_of_the_programs_is_run_here_but_the_demo() -> None:
+    run = {tuple(shlex.split(line)[:2]) for line in _commands()}
+    every = {(program, command) for program, module in PROGRAMS.items() for command in module.COMMANDS}
+    assert every - run == {("sharekit", "demo")}
+
+
 @pytest.mark.ray
 def test_every_command_works_in_the_order_of_readme_and_guides(tmp_path: Path) -> None:
     phantom.write_data_set(tmp_path / "data", 6, height=96, width=112)
