@@ -62,8 +62,10 @@ def run(args: argparse.Namespace, output: Output) -> int:
     story = Story(stream)
     if settings.data is None and DRAW not in journal.seconds:
         journal = _draw(settings, journal, story)
-    steps = plan(settings)
-    for number, step in enumerate(steps, start=1):
+    number = 0
+    # Planned again after each step: what was drawn decides the last ones.
+    while number < len(steps := plan(settings)):
+        step, number = steps[number], number + 1
         story.chapter(f"{number}/{len(steps)} {step.name}", step.purpose, command=step.command_line)
         if step.name in journal.seconds:
             story.say("done before", style="dim")
@@ -102,7 +104,7 @@ def _times(done: Demonstration) -> Table:
 def _ending(done: Demonstration) -> list[str]:
     settings = done.journal.settings
     return [
-        f"The consumer's report: {settings.validation_page}",
+        *(f"The consumer's report: {page}" for page in settings.validation_pages),
         f"The hospital's own report: {settings.node_page}",
         "Next:",
         *(f"  {command}" for command in done.next),

@@ -1,6 +1,6 @@
 """The demonstration: the public commands of both sides, in order, as a user would type them.
 
-`plan` is pure; `run_step` starts one command; the journal lets an interrupted demonstration go on.
+`plan` lists the commands; `run_step` starts one; the journal lets an interrupted demonstration go on.
 """
 
 from __future__ import annotations
@@ -82,6 +82,10 @@ STEPS = (
     ),
 )
 """Name, purpose and command of every step, the hospital's first."""
+EACH_LAYOUT = ("style", "validate")
+"""Steps that work on one data set."""
+ONLY_LAYOUT = ""
+"""Stands for the layout of a bundle that has one."""
 
 
 @dataclass(frozen=True)
@@ -119,8 +123,16 @@ class Settings:
         return self.node / "reports" / "report.html"
 
     @property
-    def validation_page(self) -> Path:
-        return self.out / "validation.html"
+    def samples_folder(self) -> Path:
+        return self.out / "samples"
+
+    @property
+    def validation_pages(self) -> tuple[Path, ...]:
+        """One page, or one for each channel layout that was drawn."""
+        return tuple(self.validation_page(layout) for layout in layouts(self.samples_folder))
+
+    def validation_page(self, layout: str) -> Path:
+        return self.out / ("validation.html" if layout == ONLY_LAYOUT else f"validation-{layout}.html")
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -151,25 +163,50 @@ class Step:
 
 
 def plan(settings: Settings) -> tuple[Step, ...]:
-    """Every command from a folder of images and masks to a validated synthetic data set."""
+    """Every command from a folder of images and masks to a validated synthetic data set.
+
+    A bundle of several channel layouts is drawn as one data set for each; once they are there, a step of
+    `EACH_LAYOUT` becomes one step for each of them.
+    """
+    few = settings.out / "few"
     values = {
         "data": settings.pictures,
         "node": settings.node,
         "bundle": settings.bundle,
-        "validation": settings.validation_page,
         "release": settings.key.with_suffix(""),
         "approver": settings.out / "keys" / "approver",
-        "samples": settings.out / "samples",
-        "few": settings.out / "few",
+        "samples": settings.samples_folder,
+        "few": few,
         "styled": settings.out / "styled",
         "count": settings.samples,
         "iterations": "" if settings.iterations is None else f"--iterations={settings.iterations}",
     }
+    drawn = {"style": few, "validate": settings.samples_folder}
     return tuple(
-        # Split before inserting the values: a path may hold spaces.
-        Step(name, purpose, tuple(filter(None, (part.format_map(values) for part in shlex.split(command)))))
+        _step(f"{name} {layout}".strip(), purpose, command, values | _of_layout(settings, layout, values))
         for name, purpose, command in STEPS
+        for layout in (layouts(drawn[name]) if name in EACH_LAYOUT else (ONLY_LAYOUT,))
     )
+
+
+def layouts(folder: Path) -> tuple[str, ...]:
+    """The names of the data sets in `folder`; `ONLY_LAYOUT` when it is one data set, or not there yet."""
+    found = tuple(sorted(path.parent.name for path in folder.glob("*/dataset.json")))
+    return found or (ONLY_LAYOUT,)
+
+
+def _of_layout(settings: Settings, layout: str, values: Mapping[str, Any]) -> dict[str, Path]:
+    """The values that depend on the layout in a step of `EACH_LAYOUT`."""
+    if layout == ONLY_LAYOUT:
+        return {"validation": settings.validation_page(layout)}
+    folders = {name: values[name] / layout for name in ("samples", "few", "styled")}
+    return {**folders, "validation": settings.validation_page(layout)}
+
+
+def _step(name: str, purpose: str, command: str, values: Mapping[str, Any]) -> Step:
+    # Split before inserting the values: a path may hold spaces.
+    parts = (part.format_map(values) for part in shlex.split(command))
+    return Step(name, purpose, tuple(filter(None, parts)))
 
 
 def next_commands(settings: Settings) -> tuple[str, ...]:
@@ -274,7 +311,8 @@ class Demonstration:
             "bundle": str(settings.bundle),
             "key": str(settings.key),
             "node": str(settings.node),
-            "report": str(settings.validation_page),
+            "report": str(settings.validation_pages[0]),
+            "reports": [str(page) for page in settings.validation_pages],
             "seconds": self.seconds,
             "next": list(self.next),
         }

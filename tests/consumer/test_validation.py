@@ -361,8 +361,10 @@ def test_equal_data_sets_give_equal_pages(tmp_path: Path) -> None:
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, dict[str, Any]]:
     capsys.readouterr()
-    code = main(["validate", *arguments, "--lpips-images", "0", "--format", "json"])
-    return code, json.loads(capsys.readouterr().out or "{}")
+    code = main(["validate", *arguments, "--lpips-images", "0", "--format", "json", "--verbose"])
+    captured = capsys.readouterr()
+    sys.stderr.write(captured.err)  # pytest shows it if the test fails
+    return code, json.loads(captured.out or "{}")
 
 
 def test_the_command_writes_both_forms_and_fails_on_errors(
