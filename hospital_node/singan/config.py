@@ -44,6 +44,17 @@ class TrainingConfig:
     noise_amplitude: float = 0.1  # times the RMSE of the upsampled reconstruction; 1 at scale 0
     redraw_z_star: bool = False
     """Draw new scale-0 reconstruction noise in every iteration, as the authors' code does."""
+    pictures: int = 1
+    """Of the group in every update, as many real as drawn; batch norm averages over the drawn ones."""
+    z_star: bool = True
+    """Give every picture a noise and train scale 0 to rebuild it. Without, the scales above rebuild each picture
+    from its own smaller self, and no noise belongs to a picture."""
+    critic_norm: bool = True
+    """Norm the critic's layers picture by picture, which hides a picture's mean colour and contrast from it."""
+    colour_jitter: float = 0.0
+    """Largest random change of a real picture's brightness and colour, either way, in every update."""
+    flips: bool = False
+    """Mirror real pictures at random in every update."""
     precision: str = "float32"
     """Precision of pictures and convolutions in training; the rest is always float32."""
 
@@ -56,6 +67,7 @@ class TrainingConfig:
             "generator_steps",
             "penalty_interval",
             "base_channels",
+            "pictures",
         )
         for name in positive:
             if getattr(self, name) < 1:
@@ -74,12 +86,18 @@ class TrainingConfig:
             )
 
     def to_json(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
+        """All settings, except the later ones that change nothing: what earlier releases wrote stays equal."""
+        unchanged = {one.name for one in dataclasses.fields(self) if getattr(self, one.name) == one.default}
+        left_out = unchanged & LATER
+        return {name: value for name, value in dataclasses.asdict(self).items() if name not in left_out}
 
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> TrainingConfig:
         return TrainingConfig(**value)
 
+
+LATER = frozenset({"pictures", "z_star", "critic_norm", "colour_jitter", "flips"})
+"""Settings that came with generators of groups: earlier ledgers and checkpoints do not name them."""
 
 PROFILES: Mapping[str, TrainingConfig] = {
     "paper": TrainingConfig(redraw_z_star=True),

@@ -57,7 +57,7 @@ def image_needs(height: int, width: int, channels: int, config: TrainingConfig) 
     )
     pictures = FLOAT * channels * sum(h * w for h, w in sizes)
     return ImageNeeds(
-        memory=FLOAT * MAPS * max(maps),
+        memory=FLOAT * MAPS * config.pictures * max(maps),
         checkpoint=generator + ADAM_COPIES * in_training + 2 * pictures,
         generator=generator,
     )
