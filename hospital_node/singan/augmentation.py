@@ -11,7 +11,7 @@ FLIP = 0.5  # probability, of each direction
 def augment(
     pictures: tuple[Tensor, ...], image_channels: int, colour: float, flips: bool, random: torch.Generator
 ) -> tuple[Tensor, ...]:
-    """Change `(N, C, h_i, w_i)` pictures in [-1, 1]: the same N pictures at several sizes, which change together.
+    """Change N pictures in [-1, 1], given at several sizes `(N, C, h_i, w_i)`, which change together.
 
     Args:
         image_channels: the first of the C channels; the masks behind them keep their values.

@@ -47,10 +47,10 @@ class TrainingConfig:
     pictures: int = 1
     """Of the group in every update, as many real as drawn; batch norm averages over the drawn ones."""
     z_star: bool = True
-    """Give every picture a noise and train scale 0 to rebuild it. Without, the scales above rebuild each picture
-    from its own smaller self, and no noise belongs to a picture."""
+    """Give every picture a noise and train scale 0 to rebuild it. Without, no noise belongs to a picture, and
+    the scales above rebuild each picture from its own smaller self."""
     critic_norm: bool = True
-    """Norm the critic's layers picture by picture, which hides a picture's mean colour and contrast from it."""
+    """Norm the critic's layers picture by picture, which hides mean colour and contrast from it."""
     colour_jitter: float = 0.0
     """Largest random change of a real picture's brightness and colour, either way, in every update."""
     flips: bool = False
@@ -86,7 +86,7 @@ class TrainingConfig:
             )
 
     def to_json(self) -> dict[str, Any]:
-        """All settings, except the later ones that change nothing: what earlier releases wrote stays equal."""
+        """All settings but the later ones that change nothing, so that earlier files stay equal."""
         unchanged = {one.name for one in dataclasses.fields(self) if getattr(self, one.name) == one.default}
         left_out = unchanged & LATER
         return {name: value for name, value in dataclasses.asdict(self).items() if name not in left_out}
@@ -113,6 +113,20 @@ PROFILES: Mapping[str, TrainingConfig] = {
     ),
     "quick": TrainingConfig(
         max_side=64, iterations=200, discriminator_steps=1, generator_steps=1, max_channels=32
+    ),
+    "group": TrainingConfig(
+        max_side=64,
+        min_side=12,
+        scale_factor=0.65,
+        iterations=400,
+        discriminator_steps=1,
+        generator_steps=1,
+        max_channels=32,
+        learning_rate=1e-3,
+        noise_amplitude=1.0,
+        pictures=4,
+        z_star=False,
+        critic_norm=False,
     ),
 }
 DEFAULT_PROFILE = "private"

@@ -83,8 +83,8 @@ def pad(x: Tensor) -> Tensor:
 class Generator(ConvStack):
     """Adds detail to the upsampled output of the scale below.
 
-    Batch norm in training uses the statistics of the single picture in the batch, and the running ones for
-    sampling, as SinGAN does.
+    Batch norm in training uses the statistics of the batch, which is one picture in SinGAN, and the running
+    ones for sampling.
     """
 
     def __init__(self, image_channels: int, channels: int, lanes: int = 1) -> None:
@@ -100,7 +100,8 @@ class Discriminator(ConvStack):
     """A patch critic: `(N, lanes * C, H, W)` to maps `(N, lanes, H-10, W-10)`.
 
     Batch norm over a batch of one is instance norm. Written that way, real and fake go through together. The
-    critic never runs in evaluation mode, so it keeps no running statistics.
+    critic never runs in evaluation mode, so it keeps no running statistics. Without norms it also sees how
+    bright and how coloured a picture is.
     """
 
     def __init__(self, image_channels: int, channels: int, lanes: int = 1, *, norm: bool = True) -> None:
@@ -114,13 +115,12 @@ class Discriminator(ConvStack):
 def initialise(network: ConvStack, *generators: torch.Generator) -> None:
     """SinGAN's start: convolutions from N(0, 0.02), norm weights from N(1, 0.02), biases zero.
 
-    Each lane draws from its own random generator, on the CPU.
+    Without norms, convolutions keep the size of what passes them (He et al., ICCV 2015). Each lane draws from
+    its own random generator, on the CPU.
     """
     for convolution, norm in network.layers:
-        # Without norms behind them, convolutions must keep the size of what passes them (He et al., ICCV 2015).
-        spread = (
-            0.02 if network.norms else math.sqrt(2 / (1 + LEAKY_SLOPE**2) / convolution.weight[0].numel())
-        )
+        kept = math.sqrt(2 / (1 + LEAKY_SLOPE**2) / convolution.weight[0].numel())
+        spread = 0.02 if network.norms else kept
         for part, generator in zip(convolution.weight.chunk(network.lanes), generators, strict=True):
             part.normal_(0.0, spread, generator=generator)
         if convolution.bias is not None:

@@ -169,7 +169,7 @@ class ScaleTraining:
         )
 
     def _previous(self, draw: int) -> Tensor:
-        """Outputs of the frozen lower scales from fresh noise, upsampled: the `draw`-th batch of this scale."""
+        """Outputs of the frozen lower scales from fresh noise, upsampled: this scale's `draw`-th batch."""
         batch = self.config.pictures
         if self.number == 0:
             return torch.zeros_like(self.reals[0]).expand(batch, -1, -1, -1)
@@ -188,7 +188,7 @@ class ScaleTraining:
         return self._amplitude * expand_noise(noise, len(self.lanes), self.channels)
 
     def _real(self, images: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """Real pictures, and what the generator is to rebuild them from; both changed alike by the augmentation."""
+        """Real pictures, and what the generator is to rebuild them from, both changed alike at random."""
         pictures = tuple(
             torch.cat([those[image] for image in images])
             for those in (self.reals, self.previous_reconstructions)
@@ -272,7 +272,7 @@ class ScaleTraining:
 
     @property
     def _rebuilds(self) -> bool:
-        """Whether this scale learns to rebuild the real pictures: without z*, scale 0 has nothing to start from."""
+        """Whether this scale learns to rebuild real pictures; without z*, scale 0 has no start for them."""
         return self.config.z_star or (self.number > 0 and self.config.reconstruction_weight > 0)
 
     def _z_star(self, image: int) -> Tensor:
