@@ -32,7 +32,7 @@ def autograd_gradients(
     count = len(real)
     between = torch.lerp(fake, real, mix).requires_grad_(True)
     pictures = [real, fake, between][: 3 if penalty_weight else 2]
-    parameters = list(discriminator.requires_grad_(True).parameters())
+    discriminator.requires_grad_(True).zero_grad(set_to_none=True)
     with torch.autocast(real.device.type, precision, enabled=precision != torch.float32):
         scores = discriminator(torch.cat(pictures)).float()
     means = scores.mean(dim=(2, 3)).split(count)
@@ -42,8 +42,7 @@ def autograd_gradients(
         (slope,) = torch.autograd.grad(scores[2 * count :].sum(), between, create_graph=True)
         norm = slope.unflatten(1, (discriminator.lanes, -1)).norm(2, dim=2)
         penalty = (norm - 1).square().mean(dim=(0, 2, 3))
-    gradients = torch.autograd.grad((critic + penalty_weight * penalty).sum(), parameters)
-    for parameter, gradient in zip(parameters, gradients, strict=True):
-        parameter.grad = gradient
+    # Not `autograd.grad`: the fused Adam needs gradients in the parameters' own memory layout, as here.
+    (critic + penalty_weight * penalty).sum().backward()
     discriminator.requires_grad_(False)
     return CriticLosses(critic.detach(), penalty.detach())

@@ -72,6 +72,16 @@ def test_autograd_gives_the_gradients_written_by_hand(weight):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-7)
 
 
+def test_gradients_lie_in_memory_as_their_parameters_do():
+    # The fused Adam on a CPU reads both as they lie.
+    critic = _critic(norm=False).float().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    real, fake = _batch(2, 1).float(), _batch(2, 2).float()
+    autograd_gradients(critic, real, fake, torch.full((2, 1, 1, 1), 0.5), 0.1, torch.float32)
+    for parameter in critic.parameters():
+        assert parameter.grad is not None
+        assert parameter.grad.stride() == parameter.stride()
+
+
 @pytest.mark.parametrize("norm", [True, False])
 def test_several_pictures_give_the_mean_of_each_alone(norm):
     critic, mix = _critic(norm), torch.tensor([0.2, 0.9], dtype=torch.float64).view(2, 1, 1, 1)
