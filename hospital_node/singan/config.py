@@ -45,7 +45,7 @@ class TrainingConfig:
     redraw_z_star: bool = False
     """Draw new scale-0 reconstruction noise in every iteration, as the authors' code does."""
     pictures: int = 1
-    """Of the group in every update, as many real as drawn; batch norm averages over the drawn ones."""
+    """Of the group in every update of the coarsest scale, real and drawn; see `pyramid.pictures_at`."""
     z_star: bool = True
     """Give every picture a noise and train scale 0 to rebuild it. Without, no noise belongs to a picture, and
     the scales above rebuild each picture from its own smaller self."""
@@ -117,14 +117,14 @@ PROFILES: Mapping[str, TrainingConfig] = {
     "group": TrainingConfig(
         max_side=64,
         min_side=12,
-        scale_factor=0.65,
+        scale_factor=0.4,
         iterations=400,
         discriminator_steps=1,
         generator_steps=1,
         max_channels=32,
         learning_rate=1e-3,
         noise_amplitude=1.0,
-        pictures=4,
+        pictures=8,
         z_star=False,
         critic_norm=False,
     ),

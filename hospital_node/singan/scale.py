@@ -25,7 +25,7 @@ from hospital_node.singan.networks import (
     run_chain,
     to_arrays,
 )
-from hospital_node.singan.pyramid import upsample
+from hospital_node.singan.pyramid import pictures_at, upsample
 from sharekit.errors import SharekitError
 
 PREFETCH = 8
@@ -50,6 +50,8 @@ class ScaleTraining:
         self.pictures = len(first.job.tensors)
         self.reals = self._side_by_side(lambda lane: lane.reals[self.number])
         self.height, self.width = self.reals[0].shape[2:]
+        sizes = [(scale.height, scale.width) for scale in first.spec.scales]
+        self.batch = pictures_at(self.number, sizes, self.config)
         self.z_star = self._side_by_side(lambda lane: lane.z_star)
         self.iteration = 0
         self.precision: torch.dtype = getattr(torch, self.config.precision)
@@ -170,7 +172,7 @@ class ScaleTraining:
 
     def _previous(self, draw: int) -> Tensor:
         """Outputs of the frozen lower scales from fresh noise, upsampled: this scale's `draw`-th batch."""
-        batch = self.config.pictures
+        batch = self.batch
         if self.number == 0:
             return torch.zeros_like(self.reals[0]).expand(batch, -1, -1, -1)
         block, place = divmod(draw, PREFETCH)
@@ -184,7 +186,7 @@ class ScaleTraining:
         return self._prefetched[1][place * batch : (place + 1) * batch]
 
     def _fresh_noise(self, draw: int) -> Tensor:
-        noise = self._noise(f"noise/{self.number}", draw, self.number, self.config.pictures)
+        noise = self._noise(f"noise/{self.number}", draw, self.number, self.batch)
         return self._amplitude * expand_noise(noise, len(self.lanes), self.channels)
 
     def _real(self, images: Sequence[int]) -> tuple[Tensor, Tensor]:
@@ -214,8 +216,8 @@ class ScaleTraining:
     def step(self) -> None:
         """One iteration: the critic's updates, then the generator's."""
         config = self.config
-        first = self.iteration * config.pictures
-        images = [number % self.pictures for number in range(first, first + config.pictures)]
+        first = self.iteration * self.batch
+        images = [number % self.pictures for number in range(first, first + self.batch)]
         if self.iteration == math.floor(config.decay_at * config.iterations):
             for optimiser in (self.generator_optimiser, self.discriminator_optimiser):
                 for group in optimiser.param_groups:
@@ -237,17 +239,15 @@ class ScaleTraining:
     def _update_discriminator(self, real: Tensor, noise: Tensor, previous: Tensor, draw: int) -> Tensor:
         with torch.no_grad(), self._reduced_precision():
             fake = self.generator(noise, previous)
-        batch = self.config.pictures
+        shape = (self.batch, 1, 1, 1)
         mixes = [
-            torch.rand(
-                (batch, 1, 1, 1), generator=lane.random(f"mix/{self.number}", draw), device=self.device
-            )
+            torch.rand(shape, generator=lane.random(f"mix/{self.number}", draw), device=self.device)
             for lane in self.lanes
         ]
         mix = torch.cat(mixes, dim=1).repeat_interleave(self.channels, dim=1)
         interval = self.config.penalty_interval
         weight = 0.0 if draw % interval else interval * self.config.gradient_penalty
-        by_hand = self.config.critic_norm and batch == 1
+        by_hand = self.config.critic_norm and self.batch == 1
         gradients = critic_gradients if by_hand else autograd_gradients
         losses = gradients(self.discriminator, real, fake, mix, weight, self.precision)
         self.discriminator_optimiser.step()

@@ -15,7 +15,7 @@ from hospital_node.singan.critic import critic_gradients
 from hospital_node.singan.free_critic import autograd_gradients
 from hospital_node.singan.lane import LaneJob
 from hospital_node.singan.networks import Discriminator, initialise, sample
-from hospital_node.singan.pyramid import upsample
+from hospital_node.singan.pyramid import pictures_at, upsample
 from hospital_node.singan.scale import ScaleTraining
 from hospital_node.singan.training import Lane, Stopped, train, train_lanes
 from tests.hospital_node.singan.test_training import CONFIG, LAYOUT, picture
@@ -100,6 +100,12 @@ def test_a_norm_hides_brightness_from_the_critic():
     normed, free = _critic(), _critic(norm=False)
     torch.testing.assert_close(normed(dark), normed(dark + 0.5))
     assert not torch.allclose(free(dark), free(dark + 0.5), rtol=0.01)
+
+
+def test_an_update_costs_about_the_same_at_every_scale():
+    sizes, config = [(12, 15), (20, 24), (33, 39), (54, 64)], dataclasses.replace(GROUP, pictures=8)
+    assert [pictures_at(scale, sizes, config) for scale in range(4)] == [8, 3, 2, 2]
+    assert [pictures_at(scale, sizes, CONFIG) for scale in range(4)] == [1, 1, 1, 1]
 
 
 def test_no_noise_belongs_to_a_picture_of_a_group_without_z_star(tmp_path):
