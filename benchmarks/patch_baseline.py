@@ -19,7 +19,7 @@ from hospital_node.singan.config import TrainingConfig
 from hospital_node.singan.pyramid import pyramid_sizes, resize, upsample
 
 PATCH = 7  # pixels, both sides
-ROUNDS = 2
+ROUNDS = 1
 """Replacements at each scale."""
 NOISE = 0.75
 """Standard deviation of the noise on the coarsest picture, as in GPNN."""

@@ -45,7 +45,7 @@ class TrainingConfig:
     redraw_z_star: bool = False
     """Draw new scale-0 reconstruction noise in every iteration, as the authors' code does."""
     pictures: int = 1
-    """Of the group in every update of the coarsest scale, real and drawn; see `pyramid.pictures_at`."""
+    """Real pictures, and as many drawn ones, in every update of the coarsest scale; see `pictures_at`."""
     z_star: bool = True
     """Give every picture a noise and train scale 0 to rebuild it. Without, no noise belongs to a picture, and
     the scales above rebuild each picture from its own smaller self."""
