@@ -86,7 +86,7 @@ class TrainingConfig:
             )
 
     def to_json(self) -> dict[str, Any]:
-        """All settings but the later ones that change nothing, so that earlier files stay equal."""
+        """All settings, without later ones that change nothing: earlier files stay equal."""
         unchanged = {one.name for one in dataclasses.fields(self) if getattr(self, one.name) == one.default}
         left_out = unchanged & LATER
         return {name: value for name, value in dataclasses.asdict(self).items() if name not in left_out}

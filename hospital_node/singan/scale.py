@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from hospital_node.singan.augmentation import augment
+from hospital_node.singan.augment_real import augment
 from hospital_node.singan.critic import critic_gradients
 from hospital_node.singan.free_critic import autograd_gradients
 from hospital_node.singan.lane import Lane, ScaleProgress

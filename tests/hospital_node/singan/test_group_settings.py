@@ -9,7 +9,7 @@ import torch
 from hospital_node.candidate.build import build_onnx
 from hospital_node.candidate.session import open_session
 from hospital_node.candidate.session import sample as sample_onnx
-from hospital_node.singan.augmentation import augment
+from hospital_node.singan.augment_real import augment
 from hospital_node.singan.config import PROFILES, TrainingConfig, TrainingSettings
 from hospital_node.singan.critic import critic_gradients
 from hospital_node.singan.free_critic import autograd_gradients
