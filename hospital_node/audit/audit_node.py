@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from hospital_node.audit.attack import Array, AttackContext, AuditLimits
+from hospital_node.audit.attack import MAX_TARGETS, Array, AttackContext, AuditLimits, Compared, Details
 from hospital_node.audit.attacks.distance import resize, with_channels
-from hospital_node.audit.audit_settings import AuditSettings
+from hospital_node.audit.audit_settings import AuditSettings, samples_of
 from hospital_node.audit.audited import count_pictures, load_generator, store_audit
+from hospital_node.audit.candidate_draws import Drawn, draw_candidate
 from hospital_node.audit.generator_audit import GeneratorAudit, audit_generator
 from hospital_node.candidate import build_onnx, measure_parity
-from hospital_node.candidate.draw import draw_images
 from hospital_node.leaks.search import RealContent
 from hospital_node.ledger.states import GeneratorRecord, GeneratorState, ImageState
 from hospital_node.node.fingerprints import readable_pictures
@@ -30,6 +30,10 @@ from sharekit.storage import files
 MAX_CONTROLS = 32
 """Other real images that sources are compared with; one random choice for the whole audit."""
 CONTROL_SIDE = 256  # pixels: long side at which controls are kept in memory
+MAX_FRAMES = 8
+"""Further images of the sources' patients or scenes that samples are compared with."""
+OTHERS = 2
+"""Generators kept for comparison: one that never saw the sources of another, in most nodes."""
 AUDITED_BEFORE = (GeneratorState.AUDITED, GeneratorState.WITHHELD, GeneratorState.RELEASED)
 CONTROLS = (ImageState.INGESTED,)
 """States of control images; only an evaluation may show anything of the hold-out."""
@@ -41,6 +45,15 @@ class Control:
 
     copies: frozenset[str]  # identifiers of every image that shows it
     image: Array  # (C, H, W) in [-1, 1]
+
+
+@dataclass(frozen=True)
+class OtherGenerator:
+    """A generator of the node whose samples are compared with sources that it never saw."""
+
+    images: frozenset[str]  # identifiers of every image that shows one of its sources
+    candidate: bytes
+    drawn: Drawn
 
 
 @dataclass(frozen=True)
@@ -120,11 +133,13 @@ def audit_node(
     with node.write_lock():
         records = _waiting(node, settings.again)
         largest = max((len(record.images) for record in records), default=0)
-        pool = _control_pool(node, settings.seed, largest) if records else []
+        pictures = readable_pictures(node, node.ledger.iterate(*CONTROLS)) if records else []
+        pool = _control_pool(node, pictures, settings.seed, largest)
+        others = _other_generators(node, pictures, limits, settings) if records else []
         outcomes = []
         for number, record in enumerate(records):
             on_progress(Progress(number, len(records), message=record.id[:8]))
-            outcome = _audit_one(node, record, pool, limits, settings)
+            outcome = _audit_one(node, record, _Real(pictures, pool, others), limits, settings)
             node.ledger.generators.transition(record.id, outcome.state, outcome.reason)
             outcomes.append(outcome)
         on_progress(Progress(len(records), len(records)))
@@ -132,7 +147,7 @@ def audit_node(
 
 
 def _check(settings: AuditSettings, limits: AuditLimits) -> None:
-    few = settings.samples < limits.min_samples
+    few = settings.samples is not None and settings.samples < limits.min_samples
     if few or not 0 <= settings.seed <= MAX_SEED:
         raise UsageError(
             "--samples" if few else "--seed",
@@ -157,7 +172,7 @@ def _waiting(node: Node, again: bool) -> list[GeneratorRecord]:
 def _audit_one(
     node: Node,
     record: GeneratorRecord,
-    pool: Sequence[Control],
+    real: _Real,
     limits: AuditLimits,
     settings: AuditSettings,
 ) -> Outcome:
@@ -170,7 +185,7 @@ def _audit_one(
         node.audit_path(record.id).unlink(missing_ok=True)
         node.audit_seal_path(record.id).unlink(missing_ok=True)
         files.write_bytes(node.candidate_path(record.id), candidate, mode=0o600)
-        context = _context(node, record, generator, candidate, pool, limits, settings)
+        context = _context(node, record, generator, candidate, real, limits, settings)
         parity = measure_parity(generator, candidate, settings.seed)
         audit = audit_generator(context, parity)
         store_audit(node, record, audit)
@@ -182,12 +197,26 @@ def _audit_one(
     return Outcome(record.id, images, GeneratorState.WITHHELD, "; ".join(audit.objections), audit)
 
 
+@dataclass(frozen=True)
+class _Real:
+    """What every audit of one run is compared with."""
+
+    pictures: Sequence[tuple[str, ...]]
+    """Identifiers of the images of each distinct picture."""
+    pool: Sequence[Control]
+    others: Sequence[OtherGenerator]
+
+    def showing(self, images: Sequence[str]) -> frozenset[str]:
+        """Identifiers of every image of the pictures that these images show."""
+        return frozenset().union(images, *(one for one in self.pictures if not set(one).isdisjoint(images)))
+
+
 def _context(
     node: Node,
     record: GeneratorRecord,
     generator: TrainedGenerator,
     candidate: bytes,
-    pool: Sequence[Control],
+    real: _Real,
     limits: AuditLimits,
     settings: AuditSettings,
 ) -> AttackContext:
@@ -195,32 +224,93 @@ def _context(
     channels = spec.layout.image_channels
     pairs = node.load_sources(record.id)
     pyramids = [build_pyramid(pair.tensor(), generator.config) for pair in pairs]
-    others = [one.image for one in pool if one.copies.isdisjoint(record.images)][:MAX_CONTROLS]
-    controls = [resize(with_channels(image, channels)[None], spec.height, spec.width)[0] for image in others]
+    count = settings.samples or samples_of(generator.config, limits.min_samples)
+    drawn = draw_candidate(candidate, spec, settings.seed, count)
+    shown = real.showing(record.images)
+    other = next((one for one in real.others if one.images.isdisjoint(shown)), None)
+    sources = np.stack([levels[-1][:channels] for levels in pyramids])
+    controls = [one.image for one in real.pool if one.copies.isdisjoint(record.images)][:MAX_CONTROLS]
+    frames = [_frame(node, image) for image in sorted(shown.difference(record.images))[:MAX_FRAMES]]
+
+    def compared(samples: Array, others: Array | None) -> Compared:
+        """Every image at the size of `samples`, `(N, C, h, w)`."""
+        height, width = samples.shape[-2:]
+        return Compared(
+            samples,
+            resize(sources, height, width),
+            _stacked(controls, channels, height, width),
+            _stacked([] if others is None else others, channels, height, width),
+        )
+
+    whole = compared(drawn.samples, other and other.drawn.samples)
     return AttackContext(
         generator_id=spec.id,
         candidate=candidate,
-        samples=draw_images(candidate, spec, settings.seed, range(settings.samples)),
-        sources=np.stack([levels[-1][:channels] for levels in pyramids]),
-        pictures=count_pictures(node, record),
-        controls=np.stack(controls)
-        if controls
-        else np.zeros((0, channels, spec.height, spec.width), np.float32),
+        samples=whole.samples,
+        sources=whole.sources,
+        units=count_pictures(node, record),
+        controls=whole.controls,
         real=tuple(
             RealContent(spec.id, (pair.image, *pair.masks.values()), tuple(levels))
             for pair, levels in zip(pairs, pyramids, strict=True)
         ),
         limits=limits,
         seed=settings.seed,
+        strangers=whole.strangers,
+        scales=tuple(compared(images, other and other.drawn.samples) for images in drawn.scales),
+        calm=compared(drawn.calm, other and other.drawn.calm),
+        details=Details(
+            replace(
+                compared(drawn.detailed, other and other.drawn.detailed),
+                controls=_stacked(controls[:MAX_TARGETS], channels, spec.height, spec.width),
+            ),
+            drawn.inside,
+        ),
+        other_candidate=other and other.candidate,
+        frames=_stacked(frames, channels, *whole.samples.shape[-2:]),
     )
 
 
-def _control_pool(node: Node, seed: int, sources: int) -> list[Control]:
+def _stacked(images: Iterable[Array], channels: int, height: int, width: int) -> Array:
+    """Images `(C, H, W)` of any kind and size as `(n, channels, height, width)`; n may be 0."""
+    found = [resize(with_channels(image, channels)[None], height, width)[0] for image in images]
+    return np.stack(found) if found else np.zeros((0, channels, height, width), np.float32)
+
+
+def _frame(node: Node, image: str) -> Array:
+    return pixels_to_tensor(node.load_pair(image).image)
+
+
+def _other_generators(
+    node: Node, pictures: Sequence[tuple[str, ...]], limits: AuditLimits, settings: AuditSettings
+) -> list[OtherGenerator]:
+    """Up to `OTHERS` generators of different images, a random choice; broken ones are left out."""
+    records = node.ledger.generators.records(GeneratorState.TRAINED, *AUDITED_BEFORE)
+    found: list[OtherGenerator] = []
+    known = _Real(pictures, (), ())
+    for number in np.random.default_rng(settings.seed).permutation(len(records)):
+        record = records[number]
+        images = known.showing(record.images)
+        if len(found) == OTHERS:
+            break
+        if any(not one.images.isdisjoint(images) for one in found):
+            continue
+        try:
+            generator = load_generator(node, record)
+            candidate = build_onnx(generator)
+            count = settings.samples or samples_of(generator.config, limits.min_samples)
+            drawn = draw_candidate(candidate, generator.spec, settings.seed, count)
+        except Exception:  # noqa: S112 - that generator's own audit says what is wrong with it
+            continue
+        found.append(OtherGenerator(images, candidate, drawn))
+    return found
+
+
+def _control_pool(node: Node, pictures: Sequence[tuple[str, ...]], seed: int, sources: int) -> list[Control]:
     """A random choice of the node's distinct real pictures; what cannot be read is left out.
 
     It holds `MAX_CONTROLS` pictures, plus as many as a generator with `sources` images may remove.
     """
-    pictures = readable_pictures(node, node.ledger.iterate(*CONTROLS))
     chosen = np.random.default_rng(seed).permutation(len(pictures))[: MAX_CONTROLS + sources]
     pool = []
     for number in chosen:

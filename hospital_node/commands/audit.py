@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from hospital_node.audit.audit_settings import AuditSettings
+from hospital_node.audit.audit_settings import SAMPLES, AuditSettings
 from sharekit.program import progress, shared_options
 from sharekit.program.arguments import whole_number
 from sharekit.program.output import Output
@@ -21,7 +21,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=whole_number(),
         metavar="N",
         default=AuditSettings.samples,
-        help="samples to draw from each candidate",
+        help=f"number of samples from each candidate (default: {SAMPLES}, fewer after a short training)",
     )
     shared_options.seed(parser, AuditSettings.seed, "samples, choice of controls and bootstrap")
     parser.add_argument(
