@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from hospital_node.audit.attack import MAX_TARGETS, Array, AttackContext, AuditLimits, Compared, Details
-from hospital_node.audit.attacks.distance import resize, with_channels
+from hospital_node.audit.attack import Array, AttackContext, AuditLimits
+from hospital_node.audit.attack_context import Known, attack_context
+from hospital_node.audit.attacks.distance import resize
 from hospital_node.audit.audit_settings import AuditSettings, samples_of
 from hospital_node.audit.audited import count_pictures, load_generator, store_audit
 from hospital_node.audit.candidate_draws import Drawn, draw_candidate
@@ -21,7 +23,7 @@ from hospital_node.node.fingerprints import readable_pictures
 from hospital_node.node.node import Node
 from hospital_node.singan.pyramid import build_pyramid
 from hospital_node.singan.trained import TrainedGenerator
-from sharekit.errors import UsageError
+from sharekit.errors import SharekitError, UsageError
 from sharekit.generator.noise import MAX_SEED
 from sharekit.generator.tensors import pixels_to_tensor
 from sharekit.program.progress import Progress, ProgressCallback, ignore
@@ -52,7 +54,6 @@ class OtherGenerator:
     """A generator of the node whose samples are compared with sources that it never saw."""
 
     images: frozenset[str]  # identifiers of every image that shows one of its sources
-    candidate: bytes
     drawn: Drawn
 
 
@@ -225,60 +226,29 @@ def _context(
     pairs = node.load_sources(record.id)
     pyramids = [build_pyramid(pair.tensor(), generator.config) for pair in pairs]
     count = settings.samples or samples_of(generator.config, limits.min_samples)
-    drawn = draw_candidate(candidate, spec, settings.seed, count)
     shown = real.showing(record.images)
-    other = next((one for one in real.others if one.images.isdisjoint(shown)), None)
-    sources = np.stack([levels[-1][:channels] for levels in pyramids])
-    controls = [one.image for one in real.pool if one.copies.isdisjoint(record.images)][:MAX_CONTROLS]
-    frames = [_frame(node, image) for image in sorted(shown.difference(record.images))[:MAX_FRAMES]]
-
-    def compared(samples: Array, others: Array | None) -> Compared:
-        """Every image at the size of `samples`, `(N, C, h, w)`."""
-        height, width = samples.shape[-2:]
-        return Compared(
-            samples,
-            resize(sources, height, width),
-            _stacked(controls, channels, height, width),
-            _stacked([] if others is None else others, channels, height, width),
-        )
-
-    whole = compared(drawn.samples, other and other.drawn.samples)
-    return AttackContext(
-        generator_id=spec.id,
-        candidate=candidate,
-        samples=whole.samples,
-        sources=whole.sources,
+    known = Known(
+        sources=np.stack([levels[-1][:channels] for levels in pyramids]),
         units=count_pictures(node, record),
-        controls=whole.controls,
+        controls=[one.image for one in real.pool if one.copies.isdisjoint(record.images)][:MAX_CONTROLS],
+        frames=_frames(node, sorted(shown.difference(record.images))[:MAX_FRAMES]),
         real=tuple(
             RealContent(spec.id, (pair.image, *pair.masks.values()), tuple(levels))
             for pair, levels in zip(pairs, pyramids, strict=True)
         ),
-        limits=limits,
-        seed=settings.seed,
-        strangers=whole.strangers,
-        scales=tuple(compared(images, other and other.drawn.samples) for images in drawn.scales),
-        calm=compared(drawn.calm, other and other.drawn.calm),
-        details=Details(
-            replace(
-                compared(drawn.detailed, other and other.drawn.detailed),
-                controls=_stacked(controls[:MAX_TARGETS], channels, spec.height, spec.width),
-            ),
-            drawn.inside,
-        ),
-        other_candidate=other and other.candidate,
-        frames=_stacked(frames, channels, *whole.samples.shape[-2:]),
     )
+    drawn = draw_candidate(candidate, spec, settings.seed, count)
+    other = next((one.drawn for one in real.others if one.images.isdisjoint(shown)), None)
+    return attack_context(spec, drawn, known, other, limits, settings.seed)
 
 
-def _stacked(images: Iterable[Array], channels: int, height: int, width: int) -> Array:
-    """Images `(C, H, W)` of any kind and size as `(n, channels, height, width)`; n may be 0."""
-    found = [resize(with_channels(image, channels)[None], height, width)[0] for image in images]
-    return np.stack(found) if found else np.zeros((0, channels, height, width), np.float32)
-
-
-def _frame(node: Node, image: str) -> Array:
-    return pixels_to_tensor(node.load_pair(image).image)
+def _frames(node: Node, images: Sequence[str]) -> list[Array]:
+    """Images that some unit of the sources shows, each `(C, H, W)`; unreadable ones are left out."""
+    found = []
+    for image in images:
+        with contextlib.suppress(SharekitError):
+            found.append(pixels_to_tensor(node.load_pair(image).image))
+    return found
 
 
 def _other_generators(
@@ -297,12 +267,11 @@ def _other_generators(
             continue
         try:
             generator = load_generator(node, record)
-            candidate = build_onnx(generator)
             count = settings.samples or samples_of(generator.config, limits.min_samples)
-            drawn = draw_candidate(candidate, generator.spec, settings.seed, count)
+            drawn = draw_candidate(build_onnx(generator), generator.spec, settings.seed, count)
         except Exception:  # noqa: S112 - that generator's own audit says what is wrong with it
             continue
-        found.append(OtherGenerator(images, candidate, drawn))
+        found.append(OtherGenerator(images, drawn))
     return found
 
 

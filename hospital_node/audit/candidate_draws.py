@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from hospital_node.audit.attack import Array
 from hospital_node.audit.attacks.distance import reduced
-from hospital_node.candidate.draw import draw_scales
+from hospital_node.candidate.draw import BATCH, draw_scales
 from hospital_node.candidate.session import open_session, sample
 from hospital_node.leaks.views import tensors_of
 from sharekit.generator.spec import GeneratorSpec
@@ -31,6 +31,7 @@ MAX_STORED = 16
 class Drawn:
     """Samples of one candidate, image channels only, in [-1, 1]."""
 
+    candidate: bytes  # the ONNX file
     samples: Array  # (N, C, h, w), long side at most `COMPARED_SIDE`
     scales: tuple[Array, ...]  # (N, C, h_i, w_i) of the lower scales that are no larger
     calm: Array
@@ -54,6 +55,7 @@ def draw_candidate(candidate: bytes, spec: GeneratorSpec, seed: int, count: int)
                 lower.setdefault(number, []).append(images)
     whole = np.concatenate(detailed)[:DETAILED]
     return Drawn(
+        candidate,
         np.concatenate(finished),
         tuple(np.concatenate(images) for images in lower.values()),
         _draw_calm(candidate, spec, seed),
@@ -67,9 +69,11 @@ def _draw_calm(candidate: bytes, spec: GeneratorSpec, seed: int) -> Array:
     session = open_session(candidate, threads=torch.get_num_threads())
     above = [np.zeros((1, *scale.noise_shape), np.float32) for scale in spec.scales[1:]]
     drawn = [spec.noise(seed, [index])[0] for index in range(CALM)]
+    chosen = np.concatenate([*drawn, np.zeros_like(drawn[0]), *_stored(candidate, drawn[0].shape)])
     found = []
-    for noise in (*drawn, np.zeros_like(drawn[0]), *_stored(candidate, drawn[0].shape)):
-        images = sample(session, [noise, *above])
+    for start in range(0, len(chosen), BATCH):
+        noise = chosen[start : start + BATCH]
+        images = sample(session, [noise, *(one.repeat(len(noise), axis=0) for one in above)])
         found.append(reduced(images[:, : spec.layout.image_channels], COMPARED_SIDE))
     return np.concatenate(found)
 

@@ -39,7 +39,8 @@ class Canary:
         ]
         planted = _best_matches(images.samples, context.canaries)
         found = planted.max(axis=1)
-        exposed = exposure(-found, -_best_matches(images.samples, decoys).max(axis=1))
+        others = _best_matches(images.samples, decoys).max(axis=1)
+        exposed = exposure(-found, -others)
         most = int(found.argmax())
         value = float(found[most])
         measure = Measure(
@@ -49,7 +50,7 @@ class Canary:
             float(planted[most].min()),
             value,
             SAMPLES,
-            baseline=float(np.median(_best_matches(images.samples, decoys).max(axis=1))),
+            baseline=float(np.median(others)),
             control=float(_best_matches(images.controls, context.canaries).max())
             if len(images.controls) >= MIN_CONTROLS
             else None,
@@ -83,15 +84,15 @@ def _best_matches(images: Array, patterns: list[Array] | tuple[Array, ...]) -> N
     shape = patterns[0].shape
     if min(images.shape[-2:]) < max(shape[-2:]):
         return np.zeros((len(patterns), len(images)))
-    kernels = torch.from_numpy(np.stack(patterns)).double()
+    kernels = torch.from_numpy(np.stack(patterns))
     kernels = kernels - kernels.mean(dim=(1, 2, 3), keepdim=True)
     kernels = kernels / kernels.flatten(1).norm(dim=1).clamp_min(1e-9)[:, None, None, None]
-    values = torch.from_numpy(np.ascontiguousarray(images)).double()
+    values = torch.from_numpy(np.ascontiguousarray(images))
     count = float(np.prod(shape))
-    ones = torch.ones((1, *shape), dtype=torch.float64)
+    ones = torch.ones((1, *shape))
     mean = functional.conv2d(values, ones) / count
     spread = (functional.conv2d(values**2, ones) - count * mean**2).clamp_min(1e-6).sqrt()
     # The kernels have mean zero, so the mean of a place does not matter.
     matches = functional.conv2d(values, kernels) / spread
-    found: NDArray[np.float64] = matches.amax(dim=(2, 3)).T.numpy()
+    found: NDArray[np.float64] = matches.amax(dim=(2, 3)).T.double().numpy()
     return found

@@ -32,11 +32,12 @@ from sharekit.intervals import wilson
 NAME = "retrieval"
 BINS = 4
 """Bins of one colour channel; the histogram is joint over the channels."""
-DEEP_SAMPLES = 32
-DEEP_SIDE = 64
+DEEP_SAMPLES = 16
+DEEP_SIDE = 48
 """Pixels, long side, at which deep features are computed."""
-DEEP_LAYER = "conv4_1"
+DEEP_LAYER = "conv3_1"
 WILSON = "Wilson, 95 %"
+_BATCH = 16  # images that pass the network at once
 
 HISTOGRAM = Quantity(NAME, "histogram", "share of samples whose colours are most like a source's")
 DEEP = Quantity(NAME, "deep", "share of samples whose deep features (VGG) are most like a source's")
@@ -134,11 +135,11 @@ def _histograms(images: Array) -> NDArray[np.float64]:
 def _deep(images: Array, path: Path) -> NDArray[np.float64]:
     """Mean activations of `DEEP_LAYER`, as unit vectors `(n, channels)`."""
     network, found = _network(path), []
-    for image in images:
-        tensor = torch.from_numpy(np.ascontiguousarray(with_channels(image, 3)))[None]
-        values = features.activations(tensor, network, functional, (DEEP_LAYER,))[DEEP_LAYER]
-        found.append(values.mean(dim=(2, 3))[0].double().numpy())
-    stacked = np.stack(found)
+    for start in range(0, len(images), _BATCH):
+        batch = np.stack([with_channels(image, 3) for image in images[start : start + _BATCH]])
+        values = features.activations(torch.from_numpy(batch), network, functional, (DEEP_LAYER,))[DEEP_LAYER]
+        found.append(values.mean(dim=(2, 3)).double().numpy())
+    stacked = np.concatenate(found)
     return stacked / np.maximum(np.linalg.norm(stacked, axis=1, keepdims=True), NEAREST_POSSIBLE)
 
 
