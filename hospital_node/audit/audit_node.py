@@ -17,6 +17,7 @@ from hospital_node.candidate import build_onnx, measure_parity
 from hospital_node.candidate.draw import draw_images
 from hospital_node.leaks.search import RealContent
 from hospital_node.ledger.states import GeneratorRecord, GeneratorState, ImageState
+from hospital_node.node import history
 from hospital_node.node.node import Node
 from hospital_node.node.units import count_units, readable_units
 from hospital_node.singan.pyramid import build_pyramid
@@ -119,16 +120,28 @@ def audit_node(
     _check(settings, limits)
     with node.write_lock():
         records = _waiting(node, settings.again)
-        largest = max((len(record.images) for record in records), default=0)
+        largest = max((len(one.images) for one in records), default=0)
         pool = _control_pool(node, settings.seed, largest) if records else []
         outcomes = []
-        for number, record in enumerate(records):
-            on_progress(Progress(number, len(records), message=record.id[:8]))
-            outcome = _audit_one(node, record, pool, limits, settings)
-            node.ledger.generators.transition(record.id, outcome.state, outcome.reason)
+        for number, generator in enumerate(records):
+            on_progress(Progress(number, len(records), message=generator.id[:8]))
+            outcome = _audit_one(node, generator, pool, limits, settings)
+            node.ledger.generators.transition(generator.id, outcome.state, outcome.reason)
             outcomes.append(outcome)
         on_progress(Progress(len(records), len(records)))
-    return AuditReport(tuple(outcomes))
+        report = AuditReport(tuple(outcomes))
+        if outcomes:
+            history.record(
+                node,
+                history.Action.AUDIT,
+                again=settings.again,
+                samples=settings.samples,
+                seed=settings.seed,
+                audited=report.audited,
+                withheld=report.withheld,
+                failed=report.failed,
+            )
+    return report
 
 
 def _check(settings: AuditSettings, limits: AuditLimits) -> None:

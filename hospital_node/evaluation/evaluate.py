@@ -24,6 +24,7 @@ from hospital_node.evaluation.evaluation_policy import EvaluationPolicy, Submitt
 from hospital_node.evaluation.noised_means import noised_means, reported_metrics
 from hospital_node.evaluation.predict import Predictor, open_predictor
 from hospital_node.ledger.ledger import ImageRecord, ImageState
+from hospital_node.node import history
 from hospital_node.node.node import Node
 from hospital_node.node.pair import Pair
 from hospital_node.node.units import units
@@ -168,6 +169,16 @@ def _new_report(
                 submitter_epsilon=policy.submitter_epsilon,
                 hold_out_epsilon=policy.hold_out_epsilon,
             )
+            # Before any answer: a killed evaluation is spent, too.
+            history.record(
+                node,
+                history.Action.EVALUATION,
+                submission=submission.sha256,
+                submitter=submitter.name,
+                fingerprint=submitter.fingerprint,
+                epsilon=policy.epsilon,
+                images=len(records),
+            )
             scores = _scores(node, records, predictor, contract, on_progress)
         means = noised_means(scores, metrics, epsilon=policy.epsilon, decimals=policy.decimals)
         report = dataclasses.replace(blank, classes=means)
@@ -231,8 +242,8 @@ def hold_out_images(node: Node, contract: SegmenterContract, min_images: int) ->
         if count < min_images:
             raise PolicyError(
                 "hold-out",
-                expected=f"at least {min_images} images of different patients with a mask of the class {name!r}"
-                ", without copies",
+                expected=f"at least {min_images} images of different patients, with a mask of the class "
+                f"{name!r}, without copies",
                 found=str(count),
                 next_step="bring more in with `hospital-node ingest --hold-out`, or submit with a class "
                 "that the hold-out has (--classes)",

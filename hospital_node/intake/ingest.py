@@ -24,6 +24,7 @@ from hospital_node.intake.intake_warnings import (
 from hospital_node.intake.read_pair import ReadPair, read_pair
 from hospital_node.intake.separation import TRAINING, OtherSide
 from hospital_node.ledger.ledger import ImageRecord, ImageState
+from hospital_node.node import history
 from hospital_node.node.fingerprints import fingerprint_of, store_fingerprint
 from hospital_node.node.groups_file import read_patients
 from hospital_node.node.node import Node
@@ -96,7 +97,18 @@ def ingest(
             intake.take(source)
         intake.take_waiting()
         on_progress(Progress(total, total, values={"refused": len(intake.refusals)}))
-        return intake.report(listing, pairing)
+        report = intake.report(listing, pairing)
+        history.record(
+            node,
+            history.Action.INTAKE,
+            hold_out=hold_out,
+            ingested=report.ingested,
+            refused=len(report.refused),
+            images=report.images,
+            units=report.units,
+            unknown_patients=report.unknown_patients,
+        )
+        return report
 
 
 class _Intake:

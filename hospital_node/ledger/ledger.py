@@ -16,6 +16,7 @@ from typing import Any
 from hospital_node.ledger.database import Database, now
 from hospital_node.ledger.evaluations import Evaluations
 from hospital_node.ledger.generators import Generators
+from hospital_node.ledger.history_table import HistoryTable
 from hospital_node.ledger.publications import Publications
 from hospital_node.ledger.states import Event, GeneratorState, ImageRecord, ImageState, State
 from sharekit.errors import InputError, NodeStateError
@@ -32,7 +33,7 @@ _UNTRAINED = (
 
 
 class Ledger:
-    """The images, their `generators`, `evaluations` and `publications`, the log, and the release counter.
+    """The images, their `generators`, `evaluations`, `publications`, `history`, the log, the release counter.
 
     Every write is one transaction that survives a power cut (write-ahead log, `synchronous=FULL`).
 
@@ -50,6 +51,7 @@ class Ledger:
         self.generators = Generators(self._database)
         self.evaluations = Evaluations(self._database)
         self.publications = Publications(self._database)
+        self.history = HistoryTable(self._database)
 
     @staticmethod
     def create(path: Path) -> None:
