@@ -10,6 +10,7 @@ from hospital_node.audit.attacks.nearest import DISTANCE_RATIO
 from hospital_node.audit.generator_audit import MISSING_CONTROLS, GeneratorAudit
 from hospital_node.audit.release_summary import summarise
 from hospital_node.audit.verdict import Verdict
+from hospital_node.release.officer import Officer, officer_section
 from hospital_node.singan.trained import TrainedGenerator
 from hospital_node.statistics.protected_coverage import CoverageStatistics
 
@@ -23,8 +24,8 @@ MEANINGS = {
     " whoever already has that image. It is for named recipients under an agreement, not for the public.",
     Verdict.K_GROUP: "Every such generator was trained on {sizes}, at least the policy's size of a group;"
     " attacks still did better than guessing.",
-    Verdict.ANONYMOUS_CLAIM: "Every such generator was trained on {sizes}, at least the policy's size of a"
-    " group, and the attacks that were run did no better than guessing. Other attacks may.",
+    Verdict.NO_ATTACK_SUCCEEDED: "Every such generator was trained on {sizes}, at least the policy's size of"
+    " a group, and no attack of the audit did better than guessing. Other attacks may.",
 }
 """What a verdict means for generators of several images."""
 SPACE_WORDS = {Space.THUMBNAIL: "as thumbnails", Space.FULL: "at full scale"}
@@ -37,6 +38,7 @@ def model_card(
     audits: Sequence[GeneratorAudit],
     statistics: CoverageStatistics,
     style: str,
+    officer: Officer,
 ) -> str:
     """The card, in Markdown.
 
@@ -47,6 +49,7 @@ def model_card(
         audits: audits of the same generators, in the same order.
         statistics: the protected histograms.
         style: the bundle's style statistics in words, or why it has none.
+        officer: the facts for a data-protection officer.
     """
     sections = [
         f"# Synthetic-image generators of {hospital}, release {release}",
@@ -57,6 +60,7 @@ def model_card(
         " diagnosis, not as evidence about a patient, not for estimating how common a finding is: the share"
         " of findings in it is the share in the images that were chosen.",
         _privacy(audits),
+        officer_section(officer, audits),
         _statistics(statistics, style),
         "## Known limits\n\n"
         f"- Each generator varies {_scenes(generators)}: many samples of it add little variety over a few.\n"
