@@ -45,9 +45,8 @@ def node_of(shell: Shell) -> Node:
 
 
 def last(node: Node, action: Action) -> dict[str, Any]:
-    return [dict(entry.facts, by=entry.by) for _, entry in history.entries(node) if entry.action is action][
-        -1
-    ]
+    found = [entry for _, entry in history.entries(node) if entry.action is action]
+    return {**found[-1].facts, "by": found[-1].by}
 
 
 # -- approval
@@ -106,12 +105,11 @@ def test_a_person_sees_what_is_signed_and_answers(
 
 
 def test_a_rejected_generator_never_leaves(shell: Shell) -> None:
-    first, *others = [
-        one["generator"] for one in shell.run("approve", *key(shell), "--all", "--yes")["approved"]
-    ]
+    given = shell.run("approve", *key(shell), "--all", "--yes")
+    first, *others = [one["generator"] for one in given["approved"]]
     stranger = ("reject", first, *key(shell, "stranger"), "--reason", "too near")
     assert "listed approver" in shell.run(*stranger, expect=5)["expected"]
-    told = shell.run("reject", first, *key(shell), "--reason", "too near")
+    (told,) = shell.run("reject", first, *key(shell), "--reason", "too near")["rejected"]
     assert (told["approver"], told["releases"]) == ("Dr. Okafor", [])
     shell.run("audit", "--samples", 16, "--again")
     shell.run("approve", *key(shell), "--all", "--yes")
@@ -124,6 +122,14 @@ def test_a_rejected_generator_never_leaves(shell: Shell) -> None:
     envelope = dsse.Envelope.from_bytes(facts["signed"].encode())
     statement = dsse.verify_statement(envelope, [shell.keys.approver.public])
     assert statement.predicate["reason"] == facts["reason"] == "too near"
+
+
+def test_the_generators_of_an_image_are_rejected_by_its_name(shell: Shell) -> None:
+    told = shell.run("reject", "--image", "patient-mueller-002", *key(shell), "--reason", "a scar")
+    (record,) = node_of(shell).ledger.generators.records(GeneratorState.WITHDRAWN)
+    assert [one["generator"] for one in told["rejected"]] == [record.id]
+    assert record.images == (f"{2:032x}",)
+    assert shell.run("reject", *key(shell), "--reason", "a scar", expect=2)["item"] == "GENERATOR"
 
 
 # -- policy
