@@ -12,12 +12,12 @@ from functools import cache
 from typing import Any
 
 from hospital_node.ledger.states import GeneratorRecord, GeneratorState, ImageRecord, ImageState
-from hospital_node.node.fingerprints import readable_pictures
+from hospital_node.node.groups_file import read_groups
 from hospital_node.node.node import Node
 from hospital_node.node.pair import common_size
+from hospital_node.node.units import readable_units
 from hospital_node.pool import schedule
 from hospital_node.pool.grouping import Grouping, plan_generators
-from hospital_node.pool.groups_file import read_groups
 from hospital_node.pool.training_options import GroupOptions
 from hospital_node.pool.workload import Workload, scale_costs
 from hospital_node.singan import checkpoint
@@ -182,12 +182,12 @@ def _grouping(node: Node, images: Sequence[ImageRecord], groups: GroupOptions) -
 
 
 def unit_names(node: Node, images: Sequence[ImageRecord]) -> Mapping[str, str]:
-    """Image to the name of its unit: images that show one picture share it.
+    """Image to the name of its unit: images of one patient, or that show one picture, share it.
 
     An image that cannot be read is a unit of its own; its generator fails alone.
     """
     names = {image.id: image.id for image in images}
-    for unit in readable_pictures(node, images):
+    for unit in readable_units(node, images):
         names |= dict.fromkeys(unit, unit[0])
     return names
 

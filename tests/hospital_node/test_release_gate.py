@@ -130,7 +130,7 @@ def of_group(pictures: int) -> Candidate:
     """A candidate whose attacks were at chance, and which stands for so many pictures."""
     attacks = tuple(dataclasses.replace(one, at_chance=True) for one in AUDIT.attacks)
     audit = dataclasses.replace(AUDIT, group_size=pictures, attacks=attacks, verdict=Verdict.ANONYMOUS_CLAIM)
-    return dataclasses.replace(CANDIDATE, audit=audit, pictures=pictures)
+    return dataclasses.replace(CANDIDATE, audit=audit, units=pictures)
 
 
 def test_a_generator_of_fewer_units_than_min_group_needs_a_policy_that_releases_linkable_ones() -> None:
