@@ -119,10 +119,10 @@ def _images(count: int) -> str:
 def _vetted(vetted: str) -> str:
     return (
         "## Vetted samples\n\n"
-        f"The hospital looked at samples of its groups and listed as good: {vetted}. A listed sample has sound"
-        " masks and the usual look of its generator. To no real image that its generator learnt from is it"
-        " nearer than other real images are. Chance dropped some good samples, so that a missing one says"
-        " little. Consumers draw the listed samples first; all others are unvetted."
+        f"The hospital looked at samples of its groups and listed as good: {vetted}. A listed sample has"
+        " sound masks and the usual look of its generator, and is not nearer to a real image of its generator"
+        " than other real images are. Chance dropped some good samples, so that a missing one says little."
+        " Consumers draw the listed samples first; all others are unvetted."
     )
 
 
