@@ -13,8 +13,10 @@ from hospital_node.commands import (
     evaluate,
     export,
     fidelity,
+    history,
     ingest,
     policy,
+    reject,
     report,
     status,
     submitter,
@@ -32,11 +34,13 @@ COMMANDS = {
     "fidelity": fidelity,
     "policy": policy,
     "approve": approve,
+    "reject": reject,
     "export": export,
     "submitter": submitter,
     "evaluate": evaluate,
     "report": report,
     "status": status,
+    "history": history,
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from sharekit.program import shared_options
+from sharekit.program import password, shared_options
 from sharekit.program.arguments import Parser, settings_in_words
 from sharekit.program.output import Output
 
@@ -19,6 +19,11 @@ def configure(parser: Parser) -> None:
     )
     parser.add_argument("--name", metavar="NAME", help="name or office of that person")
     parser.add_argument(
+        "--remove-approver",
+        metavar="WHO",
+        help="approver to remove: a name, or a key's fingerprint",
+    )
+    parser.add_argument(
         "--set",
         nargs="+",
         default=[],
@@ -26,6 +31,10 @@ def configure(parser: Parser) -> None:
         dest="settings",
         help="settings to change, listed below",
     )
+    shared_options.private_key(
+        parser, "an approver's", required=False, why=", which signs the change; needed once one is listed"
+    )
+    password.configure(parser)
     parser.late_epilog = _settings
 
 
@@ -39,12 +48,11 @@ def _settings() -> str:
 def run(args: argparse.Namespace, output: Output) -> None:
     from hospital_node.node.node import Node
     from hospital_node.release.audit_words import policy_table
-    from hospital_node.release.release_policy import Approver, load_or_create_policy, save_policy
+    from hospital_node.release.policy_change import change_policy
+    from hospital_node.release.release_policy import Approver, Policy
     from sharekit.errors import UsageError
-    from sharekit.signing.keys import PublicKey
+    from sharekit.signing.keys import PublicKey, SigningKey
 
-    node = Node.open(args.node)
-    policy = load_or_create_policy(node.policy_path)
     if (args.approver is None) != (args.name is None):
         raise UsageError(
             "--approver",
@@ -52,13 +60,22 @@ def run(args: argparse.Namespace, output: Output) -> None:
             found="one of them alone",
             next_step="give both",
         )
-    changed = policy
-    if args.approver is not None:
-        key = PublicKey.load(args.approver)
-        changed = changed.with_approver(Approver(args.name, key.pem().decode()))
-    for assignment in args.settings:
-        changed = changed.with_setting(assignment)
-    if changed != policy:
-        with node.write_lock():
-            save_policy(node.policy_path, changed)
-    output.result({**changed.to_json(), "sha256": changed.digest}, policy_table(changed))
+
+    def changed(policy: Policy) -> Policy:
+        if args.remove_approver is not None:
+            policy = policy.without_approver(args.remove_approver)
+        if args.approver is not None:
+            key = PublicKey.load(args.approver)
+            policy = policy.with_approver(Approver(args.name, key.pem().decode()))
+        for assignment in args.settings:
+            policy = policy.with_setting(assignment)
+        return policy
+
+    key = None if args.key is None else SigningKey.load(args.key, password.from_args(args))
+    change = change_policy(Node.open(args.node), changed, key)
+    output.result(
+        change.to_json(),
+        policy_table(change.policy),
+        *(f"changed: {line}" for line in change.differences),
+        *([f"signed by {change.signer.label}"] if change.signer else []),
+    )

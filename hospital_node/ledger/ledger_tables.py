@@ -18,6 +18,9 @@ OLDER_VERSIONS = frozenset({1, 2, 3})
 """Version 1 had no hold-out and no evaluations; in versions 1 and 2 an image was also its generator.
 Version 3 knew no patients, kept no history and could not erase."""
 
+BROUGHT_OVER = "brought over from image "
+"""How the log names the image whose state an upgraded generator had."""
+
 
 def _one_of(states: type[StrEnum]) -> str:
     return ", ".join(f"'{state}'" for state in states)
@@ -236,7 +239,7 @@ def _bring_over(connection: sqlite3.Connection, now: str) -> None:
         connection.execute("INSERT INTO memberships VALUES (?, 0, ?)", (generator, image))
         connection.execute(
             "INSERT INTO events (time, id, before, after, reason) VALUES (?, ?, NULL, ?, ?)",
-            (now, generator, state, f"brought over from image {image}"),
+            (now, generator, state, f"{BROUGHT_OVER}{image}"),
         )
 
 

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 
 from hospital_node.audit.audited import Asking, images_behind, read_candidate_bytes
 from hospital_node.audit.generator_audit import GeneratorAudit
+from hospital_node.node import history
 from hospital_node.node.node import Node
 from hospital_node.release.card import model_card
 from hospital_node.release.gate import Decision
@@ -105,6 +106,7 @@ class Release:
             self.policy.digest,
             len(self.images),
             data_set_commitment(self.node, self.images),
+            history.head(self.node),
             self.number,
             self.created.strftime("%Y-%m-%dT%H:%M:%SZ"),
         )

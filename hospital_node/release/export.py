@@ -13,12 +13,13 @@ from hospital_node.audit.audited import Asking, images_behind, read_asking
 from hospital_node.leaks.node_content import node_content
 from hospital_node.leaks.search import refuse_real_content
 from hospital_node.ledger.states import GeneratorState
+from hospital_node.node import history
 from hospital_node.node.image_layouts import layout_warning, layouts
 from hospital_node.node.node import Node
 from hospital_node.release.approval import read_approvals
 from hospital_node.release.contents import Release
 from hospital_node.release.gate import decide, way_out
-from hospital_node.release.release_policy import load_policy
+from hospital_node.release.policy_change import current_policy
 from hospital_node.release.released_style import publish_style
 from hospital_node.release.units_behind import units_behind
 from hospital_node.release.vetting import in_words, vet
@@ -92,7 +93,7 @@ def export_bundle(
         InputError: `out` exists already, or lies inside the node.
     """
     _check_out(node, out)
-    policy = load_policy(node.policy_path)
+    policy = current_policy(node)
     with node.write_lock():
         asking, unreadable = read_asking(node)
         decision = decide(policy, [item.candidate for item in asking], read_approvals(node))
@@ -109,6 +110,16 @@ def export_bundle(
         bundle = _write_checked(release, out, key)
         for item in leaving:
             node.ledger.generators.transition(item.record.id, GeneratorState.RELEASED, f"release {number}")
+        history.record(
+            node,
+            history.Action.EXPORT,
+            release=number,
+            generators=[item.record.id for item in leaving],
+            images=len(images),
+            units=len(units),
+            policy_sha256=policy.digest,
+            signed_by=key.public.fingerprint,
+        )
     sizes = {item.record.id: len(item.record.images) for item in leaving}
     layout = layout_warning(layouts(node.ledger.get(image) for image in images))
     warnings = () if layout is None else (layout,)

@@ -38,8 +38,11 @@ def decide(policy: Policy, candidates: Sequence[Candidate], approvals: Envelopes
     for candidate in candidates:
         reasons = audit_reasons(policy, candidate)
         approvers = _approvers(candidate, valid)
-        if len(approvers) < max(policy.approvals, 1):
-            needed = f"approved by {len(approvers)} of {max(policy.approvals, 1)} listed approvers"
+        people = {one.person for one in policy.approvers if one.key.fingerprint in approvers}
+        if len(people) < max(policy.approvals, 1):
+            needed = f"approved by {len(people)} of {max(policy.approvals, 1)} listed approvers"
+            if len(people) < len(approvers):
+                needed += " (the keys of one person count once)"
             reasons = (*reasons, "; ".join([needed, *void]))
         if reasons:
             refused[candidate.generator_id] = reasons
@@ -63,8 +66,8 @@ def audit_reasons(policy: Policy, candidate: Candidate) -> tuple[str, ...]:
         reasons.append("the audit is about other bytes than the candidate's")
     if audit.group_size != candidate.units:
         reasons.append(
-            f"its audit counts {audit.group_size} units behind it (patients or distinct pictures), the node"
-            f" {candidate.units}; {AUDIT_AGAIN}"
+            f"its audit counts {audit.group_size} images behind it, the ledger {candidate.units} patients or"
+            f" distinct pictures; {AUDIT_AGAIN}"
         )
     if audit.limits != policy.limits:
         reasons.append("the audit was made under other limits than the policy's")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +30,16 @@ class Approver:
     def key(self) -> PublicKey:
         return PublicKey.from_pem(self.public_key.encode())
 
+    @property
+    def person(self) -> str:
+        """The name as people compare names: two keys under one name are one person's."""
+        return " ".join(unicodedata.normalize("NFKC", self.name).casefold().split())
+
+    @property
+    def label(self) -> str:
+        """Name and fingerprint, for messages and the history."""
+        return f"{self.name} ({self.key.fingerprint})"
+
     def to_json(self) -> dict[str, str]:
         return {"name": self.name, "public_key": self.public_key}
 
@@ -42,7 +53,7 @@ class Policy:
     """What may leave. Law: `from_json(to_json(x)) == x`."""
 
     approvers: tuple[Approver, ...] = ()
-    approvals: int = 1  # different listed approvers that every release needs
+    approvals: int = 1  # different people among the approvers that every release needs
     release_linkable: bool = False  # under controlled access, to recipients that the hospital knows
     min_group: int = 10
     """Fewest units behind a generator that may leave without `release_linkable`: patients where the node
@@ -86,6 +97,40 @@ class Policy:
             float(value["epsilon"]),
             float(value["max_total_epsilon"]),
         )
+
+    @property
+    def people(self) -> frozenset[str]:
+        """The different people among the approvers."""
+        return frozenset(approver.person for approver in self.approvers)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Every setting by the name that `with_setting` takes."""
+        value = self.to_json()
+        return {name: {**value, **value["limits"]}[name] for name in SETTINGS}
+
+    def approver(self, key: PublicKey) -> Approver | None:
+        """The approver with this key, if one is listed."""
+        return next((one for one in self.approvers if one.key.fingerprint == key.fingerprint), None)
+
+    def without_approver(self, who: str) -> Policy:
+        """The same policy without a person's keys, or without one key.
+
+        Args:
+            who: a listed name, or a fingerprint.
+
+        Raises:
+            UsageError: nobody of this name and no such key is listed.
+        """
+        kept = tuple(one for one in self.approvers if who not in (one.name, one.key.fingerprint))
+        if kept == self.approvers:
+            raise UsageError(
+                "--remove-approver",
+                expected=f"a listed name or fingerprint: {', '.join(one.label for one in self.approvers)}",
+                found=repr(who),
+                next_step="see `hospital-node policy --node NODE` for the approvers",
+            )
+        return dataclasses.replace(self, approvers=kept)
 
     def with_approver(self, approver: Approver) -> Policy:
         """The same policy with one more approver, or with a known key under its new name."""

@@ -13,9 +13,11 @@ def node(parser: argparse.ArgumentParser, *, required: bool = True, help: str = 
     parser.add_argument("--node", type=Path, required=required, metavar="NODE", help=help)
 
 
-def private_key(parser: argparse.ArgumentParser, whose: str) -> None:
+def private_key(parser: argparse.ArgumentParser, whose: str, *, required: bool = True, why: str = "") -> None:
     """Add `--key KEY`; `whose` is a phrase such as `the approver's`. Call `password.configure` too."""
-    parser.add_argument("--key", type=Path, required=True, metavar="KEY", help=f"{whose} private key")
+    parser.add_argument(
+        "--key", type=Path, required=required, metavar="KEY", help=f"{whose} private key{why}"
+    )
 
 
 def threads(parser: argparse.ArgumentParser, left_out: str = "as many as this machine has free") -> None:
