@@ -80,7 +80,8 @@ def look(images: Array, masks: NDArray[np.bool_]) -> Look:
     """The figures of images `(N, c, H, W)` in [-1, 1] with their masks `(N, K, H, W)`."""
     contrast = images.std(axis=(1, 2, 3), dtype=np.float64) + 1e-6
     steps = [np.abs(np.diff(images, axis=axis)).mean(axis=(1, 2, 3), dtype=np.float64) for axis in (2, 3)]
-    pairs = zip(images, masks.any(axis=1), strict=True)
+    marked = np.asarray(masks.any(axis=1))
+    pairs = zip(images, marked, strict=True)
     differences = np.array([_across(image, mask) for image, mask in pairs])
     return Look(differences / contrast, contrast, steps[0] + steps[1] + 1e-6)
 

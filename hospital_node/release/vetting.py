@@ -47,7 +47,7 @@ def vet(node: Node, leaving: Sequence[Asking], samples: int = CANDIDATES) -> dic
         real = real_images(node, item.record, item.generator, pool)
         if len(real.controls) >= MIN_CONTROLS:
             candidate = read_candidate_bytes(node, item.record.id)
-            good = _good(candidate, item.generator.spec, real, count)
+            good = good_samples(candidate, item.generator.spec, real, count)
             good &= _kept_by_chance(node, item, count)
             found[item.record.id] = Vetted(SEED, count, tuple(np.flatnonzero(good).tolist()))
     return found
@@ -61,7 +61,7 @@ def in_words(vetted: Mapping[str, Vetted]) -> str:
     return f"{good:,} of {sum(one.candidates for one in vetted.values()):,} samples of seed {SEED}"
 
 
-def _good(candidate: bytes, spec: GeneratorSpec, real: RealImages, count: int) -> NDArray[np.bool_]:
+def good_samples(candidate: bytes, spec: GeneratorSpec, real: RealImages, count: int) -> NDArray[np.bool_]:
     """`(count,)`: whether the masks are sound, the look is usual and no source is too near."""
     channels = spec.layout.image_channels
     sound, looks, far = [], list[Look](), []

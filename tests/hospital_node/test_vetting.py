@@ -133,7 +133,7 @@ def test_a_list_is_the_same_in_every_release_and_chance_drops_good_samples(
     node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asking, _ = read_asking(node)
-    monkeypatch.setattr(vetting, "_good", lambda *arguments: np.ones(arguments[-1], bool))
+    monkeypatch.setattr(vetting, "good_samples", lambda *arguments: np.ones(arguments[-1], bool))
     (first,) = vet(node, asking, 400).values()
     assert 0.7 < len(first.good) / 400 < 0.9
     assert (first,) == tuple(vet(node, asking, 400).values())
