@@ -38,7 +38,7 @@ class DatasetDescription:
     program_version: str = __version__
     refinement: Refinement = UNREFINED
     vetted: int | None = None
-    """How many of the samples the hospital vetted; None if the bundle lists none."""
+    """Number of samples that the hospital vetted; None for a bundle without a list."""
 
     def to_json(self) -> dict[str, Any]:
         refined = {} if self.refinement == UNREFINED else {"refinement": self.refinement.to_json()}

@@ -111,7 +111,7 @@ class Bundle:
 
     @property
     def vetted_seed(self) -> int | None:
-        """The seed whose samples the hospital vetted; None if it vetted none."""
+        """The seed whose samples the hospital vetted; None for a bundle without a list."""
         return next((entry.vetted.seed for entry in self.generators if entry.vetted is not None), None)
 
     @property
