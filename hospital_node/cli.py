@@ -10,6 +10,7 @@ from hospital_node.commands import (
     approve,
     audit,
     doctor,
+    erase,
     evaluate,
     export,
     fidelity,
@@ -21,6 +22,7 @@ from hospital_node.commands import (
     status,
     submitter,
     train,
+    where,
 )
 from sharekit.errors import DependencyError
 from sharekit.program import command_line
@@ -41,6 +43,8 @@ COMMANDS = {
     "report": report,
     "status": status,
     "history": history,
+    "where": where,
+    "erase": erase,
 }
 
 

@@ -119,13 +119,17 @@ CREATE TRIGGER history_kept BEFORE DELETE ON history
 """
 
 _ERASURES = """
-CREATE TABLE erasures (
-    sequence INTEGER PRIMARY KEY,
-    folder TEXT NOT NULL,
-    name TEXT NOT NULL
-) STRICT;
+CREATE TABLE erasures (name TEXT NOT NULL) STRICT;
 """
-"""Files that an erasure has still to remove; empty unless one was interrupted."""
+"""Identifiers whose files an erasure has still to remove; empty unless one was interrupted."""
+
+EVENTS_UNCHANGED = (
+    """CREATE TRIGGER events_unchanged BEFORE UPDATE ON events
+    BEGIN SELECT RAISE(ABORT, 'events are append-only'); END""",
+    """CREATE TRIGGER events_kept BEFORE DELETE ON events
+    BEGIN SELECT RAISE(ABORT, 'events are append-only'); END""",
+)
+"""The triggers that keep the log; an erasure lifts them for its own transaction."""
 
 SCHEMA = f"""
 {_IMAGES}
@@ -145,10 +149,7 @@ CREATE TABLE events (
     reason TEXT NOT NULL
 ) STRICT;
 CREATE INDEX events_by_image ON events (id, sequence);
-CREATE TRIGGER events_unchanged BEFORE UPDATE ON events
-    BEGIN SELECT RAISE(ABORT, 'events are append-only'); END;
-CREATE TRIGGER events_kept BEFORE DELETE ON events
-    BEGIN SELECT RAISE(ABORT, 'events are append-only'); END;
+{";".join(EVENTS_UNCHANGED)};
 CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT;
 INSERT INTO counters VALUES ('release', 0);
 PRAGMA user_version = {SCHEMA_VERSION};

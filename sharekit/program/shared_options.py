@@ -20,6 +20,16 @@ def private_key(parser: argparse.ArgumentParser, whose: str, *, required: bool =
     )
 
 
+def images_or_patient(parser: argparse.ArgumentParser) -> None:
+    """Add `IMAGE` and `--patient`, which name images of a node in two ways."""
+    parser.add_argument(
+        "image", nargs="*", metavar="IMAGE", help="identifier, path, file name or stem of an image"
+    )
+    parser.add_argument(
+        "--patient", metavar="PATIENT", help="the patient's identifier, as in the file given to --groups"
+    )
+
+
 def threads(parser: argparse.ArgumentParser, left_out: str = "as many as this machine has free") -> None:
     """Add `--threads T`; `left_out` describes the value without the option."""
     parser.add_argument(
