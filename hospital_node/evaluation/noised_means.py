@@ -2,8 +2,10 @@
 
 Differential privacy protects against replacing one unit (a patient's images, or those of one picture where
 the patient is unknown) by another with masks of the same classes. A unit counts once, by the mean of its
-images. The number of units of each class is public. Scores are counted in thousandths, so that the noise is drawn
-exactly, for integers (the discrete Laplace mechanism: Ghosh, Roughgarden and Sundararajan, STOC 2009).
+images. The number of units of each class is public.
+
+Scores are counted in thousandths, so that the noise is drawn exactly, for integers (the discrete Laplace
+mechanism: Ghosh, Roughgarden and Sundararajan, STOC 2009).
 """
 
 from __future__ import annotations

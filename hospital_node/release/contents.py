@@ -16,10 +16,20 @@ from hospital_node.release.officer import Officer
 from hospital_node.release.provenance import Made, privacy_statement, provenance_statement
 from hospital_node.release.release_policy import Policy
 from hospital_node.release.units_behind import RealUnit
+from hospital_node.release.vetting import in_words
 from hospital_node.statistics.protected_coverage import CoverageStatistics, publish_coverage
 from sharekit.bundle.bundle import CARD_NAME, PRIVACY_NAME, PROVENANCE_NAME
-from sharekit.bundle.manifest import Dependencies, FeatureSource, GeneratorEntry, Limits, Manifest
+from sharekit.bundle.manifest import (
+    Dependencies,
+    FeatureSource,
+    GeneratorEntry,
+    Group,
+    Limits,
+    Manifest,
+    Unit,
+)
 from sharekit.bundle.style_statistics import StyleStatistics
+from sharekit.bundle.vetted import Vetted
 from sharekit.generator.onnx_contract import IR_VERSION, OPSET
 from sharekit.pictures.mask_statistics import coverage
 from sharekit.signing import dsse
@@ -45,6 +55,7 @@ class Release:
     created: datetime  # UTC, whole seconds
     style: StyleStatistics | None
     style_text: str  # the bundle's style statistics in words, or why it has none
+    vetted: Mapping[str, Vetted]  # by generator, as far as samples were looked at
 
     @property
     def images(self) -> tuple[str, ...]:
@@ -84,6 +95,8 @@ class Release:
                     item.generator.profile,
                     item.audit.parity.stated,
                     str(item.audit.verdict),
+                    group_behind(self.node, item),
+                    self.vetted.get(item.record.id),
                 )
                 for item in self.leaving
             ),
@@ -114,8 +127,10 @@ class Release:
             self.number,
             generators,
             self.audits,
+            [group_behind(self.node, item) for item in self.leaving],
             statistics,
             self.style_text,
+            in_words(self.vetted),
             self.officer,
         )
         privacy = privacy_statement(self.audits, self.officer)
@@ -143,6 +158,13 @@ class Release:
             epsilon=self.policy.epsilon,
             max_total_epsilon=self.policy.max_total_epsilon,
         )
+
+
+def group_behind(node: Node, item: Asking) -> Group:
+    """How many images and units stand behind a generator, as the gate counted them."""
+    images = node.ledger.images_of(item.record.id)
+    unit = Unit.PATIENT if all(image.unit for image in images) else Unit.PICTURE
+    return Group(len(images), item.candidate.units, unit)
 
 
 def _mean_coverages(node: Node, unit: RealUnit) -> dict[str, float]:

@@ -22,6 +22,8 @@ from hospital_node.release.gate import decide, way_out
 from hospital_node.release.policy_change import current_policy
 from hospital_node.release.released_style import publish_style
 from hospital_node.release.units_behind import units_behind
+from hospital_node.release.vetting import in_words, vet
+from hospital_node.release.vetting_settings import CANDIDATES
 from sharekit.bundle.bundle import VerifiedBundle, verify_bundle, write_bundle
 from sharekit.errors import InputError, PolicyError
 from sharekit.program.umask import users_umask
@@ -39,6 +41,7 @@ class ExportResult:
     images: int  # distinct ones behind all of them
     refused: Mapping[str, tuple[str, ...]]  # generator: reasons
     style: str  # the bundle's style statistics in words, or why it has none
+    vetted: str  # how many samples were found good, in words
     warnings: tuple[str, ...]  # what a person should know, although the bundle was written
 
     @property
@@ -58,12 +61,19 @@ class ExportResult:
             "max_abs_difference": self.max_abs_difference,
             "refused": {name: list(reasons) for name, reasons in self.refused.items()},
             "style": self.style,
+            "vetted": self.vetted,
             "warnings": list(self.warnings),
         }
 
 
 def export_bundle(
-    node: Node, out: Path, key: SigningKey, *, features_path: Path | None = None, now: datetime | None = None
+    node: Node,
+    out: Path,
+    key: SigningKey,
+    *,
+    features_path: Path | None = None,
+    vetted: int = CANDIDATES,
+    now: datetime | None = None,
 ) -> ExportResult:
     """Release every generator that the gate allows, as one bundle.
 
@@ -74,6 +84,7 @@ def export_bundle(
         out: a new folder, or a new zip when it ends in `.zip`; outside the node.
         key: the hospital's release key.
         features_path: file of the feature network for style statistics; None looks for one.
+        vetted: samples to look at, so that consumers draw good ones first; 0 looks at no sample.
         now: time of the release, UTC; None reads the clock.
 
     Raises:
@@ -92,9 +103,10 @@ def export_bundle(
         images = images_behind(leaving)
         units = units_behind(node, images)
         style, style_text = publish_style(node, units, policy.limits.k, features_path)
+        good = vet(node, leaving, vetted)
         created = (now or datetime.now(UTC)).replace(microsecond=0)
         number = node.next_release()
-        release = Release(node, leaving, units, policy, decision, number, created, style, style_text)
+        release = Release(node, leaving, units, policy, decision, number, created, style, style_text, good)
         bundle = _write_checked(release, out, key)
         for item in leaving:
             node.ledger.generators.transition(item.record.id, GeneratorState.RELEASED, f"release {number}")
@@ -111,7 +123,9 @@ def export_bundle(
     sizes = {item.record.id: len(item.record.images) for item in leaving}
     layout = layout_warning(layouts(node.ledger.get(image) for image in images))
     warnings = () if layout is None else (layout,)
-    return ExportResult(bundle, tuple(sizes), sizes, len(images), refused, style_text, warnings)
+    return ExportResult(
+        bundle, tuple(sizes), sizes, len(images), refused, style_text, in_words(good), warnings
+    )
 
 
 def _check_out(node: Node, out: Path) -> None:

@@ -91,7 +91,7 @@ def way_out(reasons: Iterable[str]) -> str:
     if any(NOT_LINKABLE in reason for reason in reasons):
         return (
             "train generators of more patients (`hospital-node train`), or let the person who answers for it"
-            " set `hospital-node policy --node NODE --set release_linkable=true` and approve again"
+            " set `hospital-node policy --node NODE --key KEY --set release_linkable=true` and approve again"
         )
     return "run `hospital-node audit`, then `hospital-node approve`; what the audit withholds stays inside"
 

@@ -229,3 +229,12 @@ def load_or_create_policy(path: Path) -> Policy:
     if not path.exists() and not path.is_symlink():
         save_policy(path, Policy())
     return load_policy(path)
+
+
+def policy_or_default(path: Path) -> Policy:
+    """The node's policy, or the default if it has none yet; writes nothing.
+
+    Raises:
+        PolicyError: the policy cannot be read.
+    """
+    return load_policy(path) if path.exists() or path.is_symlink() else Policy()

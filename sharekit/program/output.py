@@ -48,6 +48,11 @@ class Output:
             for part in parts:
                 show(self._console, part)
 
+    def announce(self, text: str) -> None:
+        """Print a line on stderr before long work; with `--format json` the result alone says it."""
+        if self.form != "json":
+            show(console_for(sys.stderr), text)
+
 
 def strong(text: str, rest: str = "", style: str = "bold") -> Text:
     """A line with an emphasised beginning."""
