@@ -1,8 +1,8 @@
 """Measure what the audit can see: leaks of graded size in hand-made generators, and generators without any.
 
 Every trial splits one library of drawn pictures (`sharekit/demo/phantom.py`) at random: sources, other real
-images, and the pictures that the generator was made of. A leak is found when any attack succeeds. The same without a
-leak is a false alarm. Intervals are Wilson's.
+images, and the pictures that the generator was made of. A leak is found when any attack succeeds. An attack
+that succeeds without a leak is a false alarm. Intervals are Wilson's.
 
     python benchmarks/audit_power.py [--trials 60] [--graded 12] [--clean 60] [--seed 0] [--json]
 """
@@ -193,7 +193,7 @@ def kinds(library: Library) -> Iterator[Kind]:
 
 
 def style(rng: np.random.Generator, shared: int) -> str | None:
-    """Whether the gate refuses an average of the first `shared` of K published pictures, or else of K others."""
+    """Whether the gate refuses an average of `shared` of K published pictures, or of K others."""
     names = [rng.bytes(8).hex() for _ in range(2 * K)]
     second = names[:shared] if shared < K else names[K:]
     part = smallest_part({frozenset(names[:K])}, frozenset(second), K)

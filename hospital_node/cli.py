@@ -10,15 +10,19 @@ from hospital_node.commands import (
     approve,
     audit,
     doctor,
+    erase,
     evaluate,
     export,
     fidelity,
+    history,
     ingest,
     policy,
+    reject,
     report,
     status,
     submitter,
     train,
+    where,
 )
 from sharekit.errors import DependencyError
 from sharekit.program import command_line
@@ -32,11 +36,15 @@ COMMANDS = {
     "fidelity": fidelity,
     "policy": policy,
     "approve": approve,
+    "reject": reject,
     "export": export,
     "submitter": submitter,
     "evaluate": evaluate,
     "report": report,
     "status": status,
+    "history": history,
+    "where": where,
+    "erase": erase,
 }
 
 

@@ -1,8 +1,8 @@
 """Hand-made generators of drawn pictures, with a leak of a chosen kind and size, or with none.
 
-Without a leak, a sample is a blend of stored pictures, chosen by the noise of scale 0, with some noise on
-top. A leak is stored so that no search of the bytes finds it: each value is multiplied by a random number, and the
-graph divides by it.
+Without a leak, a sample is a blend of stored pictures, chosen by the noise of scale 0, and some noise. A leak
+is stored so that no search of the bytes finds it. Each value is multiplied by a random number, and the graph
+divides by it.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -20,8 +20,8 @@ class Known:
 
     sources: Array  # (k, C, H, W), at the finest scale
     units: int  # patients or distinct pictures among the sources
-    controls: Sequence[Array]  # other real images, each (C, h, w)
-    frames: Sequence[Array] = ()  # further images of the sources' patients or pictures, each (C, h, w)
+    controls: Iterable[Array]  # other real images, each (C, h, w)
+    frames: Iterable[Array] = ()  # further images of the sources' patients or pictures, each (C, h, w)
     real: tuple[RealContent, ...] = ()
     canaries: tuple[Array, ...] = ()
 

@@ -2,58 +2,49 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from hospital_node.audit.attack import Array, AttackContext, AuditLimits
+from hospital_node.audit.attack import AttackContext, AuditLimits
 from hospital_node.audit.attack_context import Known, attack_context
-from hospital_node.audit.attacks.distance import resize
 from hospital_node.audit.audit_settings import AuditSettings, samples_of
-from hospital_node.audit.audited import count_pictures, load_generator, store_audit
+from hospital_node.audit.audited import load_generator, store_audit
 from hospital_node.audit.candidate_draws import Drawn, draw_candidate
 from hospital_node.audit.generator_audit import GeneratorAudit, audit_generator
+from hospital_node.audit.real_images import (
+    Control,
+    Unit,
+    control_pool,
+    further_frames,
+    node_units,
+    real_images,
+    units_of,
+)
 from hospital_node.candidate import build_onnx, measure_parity
-from hospital_node.leaks.search import RealContent
-from hospital_node.ledger.states import GeneratorRecord, GeneratorState, ImageState
-from hospital_node.node.fingerprints import readable_pictures
+from hospital_node.ledger.states import GeneratorRecord, GeneratorState
+from hospital_node.node import history
 from hospital_node.node.node import Node
-from hospital_node.singan.pyramid import build_pyramid
+from hospital_node.node.units import count_units
 from hospital_node.singan.trained import TrainedGenerator
-from sharekit.errors import SharekitError, UsageError
+from sharekit.errors import UsageError
 from sharekit.generator.noise import MAX_SEED
-from sharekit.generator.tensors import pixels_to_tensor
+from sharekit.generator.spec import short_id
 from sharekit.program.progress import Progress, ProgressCallback, ignore
 from sharekit.storage import files
 
-MAX_CONTROLS = 32
-"""Other real images that sources are compared with; one random choice for the whole audit."""
-CONTROL_SIDE = 256  # pixels: long side at which controls are kept in memory
-MAX_FRAMES = 8
-"""Further images of the sources' patients or scenes that samples are compared with."""
 OTHERS = 2
 """Generators kept for comparison: one that never saw the sources of another, in most nodes."""
 AUDITED_BEFORE = (GeneratorState.AUDITED, GeneratorState.WITHHELD, GeneratorState.RELEASED)
-CONTROLS = (ImageState.INGESTED,)
-"""States of control images; only an evaluation may show anything of the hold-out."""
-
-
-@dataclass(frozen=True)
-class Control:
-    """A real picture that sources are compared with."""
-
-    copies: frozenset[str]  # identifiers of every image that shows it
-    image: Array  # (C, H, W) in [-1, 1]
 
 
 @dataclass(frozen=True)
 class OtherGenerator:
     """A generator of the node whose samples are compared with sources that it never saw."""
 
-    images: frozenset[str]  # identifiers of every image that shows one of its sources
+    units: Unit  # identifiers of every image of its sources' units
     drawn: Drawn
 
 
@@ -133,18 +124,28 @@ def audit_node(
     _check(settings, limits)
     with node.write_lock():
         records = _waiting(node, settings.again)
-        largest = max((len(record.images) for record in records), default=0)
-        pictures = readable_pictures(node, node.ledger.iterate(*CONTROLS)) if records else []
-        pool = _control_pool(node, pictures, settings.seed, largest)
-        others = _other_generators(node, pictures, limits, settings) if records else []
+        largest = max((len(one.images) for one in records), default=0)
+        compared = _compared(node, largest, limits, settings) if records else _Compared((), (), ())
         outcomes = []
-        for number, record in enumerate(records):
-            on_progress(Progress(number, len(records), message=record.id[:8]))
-            outcome = _audit_one(node, record, _Real(pictures, pool, others), limits, settings)
-            node.ledger.generators.transition(record.id, outcome.state, outcome.reason)
+        for number, generator in enumerate(records):
+            on_progress(Progress(number, len(records), message=short_id(generator.id)))
+            outcome = _audit_one(node, generator, compared, limits, settings)
+            node.ledger.generators.transition(generator.id, outcome.state, outcome.reason)
             outcomes.append(outcome)
         on_progress(Progress(len(records), len(records)))
-    return AuditReport(tuple(outcomes))
+        report = AuditReport(tuple(outcomes))
+        if outcomes:
+            history.record(
+                node,
+                history.Action.AUDIT,
+                again=settings.again,
+                samples=settings.samples,
+                seed=settings.seed,
+                audited=report.audited,
+                withheld=report.withheld,
+                failed=report.failed,
+            )
+    return report
 
 
 def _check(settings: AuditSettings, limits: AuditLimits) -> None:
@@ -173,7 +174,7 @@ def _waiting(node: Node, again: bool) -> list[GeneratorRecord]:
 def _audit_one(
     node: Node,
     record: GeneratorRecord,
-    real: _Real,
+    compared: _Compared,
     limits: AuditLimits,
     settings: AuditSettings,
 ) -> Outcome:
@@ -186,7 +187,7 @@ def _audit_one(
         node.audit_path(record.id).unlink(missing_ok=True)
         node.audit_seal_path(record.id).unlink(missing_ok=True)
         files.write_bytes(node.candidate_path(record.id), candidate, mode=0o600)
-        context = _context(node, record, generator, candidate, real, limits, settings)
+        context = _context(node, record, generator, candidate, compared, limits, settings)
         parity = measure_parity(generator, candidate, settings.seed)
         audit = audit_generator(context, parity)
         store_audit(node, record, audit)
@@ -199,17 +200,12 @@ def _audit_one(
 
 
 @dataclass(frozen=True)
-class _Real:
-    """What every audit of one run is compared with."""
+class _Compared:
+    """What the candidates of one run are compared with."""
 
-    pictures: Sequence[tuple[str, ...]]
-    """Identifiers of the images of each distinct picture."""
+    units: Sequence[Unit]
     pool: Sequence[Control]
     others: Sequence[OtherGenerator]
-
-    def showing(self, images: Sequence[str]) -> frozenset[str]:
-        """Identifiers of every image of the pictures that these images show."""
-        return frozenset().union(images, *(one for one in self.pictures if not set(one).isdisjoint(images)))
 
 
 def _context(
@@ -217,79 +213,54 @@ def _context(
     record: GeneratorRecord,
     generator: TrainedGenerator,
     candidate: bytes,
-    real: _Real,
+    compared: _Compared,
     limits: AuditLimits,
     settings: AuditSettings,
 ) -> AttackContext:
-    spec = generator.spec
-    channels = spec.layout.image_channels
-    pairs = node.load_sources(record.id)
-    pyramids = [build_pyramid(pair.tensor(), generator.config) for pair in pairs]
-    count = settings.samples or samples_of(generator.config, limits.min_samples)
-    shown = real.showing(record.images)
+    real = real_images(node, record, generator, compared.pool)
     known = Known(
-        sources=np.stack([levels[-1][:channels] for levels in pyramids]),
-        units=count_pictures(node, record),
-        controls=[one.image for one in real.pool if one.copies.isdisjoint(record.images)][:MAX_CONTROLS],
-        frames=_frames(node, sorted(shown.difference(record.images))[:MAX_FRAMES]),
-        real=tuple(
-            RealContent(spec.id, (pair.image, *pair.masks.values()), tuple(levels))
-            for pair, levels in zip(pairs, pyramids, strict=True)
-        ),
+        real.sources,
+        count_units(node, record.images),
+        real.controls,
+        further_frames(node, record.images, compared.units),
+        real.content,
     )
-    drawn = draw_candidate(candidate, spec, settings.seed, count)
-    other = next((one.drawn for one in real.others if one.images.isdisjoint(shown)), None)
-    return attack_context(spec, drawn, known, other, limits, settings.seed)
+    own = units_of(record.images, compared.units)
+    other = next((one.drawn for one in compared.others if one.units.isdisjoint(own)), None)
+    drawn = _draw(generator, candidate, limits, settings)
+    return attack_context(generator.spec, drawn, known, other, limits, settings.seed)
 
 
-def _frames(node: Node, images: Sequence[str]) -> list[Array]:
-    """Images that some unit of the sources shows, each `(C, H, W)`; unreadable ones are left out."""
-    found = []
-    for image in images:
-        with contextlib.suppress(SharekitError):
-            found.append(pixels_to_tensor(node.load_pair(image).image))
-    return found
+def _draw(
+    generator: TrainedGenerator, candidate: bytes, limits: AuditLimits, settings: AuditSettings
+) -> Drawn:
+    count = settings.samples or samples_of(generator.config, limits.min_samples)
+    return draw_candidate(candidate, generator.spec, settings.seed, count)
+
+
+def _compared(node: Node, largest: int, limits: AuditLimits, settings: AuditSettings) -> _Compared:
+    units = node_units(node)
+    others = _other_generators(node, units, limits, settings)
+    return _Compared(units, control_pool(node, settings.seed, largest), others)
 
 
 def _other_generators(
-    node: Node, pictures: Sequence[tuple[str, ...]], limits: AuditLimits, settings: AuditSettings
+    node: Node, units: Sequence[Unit], limits: AuditLimits, settings: AuditSettings
 ) -> list[OtherGenerator]:
-    """Up to `OTHERS` generators of different images, a random choice; broken ones are left out."""
+    """Up to `OTHERS` generators of different units, a random choice; broken ones are left out."""
     records = node.ledger.generators.records(GeneratorState.TRAINED, *AUDITED_BEFORE)
     found: list[OtherGenerator] = []
-    known = _Real(pictures, (), ())
     for number in np.random.default_rng(settings.seed).permutation(len(records)):
         record = records[number]
-        images = known.showing(record.images)
+        own = units_of(record.images, units)
         if len(found) == OTHERS:
             break
-        if any(not one.images.isdisjoint(images) for one in found):
+        if any(not one.units.isdisjoint(own) for one in found):
             continue
         try:
             generator = load_generator(node, record)
-            count = settings.samples or samples_of(generator.config, limits.min_samples)
-            drawn = draw_candidate(build_onnx(generator), generator.spec, settings.seed, count)
+            drawn = _draw(generator, build_onnx(generator), limits, settings)
         except Exception:  # noqa: S112 - that generator's own audit says what is wrong with it
             continue
-        found.append(OtherGenerator(images, drawn))
+        found.append(OtherGenerator(own, drawn))
     return found
-
-
-def _control_pool(node: Node, pictures: Sequence[tuple[str, ...]], seed: int, sources: int) -> list[Control]:
-    """A random choice of the node's distinct real pictures; what cannot be read is left out.
-
-    It holds `MAX_CONTROLS` pictures, plus as many as a generator with `sources` images may remove.
-    """
-    chosen = np.random.default_rng(seed).permutation(len(pictures))[: MAX_CONTROLS + sources]
-    pool = []
-    for number in chosen:
-        names = pictures[number]
-        try:
-            image = pixels_to_tensor(node.load_pair(names[0]).image)
-        except Exception:  # noqa: S112 - that image's own audit says what is wrong with it
-            continue
-        height, width = image.shape[1:]
-        scale = min(1.0, CONTROL_SIDE / max(height, width))
-        reduced = resize(image[None], max(1, round(height * scale)), max(1, round(width * scale)))[0]
-        pool.append(Control(frozenset(names), reduced))
-    return pool

@@ -96,6 +96,8 @@ class ImageRecord:
     """The folder it was ingested from."""
     content_key: str = ""
     """Keyed commitment to the source files, so that a second ingest recognises them; may be empty."""
+    unit: str = ""
+    """Keyed digest of the patient's identifier (`units.patient_unit`); empty if the patient is unknown."""
 
     @property
     def size(self) -> tuple[int, int, int]:
@@ -144,6 +146,8 @@ class GeneratorRecord:
     """How often its worker died while training it."""
     reason: str = ""
     """Why it is in this state, for a person."""
+    releases: tuple[int, ...] = ()
+    """The releases that hold it, whatever became of it later."""
     created: str = ""
     """UTC time at which it was planned, ISO 8601."""
     updated: str = ""
