@@ -29,10 +29,33 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="also repeat earlier audits (audited, withheld, released), for example after a policy change",
     )
+    parser.add_argument(
+        "--nearest",
+        metavar="GENERATOR",
+        help="show which sample of an audited generator is nearest to a real image, and attack nothing",
+    )
     progress.configure(parser)
 
 
 def run(args: argparse.Namespace, output: Output) -> int:
+    return _audit(args, output) if args.nearest is None else _show_nearest(args, output)
+
+
+def _show_nearest(args: argparse.Namespace, output: Output) -> int:
+    from hospital_node.node.node import Node
+    from hospital_node.report.nearest_sample import nearest_sample_of
+
+    found = nearest_sample_of(Node.open(args.node), args.nearest)
+    distance = "" if found.ratio is None else f", at {found.ratio:.2f} of the distance between real images"
+    output.result(
+        found.to_json(),
+        f"sample {found.sample} of seed {found.seed} is nearest to {found.source}{distance}",
+        f"picture  {found.picture}  (contains a real image: keep it in the node)",
+    )
+    return 0
+
+
+def _audit(args: argparse.Namespace, output: Output) -> int:
     from hospital_node.audit.audit_node import audit_node
     from hospital_node.node.node import Node
     from hospital_node.release.audit_words import audit_table
