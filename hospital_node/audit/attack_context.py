@@ -50,8 +50,9 @@ def attack_context(
             _stacked([] if strangers is None else strangers, channels, height, width),
         )
 
-    whole = compared(drawn.samples, other and other.samples)
-    detailed = compared(drawn.detailed, other and other.detailed)
+    strangers = None if other is None else other.samples
+    whole = compared(drawn.samples, strangers)
+    detailed = compared(drawn.detailed, None if other is None else other.detailed)
     return AttackContext(
         generator_id=spec.id,
         candidate=drawn.candidate,
@@ -63,10 +64,10 @@ def attack_context(
         limits=limits,
         seed=seed,
         strangers=whole.strangers,
-        scales=tuple(compared(images, other and other.samples) for images in drawn.scales),
-        calm=compared(drawn.calm, other and other.calm),
+        scales=tuple(compared(images, strangers) for images in drawn.scales),
+        calm=compared(drawn.calm, None if other is None else other.calm),
         details=Details(replace(detailed, controls=detailed.controls[:MAX_TARGETS]), drawn.inside),
-        other_candidate=other and other.candidate,
+        other_candidate=None if other is None else other.candidate,
         frames=_stacked(known.frames, channels, *whole.samples.shape[-2:]),
         canaries=known.canaries,
     )
