@@ -2,71 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from hospital_node.audit.attack import AttackContext, AuditLimits
-from hospital_node.audit.attack_context import Known, attack_context
-from hospital_node.audit.audit_settings import AuditSettings, samples_of
-from hospital_node.audit.audited import load_generator, store_audit
-from hospital_node.audit.candidate_draws import Drawn, draw_candidate
-from hospital_node.audit.generator_audit import GeneratorAudit, audit_generator
-from hospital_node.audit.real_images import (
-    Control,
-    Unit,
-    control_pool,
-    further_frames,
-    node_units,
-    real_images,
-    units_of,
-)
-from hospital_node.candidate import build_onnx, measure_parity
+from hospital_node.audit.attack import AuditLimits
+from hospital_node.audit.audit_one import Comparison, OtherGenerator, Outcome, audit_one, draw_for_audit
+from hospital_node.audit.audit_settings import AuditSettings
+from hospital_node.audit.audit_workers import audit_on_workers
+from hospital_node.audit.audited import load_generator
+from hospital_node.audit.real_images import Unit, control_pool, node_units, units_of
+from hospital_node.candidate import build_onnx
 from hospital_node.ledger.states import GeneratorRecord, GeneratorState
 from hospital_node.node import history
 from hospital_node.node.node import Node
-from hospital_node.node.units import count_units
-from hospital_node.singan.trained import TrainedGenerator
 from sharekit.errors import UsageError
 from sharekit.generator.noise import MAX_SEED
 from sharekit.generator.spec import short_id
 from sharekit.program.progress import Progress, ProgressCallback, ignore
-from sharekit.storage import files
 
 OTHERS = 2
 """Generators kept for comparison: one that never saw the sources of another, in most nodes."""
 AUDITED_BEFORE = (GeneratorState.AUDITED, GeneratorState.WITHHELD, GeneratorState.RELEASED)
-
-
-@dataclass(frozen=True)
-class OtherGenerator:
-    """A generator of the node whose samples are compared with sources that it never saw."""
-
-    units: Unit  # identifiers of every image of its sources' units
-    drawn: Drawn
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """The audit's outcome for one generator."""
-
-    generator_id: str
-    images: int
-    """Images behind it."""
-    state: GeneratorState
-    reason: str
-    audit: GeneratorAudit | None  # None: the audit itself failed
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "id": self.generator_id,
-            "images": self.images,
-            "state": str(self.state),
-            "reason": self.reason,
-            "audit": None if self.audit is None else self.audit.to_json(),
-        }
 
 
 @dataclass(frozen=True)
@@ -125,14 +84,13 @@ def audit_node(
     with node.write_lock():
         records = _waiting(node, settings.again)
         largest = max((len(one.images) for one in records), default=0)
-        compared = _compared(node, largest, limits, settings) if records else _Compared((), (), ())
+        compared = _compared(node, largest, limits, settings) if records else Comparison((), (), ())
         outcomes = []
-        for number, generator in enumerate(records):
-            on_progress(Progress(number, len(records), message=short_id(generator.id)))
-            outcome = _audit_one(node, generator, compared, limits, settings)
+        on_progress(Progress(0, len(records)))
+        for generator, outcome in _outcomes(node, records, compared, limits, settings):
             node.ledger.generators.transition(generator.id, outcome.state, outcome.reason)
             outcomes.append(outcome)
-        on_progress(Progress(len(records), len(records)))
+            on_progress(Progress(len(outcomes), len(records), message=short_id(generator.id)))
         report = AuditReport(tuple(outcomes))
         if outcomes:
             history.record(
@@ -146,6 +104,20 @@ def audit_node(
                 failed=report.failed,
             )
     return report
+
+
+def _outcomes(
+    node: Node,
+    records: Sequence[GeneratorRecord],
+    compared: Comparison,
+    limits: AuditLimits,
+    settings: AuditSettings,
+) -> Iterator[tuple[GeneratorRecord, Outcome]]:
+    if settings.actors > 1 and len(records) > 1:
+        yield from audit_on_workers(node, records, compared, limits, settings)
+        return
+    for record in records:
+        yield record, audit_one(node, record, compared, limits, settings)
 
 
 def _check(settings: AuditSettings, limits: AuditLimits) -> None:
@@ -171,77 +143,10 @@ def _waiting(node: Node, again: bool) -> list[GeneratorRecord]:
     ]
 
 
-def _audit_one(
-    node: Node,
-    record: GeneratorRecord,
-    compared: _Compared,
-    limits: AuditLimits,
-    settings: AuditSettings,
-) -> Outcome:
-    """Build the candidate, attack it, and store both; a fault becomes an outcome, and the audit goes on."""
-    images = len(record.images)
-    try:
-        generator = load_generator(node, record)
-        candidate = build_onnx(generator)
-        # An audit of earlier bytes must never lie next to new ones.
-        node.audit_path(record.id).unlink(missing_ok=True)
-        node.audit_seal_path(record.id).unlink(missing_ok=True)
-        files.write_bytes(node.candidate_path(record.id), candidate, mode=0o600)
-        context = _context(node, record, generator, candidate, compared, limits, settings)
-        parity = measure_parity(generator, candidate, settings.seed)
-        audit = audit_generator(context, parity)
-        store_audit(node, record, audit)
-    except Exception as error:
-        reason = f"the audit failed: {type(error).__name__}: {error}"
-        return Outcome(record.id, images, GeneratorState.WITHHELD, reason, None)
-    if audit.passed:
-        return Outcome(record.id, images, GeneratorState.AUDITED, str(audit.verdict), audit)
-    return Outcome(record.id, images, GeneratorState.WITHHELD, "; ".join(audit.objections), audit)
-
-
-@dataclass(frozen=True)
-class _Compared:
-    """What the candidates of one run are compared with."""
-
-    units: Sequence[Unit]
-    pool: Sequence[Control]
-    others: Sequence[OtherGenerator]
-
-
-def _context(
-    node: Node,
-    record: GeneratorRecord,
-    generator: TrainedGenerator,
-    candidate: bytes,
-    compared: _Compared,
-    limits: AuditLimits,
-    settings: AuditSettings,
-) -> AttackContext:
-    real = real_images(node, record, generator, compared.pool)
-    known = Known(
-        real.sources,
-        count_units(node, record.images),
-        real.controls,
-        further_frames(node, record.images, compared.units),
-        real.content,
-    )
-    own = units_of(record.images, compared.units)
-    other = next((one.drawn for one in compared.others if one.units.isdisjoint(own)), None)
-    drawn = _draw(generator, candidate, limits, settings)
-    return attack_context(generator.spec, drawn, known, other, limits, settings.seed)
-
-
-def _draw(
-    generator: TrainedGenerator, candidate: bytes, limits: AuditLimits, settings: AuditSettings
-) -> Drawn:
-    count = settings.samples or samples_of(generator.config, limits.min_samples)
-    return draw_candidate(candidate, generator.spec, settings.seed, count)
-
-
-def _compared(node: Node, largest: int, limits: AuditLimits, settings: AuditSettings) -> _Compared:
+def _compared(node: Node, largest: int, limits: AuditLimits, settings: AuditSettings) -> Comparison:
     units = node_units(node)
     others = _other_generators(node, units, limits, settings)
-    return _Compared(units, control_pool(node, settings.seed, largest), others)
+    return Comparison(units, control_pool(node, settings.seed, largest), others)
 
 
 def _other_generators(
@@ -259,7 +164,7 @@ def _other_generators(
             continue
         try:
             generator = load_generator(node, record)
-            drawn = _draw(generator, build_onnx(generator), limits, settings)
+            drawn = draw_for_audit(generator, build_onnx(generator), limits, settings)
         except Exception:  # noqa: S112 - that generator's own audit says what is wrong with it
             continue
         found.append(OtherGenerator(own, drawn))

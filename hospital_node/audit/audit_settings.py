@@ -22,6 +22,8 @@ class AuditSettings:
     """Seed of the samples, the choice of controls and the bootstrap."""
     again: bool = False
     """Also repeat earlier audits (audited, withheld, released), for example after a policy change."""
+    actors: int = 1
+    """Generators that are audited at once, each by one processor, in workers of a closed Ray."""
 
 
 def samples_of(config: TrainingConfig, minimum: int) -> int:

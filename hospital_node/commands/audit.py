@@ -30,6 +30,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="also repeat earlier audits (audited, withheld, released), for example after a policy change",
     )
     parser.add_argument(
+        "--actors",
+        type=whole_number(least=1),
+        metavar="N",
+        default=AuditSettings.actors,
+        help="number of generators to audit at once, in Ray actors on this machine",
+    )
+    parser.add_argument(
         "--nearest",
         metavar="GENERATOR",
         help="show which sample of an audited generator is nearest to a real image, and attack nothing",
@@ -64,7 +71,7 @@ def _audit(args: argparse.Namespace, output: Output) -> int:
 
     node = Node.open(args.node)
     limits = current_policy(node, create=True).limits
-    settings = AuditSettings(args.samples, args.seed, args.again)
+    settings = AuditSettings(args.samples, args.seed, args.again, args.actors)
     with progress.reporter("audit", unit="generators") as on_progress:
         report = audit_node(node, limits, settings, on_progress=on_progress)
     rows = [(one.generator_id, one.images, one.state, one.reason, one.audit) for one in report.outcomes]
