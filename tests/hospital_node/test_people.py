@@ -240,6 +240,7 @@ def test_a_bundle_answers_an_officer_and_carries_the_history(shell: Shell) -> No
     assert history.verify(node, {"bundle": (number, code)}) == number + 1
     facts = last(node, Action.EXPORT)
     assert (facts["release"], facts["units"]) == (1, 3)
+    assert dict(history.entries(node))[number].facts["begun"] == 1
     assert shell.run("history", "--verify", "--bundle", bundle)["verified"] is True
     again = shell.run("audit", "--samples", 16, "--again")
     assert again["audited"] == 3
