@@ -75,10 +75,20 @@ def run(args: argparse.Namespace, output: Output) -> None:
 
 
 def _shown(node: Node, policy: Policy, proposal: Proposal) -> list[RenderableType]:
-    from hospital_node.release.audit_words import audit_table, limits_in_words, proposal_in_words
+    from hospital_node.release.audit_words import (
+        audit_table,
+        declaration_in_words,
+        limits_in_words,
+        proposal_in_words,
+    )
 
     rows = [
         (one.record.id, len(one.record.images), one.record.state, one.record.reason, one.audit)
         for one in proposal.items
     ]
-    return [audit_table(rows), *proposal_in_words(proposal.items), limits_in_words(policy)]
+    return [
+        audit_table(rows),
+        *proposal_in_words(proposal.items),
+        limits_in_words(policy),
+        *declaration_in_words(policy),
+    ]

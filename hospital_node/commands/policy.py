@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from pathlib import Path
 
 from sharekit.program import password, shared_options
@@ -13,6 +14,8 @@ SUMMARY = "show or change the release policy: limits of the audit, approvers, pr
 
 
 def configure(parser: Parser) -> None:
+    from hospital_node.release.declaration import HELP
+
     shared_options.node(parser)
     parser.add_argument(
         "--approver", type=Path, metavar="PUB", help="public key of a person who may approve releases"
@@ -31,6 +34,10 @@ def configure(parser: Parser) -> None:
         dest="settings",
         help="settings to change, listed below",
     )
+    for name, text in HELP.items():
+        parser.add_argument(
+            f"--{name.replace('_', '-')}", metavar="TEXT", help=f"{text}, for every bundle's card"
+        )
     shared_options.private_key(
         parser, "an approver's", required=False, why=", which signs the change; needed once one is listed"
     )
@@ -48,6 +55,7 @@ def _settings() -> str:
 def run(args: argparse.Namespace, output: Output) -> None:
     from hospital_node.node.node import Node
     from hospital_node.release.audit_words import policy_table
+    from hospital_node.release.declaration import HELP
     from hospital_node.release.policy_change import change_policy
     from hospital_node.release.release_policy import Approver, Policy
     from sharekit.errors import UsageError
@@ -69,7 +77,8 @@ def run(args: argparse.Namespace, output: Output) -> None:
             policy = policy.with_approver(Approver(args.name, key.pem().decode()))
         for assignment in args.settings:
             policy = policy.with_setting(assignment)
-        return policy
+        declaration = policy.declaration.with_({name: getattr(args, name) for name in HELP})
+        return dataclasses.replace(policy, declaration=declaration)
 
     key = None if args.key is None else SigningKey.load(args.key, password.from_args(args))
     change = change_policy(Node.open(args.node), changed, key)

@@ -88,6 +88,12 @@ def limits_in_words(policy: Policy) -> str:
     )
 
 
+def declaration_in_words(policy: Policy) -> tuple[str, ...]:
+    """What the card will not state, because the hospital has not declared it."""
+    missing = policy.declaration.missing
+    return (f"the card will not state: {', '.join(missing)} (hospital-node policy)",) if missing else ()
+
+
 def policy_table(policy: Policy) -> Table:
     """Every setting and approver."""
     table = Table(box=None, show_header=False)
@@ -96,6 +102,8 @@ def policy_table(policy: Policy) -> Table:
         table.add_row(name, str(value[name]))
     for name, limit in policy.limits.to_json().items():
         table.add_row(name, str(limit))
+    for name, text in policy.declaration.stated.items():
+        table.add_row(name.replace("_", " "), text)
     for approver in policy.approvers:
         table.add_row("approver", f"{approver.name}  {approver.key.fingerprint}")
     if not policy.approvers:

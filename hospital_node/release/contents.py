@@ -12,6 +12,7 @@ from hospital_node.node import history
 from hospital_node.node.node import Node
 from hospital_node.release.card import model_card
 from hospital_node.release.gate import Decision
+from hospital_node.release.officer import Officer
 from hospital_node.release.provenance import Made, privacy_statement, provenance_statement
 from hospital_node.release.release_policy import Policy
 from hospital_node.release.units_behind import RealUnit
@@ -64,6 +65,17 @@ class Release:
     @property
     def audits(self) -> list[GeneratorAudit]:
         return [item.audit for item in self.leaving]
+
+    @property
+    def officer(self) -> Officer:
+        """The facts for a data-protection officer."""
+        return Officer(
+            self.policy.declaration,
+            len(self.images),
+            len(self.units),
+            sum(unit.patient_known for unit in self.units),
+            tuple(item.generator.profile for item in self.leaving),
+        )
 
     def manifest(self) -> Manifest:
         """The bundle's manifest, with its list of files still empty."""
@@ -119,8 +131,10 @@ class Release:
             statistics,
             self.style_text,
             in_words(self.vetted),
+            self.officer,
         )
-        privacy, provenance = privacy_statement(self.audits), provenance_statement(self.audits, made)
+        privacy = privacy_statement(self.audits, self.officer)
+        provenance = provenance_statement(self.audits, made)
         described = {
             CARD_NAME: card.encode(),
             STATISTICS_NAME: files.dump_json(statistics.to_json()),

@@ -13,6 +13,7 @@ import torch
 
 from hospital_node.audit.generator_audit import GeneratorAudit
 from hospital_node.audit.release_summary import summarise
+from hospital_node.release.officer import Officer
 from hospital_node.singan.trained import TrainedGenerator
 from sharekit import __version__
 from sharekit.bundle.bundle import PRIVACY_PREDICATE, PROVENANCE_NAME, PROVENANCE_PREDICATE
@@ -39,7 +40,7 @@ class Made:
     finished: str  # UTC, RFC 3339
 
 
-def privacy_statement(audits: Sequence[GeneratorAudit]) -> dsse.Statement:
+def privacy_statement(audits: Sequence[GeneratorAudit], officer: Officer) -> dsse.Statement:
     """The audits' findings about the exact files of the bundle; the predicate has the schema `privacy`."""
     return dsse.Statement(
         tuple(_subject(audit) for audit in audits),
@@ -48,6 +49,7 @@ def privacy_statement(audits: Sequence[GeneratorAudit]) -> dsse.Statement:
             "schema_version": SCHEMA_VERSION,
             "summary": [measure.to_json() for measure in summarise(audits)],
             "audits": [audit.to_json() for audit in audits],
+            "officer": officer.to_json(audits),
         },
     )
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from hospital_node.audit.audited import ASKING
 from hospital_node.ledger.states import GeneratorState
 from hospital_node.node import history
+from hospital_node.node.find_images import images_named
 from hospital_node.node.node import Node
 from hospital_node.release.policy_change import current_policy, listed_approver
 from sharekit.errors import UsageError
@@ -90,6 +93,21 @@ def reject(
             signed=signed.to_bytes().decode(),
         )
     return Rejection(generator_id, approver.name, reason, record.releases)
+
+
+def trained_on(node: Node, images: Sequence[str]) -> list[str]:
+    """The generators that learnt from these images and may still leave.
+
+    Args:
+        node: read, not changed.
+        images: identifiers, paths, file names or stems.
+
+    Raises:
+        InputError: a name fits no image, or several.
+    """
+    table = node.ledger.generators
+    chosen = images_named(node, images)
+    return [one.id for image in chosen for one in table.of_image(image.id) if one.state in ASKING]
 
 
 def _candidate_sha256(node: Node, generator_id: str) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 from hospital_node.audit.attack import AuditLimits
 from hospital_node.audit.verdict import Verdict
+from hospital_node.release.declaration import Declaration
 from sharekit.errors import PolicyError, SharekitError, UsageError
 from sharekit.signing.keys import PublicKey
 from sharekit.storage import files, schema
@@ -61,11 +62,12 @@ class Policy:
     limits: AuditLimits = field(default_factory=AuditLimits)
     epsilon: float = 1.0  # privacy parameter of one histogram of the masks
     max_total_epsilon: float = 4.0  # limit for all histograms that this node ever publishes
+    declaration: Declaration = field(default_factory=Declaration)
 
     @property
     def released_verdicts(self) -> frozenset[Verdict]:
         linkable = {Verdict.LINKABLE} if self.release_linkable else set()
-        return frozenset({Verdict.K_GROUP, Verdict.ANONYMOUS_CLAIM} | linkable)
+        return frozenset({Verdict.K_GROUP, Verdict.NO_ATTACK_SUCCEEDED} | linkable)
 
     @property
     def digest(self) -> str:
@@ -82,6 +84,8 @@ class Policy:
             "limits": self.limits.to_json(),
             "epsilon": self.epsilon,
             "max_total_epsilon": self.max_total_epsilon,
+            # Left out while it is empty: approvals of earlier policies stay valid.
+            **({"declaration": self.declaration.to_json()} if self.declaration.stated else {}),
         }
 
     @staticmethod
@@ -96,6 +100,7 @@ class Policy:
             AuditLimits.from_json(value["limits"]),
             float(value["epsilon"]),
             float(value["max_total_epsilon"]),
+            Declaration.from_json(value.get("declaration", {})),
         )
 
     @property
@@ -105,9 +110,10 @@ class Policy:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Every setting by the name that `with_setting` takes."""
+        """Every setting by its name: what `with_setting` takes, and what the hospital declares."""
         value = self.to_json()
-        return {name: {**value, **value["limits"]}[name] for name in SETTINGS}
+        numbers = {name: {**value, **value["limits"]}[name] for name in SETTINGS}
+        return numbers | dataclasses.asdict(self.declaration)
 
     def approver(self, key: PublicKey) -> Approver | None:
         """The approver with this key, if one is listed."""
@@ -171,9 +177,9 @@ def _names(cls: type[Any]) -> list[str]:
     return [item.name for item in dataclasses.fields(cls)]
 
 
-SETTINGS = tuple(name for name in _names(Policy) if name not in {"approvers", "limits"}) + tuple(
-    _names(AuditLimits)
-)
+SETTINGS = tuple(
+    name for name in _names(Policy) if name not in {"approvers", "limits", "declaration"}
+) + tuple(_names(AuditLimits))
 """What `with_setting` can change."""
 
 
