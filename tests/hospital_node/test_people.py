@@ -177,6 +177,11 @@ def test_an_earlier_policy_put_back_makes_way_for_the_recorded_one(shell: Shell)
     assert json.loads((shell.node / "policy.json").read_text())["min_group"] == 5
 
 
+def test_a_policy_that_breaks_the_schema_is_not_recorded(shell: Shell) -> None:
+    assert "limits" in shell.run("policy", "--set", "epsilon=1000", *key(shell), expect=5)["expected"]
+    assert shell.run("policy", "--set", "epsilon=2", *key(shell))["changes"] == ["epsilon: 1.0 -> 2.0"]
+
+
 def test_the_last_approver_cannot_be_removed(shell: Shell) -> None:
     error = shell.run("policy", "--remove-approver", "Dr. Okafor", *key(shell), expect=5)
     assert error["expected"] == "at least 1 approvers afterwards"
