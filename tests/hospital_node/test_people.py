@@ -10,13 +10,17 @@ from typing import Any
 
 import pytest
 
+from hospital_node.audit.attack import AttackResult, AuditLimits, Measure, Space
+from hospital_node.audit.generator_audit import GeneratorAudit
 from hospital_node.audit.verdict import Verdict
+from hospital_node.candidate import Parity
 from hospital_node.cli import main
 from hospital_node.ledger.states import GeneratorState
 from hospital_node.node import history
 from hospital_node.node.history import Action
 from hospital_node.node.node import Node
 from hospital_node.release.declaration import Declaration
+from hospital_node.release.officer import EXTRACTION, QUERY, Answer
 from hospital_node.release.policy_change import change_policy, current_policy, differences
 from hospital_node.release.provenance import carried_history
 from hospital_node.release.release_policy import Approver, Policy, save_policy
@@ -250,6 +254,22 @@ def test_a_bundle_answers_an_officer_and_carries_the_history(shell: Shell) -> No
     again = shell.run("audit", "--samples", 16, "--again")
     assert again["audited"] == 3
     assert all(one["releases"] == [1] for one in shell.run("status", "--all")["named_generators"])
+
+
+def test_the_worst_figure_is_the_one_that_tells_most() -> None:
+    def measure(quantity: str, value: float) -> Measure:
+        return Measure(Space.FULL, quantity, value, value, value, "exact", 0.5)
+
+    def audit(*measures: Measure) -> GeneratorAudit:
+        result = AttackResult("best-of-n", "d", 4, 4, measures, at_chance=True)
+        limits, parity = AuditLimits(), Parity((), 1e-4, 17, "1")
+        return GeneratorAudit("a" * 32, "b" * 64, 9, 4, 0, limits, parity, (result,), Verdict.K_GROUP)
+
+    near = audit(measure("distance_ratio", 0.1), measure("linkage_rate", 0.9))
+    far = audit(measure("distance_ratio", 1.4), measure("linkage_rate", 0.1))
+    answer = Answer.of(QUERY, [far, near])
+    assert [one.value for one in answer.worst] == [0.1, 0.9]
+    assert (answer.succeeded, answer.undecided, Answer.of(EXTRACTION, [far]).attacks) == (0, 0, ())
 
 
 def test_audits_of_earlier_releases_keep_their_meaning() -> None:
