@@ -158,7 +158,7 @@ def _lines(result: SampledBundle, seed: int | None) -> list[str | Text]:
 
 
 def _why(description: DatasetDescription, seed: int | None) -> str:
-    return "" if description.vetted or seed == description.seed else f": the list is of seed {seed}"
+    return "" if description.vetted else f": the list holds for seed {seed} at the trained size"
 
 
 def _share_drawn(drawn: int, count: int) -> str:

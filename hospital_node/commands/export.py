@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from hospital_node.release.vetting_settings import CANDIDATES
-from sharekit.program import password, shared_options
+from sharekit.program import password, progress, shared_options
 from sharekit.program.arguments import whole_number
 from sharekit.program.output import Output
 from sharekit.program.phrases import counted, next_command
@@ -35,6 +35,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "no list)",
     )
     password.configure(parser)
+    progress.configure(parser)
 
 
 def run(args: argparse.Namespace, output: Output) -> None:
@@ -43,9 +44,15 @@ def run(args: argparse.Namespace, output: Output) -> None:
     from sharekit.signing.keys import SigningKey
 
     key = SigningKey.load(args.key, password.from_args(args))
-    result = export_bundle(
-        Node.open(args.node), args.out, key, features_path=args.features, vetted=args.vetted
-    )
+    with progress.reporter("look at samples", unit="samples") as on_progress:
+        result = export_bundle(
+            Node.open(args.node),
+            args.out,
+            key,
+            features_path=args.features,
+            vetted=args.vetted,
+            on_progress=on_progress,
+        )
     refused = [f"  {name}: {'; '.join(reasons)}" for name, reasons in result.refused.items()]
     output.result(
         result.to_json(),

@@ -26,6 +26,7 @@ from hospital_node.release.vetting import in_words, vet
 from hospital_node.release.vetting_settings import CANDIDATES
 from sharekit.bundle.bundle import VerifiedBundle, verify_bundle, write_bundle
 from sharekit.errors import InputError, PolicyError
+from sharekit.program.progress import ProgressCallback, ignore
 from sharekit.program.umask import users_umask
 from sharekit.signing.keys import SigningKey
 from sharekit.storage import container
@@ -74,6 +75,7 @@ def export_bundle(
     features_path: Path | None = None,
     vetted: int = CANDIDATES,
     now: datetime | None = None,
+    on_progress: ProgressCallback = ignore,
 ) -> ExportResult:
     """Release every generator that the gate allows, as one bundle.
 
@@ -86,6 +88,7 @@ def export_bundle(
         features_path: file of the feature network for style statistics; None looks for one.
         vetted: samples to look at, so that consumers draw good ones first; 0 looks at no sample.
         now: time of the release, UTC; None reads the clock.
+        on_progress: called while samples are looked at.
 
     Raises:
         PolicyError: the policy cannot be read or lets no generator leave, or the privacy budget is spent.
@@ -103,9 +106,11 @@ def export_bundle(
         images = images_behind(leaving)
         units = units_behind(node, images)
         style, style_text = publish_style(node, units, policy.limits.k, features_path)
-        good = vet(node, leaving, vetted)
+        good = vet(node, leaving, vetted, on_progress)
         created = (now or datetime.now(UTC)).replace(microsecond=0)
         number = node.next_release()
+        # First: a release that was written and then interrupted is in the history, and carries this entry.
+        history.record(node, history.Action.EXPORT, begun=number, signed_by=key.public.fingerprint)
         release = Release(node, leaving, units, policy, decision, number, created, style, style_text, good)
         bundle = _write_checked(release, out, key)
         for item in leaving:

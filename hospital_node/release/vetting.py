@@ -16,7 +16,8 @@ from hospital_node.node.node import Node
 from hospital_node.release.sample_checks import Look, broken, look, masks_of, too_near
 from hospital_node.release.vetting_settings import CANDIDATES, SEED
 from sharekit.bundle.vetted import MAX_CANDIDATES, Vetted
-from sharekit.generator.spec import GeneratorSpec
+from sharekit.generator.spec import GeneratorSpec, short_id
+from sharekit.program.progress import Progress, ProgressCallback, ignore
 
 BATCH = 32  # samples in memory at once
 KEPT = 0.8
@@ -26,7 +27,12 @@ A list of all good samples would show which sound ones were dropped, and these r
 """
 
 
-def vet(node: Node, leaving: Sequence[Asking], samples: int = CANDIDATES) -> dict[str, Vetted]:
+def vet(
+    node: Node,
+    leaving: Sequence[Asking],
+    samples: int = CANDIDATES,
+    on_progress: ProgressCallback = ignore,
+) -> dict[str, Vetted]:
     """The good ones among about `samples` samples, spread evenly over the generators, by identifier.
 
     Generators that are linkable have no list: their samples are near to their source, whichever one looks
@@ -36,6 +42,7 @@ def vet(node: Node, leaving: Sequence[Asking], samples: int = CANDIDATES) -> dic
         node: its write lock is held.
         leaving: what the gate allows.
         samples: 0 looks at no sample.
+        on_progress: called after each generator, with samples.
     """
     groups = [item for item in leaving if item.audit.verdict is not Verdict.LINKABLE]
     if not groups or not samples:
@@ -43,13 +50,15 @@ def vet(node: Node, leaving: Sequence[Asking], samples: int = CANDIDATES) -> dic
     count = min(max(1, samples // len(groups)), MAX_CANDIDATES)
     pool = control_pool(node, SEED, max(len(item.record.images) for item in groups))
     found = {}
-    for item in groups:
+    for number, item in enumerate(groups):
+        on_progress(Progress(number * count, len(groups) * count, message=short_id(item.record.id)))
         real = real_images(node, item.record, item.generator, pool)
         if len(real.controls) >= MIN_CONTROLS:
             candidate = read_candidate_bytes(node, item.record.id)
             good = good_samples(candidate, item.generator.spec, real, count)
             good &= _kept_by_chance(node, item, count)
             found[item.record.id] = Vetted(SEED, count, tuple(np.flatnonzero(good).tolist()))
+    on_progress(Progress(len(groups) * count, len(groups) * count))
     return found
 
 

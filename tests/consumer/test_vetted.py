@@ -172,7 +172,7 @@ def test_the_program_says_how_many_are_vetted_and_refuses_more(
     assert main([*command, "--samples", "6", "--seed", "1", "--out", str(tmp_path / "a")]) == 0
     assert "vetted 4 of 6" in capsys.readouterr().out
     assert main([*command, "--samples", "2", "--seed", "3", "--out", str(tmp_path / "b")]) == 0
-    assert "vetted 0 of 2: the list is of seed 1" in capsys.readouterr().out
+    assert "vetted 0 of 2: the list holds for seed 1 at the trained size" in capsys.readouterr().out
     only = [*command, "--samples", "5", "--seed", "1", "--vetted-only", "--out", str(tmp_path / "c")]
     assert main(only) == 2
     assert "at most 4 samples" in capsys.readouterr().err

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hospital_node.cli import main
 from hospital_node.ledger.states import GeneratorState, ImageRecord, ImageState
 from hospital_node.node.groups_file import read_groups
 from hospital_node.node.node import Node
@@ -14,10 +15,12 @@ from hospital_node.node.pair import Pair
 from hospital_node.pool.default_training import SINGLES, DefaultTraining, default_training
 from hospital_node.pool.queue import Queue, fill_queue
 from hospital_node.pool.training_options import GroupOptions
+from hospital_node.release.release_policy import Policy, save_policy
 from hospital_node.singan.config import TrainingSettings
 from sharekit.errors import InputError, NodeStateError
 from tests.hospital_node.golden import write_node
 from tests.hospital_node.ingested import ingested_image
+from tests.hospital_node.trained_node import add_image, train
 
 G = GeneratorState
 SETTINGS = TrainingSettings.of("quick", iterations=2, max_side=32)
@@ -125,6 +128,21 @@ def test_a_node_trains_groups_by_default_once_a_layout_has_enough_pictures(node:
     assert default_training(node, 4) == SINGLES, copy
     ingested_image(node, 4)
     assert default_training(node, 4) == DefaultTraining("group", 4)
+
+
+def test_the_command_without_options_trains_groups_of_the_policys_size(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "node"
+    node = Node.create(root, "Test hospital")
+    save_policy(node.policy_path, Policy(min_group=3))
+    train(node, [add_image(node, number) for number in range(4)], seed=1)
+    node.ledger.close()
+    # Their group is trained, so nothing waits and no Ray starts; generators of single images would wait.
+    assert main(["train", "--node", str(root)]) == 0
+    printed = capsys.readouterr()
+    assert "no generator waits, profile group" in printed.err
+    assert "1 trained, 0 waiting" in printed.out
 
 
 def test_an_unfinished_training_decides_what_is_trained_by_default(node: Node) -> None:
