@@ -135,6 +135,8 @@ class Quantity:
     name: str
     words: str = ""
     """The same for a person who decides: begins with a noun, in lower case."""
+    lower_is_worse: bool = False
+    """A small value points to a real image; of other quantities a large one does."""
 
 
 @dataclass(frozen=True)

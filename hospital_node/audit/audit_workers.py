@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from hospital_node.audit.attack import AuditLimits
 from hospital_node.audit.audit_one import Comparison, Outcome, audit_one
@@ -33,7 +34,7 @@ def audit_on_workers(
     with closed_ray(node.root / "ray.json") as directory:
         task = ray.remote(_audit).options(num_cpus=1, max_retries=0, runtime_env={"env_vars": THREADS})
         shared = ray.put(compared)
-        waiting, running = list(records), {}
+        waiting, running = list(records), dict[Any, GeneratorRecord]()
         while waiting or running:
             while waiting and len(running) < settings.actors:
                 record = waiting.pop(0)

@@ -32,7 +32,7 @@ QUANTITIES: tuple[Quantity, ...] = (
     frames.FRAME_DISTANCE,
     canary.CORRELATION,
 )
-_WORDS = {(one.attack, one.name): one.words for one in QUANTITIES}
+_WORDS = {one.name: one.words for one in QUANTITIES}
 _SIZES: Mapping[str, str] = {Space.THUMBNAIL: "as thumbnails", Space.FULL: "at full size"}
 
 SMALLEST_LEAKS = (
@@ -45,8 +45,8 @@ SMALLEST_LEAKS = (
 """Smallest planted leaks that the audit found, by `benchmarks/audit_power.py`: see benchmarks/RESULTS.md."""
 
 
-def figure_in_words(attack: str, measure: Measure) -> str:
-    """What a measure of an attack says, with the size at which images were compared."""
-    words = _WORDS.get((attack, measure.quantity), measure.quantity)
+def figure_in_words(measure: Measure) -> str:
+    """What a measure says, with the size at which images were compared."""
+    words = _WORDS.get(measure.quantity, measure.quantity)
     size = _SIZES.get(measure.space, f"at scale {measure.space.removeprefix('scale-')}")
     return f"{words}, {size}"

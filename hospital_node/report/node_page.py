@@ -85,8 +85,8 @@ class GeneratorSection:
     audit: GeneratorAudit | None
 
     @property
-    def words(self) -> Callable[[str, Measure], str]:
-        """A figure of an attack in words."""
+    def words(self) -> Callable[[Measure], str]:
+        """Puts a figure in words."""
         return figure_in_words
 
     @property

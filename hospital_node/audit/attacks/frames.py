@@ -11,7 +11,10 @@ from hospital_node.audit.exposure import Exposure, worst
 
 NAME = "other-frames"
 FRAME_DISTANCE = Quantity(
-    NAME, "frame_distance", "distance of the nearest sample to another image of the same patient (RMSE)"
+    NAME,
+    "frame_distance",
+    "distance of the nearest sample to another image of the same patient (RMSE)",
+    lower_is_worse=True,
 )
 
 

@@ -31,7 +31,10 @@ from sharekit.generator.spec import PADDING, GeneratorSpec
 
 NAME = "inversion"
 DISTANCE = Quantity(
-    NAME, "inverted_distance", "distance of the best drawing of a source that noise can give (RMSE)"
+    NAME,
+    "inverted_distance",
+    "distance of the best drawing of a source that noise can give (RMSE)",
+    lower_is_worse=True,
 )
 SIDE = 40
 """Pixels, long side: scales up to this size are inverted."""

@@ -25,9 +25,11 @@ from hospital_node.leaks.correlation import correlation
 from sharekit.intervals import bootstrap
 
 NAME = "mean-of-samples"
-DISTANCE = Quantity(NAME, "distance", "distance of the samples' mean to a source (RMSE)")
+DISTANCE = Quantity(NAME, "distance", "distance of the samples' mean to a source (RMSE)", lower_is_worse=True)
 CORRELATION = Quantity(NAME, "correlation", "correlation of the samples' mean with a source")
-MEDIAN_DISTANCE = Quantity(NAME, "median_distance", "distance of the samples' median to a source (RMSE)")
+MEDIAN_DISTANCE = Quantity(
+    NAME, "median_distance", "distance of the samples' median to a source (RMSE)", lower_is_worse=True
+)
 
 SHIFTED = "percentile bootstrap over the samples, moved to the estimate, 95 %"
 HALVES = "the medians of both halves of the samples"

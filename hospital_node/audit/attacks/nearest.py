@@ -25,11 +25,18 @@ from hospital_node.audit.exposure import Exposure, exposure, worst
 from sharekit.intervals import bootstrap, wilson
 
 NAME = "best-of-n"
-BEST_DISTANCE = Quantity(NAME, "best_distance", "distance of the nearest sample to a source (RMSE)")
-DISTANCE_RATIO = Quantity(
-    NAME, "distance_ratio", "distance of the nearest sample to a source, of the median between real images"
+BEST_DISTANCE = Quantity(
+    NAME, "best_distance", "distance of the nearest sample to a source (RMSE)", lower_is_worse=True
 )
-RANK = Quantity(NAME, "rank", "place of the sources among the real images that samples come near to")
+DISTANCE_RATIO = Quantity(
+    NAME,
+    "distance_ratio",
+    "distance of the nearest sample to a source, of the median between real images",
+    lower_is_worse=True,
+)
+RANK = Quantity(
+    NAME, "rank", "place of the sources among the real images that samples come near to", lower_is_worse=True
+)
 LINKAGE_RATE = Quantity(NAME, "linkage_rate", "share of samples whose nearest real image is a source")
 
 BOOTSTRAP = "percentile bootstrap over the samples, 95 %"

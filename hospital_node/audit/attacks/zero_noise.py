@@ -11,7 +11,10 @@ from hospital_node.audit.exposure import Exposure, worst
 
 NAME = "zero-noise"
 CALM_DISTANCE = Quantity(
-    NAME, "calm_distance", "distance of the nearest sample without noise above scale 0 to a source (RMSE)"
+    NAME,
+    "calm_distance",
+    "distance of the nearest sample without noise above scale 0 to a source (RMSE)",
+    lower_is_worse=True,
 )
 
 
