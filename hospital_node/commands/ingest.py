@@ -145,7 +145,8 @@ def _text(report: IntakeReport) -> Iterator[RenderableType]:
         ("held out", ("evaluate", "SUBMISSION")) if report.hold_out else ("ingested", ("train",))
     )
     yield f"{report.ingested} {verb}, {report.known} known already, {len(report.refused)} refused"
-    yield _units(report)
+    if report.images:
+        yield _units(report)
     if report.refused:
         yield from _refusals(report.refused)
     for warning in report.warnings:

@@ -157,8 +157,8 @@ class _Intake:
             known = self.node.ledger.find(content_key)
             if known is not None:
                 self.other_side.check_known(known, source.image)
-                self._learn_patient(known, source.image)
                 self.known += 1
+                self._take_known(known, source.image)
                 return
             self._check_open(source.image)
             read = read_pair(source, image, masks, self.rules)
@@ -251,15 +251,23 @@ class _Intake:
             )
         return patient_unit(self.node, self.patients[path])
 
+    def _take_known(self, known: ImageRecord, path: str) -> None:
+        """Let an image that the node has already learn its patient; a refusal is reported, and it stays."""
+        try:
+            self._learn_patient(known, path)
+        except InputError as error:
+            self.refusals.append(Refusal.of(error))
+
     def _learn_patient(self, known: ImageRecord, path: str) -> None:
-        """Record the patient of an image that the node has already.
+        """Record the patient of an image that the node has already, if the file of patients names one.
 
         Raises:
-            InputError: the file leaves it out, it has another patient in the node, or the patient is on the
-                other side.
+            InputError: the patient is on the other side, or the image has another one in the node.
         """
+        if self.patients is None or path not in self.patients:
+            return
         unit = self._unit_of(path)
-        if not unit or unit == known.unit:
+        if unit == known.unit:
             return
         if known.unit:
             raise InputError(

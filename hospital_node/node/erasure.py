@@ -1,8 +1,8 @@
 """Erase images for good: pixels, names, and every generator that learnt from them.
 
-The history says which releases hold such a generator, so that these can be withdrawn, and nothing else. First
-the ledger forgets the images, in one transaction that lists their files. Then the files go. Whoever opens the
-node after a kill finishes the rest.
+The history says which releases hold one of these generators, so that they can be withdrawn, and no more.
+First the ledger forgets the images, in one transaction that lists their files. Then the files go. Whoever
+opens the node after a kill finishes the rest.
 """
 
 from __future__ import annotations

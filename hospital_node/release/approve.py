@@ -188,7 +188,6 @@ def give_approval(
         ) from error
     name = f"{date.replace(':', '').replace('-', '')}-{secrets.token_hex(4)}.json"
     path = node.approvals_dir / name
-    files.write_bytes(path, sign_approval(approval, key).to_bytes(), mode=0o600)
     history.record(
         node,
         history.Action.APPROVAL,
@@ -197,4 +196,5 @@ def give_approval(
         policy_sha256=policy.digest,
         generators=[item.record.id for item in proposal.items],
     )
+    files.write_bytes(path, sign_approval(approval, key).to_bytes(), mode=0o600)
     return path

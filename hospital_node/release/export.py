@@ -109,6 +109,8 @@ def export_bundle(
         good = vet(node, leaving, vetted, on_progress)
         created = (now or datetime.now(UTC)).replace(microsecond=0)
         number = node.next_release()
+        # First: a release that was written and then interrupted is in the history, and carries this entry.
+        history.record(node, history.Action.EXPORT, begun=number, signed_by=key.public.fingerprint)
         release = Release(node, leaving, units, policy, decision, number, created, style, style_text, good)
         bundle = _write_checked(release, out, key)
         for item in leaving:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from hospital_node.audit.attack import Measure
+from hospital_node.audit.attacks.mean import DISTANCE
+from hospital_node.audit.attacks.nearest import BEST_DISTANCE, DISTANCE_RATIO, RANK
 from hospital_node.audit.generator_audit import GeneratorAudit
 from hospital_node.release.declaration import Declaration
 
@@ -15,6 +17,8 @@ TRIAL_PROFILES = ("quick",)
 EXTRACTION, QUERY = "extraction", "query"
 ABOUT_BYTES = ("static", "mean-of-samples")
 """Attacks on the generator as a whole; every other one looks at single answers."""
+LOWER_IS_WORSE = {one.name for one in (BEST_DISTANCE, DISTANCE_RATIO, RANK, DISTANCE)}
+"""Figures of which a small value points to a real image; of all others a large one does."""
 QUESTIONS: Mapping[str, str] = {
     EXTRACTION: "How likely is it that real images can be extracted from the generators themselves?",
     QUERY: "How likely is it that the samples they draw show or point to a real image, intended or not?",
@@ -157,6 +161,7 @@ def _figure(measure: Measure) -> str:
 
 
 def _excess(measure: Measure) -> float:
-    """How far a figure lies from what it is compared with; figures without a comparison count as they are."""
+    """How much worse a figure is than what it is compared with; without a comparison, than 0."""
     reference = measure.baseline if measure.baseline is not None else measure.control
-    return abs(measure.value - (reference or 0.0))
+    excess = measure.value - (reference or 0.0)
+    return -excess if measure.quantity in LOWER_IS_WORSE else excess

@@ -13,6 +13,7 @@ from hospital_node.node.node import Node
 from hospital_node.release.release_policy import (
     Approver,
     Policy,
+    check_policy,
     load_or_create_policy,
     load_policy,
     save_policy,
@@ -88,34 +89,44 @@ def change_policy(
             the new policy would leave nobody who may change it.
     """
     before = current_policy(node, create=True)
-    after = change(before)
-    changes = differences(before, after)
-    if not changes:
+    if change(before) == before:
         return PolicyChange(before, (), None)
-    _check_people(before, after)
-    signer = _signer(before, key)
     with node.write_lock():
-        facts: dict[str, Any] = {
-            "changes": list(changes),
-            "before": before.to_json(),
-            "policy": after.to_json(),
-        }
-        if key is not None and signer is not None:
-            statement = dsse.Statement(
-                (dsse.Subject("policy.json", after.digest),),
-                PREDICATE_TYPE,
-                {
-                    "before": before.digest,
-                    "changes": list(changes),
-                    "approver": signer.name,
-                    "date": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-                },
-            )
-            facts["signed"] = dsse.sign_statement(statement, key).to_bytes().decode()
+        # Another process may have changed it meanwhile.
+        before = current_policy(node)
+        after = change(before)
+        changes = differences(before, after)
+        check_policy(after, node.policy_path)
+        _check_people(before, after)
+        signer = _signer(before, key)
+        signed = {} if key is None or signer is None else {"signed": _signed(before, after, signer, key)}
         # The record comes first: an interrupted change is finished from it.
-        history.record(node, Action.POLICY, None if signer is None else signer.label, **facts)
+        history.record(
+            node,
+            Action.POLICY,
+            None if signer is None else signer.label,
+            changes=list(changes),
+            before=before.to_json(),
+            policy=after.to_json(),
+            **signed,
+        )
         save_policy(node.policy_path, after)
     return PolicyChange(after, changes, signer)
+
+
+def _signed(before: Policy, after: Policy, signer: Approver, key: SigningKey) -> str:
+    """The approver's signed statement about a change: a DSSE envelope in JSON."""
+    statement = dsse.Statement(
+        (dsse.Subject("policy.json", after.digest),),
+        PREDICATE_TYPE,
+        {
+            "before": before.digest,
+            "changes": list(differences(before, after)),
+            "approver": signer.name,
+            "date": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        },
+    )
+    return dsse.sign_statement(statement, key).to_bytes().decode()
 
 
 def differences(before: Policy, after: Policy) -> tuple[str, ...]:

@@ -211,9 +211,18 @@ def save_policy(path: Path, policy: Policy) -> None:
     Raises:
         PolicyError: the policy breaks the schema.
     """
-    value = policy.to_json()
+    check_policy(policy, path)
+    files.write_json(path, policy.to_json(), mode=0o600)
+
+
+def check_policy(policy: Policy, path: Path) -> None:
+    """Refuse a policy that could not be read again.
+
+    Raises:
+        PolicyError: the policy breaks the schema; names `path`.
+    """
     try:
-        schema.validate("policy", value, path)
+        schema.validate("policy", policy.to_json(), path)
     except SharekitError as error:
         raise PolicyError(
             path,
@@ -221,7 +230,6 @@ def save_policy(path: Path, policy: Policy) -> None:
             found=error.found,
             next_step="choose another value",
         ) from error
-    files.write_json(path, value, mode=0o600)
 
 
 def load_or_create_policy(path: Path) -> Policy:

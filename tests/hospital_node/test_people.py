@@ -10,13 +10,17 @@ from typing import Any
 
 import pytest
 
+from hospital_node.audit.attack import AttackResult, AuditLimits, Measure, Space
+from hospital_node.audit.generator_audit import GeneratorAudit
 from hospital_node.audit.verdict import Verdict
+from hospital_node.candidate import Parity
 from hospital_node.cli import main
 from hospital_node.ledger.states import GeneratorState
 from hospital_node.node import history
 from hospital_node.node.history import Action
 from hospital_node.node.node import Node
 from hospital_node.release.declaration import Declaration
+from hospital_node.release.officer import EXTRACTION, QUERY, Answer
 from hospital_node.release.policy_change import change_policy, current_policy, differences
 from hospital_node.release.provenance import carried_history
 from hospital_node.release.release_policy import Approver, Policy, save_policy
@@ -177,6 +181,11 @@ def test_an_earlier_policy_put_back_makes_way_for_the_recorded_one(shell: Shell)
     assert json.loads((shell.node / "policy.json").read_text())["min_group"] == 5
 
 
+def test_a_policy_that_breaks_the_schema_is_not_recorded(shell: Shell) -> None:
+    assert "limits" in shell.run("policy", "--set", "epsilon=1000", *key(shell), expect=5)["expected"]
+    assert shell.run("policy", "--set", "epsilon=2", *key(shell))["changes"] == ["epsilon: 1.0 -> 2.0"]
+
+
 def test_the_last_approver_cannot_be_removed(shell: Shell) -> None:
     error = shell.run("policy", "--remove-approver", "Dr. Okafor", *key(shell), expect=5)
     assert error["expected"] == "at least 1 approvers afterwards"
@@ -240,10 +249,27 @@ def test_a_bundle_answers_an_officer_and_carries_the_history(shell: Shell) -> No
     assert history.verify(node, {"bundle": (number, code)}) == number + 1
     facts = last(node, Action.EXPORT)
     assert (facts["release"], facts["units"]) == (1, 3)
+    assert dict(history.entries(node))[number].facts["begun"] == 1
     assert shell.run("history", "--verify", "--bundle", bundle)["verified"] is True
     again = shell.run("audit", "--samples", 16, "--again")
     assert again["audited"] == 3
     assert all(one["releases"] == [1] for one in shell.run("status", "--all")["named_generators"])
+
+
+def test_the_worst_figure_is_the_one_that_tells_most() -> None:
+    def measure(quantity: str, value: float) -> Measure:
+        return Measure(Space.FULL, quantity, value, value, value, "exact", 0.5)
+
+    def audit(*measures: Measure) -> GeneratorAudit:
+        result = AttackResult("best-of-n", "d", 4, 4, measures, at_chance=True)
+        limits, parity = AuditLimits(), Parity((), 1e-4, 17, "1")
+        return GeneratorAudit("a" * 32, "b" * 64, 9, 4, 0, limits, parity, (result,), Verdict.K_GROUP)
+
+    near = audit(measure("distance_ratio", 0.1), measure("linkage_rate", 0.9))
+    far = audit(measure("distance_ratio", 1.4), measure("linkage_rate", 0.1))
+    answer = Answer.of(QUERY, [far, near])
+    assert [one.value for one in answer.worst] == [0.1, 0.9]
+    assert (answer.succeeded, answer.undecided, Answer.of(EXTRACTION, [far]).attacks) == (0, 0, ())
 
 
 def test_audits_of_earlier_releases_keep_their_meaning() -> None:
