@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from hospital_node.audit.generator_audit import GeneratorAudit
+from hospital_node.audit.generator_audit import SCHEMA_VERSION, GeneratorAudit, version_of
 from hospital_node.ledger.states import GeneratorRecord, GeneratorState
 from hospital_node.node.node import Node
 from hospital_node.node.seals import Sealed, is_sealed, seal
@@ -148,8 +149,15 @@ def _load_audit(node: Node, record: GeneratorRecord) -> _Stored:
         reason = "its audit, trained file or images changed after the audit"
         return _Stored(None, None, f"{reason}; {AUDIT_AGAIN}")
     try:
-        audit = GeneratorAudit.from_json(files.parse_json(data, "audit"))
-    except (SharekitError, KeyError, TypeError, ValueError):
+        value = files.parse_json(data, "audit")
+        if version_of(value) < SCHEMA_VERSION:
+            again = f"hospital-node audit --node {shlex.quote(str(node.root))} --again"
+            reason = (
+                f"its audit is of version {version_of(value)}, which made fewer attacks; repeat it: {again}"
+            )
+            return _Stored(None, None, reason)
+        audit = GeneratorAudit.from_json(value)
+    except (SharekitError, AttributeError, KeyError, TypeError, ValueError):
         return _Stored(None, None)
     return _Stored(audit, hashlib.sha256(data).hexdigest())
 

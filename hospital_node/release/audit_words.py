@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 
 from rich.table import Table
 
-from hospital_node.audit.attack import Space
+from hospital_node.audit.attack import Measure, Space
 from hospital_node.audit.attacks.nearest import DISTANCE_RATIO, LINKAGE_RATE
 from hospital_node.audit.audited import Asking, images_behind
 from hospital_node.audit.generator_audit import GeneratorAudit
 from hospital_node.ledger.states import GeneratorState
 from hospital_node.release.release_policy import Policy
+from sharekit.generator.spec import short_id
 from sharekit.program.phrases import counted
 
 Row = tuple[str, int, GeneratorState, str, GeneratorAudit | None]
@@ -20,25 +22,38 @@ Row = tuple[str, int, GeneratorState, str, GeneratorAudit | None]
 
 
 def audit_table(rows: Sequence[Row]) -> Table:
-    """One line a generator: images behind it, state, nearest sample, linkage, and the verdict or reason."""
+    """Generators by risk: the nearest sample with both comparisons, linkage, successes, verdict or reason."""
     table = Table(box=None, header_style="bold")
-    for title in ("generator", "images", "state", "nearest sample", "source linked", "verdict or reason"):
+    for title in ("generator", "images", "state", "nearest sample", "source linked", "succeeded", "verdict"):
         table.add_column(title)
-    for generator_id, images, state, reason, audit in rows:
+    for generator_id, images, state, reason, audit in sorted(rows, key=_risk):
         ratio = audit and audit.measure(Space.FULL, DISTANCE_RATIO)
         rate = audit and audit.measure(Space.FULL, LINKAGE_RATE)
         table.add_row(
-            generator_id[:8],
+            short_id(generator_id),
             str(images),
             str(state),
-            f"{ratio.value:.2f} [{ratio.low:.2f}, {ratio.high:.2f}]" if ratio else "no controls",
+            _three_columns(ratio) if ratio else "no controls",
             f"{rate.value:.0%} of samples (chance {rate.baseline or 0:.0%})" if rate else "no controls",
+            "–" if audit is None else f"{len(audit.succeeded)} of {len(audit.attacks)} attacks",
             reason if audit is None or not audit.passed else str(audit.verdict),
         )
     table.caption = (
-        "nearest sample: distance to a source / median distance between real images, 95 % interval"
+        "nearest sample: distance to a source / median distance between real images [95 % interval], then"
+        " member against member / a generator that never saw the source"
     )
     return table
+
+
+def _risk(row: Row) -> float:
+    """The nearest sample first; audits without other real images, and failed ones, last."""
+    ratio = row[4] and row[4].measure(Space.FULL, DISTANCE_RATIO)
+    return ratio.value if ratio else math.inf
+
+
+def _three_columns(ratio: Measure) -> str:
+    others = " / ".join("–" if one is None else f"{one:.2f}" for one in (ratio.control, ratio.stranger))
+    return f"{ratio.value:.2f} [{ratio.low:.2f}, {ratio.high:.2f}], {others}"
 
 
 def proposal_in_words(items: Sequence[Asking]) -> tuple[str, ...]:

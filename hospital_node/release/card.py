@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from hospital_node.audit.attack import Space
+from hospital_node.audit.attack import Measure, Space
 from hospital_node.audit.attacks.nearest import DISTANCE_RATIO
-from hospital_node.audit.generator_audit import MISSING_CONTROLS, GeneratorAudit
+from hospital_node.audit.figure_words import SMALLEST_LEAKS
+from hospital_node.audit.generator_audit import MISSING_CONTROLS, NONE_SUCCEEDED, GeneratorAudit
 from hospital_node.audit.release_summary import summarise
 from hospital_node.audit.verdict import Verdict
 from hospital_node.release.officer import Officer, officer_section
@@ -31,7 +32,7 @@ MEANINGS = {
     " policy's size of a group, and no attack of the audit did better than guessing. Other attacks may.",
 }
 """What a verdict means for generators of several images."""
-SPACE_WORDS = {Space.THUMBNAIL: "as thumbnails", Space.FULL: "at full scale"}
+SPACE_WORDS: Mapping[str, str] = {Space.THUMBNAIL: "as thumbnails", Space.FULL: "at full scale"}
 
 
 def model_card(
@@ -155,13 +156,40 @@ def _privacy(audits: Sequence[GeneratorAudit], groups: Sequence[Group]) -> str:
         nearest = min(ratios, key=lambda measure: measure.value)
         lines.append(
             f"- nearest sample of all to an image that its generator learnt from: {nearest.value:.2f} of the"
-            f" median distance between real images (95 % interval {nearest.low:.2f} to {nearest.high:.2f})"
+            f" median distance between real images (95 % interval {nearest.low:.2f} to {nearest.high:.2f};"
+            f" {_compared(nearest)})"
         )
+    lines.append(_succeeded(audits))
     without = sum(MISSING_CONTROLS in audit.remarks for audit in audits)
     if without:
         lines.append(f"- {without} generators: {MISSING_CONTROLS}")
-    lines.append("- every figure, with its control and interval, is in `privacy.json`")
+    lines += [
+        f"- planted leaks as small as these were found: {'; '.join(SMALLEST_LEAKS)}. A smaller leak, or"
+        " another kind of leak, may stay unseen",
+        "- every figure, with both comparisons and its interval, is in `privacy.json`",
+    ]
     return "\n".join(lines)
+
+
+def _compared(measure: Measure) -> str:
+    """Put the other two columns of a figure in words."""
+    columns = (
+        ("member against member", measure.control),
+        ("a generator that never saw the image", measure.stranger),
+    )
+    return ", ".join(
+        f"{words} {'not known' if value is None else f'{value:.2f}'}" for words, value in columns
+    )
+
+
+def _succeeded(audits: Sequence[GeneratorAudit]) -> str:
+    """Which attacks succeeded, on how many generators."""
+    names = [attack.attack for attack in audits[0].attacks] if audits else []
+    counts = Counter(name for audit in audits for name in audit.succeeded)
+    if not counts:
+        return f"- {NONE_SUCCEEDED} ({', '.join(names)})"
+    shown = ", ".join(f"{name} on {count}" for name, count in counts.most_common())
+    return f"- attacks that succeeded, of {', '.join(names)}: {shown} of {len(audits)} generators"
 
 
 def _meaning(words: Verdict, audits: Sequence[GeneratorAudit], groups: Sequence[Group]) -> str:

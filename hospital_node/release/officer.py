@@ -6,19 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hospital_node.audit.attack import Measure
-from hospital_node.audit.attacks.mean import DISTANCE
-from hospital_node.audit.attacks.nearest import BEST_DISTANCE, DISTANCE_RATIO, RANK
+from hospital_node.audit.attack import Measure, Space
+from hospital_node.audit.figure_words import QUANTITIES, figure_in_words
 from hospital_node.audit.generator_audit import GeneratorAudit
 from hospital_node.release.declaration import Declaration
 
 TRIAL_PROFILES = ("quick",)
 """Profiles for trying things out: their generators have learnt too little to be judged by."""
 EXTRACTION, QUERY = "extraction", "query"
-ABOUT_BYTES = ("static", "mean-of-samples")
+ABOUT_BYTES = ("static", "mean-of-samples", "zero-noise", "inversion")
 """Attacks on the generator as a whole; every other one looks at single answers."""
-LOWER_IS_WORSE = {one.name for one in (BEST_DISTANCE, DISTANCE_RATIO, RANK, DISTANCE)}
-"""Figures of which a small value points to a real image; of all others a large one does."""
+LOWER_IS_WORSE = {one.name for one in QUANTITIES if one.lower_is_worse}
 QUESTIONS: Mapping[str, str] = {
     EXTRACTION: "How likely is it that real images can be extracted from the generators themselves?",
     QUERY: "How likely is it that the samples they draw show or point to a real image, intended or not?",
@@ -122,7 +120,9 @@ def officer_section(officer: Officer, audits: Sequence[GeneratorAudit]) -> str:
     for name, words in QUESTIONS.items():
         answer = Answer.of(name, audits)
         lines.append(f"- **{name}**: {words} {_answer(answer)}")
-        lines += [f"  - worst {_figure(measure)}" for measure in answer.worst]
+        # The coarser scales are in `privacy.json`.
+        shown = [measure for measure in answer.worst if measure.space in tuple(Space)]
+        lines += [f"  - worst {_figure(measure)}" for measure in shown]
     lines += ["", "An attack that is not listed was not run."]
     return "\n".join(lines)
 
@@ -152,12 +152,13 @@ def _figure(measure: Measure) -> str:
         f"{words} {value:.3g}"
         for words, value in (
             ("guessing gives", measure.baseline),
-            ("other real images give", measure.control),
+            ("member against member", measure.control),
+            ("a generator that never saw the image", measure.stranger),
         )
         if value is not None
     ]
     interval = f"95 % interval {measure.low:.3g} to {measure.high:.3g}"
-    return f"{measure.to_json()['name']}: {measure.value:.3g} ({'; '.join([interval, *compared])})"
+    return f"{figure_in_words(measure)}: {measure.value:.3g} ({'; '.join([interval, *compared])})"
 
 
 def _excess(measure: Measure) -> float:

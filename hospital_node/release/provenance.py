@@ -22,7 +22,8 @@ from sharekit.storage import container, schema
 
 BUILD_TYPE = "urn:sharekit:build:singan-seg:v1"
 BUILDER = "urn:sharekit:builder:hospital-node"
-SCHEMA_VERSION = 1
+PRIVACY_VERSION = 2
+"""Version 1 of the predicate had one control for each figure."""
 PACKAGES = ("numpy", "onnx", "onnxruntime", "onnxruntime-gpu", "opendp", "torch")
 
 
@@ -46,9 +47,9 @@ def privacy_statement(audits: Sequence[GeneratorAudit], officer: Officer) -> dss
         tuple(_subject(audit) for audit in audits),
         PRIVACY_PREDICATE,
         {
-            "schema_version": SCHEMA_VERSION,
+            "schema_version": PRIVACY_VERSION,
             "summary": [measure.to_json() for measure in summarise(audits)],
-            "audits": [audit.to_json() for audit in audits],
+            "audits": [audit.published() for audit in audits],
             "officer": officer.to_json(audits),
         },
     )

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hospital_node.audit.attack import MIN_CONTROLS
-from hospital_node.audit.audit_node import RealImages, control_pool, real_images
 from hospital_node.audit.audited import Asking, read_candidate_bytes
+from hospital_node.audit.real_images import RealImages, control_pool, real_images
 from hospital_node.audit.verdict import Verdict
 from hospital_node.candidate.draw import draw
 from hospital_node.node.node import Node

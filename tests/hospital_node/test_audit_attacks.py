@@ -250,12 +250,12 @@ def test_audit_survives_its_json() -> None:
 def test_the_names_of_measures_in_an_audit_stay_what_they_were() -> None:
     """Approvals are about the digest of this JSON, and `privacy.json` is read outside."""
     nearest = ["best_distance", "distance_ratio", "rank", "linkage_rate"]
-    mean = ["distance", "correlation"]
+    mean = ["distance", "correlation", "median_distance"]
     written = audit(strangers()).to_json()["attacks"]
     for attack, quantities in zip(written, (nearest, mean), strict=True):
         found = [item["name"] for item in attack["measures"]]
         assert found == [f"{space}.{quantity}" for space in ("thumbnail", "full") for quantity in quantities]
-    keys = {"name", "value", "low", "high", "method", "baseline", "control"}
+    keys = {"name", "value", "low", "high", "method", "baseline", "control", "stranger", "effect"}
     assert all(set(item) == keys for attack in written for item in attack["measures"])
 
 
