@@ -14,20 +14,22 @@ from hospital_node.audit.verdict import Verdict
 from hospital_node.release.officer import Officer, officer_section
 from hospital_node.singan.trained import TrainedGenerator
 from hospital_node.statistics.protected_coverage import CoverageStatistics
-from sharekit.bundle.manifest import Group
+from sharekit.bundle.manifest import Group, Unit
+from sharekit.program.phrases import counted
 
 ONE_IMAGE = (
     "Every such generator was trained on one real image and can be linked to it by whoever already has that"
     " image. It is for named recipients under an agreement, not for the public."
 )
 MEANINGS = {
-    Verdict.LINKABLE: "Every such generator was trained on {sizes}: fewer than the policy asks of a group, or"
-    " there were too few other images to compare with. Take it that it can be linked to each of them by"
-    " whoever already has that image. It is for named recipients under an agreement, not for the public.",
-    Verdict.K_GROUP: "Every such generator was trained on {sizes}, at least the policy's size of a group;"
-    " attacks still did better than guessing.",
-    Verdict.NO_ATTACK_SUCCEEDED: "Every such generator was trained on {sizes}, at least the policy's size of"
-    " a group, and no attack of the audit did better than guessing. Other attacks may.",
+    Verdict.LINKABLE: "Every such generator was trained on images of {sizes}: fewer than the policy asks of a"
+    " group, or there were too few other images to compare with. Take it that it can be linked to each of"
+    " them by whoever already has that image. It is for named recipients under an agreement, not for the"
+    " public.",
+    Verdict.K_GROUP: "Every such generator was trained on images of {sizes}, at least the policy's size of a"
+    " group; attacks still did better than guessing.",
+    Verdict.NO_ATTACK_SUCCEEDED: "Every such generator was trained on images of {sizes}, at least the"
+    " policy's size of a group, and no attack of the audit did better than guessing. Other attacks may.",
 }
 """What a verdict means for generators of several images."""
 SPACE_WORDS: Mapping[str, str] = {Space.THUMBNAIL: "as thumbnails", Space.FULL: "at full scale"}
@@ -141,7 +143,7 @@ def _behind(groups: Sequence[Group]) -> str:
 def _privacy(audits: Sequence[GeneratorAudit], groups: Sequence[Group]) -> str:
     lines = ["## Privacy", "", _behind(groups), ""]
     for words, count in Counter(audit.verdict for audit in audits).most_common():
-        lines += [f"**{words}** ({count} of {len(audits)} generators). {_meaning(words, audits)}", ""]
+        lines += [f"**{words}** ({count} of {len(audits)} generators). {_meaning(words, audits, groups)}", ""]
     for measure in summarise(audits):
         lines.append(
             "- generators to whose samples a real image that they learnt from is the nearest"
@@ -190,13 +192,15 @@ def _succeeded(audits: Sequence[GeneratorAudit]) -> str:
     return f"- attacks that succeeded, of {', '.join(names)}: {shown} of {len(audits)} generators"
 
 
-def _meaning(words: Verdict, audits: Sequence[GeneratorAudit]) -> str:
+def _meaning(words: Verdict, audits: Sequence[GeneratorAudit], groups: Sequence[Group]) -> str:
     """What a verdict means for the generators that have it."""
-    sizes = sorted(audit.group_size for audit in audits if audit.verdict is words)
-    if words is Verdict.LINKABLE and sizes[-1] == 1:
+    behind = [group for audit, group in zip(audits, groups, strict=True) if audit.verdict is words]
+    if words is Verdict.LINKABLE and all(group.images == 1 for group in behind):
         return ONE_IMAGE
-    shown = _images(sizes[0]) if sizes[0] == sizes[-1] else f"{sizes[0]} to {_images(sizes[-1])}"
-    return MEANINGS[words].format(sizes=shown)
+    sizes = sorted(group.units for group in behind)
+    patients = all(group.unit is Unit.PATIENT for group in behind)
+    last = counted(sizes[-1], "patient" if patients else "distinct picture")
+    return MEANINGS[words].format(sizes=last if sizes[0] == sizes[-1] else f"{sizes[0]} to {last}")
 
 
 def _statistics(statistics: CoverageStatistics, style: str) -> str:

@@ -121,8 +121,8 @@ def officer_section(officer: Officer, audits: Sequence[GeneratorAudit]) -> str:
         answer = Answer.of(name, audits)
         lines.append(f"- **{name}**: {words} {_answer(answer)}")
         # The coarser scales are in `privacy.json`.
-        figures = [measure for measure in answer.worst if measure.space in tuple(Space)]
-        lines += [f"  - worst {_figure(measure)}" for measure in figures]
+        finest = [measure for measure in answer.worst if measure.space in tuple(Space)]
+        lines += [f"  - worst {_figure(measure)}" for measure in finest]
     lines += ["", "An attack that is not listed was not run."]
     return "\n".join(lines)
 

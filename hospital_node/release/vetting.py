@@ -19,7 +19,7 @@ from sharekit.bundle.vetted import MAX_CANDIDATES, Vetted
 from sharekit.generator.spec import GeneratorSpec, short_id
 from sharekit.program.progress import Progress, ProgressCallback, ignore
 
-BATCH = 32  # samples in memory at once
+BATCH = 64  # samples in memory at once
 KEPT = 0.8
 """Share of the good samples that are listed; chance drops the others.
 

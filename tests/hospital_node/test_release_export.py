@@ -403,6 +403,6 @@ def test_nothing_of_any_image_of_a_group_is_in_the_bundle(mixed: tuple[Node, Exp
 def test_card_says_how_many_images_stand_behind_a_generator(mixed: tuple[Node, ExportResult]) -> None:
     card = " ".join(mixed[1].bundle.read("CARD.md").decode().split())
     assert "Real images behind a generator: 1 (2 of 3), 3 (1 of 3)" in card
-    assert "trained on 1 to 3 real images: fewer than the policy asks of a group" in card
+    assert "trained on images of 1 to 3 distinct pictures: fewer than the policy asks of a group" in card
     assert "coverage of the masks of 3 real images" in card
     assert "anonymous" not in card.lower()
