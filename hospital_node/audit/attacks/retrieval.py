@@ -95,9 +95,9 @@ def _search(quantity: Quantity, images: Compared, describe: Features) -> tuple[M
     # A picture of common colours is like everything: its usual distance to the others is divided out.
     usual = 1 - real @ controls.T
     usual[k + own, own] = np.nan
-    scores = np.log(
-        np.maximum(distances.mean(axis=0), NEAREST_POSSIBLE)
-        / np.maximum(np.nanmedian(usual, axis=1), NEAREST_POSSIBLE)
+    # The root makes it a metric (Hellinger's for histograms), without the long lower tail of a logarithm.
+    scores = np.sqrt(
+        np.maximum(distances.mean(axis=0), 0) / np.maximum(np.nanmedian(usual, axis=1), NEAREST_POSSIBLE)
     )
     exposed = exposure(scores[:k], scores[k:])
 
