@@ -145,7 +145,7 @@ def test_a_source_like_the_others_is_at_chance_and_one_far_below_them_is_not() -
 def test_the_number_of_samples_follows_from_the_training() -> None:
     assert samples_of(PROFILES["private"], 16) == SAMPLES
     assert samples_of(TrainingConfig(iterations=2, generator_steps=1, discriminator_steps=1), 16) == 16
-    assert samples_of(TrainingConfig(iterations=20, generator_steps=1, discriminator_steps=1), 16) == 100
+    assert samples_of(TrainingConfig(iterations=20, generator_steps=1, discriminator_steps=1), 16) == 40
 
 
 def test_every_figure_has_words_without_its_code() -> None:
