@@ -9,7 +9,7 @@ from hospital_node.singan.config import TrainingConfig
 SAMPLES = 1000
 """Samples of an audit whose training was long enough."""
 SAMPLES_PER_ITERATION = 2
-"""An iteration runs each of its scales more than ten times, so drawing and attacks take less than training."""
+"""An iteration runs each scale more than ten times, so drawing and attacks take less than training."""
 
 
 @dataclass(frozen=True)

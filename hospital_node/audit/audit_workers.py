@@ -29,9 +29,10 @@ def audit_on_workers(
     Workers read the node and write candidates and audits; only the caller writes the ledger. A worker that
     dies costs one audit, which the next run makes again.
     """
-    import ray
-
     with closed_ray(node.root / "ray.json") as directory:
+        # Ray reads its settings when it is imported.
+        import ray
+
         task = ray.remote(_audit).options(num_cpus=1, max_retries=0, runtime_env={"env_vars": THREADS})
         shared = ray.put(compared)
         waiting, running = list(records), dict[Any, GeneratorRecord]()
