@@ -54,7 +54,7 @@ class AttackContext:
     candidate: bytes  # the ONNX file that would be released
     samples: Array  # (N, C, H, W), drawn from `candidate`
     sources: Array  # (k, C, H, W), the k >= 1 real images behind the generator, at the finest scale
-    pictures: int  # distinct ones among the sources: copies of one picture count once
+    units: int  # patients or distinct pictures among the sources: copies of one picture count once
     controls: Array  # (M, C, H, W), other real images of the node; M may be 0
     real: tuple[RealContent, ...]  # pixels and pyramids of the sources, as the static search looks for them
     limits: AuditLimits

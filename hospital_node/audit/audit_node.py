@@ -11,14 +11,15 @@ import numpy as np
 from hospital_node.audit.attack import Array, AttackContext, AuditLimits
 from hospital_node.audit.attacks.distance import resize, with_channels
 from hospital_node.audit.audit_settings import AuditSettings
-from hospital_node.audit.audited import count_pictures, load_generator, store_audit
+from hospital_node.audit.audited import load_generator, store_audit
 from hospital_node.audit.generator_audit import GeneratorAudit, audit_generator
 from hospital_node.candidate import build_onnx, measure_parity
 from hospital_node.candidate.draw import draw_images
 from hospital_node.leaks.search import RealContent
 from hospital_node.ledger.states import GeneratorRecord, GeneratorState, ImageState
-from hospital_node.node.fingerprints import readable_pictures
+from hospital_node.node import history
 from hospital_node.node.node import Node
+from hospital_node.node.units import count_units, readable_units
 from hospital_node.singan.pyramid import build_pyramid
 from hospital_node.singan.trained import TrainedGenerator
 from sharekit.errors import UsageError
@@ -39,7 +40,7 @@ CONTROLS = (ImageState.INGESTED,)
 class Control:
     """A real picture that sources are compared with."""
 
-    copies: frozenset[str]  # identifiers of every image that shows it
+    unit: frozenset[str]  # identifiers of every image of its patient, and of every image that shows it
     image: Array  # (C, H, W) in [-1, 1]
 
 
@@ -119,16 +120,28 @@ def audit_node(
     _check(settings, limits)
     with node.write_lock():
         records = _waiting(node, settings.again)
-        largest = max((len(record.images) for record in records), default=0)
+        largest = max((len(one.images) for one in records), default=0)
         pool = _control_pool(node, settings.seed, largest) if records else []
         outcomes = []
-        for number, record in enumerate(records):
-            on_progress(Progress(number, len(records), message=record.id[:8]))
-            outcome = _audit_one(node, record, pool, limits, settings)
-            node.ledger.generators.transition(record.id, outcome.state, outcome.reason)
+        for number, generator in enumerate(records):
+            on_progress(Progress(number, len(records), message=generator.id[:8]))
+            outcome = _audit_one(node, generator, pool, limits, settings)
+            node.ledger.generators.transition(generator.id, outcome.state, outcome.reason)
             outcomes.append(outcome)
         on_progress(Progress(len(records), len(records)))
-    return AuditReport(tuple(outcomes))
+        report = AuditReport(tuple(outcomes))
+        if outcomes:
+            history.record(
+                node,
+                history.Action.AUDIT,
+                again=settings.again,
+                samples=settings.samples,
+                seed=settings.seed,
+                audited=report.audited,
+                withheld=report.withheld,
+                failed=report.failed,
+            )
+    return report
 
 
 def _check(settings: AuditSettings, limits: AuditLimits) -> None:
@@ -195,14 +208,14 @@ def _context(
     channels = spec.layout.image_channels
     pairs = node.load_sources(record.id)
     pyramids = [build_pyramid(pair.tensor(), generator.config) for pair in pairs]
-    others = [one.image for one in pool if one.copies.isdisjoint(record.images)][:MAX_CONTROLS]
+    others = [one.image for one in pool if one.unit.isdisjoint(record.images)][:MAX_CONTROLS]
     controls = [resize(with_channels(image, channels)[None], spec.height, spec.width)[0] for image in others]
     return AttackContext(
         generator_id=spec.id,
         candidate=candidate,
         samples=draw_images(candidate, spec, settings.seed, range(settings.samples)),
         sources=np.stack([levels[-1][:channels] for levels in pyramids]),
-        pictures=count_pictures(node, record),
+        units=count_units(node, record.images),
         controls=np.stack(controls)
         if controls
         else np.zeros((0, channels, spec.height, spec.width), np.float32),
@@ -216,15 +229,15 @@ def _context(
 
 
 def _control_pool(node: Node, seed: int, sources: int) -> list[Control]:
-    """A random choice of the node's distinct real pictures; what cannot be read is left out.
+    """One picture each of a random choice of the node's units; what cannot be read is left out.
 
     It holds `MAX_CONTROLS` pictures, plus as many as a generator with `sources` images may remove.
     """
-    pictures = readable_pictures(node, node.ledger.iterate(*CONTROLS))
-    chosen = np.random.default_rng(seed).permutation(len(pictures))[: MAX_CONTROLS + sources]
+    found = readable_units(node, node.ledger.iterate(*CONTROLS))
+    chosen = np.random.default_rng(seed).permutation(len(found))[: MAX_CONTROLS + sources]
     pool = []
     for number in chosen:
-        names = pictures[number]
+        names = found[number]
         try:
             image = pixels_to_tensor(node.load_pair(names[0]).image)
         except Exception:  # noqa: S112 - that image's own audit says what is wrong with it

@@ -34,7 +34,7 @@ class GeneratorAudit:
 
     generator_id: str
     candidate_sha256: str  # digest of the attacked ONNX file, hexadecimal
-    group_size: int  # distinct real pictures behind the generator: copies of one count once
+    group_size: int  # units behind the generator: patients, or distinct pictures where they are unknown
     samples: int
     seed: int
     limits: AuditLimits
@@ -109,12 +109,12 @@ def audit_generator(
     return GeneratorAudit(
         generator_id=context.generator_id,
         candidate_sha256=hashlib.sha256(context.candidate).hexdigest(),
-        group_size=context.pictures,
+        group_size=context.units,
         samples=len(context.samples),
         seed=context.seed,
         limits=context.limits,
         parity=parity,
         attacks=results,
-        verdict=verdict(context.pictures, context.limits.k, results),
+        verdict=verdict(context.units, context.limits.k, results),
         remarks=() if context.has_controls else (MISSING_CONTROLS,),
     )

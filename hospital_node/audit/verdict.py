@@ -20,7 +20,7 @@ def verdict(group_size: int, k: int, attacks: Sequence[AttackResult]) -> Verdict
     """The strongest words that the evidence carries.
 
     Args:
-        group_size: distinct pictures behind the generator; 1 is always linkable, for any `k`.
+        group_size: units (patients or distinct pictures) behind the generator; 1 is always linkable.
         k: the policy's group size.
         attacks: every attack that was run.
     """

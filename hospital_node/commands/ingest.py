@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from sharekit.program import progress, shared_options
 from sharekit.program.output import Output, warning_text
-from sharekit.program.phrases import next_command
+from sharekit.program.phrases import counted, next_command
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -75,6 +75,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="take images without a finding, whose masks are empty",
     )
     parser.add_argument(
+        "--groups",
+        type=Path,
+        metavar="FILE.csv",
+        help="CSV with the columns image and group: each image's patient, kept as a keyed digest",
+    )
+    parser.add_argument(
         "--max-side",
         type=int,
         default=IntakeRules().max_side,
@@ -130,6 +136,7 @@ def _rules(args: argparse.Namespace) -> IntakeRules:
         mask_map=mask_map,
         turn=args.apply_orientation,
         allow_empty_masks=args.allow_empty_masks,
+        groups=args.groups,
     )
 
 
@@ -138,6 +145,7 @@ def _text(report: IntakeReport) -> Iterator[RenderableType]:
         ("held out", ("evaluate", "SUBMISSION")) if report.hold_out else ("ingested", ("train",))
     )
     yield f"{report.ingested} {verb}, {report.known} known already, {len(report.refused)} refused"
+    yield _units(report)
     if report.refused:
         yield from _refusals(report.refused)
     for warning in report.warnings:
@@ -146,6 +154,20 @@ def _text(report: IntakeReport) -> Iterator[RenderableType]:
     yield from (f"skipped: {path}" for path in report.skipped)
     if report.usable:
         yield next_command("hospital-node", *following, "--node", report.node)
+
+
+def _units(report: IntakeReport) -> str:
+    """How many patients the images count as."""
+    whose = "the hold-out" if report.hold_out else "training"
+    if not report.unknown_patients:
+        return f"{whose}: {counted(report.images, 'image')} of {counted(report.units, 'patient')}"
+    unknown = "their patients are unknown"
+    if report.unknown_patients < report.images:
+        unknown = f"the patient of {report.unknown_patients} is unknown"
+    return (
+        f"{whose}: {counted(report.images, 'image')}, {unknown}; with each distinct picture as a patient,"
+        f" they count {report.units} (name the patients with --groups FILE.csv)"
+    )
 
 
 def _refusals(refusals: Sequence[Refusal]) -> Iterator[RenderableType]:

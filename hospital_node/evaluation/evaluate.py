@@ -24,9 +24,10 @@ from hospital_node.evaluation.evaluation_policy import EvaluationPolicy, Submitt
 from hospital_node.evaluation.noised_means import noised_means, reported_metrics
 from hospital_node.evaluation.predict import Predictor, open_predictor
 from hospital_node.ledger.ledger import ImageRecord, ImageState
-from hospital_node.node.fingerprints import distinct_images
+from hospital_node.node import history
 from hospital_node.node.node import Node
 from hospital_node.node.pair import Pair
+from hospital_node.node.units import units
 from sharekit.errors import NodeStateError, PolicyError, SharekitError, VerificationError
 from sharekit.pictures.folder import FORMER_SINGLE_CLASS, SINGLE_CLASS
 from sharekit.program.confinement import ESSENTIAL, Layer
@@ -147,7 +148,7 @@ def _new_report(
     """Spend an evaluation, and store its report in the ledger."""
     submission, contract = signed.submission, signed.submission.contract
     records = hold_out_images(node, contract, policy.min_images)
-    counts = [_count_pictures(node, records, name) for name in contract.classes]
+    counts = [_count_units(node, records, name) for name in contract.classes]
     metrics = reported_metrics(counts, policy.images_for_all_metrics)
     blank = _blank_report(node, submission, policy, records, metrics, now)
     for record in records:
@@ -167,6 +168,16 @@ def _new_report(
                 epsilon=policy.epsilon,
                 submitter_epsilon=policy.submitter_epsilon,
                 hold_out_epsilon=policy.hold_out_epsilon,
+            )
+            # Before any answer: a killed evaluation is spent, too.
+            history.record(
+                node,
+                history.Action.EVALUATION,
+                submission=submission.sha256,
+                submitter=submitter.name,
+                fingerprint=submitter.fingerprint,
+                epsilon=policy.epsilon,
+                images=len(records),
             )
             scores = _scores(node, records, predictor, contract, on_progress)
         means = noised_means(scores, metrics, epsilon=policy.epsilon, decimals=policy.decimals)
@@ -227,11 +238,12 @@ def hold_out_images(node: Node, contract: SegmenterContract, min_images: int) ->
         )
     held_out = node.ledger.records(ImageState.HELD_OUT)
     for name in contract.classes:
-        count = _count_pictures(node, held_out, name)
+        count = _count_units(node, held_out, name)
         if count < min_images:
             raise PolicyError(
                 "hold-out",
-                expected=f"at least {min_images} images with a mask of the class {name!r}, without copies",
+                expected=f"at least {min_images} images of different patients, with a mask of the class "
+                f"{name!r}, without copies",
                 found=str(count),
                 next_step="bring more in with `hospital-node ingest --hold-out`, or submit with a class "
                 "that the hold-out has (--classes)",
@@ -239,9 +251,9 @@ def hold_out_images(node: Node, contract: SegmenterContract, min_images: int) ->
     return [record for record in held_out if wanted & set(record.mask_classes)]
 
 
-def _count_pictures(node: Node, records: Sequence[ImageRecord], name: str) -> int:
-    """How many distinct pictures have a mask of a class of a contract; copies count once."""
-    return len(distinct_images(node, [one for one in records if _stored(name) in one.mask_classes]))
+def _count_units(node: Node, records: Sequence[ImageRecord], name: str) -> int:
+    """How many units (patients or distinct pictures) have a mask of a class of a contract."""
+    return len(units(node, [one for one in records if _stored(name) in one.mask_classes]))
 
 
 def _stored(name: str) -> str:

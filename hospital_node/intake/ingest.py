@@ -24,8 +24,11 @@ from hospital_node.intake.intake_warnings import (
 from hospital_node.intake.read_pair import ReadPair, read_pair
 from hospital_node.intake.separation import TRAINING, OtherSide
 from hospital_node.ledger.ledger import ImageRecord, ImageState
+from hospital_node.node import history
 from hospital_node.node.fingerprints import fingerprint_of, store_fingerprint
+from hospital_node.node.groups_file import read_patients
 from hospital_node.node.node import Node
+from hospital_node.node.units import join, patient_unit
 from sharekit.errors import InputError, NodeStateError
 from sharekit.pictures.folder import Listing, generated_by, list_files, read_file, require_folders
 from sharekit.pictures.mask_map import CLASS_NAME
@@ -67,8 +70,12 @@ def ingest(
     refuses a picture that nearly equals one on the other side, and every new one once the hold-out has been
     evaluated on: the difference of two reports would tell about the images that were added.
 
+    With `rules.groups` every image needs a patient in that file. An image that the node has already gets its
+    patient from it, once.
+
     Raises:
-        InputError: `data` has no `images` and `masks` folders, or generators drew its pictures.
+        InputError: `data` has no `images` and `masks` folders, generators drew its pictures, or the file of
+            patients is broken.
         NodeStateError: another process is writing the node, or the disk is full.
     """
     data = Path(data).resolve()
@@ -76,9 +83,12 @@ def ingest(
     rules = rules or IntakeRules()
     listing = list_files(data)
     pairing = pair(listing.files, mask_suffix=rules.mask_suffix, class_name=CLASS_NAME)
+    # Read the file first, so that a broken one changes nothing.
+    images = [one.image for one in pairing.pairs] + [one.path for one in pairing.mismatches if one.is_image]
+    patients = None if rules.groups is None else read_patients(rules.groups, data, images)
     with node.write_lock():
         node.remove_orphans()
-        intake = _Intake(data, node, rules, hold_out)
+        intake = _Intake(data, node, rules, hold_out, patients)
         for mismatch in pairing.mismatches:
             intake.refuse_file(mismatch)
         total = len(pairing.pairs)
@@ -87,17 +97,37 @@ def ingest(
             intake.take(source)
         intake.take_waiting()
         on_progress(Progress(total, total, values={"refused": len(intake.refusals)}))
-        return intake.report(listing, pairing)
+        report = intake.report(listing, pairing)
+        history.record(
+            node,
+            history.Action.INTAKE,
+            hold_out=hold_out,
+            ingested=report.ingested,
+            refused=len(report.refused),
+            images=report.images,
+            units=report.units,
+            unknown_patients=report.unknown_patients,
+        )
+        return report
 
 
 class _Intake:
     """One run over one folder: what it has counted so far."""
 
-    def __init__(self, data: Path, node: Node, rules: IntakeRules, hold_out: bool) -> None:
+    def __init__(
+        self,
+        data: Path,
+        node: Node,
+        rules: IntakeRules,
+        hold_out: bool,
+        patients: Mapping[str, str] | None,
+    ) -> None:
         self.data = data
         self.node = node
         self.rules = rules
         self.hold_out = hold_out
+        self.patients = patients
+        """Image path to its patient; None: patients are unknown."""
         self.other_side = OtherSide(node, hold_out=hold_out)
         self.states = (ImageState.HELD_OUT,) if hold_out else TRAINING
         self.ingested = 0
@@ -127,6 +157,7 @@ class _Intake:
             known = self.node.ledger.find(content_key)
             if known is not None:
                 self.other_side.check_known(known, source.image)
+                self._learn_patient(known, source.image)
                 self.known += 1
                 return
             self._check_open(source.image)
@@ -135,13 +166,15 @@ class _Intake:
                 self.waiting.append(source)
                 return
             self._check_zero_one(read.zero_one)
+            unit = self._unit_of(source.image)
+            self.other_side.check_patient(unit, source.image)
             found = fingerprint(read.pair.image)
             self.other_side.check_unlike(found, source.image)
         except InputError as error:
             self._remember_numbers(error)
             self._refuse(source.image, tuple(source.masks.values()), error)
         else:
-            self._accept(source, read, content_key, found)
+            self._accept(source, read, content_key, found, unit)
 
     def refuse_file(self, mismatch: Mismatch) -> None:
         image, masks = (mismatch.path, ()) if mismatch.is_image else ("", (mismatch.path,))
@@ -150,7 +183,8 @@ class _Intake:
     def report(self, listing: Listing, pairing: Pairing) -> IntakeReport:
         records = self.node.ledger.records(*self.states)
         fingerprints = [self.new.get(one.id) or fingerprint_of(self.node, one.id) for one in records]
-        groups = [[records[index] for index in group] for group in distinct_pictures(fingerprints)]
+        pictures = distinct_pictures(fingerprints)
+        copies = [[records[index] for index in group] for group in pictures]
         again = self._taken_again(records, fingerprints)
         present = set(listing.files)
         here = [record for record in records if record.data_dir == str(self.data)]
@@ -161,7 +195,9 @@ class _Intake:
             ingested=self.ingested,
             known=self.known,
             images=len(records),
-            pictures=len(groups),
+            pictures=len(pictures),
+            units=len(join(records, pictures)),
+            unknown_patients=sum(not record.unit for record in records),
             refused=tuple(self.refusals),
             warnings=(
                 *about_names(pairing.hint),
@@ -170,7 +206,7 @@ class _Intake:
                 *about_colours(self.converted),
                 *about_other_masks(again),
                 *about_the_folder(here, present, self.keys, again),
-                *about_copies(groups),
+                *about_copies(copies),
                 *about_layouts(records),
             ),
             skipped=listing.skipped,
@@ -197,6 +233,43 @@ class _Intake:
         return self._commit(
             "pair", _digest(image), *(f"{read_as}{name}:{_digest(mask)}" for name, mask in masks.items())
         )
+
+    def _unit_of(self, path: str) -> str:
+        """The keyed digest of an image's patient; empty if patients are unknown.
+
+        Raises:
+            InputError: the file of patients leaves this image out.
+        """
+        if self.patients is None:
+            return ""
+        if path not in self.patients:
+            raise InputError(
+                path,
+                expected=f"a patient in {self.rules.groups}",
+                found="no row for this image",
+                next_step="add a row; an image of a patient without others is a group of its own",
+            )
+        return patient_unit(self.node, self.patients[path])
+
+    def _learn_patient(self, known: ImageRecord, path: str) -> None:
+        """Record the patient of an image that the node has already.
+
+        Raises:
+            InputError: the file leaves it out, it has another patient in the node, or the patient is on the
+                other side.
+        """
+        unit = self._unit_of(path)
+        if not unit or unit == known.unit:
+            return
+        if known.unit:
+            raise InputError(
+                path,
+                expected="the patient that it was ingested with",
+                found="another one",
+                next_step=f"if the earlier was wrong: hospital-node erase {known.id}, then ingest again",
+            )
+        self.other_side.check_patient(unit, path)
+        self.node.ledger.set_unit(known.id, unit)
 
     def _check_open(self, path: str) -> None:
         spent = self.node.ledger.evaluations.count() if self.hold_out else 0
@@ -226,7 +299,9 @@ class _Intake:
                     next_step="name the classes with --mask-map, or keep the two kinds of masks apart",
                 )
 
-    def _accept(self, source: SourcePair, read: ReadPair, content_key: str, found: Fingerprint) -> None:
+    def _accept(
+        self, source: SourcePair, read: ReadPair, content_key: str, found: Fingerprint, unit: str
+    ) -> None:
         image_id = secrets.token_hex(16)
         try:
             self.node.store_pair(image_id, read.pair)
@@ -251,6 +326,7 @@ class _Intake:
                 mask_classes=tuple(read.pair.masks),
                 data_dir=str(self.data),
                 content_key=content_key,
+                unit=unit,
             )
         )
         self.ingested += 1

@@ -92,6 +92,10 @@ class IntakeReport:
     """Images of this side of the node, training images or hold-out, after this run."""
     pictures: int
     """Distinct pictures among them: copies of one picture count once."""
+    units: int
+    """Patients among them, or distinct pictures where patients are unknown."""
+    unknown_patients: int
+    """Images among them whose patient is unknown."""
     refused: tuple[Refusal, ...]
     """Refusals of this run, including files that were refused before."""
     warnings: tuple[IntakeWarning, ...]

@@ -16,13 +16,14 @@ from typing import Any
 from hospital_node.ledger.database import Database, now
 from hospital_node.ledger.evaluations import Evaluations
 from hospital_node.ledger.generators import Generators
+from hospital_node.ledger.history_table import HistoryTable
 from hospital_node.ledger.publications import Publications
 from hospital_node.ledger.states import Event, GeneratorState, ImageRecord, ImageState, State
-from sharekit.errors import InputError
+from sharekit.errors import InputError, NodeStateError
 
 _COLUMNS = (
     "id, source_image, source_masks, state, reason, height, width, image_channels, mask_classes, updated,"
-    " data_dir, content_key"
+    " data_dir, content_key, unit"
 )
 _UNTRAINED = (
     f"SELECT {_COLUMNS}, sequence FROM images WHERE state = '{ImageState.INGESTED}' AND NOT EXISTS"
@@ -32,7 +33,7 @@ _UNTRAINED = (
 
 
 class Ledger:
-    """The images, their `generators`, `evaluations` and `publications`, the log, and the release counter.
+    """The images, their `generators`, `evaluations`, `publications`, `history`, the log, the release counter.
 
     Every write is one transaction that survives a power cut (write-ahead log, `synchronous=FULL`).
 
@@ -50,6 +51,7 @@ class Ledger:
         self.generators = Generators(self._database)
         self.evaluations = Evaluations(self._database)
         self.publications = Publications(self._database)
+        self.history = HistoryTable(self._database)
 
     @staticmethod
     def create(path: Path) -> None:
@@ -100,6 +102,11 @@ class Ledger:
         """`iterate` as a list."""
         return list(self.iterate(*states))
 
+    def of_unit(self, unit: str) -> list[ImageRecord]:
+        """Every image of a patient, oldest first; `unit` as in `ImageRecord.unit`, not empty."""
+        query = f"SELECT {_COLUMNS} FROM images WHERE unit = ? AND unit <> '' ORDER BY sequence"
+        return [_record(row) for row in self._database.all(query, unit)]
+
     def untrained(self) -> Iterator[ImageRecord]:
         """Ingested images that no generator has learnt from or failed on."""
         waiting = GeneratorState.PLANNED, GeneratorState.TRAINING
@@ -144,7 +151,7 @@ class Ledger:
                 connection.execute("DELETE FROM images WHERE id = ?", (stale,))
                 self._database.log(time, stale, ImageState.REFUSED, None, f"superseded by {record.id}")
             connection.execute(
-                f"INSERT INTO images ({_COLUMNS}) VALUES ({', '.join('?' * 12)})",
+                f"INSERT INTO images ({_COLUMNS}) VALUES ({', '.join('?' * 13)})",
                 (
                     record.id,
                     record.source_image,
@@ -158,9 +165,30 @@ class Ledger:
                     time,
                     record.data_dir,
                     record.content_key or None,
+                    record.unit,
                 ),
             )
             self._database.log(time, record.id, None, record.state, record.reason)
+
+    def set_unit(self, image_id: str, unit: str) -> None:
+        """Record the patient of an image whose patient was unknown; see `ImageRecord.unit`.
+
+        Raises:
+            NodeStateError: the image belongs to another patient already.
+        """
+        time = now()
+        with self._database.transaction() as connection:
+            record = self.get(image_id)
+            if record.unit == unit:
+                return
+            if record.unit:
+                raise NodeStateError(
+                    image_id,
+                    expected="an image whose patient is not known yet",
+                    found="one of another patient",
+                    next_step="erase the image with `hospital-node erase`, and ingest it again",
+                )
+            connection.execute("UPDATE images SET unit = ?, updated = ? WHERE id = ?", (unit, time, image_id))
 
     def next_release(self) -> int:
         """The next number of the release counter: 1, 2, …, never the same twice."""

@@ -96,6 +96,8 @@ class ImageRecord:
     """The folder it was ingested from."""
     content_key: str = ""
     """Keyed commitment to the source files, so that a second ingest recognises them; may be empty."""
+    unit: str = ""
+    """Keyed digest of the patient's identifier (`units.patient_unit`); empty if the patient is unknown."""
 
     @property
     def size(self) -> tuple[int, int, int]:

@@ -14,6 +14,7 @@ import torch
 from hospital_node.isolation import sockets
 from hospital_node.isolation.closed_ray import closed_ray, joined_ray
 from hospital_node.ledger.states import GeneratorState
+from hospital_node.node import history
 from hospital_node.node.node import Node
 from hospital_node.pool import live, schedule
 from hospital_node.pool.actors import START_TIMEOUT, Pool, resources, room
@@ -78,6 +79,7 @@ def train_node(
         if not count:
             return _report(node, notes, None, interrupted=False, seconds=0.0)
         work = queue.workload(settings.config)
+        history.record(node, history.Action.TRAINING, begun=count, profile=settings.profile)
         with (
             live.recorded(node.root / live.NAME, settings.profile, count) as recorder,
             _ray(node, options) as check,
@@ -92,6 +94,8 @@ def train_node(
             remote = options.address is not None
             driver = _Driver(node, settings, pool, check, work, remote, options.heartbeat)
             interrupted = driver.run(plan, stop_asked, recorder, on_progress)
+        counts = {str(state): number for state, number in node.ledger.generators.counts().items() if number}
+        history.record(node, history.Action.TRAINING, interrupted=interrupted, generators=counts)
         return _report(node, notes, work, interrupted=interrupted, seconds=time.monotonic() - started)
 
 

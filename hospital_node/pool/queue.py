@@ -12,11 +12,11 @@ from functools import cache
 from typing import Any
 
 from hospital_node.ledger.states import GeneratorRecord, GeneratorState, ImageRecord, ImageState
+from hospital_node.node.groups_file import read_groups
 from hospital_node.node.node import Node
 from hospital_node.node.pair import common_size
 from hospital_node.pool import schedule
 from hospital_node.pool.grouping import Grouping, plan_generators
-from hospital_node.pool.groups_file import read_groups
 from hospital_node.pool.training_options import GroupOptions
 from hospital_node.pool.workload import Workload, scale_costs
 from hospital_node.singan import checkpoint

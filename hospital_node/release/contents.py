@@ -11,9 +11,9 @@ from hospital_node.audit.generator_audit import GeneratorAudit
 from hospital_node.node.node import Node
 from hospital_node.release.card import model_card
 from hospital_node.release.gate import Decision
-from hospital_node.release.pictures import RealPicture
 from hospital_node.release.provenance import Made, privacy_statement, provenance_statement
 from hospital_node.release.release_policy import Policy
+from hospital_node.release.units_behind import RealUnit
 from hospital_node.statistics.protected_coverage import CoverageStatistics, publish_coverage
 from sharekit.bundle.bundle import CARD_NAME, PRIVACY_NAME, PROVENANCE_NAME
 from sharekit.bundle.manifest import Dependencies, FeatureSource, GeneratorEntry, Limits, Manifest
@@ -36,7 +36,7 @@ class Release:
 
     node: Node
     leaving: tuple[Asking, ...]  # what the gate allowed, at least one
-    pictures: tuple[RealPicture, ...]  # distinct ones behind these generators
+    units: tuple[RealUnit, ...]  # behind these generators
     policy: Policy
     decision: Decision
     number: int  # release counter
@@ -110,12 +110,12 @@ class Release:
 
     def _coverage(self) -> CoverageStatistics:
         coverages: dict[str, list[float]] = {}
-        for picture in self.pictures:
-            for name, mean in _mean_coverages(self.node, picture).items():
+        for unit in self.units:
+            for name, mean in _mean_coverages(self.node, unit).items():
                 coverages.setdefault(name, []).append(mean)
         return publish_coverage(
             coverages,
-            image_count=len(self.pictures),
+            image_count=len(self.units),
             commitment=data_set_commitment(self.node, self.images),
             ledger=self.node.ledger,
             earlier=self.node.root / PUBLISHED_NAME,
@@ -124,10 +124,10 @@ class Release:
         )
 
 
-def _mean_coverages(node: Node, picture: RealPicture) -> dict[str, float]:
-    """Class to the mean coverage in [0, 1] over the images of one picture, which so counts once."""
+def _mean_coverages(node: Node, unit: RealUnit) -> dict[str, float]:
+    """Class to the mean coverage in [0, 1] over the images of one unit, which so counts once."""
     found: dict[str, list[float]] = {}
-    for image in picture.behind:
+    for image in unit.behind:
         for name, mask in node.load_pair(image).masks.items():
             found.setdefault(name, []).append(coverage(mask))
     return {name: sum(values) / len(values) for name, values in found.items()}

@@ -18,9 +18,9 @@ from hospital_node.node.node import Node
 from hospital_node.release.approval import read_approvals
 from hospital_node.release.contents import Release
 from hospital_node.release.gate import decide
-from hospital_node.release.pictures import pictures_behind
 from hospital_node.release.release_policy import load_policy
 from hospital_node.release.released_style import publish_style
+from hospital_node.release.units_behind import units_behind
 from sharekit.bundle.bundle import VerifiedBundle, verify_bundle, write_bundle
 from sharekit.errors import InputError, PolicyError
 from sharekit.program.umask import users_umask
@@ -89,11 +89,11 @@ def export_bundle(
         refused = {**decision.refused, **{name: (why,) for name, why in unreadable.items()}}
         _require_some(node, leaving, refused)
         images = images_behind(leaving)
-        pictures = pictures_behind(node, images)
-        style, style_text = publish_style(node, pictures, policy.limits.k, features_path)
+        units = units_behind(node, images)
+        style, style_text = publish_style(node, units, policy.limits.k, features_path)
         created = (now or datetime.now(UTC)).replace(microsecond=0)
         number = node.next_release()
-        release = Release(node, leaving, pictures, policy, decision, number, created, style, style_text)
+        release = Release(node, leaving, units, policy, decision, number, created, style, style_text)
         bundle = _write_checked(release, out, key)
         for item in leaving:
             node.ledger.generators.transition(item.record.id, GeneratorState.RELEASED, f"release {number}")

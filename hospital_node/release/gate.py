@@ -58,10 +58,10 @@ def audit_reasons(policy: Policy, candidate: Candidate) -> tuple[str, ...]:
         reasons.append(f"withheld: {candidate.withheld}")
     if audit.generator_id != candidate.generator_id or audit.candidate_sha256 != candidate.sha256:
         reasons.append("the audit is about other bytes than the candidate's")
-    if audit.group_size != candidate.pictures:
+    if audit.group_size != candidate.units:
         reasons.append(
-            f"its audit counts {audit.group_size} images behind it, the ledger {candidate.pictures} without"
-            f" copies; {AUDIT_AGAIN}"
+            f"its audit counts {audit.group_size} units behind it (patients or distinct pictures), the node"
+            f" {candidate.units}; {AUDIT_AGAIN}"
         )
     if audit.limits != policy.limits:
         reasons.append("the audit was made under other limits than the policy's")
@@ -70,7 +70,7 @@ def audit_reasons(policy: Policy, candidate: Candidate) -> tuple[str, ...]:
     missing = {attack.name for attack in ATTACKS} - {result.attack for result in audit.attacks}
     if missing:
         reasons.append(f"attacks were not run: {', '.join(sorted(missing))}")
-    if audit.verdict != verdict(candidate.pictures, audit.limits.k, audit.attacks):
+    if audit.verdict != verdict(candidate.units, audit.limits.k, audit.attacks):
         reasons.append("the audit's verdict does not follow from its attacks")
     if audit.verdict not in policy.released_verdicts:
         reasons.append(f"the policy does not release what is {audit.verdict}")

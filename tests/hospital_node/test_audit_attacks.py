@@ -54,7 +54,7 @@ def context(samples: Array, *, controls: int = 8, sources: Sequence[int] = (0,))
         candidate=b"",
         samples=samples.astype(np.float32),
         sources=np.stack([real(source) for source in sources]),
-        pictures=len(sources),
+        units=len(sources),
         controls=np.stack(others) if others else np.zeros((0, *real(0).shape), np.float32),
         real=(),
         limits=AuditLimits(),

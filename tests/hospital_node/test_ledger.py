@@ -195,7 +195,7 @@ def test_memory_is_flat_for_ten_thousand_images(ledger):
         database.execute(
             "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 10000)"
             " INSERT INTO images SELECT i, printf('%032x', i), 'images/' || i, '[]', 'ingested', '',"
-            " 30, 40, 3, '[\"foreground\"]', '', '/data', 'key' || i FROM n"
+            " 30, 40, 3, '[\"foreground\"]', '', '/data', 'key' || i, '' FROM n"
         )
     tracemalloc.start()
     count = sum(1 for _ in ledger.iterate(ImageState.INGESTED))

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from hospital_node.ledger.states import GeneratorState, ImageRecord, ImageState
+from hospital_node.node.groups_file import read_groups
 from hospital_node.node.node import Node
 from hospital_node.node.pair import Pair
-from hospital_node.pool.groups_file import read_groups
 from hospital_node.pool.queue import Queue, fill_queue
 from hospital_node.pool.training_options import GroupOptions
 from hospital_node.singan.config import TrainingSettings
