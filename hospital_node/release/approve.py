@@ -12,7 +12,7 @@ from typing import Any
 from hospital_node.audit.audited import ASKING, Asking, read_asking
 from hospital_node.node.node import Node
 from hospital_node.release.approval import Approval, Approved, sign_approval
-from hospital_node.release.gate import audit_reasons
+from hospital_node.release.gate import audit_reasons, way_out
 from hospital_node.release.release_policy import Policy, load_policy
 from sharekit.errors import InputError, PolicyError, VerificationError
 from sharekit.signing.keys import SigningKey
@@ -134,7 +134,7 @@ def propose(node: Node, policy: Policy, generators: Collection[str] | None = Non
             expected="generators whose audit lets them leave",
             found="; ".join(f"{name}: {'; '.join(refused[name])}" for name in shown)
             or "no trained generator",
-            next_step="run `hospital-node audit`; what it withholds cannot be approved",
+            next_step=way_out(reason for name in shown for reason in refused[name]),
         )
     return Proposal(tuple(chosen), refused)
 

@@ -40,10 +40,11 @@ def audit_table(rows: Sequence[Row]) -> Table:
 
 def limits_in_words(policy: Policy) -> str:
     """What the policy demands, in one sentence."""
+    small = f"a generator of fewer than {policy.min_group} patients or pictures, or one that is linkable,"
     linkable = (
-        "what is linkable may leave under controlled access, to recipients that the hospital knows"
+        f"{small} may leave under controlled access, to recipients that the hospital knows"
         if policy.release_linkable
-        else "what is linkable may not leave"
+        else f"{small} may not leave"
     )
     return (
         f"policy: {linkable}; no sample nearer than {policy.limits.min_distance_ratio:g} of the source's"
@@ -56,7 +57,7 @@ def policy_table(policy: Policy) -> Table:
     """Every setting and approver."""
     table = Table(box=None, show_header=False)
     value = policy.to_json()
-    for name in ("approvals", "release_linkable", "epsilon", "max_total_epsilon"):
+    for name in ("approvals", "min_group", "release_linkable", "epsilon", "max_total_epsilon"):
         table.add_row(name, str(value[name]))
     for name, limit in policy.limits.to_json().items():
         table.add_row(name, str(limit))

@@ -17,7 +17,7 @@ from hospital_node.node.image_layouts import layout_warning, layouts
 from hospital_node.node.node import Node
 from hospital_node.release.approval import read_approvals
 from hospital_node.release.contents import Release
-from hospital_node.release.gate import decide
+from hospital_node.release.gate import decide, way_out
 from hospital_node.release.release_policy import load_policy
 from hospital_node.release.released_style import publish_style
 from hospital_node.release.units_behind import units_behind
@@ -122,7 +122,7 @@ def _require_some(node: Node, leaving: Sequence[Asking], refused: Mapping[str, t
         node.root,
         expected="at least one generator with a passed audit and an approval",
         found="; ".join(reasons) or "no trained generator",
-        next_step="run `hospital-node audit`, then `hospital-node approve`, and export again",
+        next_step=way_out(reason for why in refused.values() for reason in why),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from hospital_node.audit.audited import AUDIT_AGAIN, Candidate
@@ -10,7 +10,10 @@ from hospital_node.audit.generator_audit import ATTACKS
 from hospital_node.audit.verdict import verdict
 from hospital_node.release.approval import Approval, Approved, Envelopes, valid_approvals
 from hospital_node.release.release_policy import Policy
+from sharekit.program.phrases import counted
 from sharekit.signing.keys import PublicKey
+
+NOT_LINKABLE = "release_linkable is false in the policy"
 
 
 @dataclass(frozen=True)
@@ -73,8 +76,21 @@ def audit_reasons(policy: Policy, candidate: Candidate) -> tuple[str, ...]:
     if audit.verdict != verdict(candidate.units, audit.limits.k, audit.attacks):
         reasons.append("the audit's verdict does not follow from its attacks")
     if audit.verdict not in policy.released_verdicts:
-        reasons.append(f"the policy does not release what is {audit.verdict}")
+        reasons.append(f"the policy does not release what is {audit.verdict}: {NOT_LINKABLE}")
+    elif candidate.units < policy.min_group and not policy.release_linkable:
+        who = counted(candidate.units, "patient or distinct picture", "patients or distinct pictures")
+        reasons.append(f"it stands for {who}, fewer than min_group = {policy.min_group}: {NOT_LINKABLE}")
     return tuple(reasons)
+
+
+def way_out(reasons: Iterable[str]) -> str:
+    """The next step for a person whose generators these reasons hold back."""
+    if any(NOT_LINKABLE in reason for reason in reasons):
+        return (
+            "train generators of more patients (`hospital-node train`), or let the person who answers for it"
+            " set `hospital-node policy --node NODE --set release_linkable=true` and approve again"
+        )
+    return "run `hospital-node audit`, then `hospital-node approve`; what the audit withholds stays inside"
 
 
 def _approvers(candidate: Candidate, valid: Sequence[tuple[Approval, PublicKey]]) -> tuple[str, ...]:

@@ -43,7 +43,10 @@ class Policy:
 
     approvers: tuple[Approver, ...] = ()
     approvals: int = 1  # different listed approvers that every release needs
-    release_linkable: bool = True  # under controlled access, to recipients that the hospital knows
+    release_linkable: bool = False  # under controlled access, to recipients that the hospital knows
+    min_group: int = 10
+    """Fewest units behind a generator that may leave without `release_linkable`: patients where the node
+    knows them, distinct pictures otherwise."""
     limits: AuditLimits = field(default_factory=AuditLimits)
     epsilon: float = 1.0  # privacy parameter of one histogram of the masks
     max_total_epsilon: float = 4.0  # limit for all histograms that this node ever publishes
@@ -64,6 +67,7 @@ class Policy:
             "approvers": [approver.to_json() for approver in self.approvers],
             "approvals": self.approvals,
             "release_linkable": self.release_linkable,
+            "min_group": self.min_group,
             "limits": self.limits.to_json(),
             "epsilon": self.epsilon,
             "max_total_epsilon": self.max_total_epsilon,
@@ -71,10 +75,13 @@ class Policy:
 
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> Policy:
+        # A file of an earlier release has no `min_group`. True was the default there, so nobody chose it.
+        chosen = "min_group" in value
         return Policy(
             tuple(Approver.from_json(approver) for approver in value["approvers"]),
             int(value["approvals"]),
-            bool(value["release_linkable"]),
+            chosen and bool(value["release_linkable"]),
+            int(value["min_group"]) if chosen else Policy.min_group,
             AuditLimits.from_json(value["limits"]),
             float(value["epsilon"]),
             float(value["max_total_epsilon"]),

@@ -38,8 +38,9 @@ STEPS = (
     ("approver key", "the data protection officer's own key", "sharekit keys new --out {approver}"),
     (
         "policy",
-        "whose approval counts",
-        "hospital-node policy --node {node} --approver {approver}.pub --name Officer",
+        "whose approval counts, and that generators of few pictures may leave",
+        "hospital-node policy --node {node} --approver {approver}.pub --name Officer"
+        " --set release_linkable=true",
     ),
     ("audit", "attack every generator: nothing leaves without it", "hospital-node audit --node {node}"),
     (

@@ -82,7 +82,9 @@ def way(tmp_path_factory: pytest.TempPathFactory) -> Way:
         return call(hospital_node.cli.main, command, *node, *arguments)
 
     hospital("ingest", "--data", root / "data", "--hospital", "St. Test")
-    hospital("policy", "--approver", root / "approver.pub", "--name", "Officer", "--set", "k=3")
+    hospital(
+        "policy", "--approver", root / "approver.pub", "--name", "Officer", "--set", "k=3", "min_group=3"
+    )
     trained = hospital("train", *TINY, "--group-size", 3)
     status = hospital("status", "--all")
     audited = hospital("audit", "--samples", 16)
@@ -93,6 +95,9 @@ def way(tmp_path_factory: pytest.TempPathFactory) -> Way:
     singles = hospital("train", *TINY)
     hospital("audit", "--samples", 16)
     image = next(one["id"] for one in status["named_images"] if "grey-1" in one["source_image"])
+    hospital("policy", "--set", "release_linkable=true")
+    # The approval of the group was given under another policy.
+    hospital(*approve, "--generator", approved["approved"][0]["generator"])
     hospital(*approve, "--image", image)
     exported_again = hospital(*export, root / "both.zip")
     return Way(root, trained, status, audited, approved, exported, singles, exported_again)

@@ -53,6 +53,10 @@ def test_the_way_from_training_to_a_bundle(shell: Shell) -> None:
 
     assert shell.run("audit", "--samples", 16)["audited"] == 3
     assert "approved by 0 of 1" in shell.run(*export, expect=5)["found"]
+    refused = shell.run(*approve, expect=5)
+    assert "release_linkable is false" in refused["found"]
+    assert "--set release_linkable=true" in refused["next_step"]
+    assert shell.run("policy", "--set", "release_linkable=true", "min_group=2")["min_group"] == 2
     stranger = ("approve", "--key", shell.root / "stranger.key", "--by", "Nobody", "--all")
     assert "listed approver" in shell.run(*stranger, expect=5)["expected"]
 

@@ -46,7 +46,7 @@ KEYS = make_keys()
 def audited(root: Path, images: int = 3) -> Node:
     node = trained_node(root, images)
     approver = Approver(APPROVER_NAME, KEYS.approver.public.pem().decode())
-    save_policy(node.policy_path, Policy((approver,)))
+    save_policy(node.policy_path, Policy((approver,), release_linkable=True))
     audit_node(node, load_policy(node.policy_path).limits, FEW)
     return node
 
@@ -358,7 +358,10 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Node, ExportResult]
     images = [record.id for record in node.ledger.iterate()]
     train(node, [*images, add_image(node, 3)], seed=5)
     add_image(node, 4)
-    save_policy(node.policy_path, Policy((Approver(APPROVER_NAME, KEYS.approver.public.pem().decode()),)))
+    save_policy(
+        node.policy_path,
+        Policy((Approver(APPROVER_NAME, KEYS.approver.public.pem().decode()),), release_linkable=True),
+    )
     audit_node(node, load_policy(node.policy_path).limits, FEW)
     approve(node)
     return node, export_bundle(node, root / "bundle", KEYS.release)

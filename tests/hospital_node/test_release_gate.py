@@ -14,7 +14,7 @@ from hospital_node.audit.verdict import Verdict
 from hospital_node.candidate import Parity
 from hospital_node.candidate.parity import ParityCase
 from hospital_node.release.approval import Approval, Approved, sign_approval, verify_approval
-from hospital_node.release.gate import Decision, decide
+from hospital_node.release.gate import Decision, decide, way_out
 from hospital_node.release.release_policy import Approver, Policy
 from sharekit.errors import VerificationError
 from sharekit.signing import dsse
@@ -43,7 +43,7 @@ AUDIT = GeneratorAudit(
 )
 CANDIDATE = Candidate(GENERATOR, BYTES, AUDIT, AUDIT_DIGEST)
 APPROVED = Approved.of(CANDIDATE)
-POLICY = Policy((Approver("Officer", APPROVER.public.pem().decode()),))
+POLICY = Policy((Approver("Officer", APPROVER.public.pem().decode()),), release_linkable=True)
 
 
 def approval(key: SigningKey = APPROVER, approved: Approved = APPROVED, policy: Policy = POLICY) -> Envelope:
@@ -124,6 +124,26 @@ def test_linkable_is_refused_where_the_policy_does_not_release_it() -> None:
     assert "does not release what is linkable" in reasons(
         ask(policy=POLICY.with_setting("release_linkable=false"))
     )
+
+
+def of_group(pictures: int) -> Candidate:
+    """A candidate whose attacks were at chance, and which stands for so many pictures."""
+    attacks = tuple(dataclasses.replace(one, at_chance=True) for one in AUDIT.attacks)
+    audit = dataclasses.replace(AUDIT, group_size=pictures, attacks=attacks, verdict=Verdict.ANONYMOUS_CLAIM)
+    return dataclasses.replace(CANDIDATE, audit=audit, pictures=pictures)
+
+
+def test_a_generator_of_fewer_units_than_min_group_needs_a_policy_that_releases_linkable_ones() -> None:
+    strict = POLICY.with_setting("release_linkable=false")
+    assert list(ask(of_group(10), strict).allowed) == [GENERATOR]
+    why = reasons(ask(of_group(9), strict))
+    assert why == (
+        "it stands for 9 patients or distinct pictures, fewer than min_group = 10:"
+        " release_linkable is false in the policy"
+    )
+    assert "--set release_linkable=true" in way_out([why])
+    assert list(ask(of_group(9)).allowed) == [GENERATOR]
+    assert list(ask(of_group(9), strict.with_setting("min_group=9")).allowed) == [GENERATOR]
 
 
 def test_missing_approval_is_refused() -> None:

@@ -88,7 +88,10 @@ def test_the_sixth_picture_s_style_can_not_be_computed_from_two_releases(tmp_pat
     if features.find() is None:
         pytest.skip("no file of a feature network on this machine")
     node = Node.create(tmp_path / "node", "Test hospital")
-    save_policy(node.policy_path, Policy((Approver(APPROVER_NAME, KEYS.approver.public.pem().decode()),)))
+    save_policy(
+        node.policy_path,
+        Policy((Approver(APPROVER_NAME, KEYS.approver.public.pem().decode()),), release_linkable=True),
+    )
     train(node, [add_image(node, number) for number in range(1, 6)], seed=1)
     first = style(release(node, tmp_path / "five"))
     assert style(release(node, tmp_path / "again")) == first
