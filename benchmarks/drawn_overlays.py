@@ -113,7 +113,9 @@ def _name(rng: np.random.Generator) -> str:
 
 
 def _other_script(rng: np.random.Generator) -> str:
-    return str(rng.choice(["Иванов П.", "Παπαδόπουλος", "Жен. 54 г.", "Müller Jörg", "Ål Ødegård", "Γυναίκα"]))
+    return str(
+        rng.choice(["Иванов П.", "Παπαδόπουλος", "Жен. 54 г.", "Müller Jörg", "Ål Ødegård", "Γυναίκα"])
+    )
 
 
 # -- kinds
@@ -223,7 +225,9 @@ def _write(
     around = np.zeros_like(ink)
     if stroke:
         padded = Image.new("L", stamp.size)
-        ImageDraw.Draw(padded).text((2 - left, 2 - top), text, 255, font=font, stroke_width=1, stroke_fill=255)
+        ImageDraw.Draw(padded).text(
+            (2 - left, 2 - top), text, 255, font=font, stroke_width=1, stroke_fill=255
+        )
         around = np.rot90(np.asarray(padded), turns) / 255.0
     high, wide = ink.shape
     room_y, room_x = max(1, height - high - 8), max(1, width - wide - 8)

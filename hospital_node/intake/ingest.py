@@ -9,19 +9,22 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
-from hospital_node.intake.intake_report import IntakeReport, Refusal
+from hospital_node.intake.intake_report import InReview, IntakeReport, Refusal
 from hospital_node.intake.intake_rules import IntakeRules
 from hospital_node.intake.intake_warnings import (
     about_colours,
     about_copies,
     about_ignored_pixels,
+    about_kept_overlays,
     about_layouts,
     about_linked_folders,
     about_names,
     about_other_masks,
+    about_overlays,
     about_the_folder,
 )
 from hospital_node.intake.read_pair import ReadPair, read_pair
+from hospital_node.intake.scrub import Scrubber
 from hospital_node.intake.separation import TRAINING, OtherSide
 from hospital_node.ledger.ledger import ImageRecord, ImageState
 from hospital_node.node import history
@@ -29,6 +32,7 @@ from hospital_node.node.fingerprints import fingerprint_of, store_fingerprint
 from hospital_node.node.groups_file import read_patients
 from hospital_node.node.node import Node
 from hospital_node.node.units import join, patient_unit
+from hospital_node.overlays.outcome import Overlays, Ruling, Treatment
 from sharekit.errors import InputError, NodeStateError
 from sharekit.pictures.folder import Listing, generated_by, list_files, read_file, require_folders
 from sharekit.pictures.mask_map import CLASS_NAME
@@ -91,6 +95,7 @@ def ingest(
         intake = _Intake(data, node, rules, hold_out, patients)
         for mismatch in pairing.mismatches:
             intake.refuse_file(mismatch)
+        intake.survey(pairing.pairs, on_progress)
         total = len(pairing.pairs)
         for number, source in enumerate(pairing.pairs):
             on_progress(Progress(number, total, values={"refused": len(intake.refusals)}))
@@ -104,6 +109,8 @@ def ingest(
             hold_out=hold_out,
             ingested=report.ingested,
             refused=len(report.refused),
+            review=len(report.review),
+            overlays="kept" if rules.keep_overlays else "painted over",
             images=report.images,
             units=report.units,
             unknown_patients=report.unknown_patients,
@@ -142,6 +149,39 @@ class _Intake:
         self.number_masks: dict[str, str] = {}
         """Folder to one of its masks in which 1 is a class number."""
         self.waiting: list[SourcePair] = []
+        self.review: list[InReview] = []
+        self.painted: list[str] = []
+        self.kept: list[str] = []
+        self.on_mask: dict[str, list[str]] = {}
+        """Picture to the classes whose masks have painted pixels."""
+        self._scrubber: Scrubber | None = None
+
+    def survey(self, pairs: Sequence[SourcePair], on_progress: ProgressCallback) -> None:
+        """Look for overlays in every new picture before any is taken.
+
+        Raises:
+            DependencyError: the extra `scrub` is missing, and there is a new picture.
+        """
+        if self.rules.keep_overlays:
+            return
+        for number, source in enumerate(pairs):
+            on_progress(Progress(number, len(pairs), message="looking for text and graphics"))
+            try:
+                image, masks, content_key = self._read(source)
+                known = self.node.ledger.find(content_key)
+                if known is not None and known.state is not ImageState.REVIEW:
+                    continue
+                read = read_pair(source, image, masks, self.rules)
+            except InputError:
+                # `take` refuses it with its reason.
+                continue
+            self.scrubber.look(source.image, read.pair, read.declared)
+
+    @property
+    def scrubber(self) -> Scrubber:
+        if self._scrubber is None:
+            self._scrubber = Scrubber(self.node.ledger.iterate(ImageState.INGESTED, ImageState.HELD_OUT))
+        return self._scrubber
 
     def take_waiting(self) -> None:
         """Take the pairs with masks of 0 and 1, after all other masks have been seen."""
@@ -150,12 +190,14 @@ class _Intake:
 
     def take(self, source: SourcePair, *, all_seen: bool = False) -> None:
         try:
-            image = read_file(self.data, source.image)
-            masks = {name: read_file(self.data, path) for name, path in source.masks.items()}
-            content_key = self._content_key(image, masks)
+            image, masks, content_key = self._read(source)
             self.keys[source.image] = content_key
             known = self.node.ledger.find(content_key)
-            if known is not None:
+            ruling = None
+            if known is not None and known.state is ImageState.REVIEW:
+                ruling = Overlays.from_text(known.overlays).ruling
+            elif known is not None:
+                _check_not_refused(known, source.image)
                 self.other_side.check_known(known, source.image)
                 self._learn_patient(known, source.image)
                 self.known += 1
@@ -168,13 +210,16 @@ class _Intake:
             self._check_zero_one(read.zero_one)
             unit = self._unit_of(source.image)
             self.other_side.check_patient(unit, source.image)
-            found = fingerprint(read.pair.image)
-            self.other_side.check_unlike(found, source.image)
+            self.other_side.check_unlike(fingerprint(read.pair.image), source.image)
+            read, overlays = self._scrub(source.image, read, ruling)
         except InputError as error:
             self._remember_numbers(error)
             self._refuse(source.image, tuple(source.masks.values()), error)
         else:
-            self._accept(source, read, content_key, found, unit)
+            if overlays.treatment is Treatment.WAITING:
+                self._set_aside(source, overlays, content_key, unit, known)
+            else:
+                self._accept(source, read, content_key, unit, overlays)
 
     def refuse_file(self, mismatch: Mismatch) -> None:
         image, masks = (mismatch.path, ()) if mismatch.is_image else ("", (mismatch.path,))
@@ -199,11 +244,14 @@ class _Intake:
             units=len(join(records, pictures)),
             unknown_patients=sum(not record.unit for record in records),
             refused=tuple(self.refusals),
+            review=tuple(self.review),
             warnings=(
                 *about_names(pairing.hint),
                 *about_linked_folders(listing.linked),
                 *about_ignored_pixels(self.ignored),
                 *about_colours(self.converted),
+                *about_overlays(self.painted, self.on_mask),
+                *about_kept_overlays(self.kept),
                 *about_other_masks(again),
                 *about_the_folder(here, present, self.keys, again),
                 *about_copies(copies),
@@ -226,6 +274,45 @@ class _Intake:
         return again
 
     # -- taking
+
+    def _read(self, source: SourcePair) -> tuple[bytes, dict[str, bytes], str]:
+        """The bytes of a pair's files, and their content key."""
+        image = read_file(self.data, source.image)
+        masks = {name: read_file(self.data, path) for name, path in source.masks.items()}
+        return image, masks, self._content_key(image, masks)
+
+    def _scrub(self, path: str, read: ReadPair, ruling: Ruling | None) -> tuple[ReadPair, Overlays]:
+        """The pair without its overlays, and what was found."""
+        if self.rules.keep_overlays:
+            self.kept.append(path)
+            return read, Overlays(Treatment.KEPT)
+        read, overlays, classes = self.scrubber.scrub(path, read, ruling)
+        if overlays.treatment is not Treatment.WAITING and overlays.painted:
+            self.painted.append(path)
+        if classes:
+            self.on_mask[path] = classes
+        return read, overlays
+
+    def _set_aside(
+        self, source: SourcePair, overlays: Overlays, content_key: str, unit: str, known: ImageRecord | None
+    ) -> None:
+        """Record a picture that waits for a person; its pixels are not stored."""
+        image_id = secrets.token_hex(16) if known is None else known.id
+        self.review.append(InReview(source.image, image_id, overlays.doubt))
+        if known is None:
+            self.node.ledger.add(
+                ImageRecord(
+                    image_id,
+                    source.image,
+                    tuple(source.masks.values()),
+                    ImageState.REVIEW,
+                    f"quarantined for review: {overlays.doubt}",
+                    data_dir=str(self.data),
+                    content_key=content_key,
+                    unit=unit,
+                    overlays=overlays.to_text(),
+                )
+            )
 
     def _content_key(self, image: bytes, masks: Mapping[str, bytes]) -> str:
         mask_map = self.rules.mask_map
@@ -300,9 +387,10 @@ class _Intake:
                 )
 
     def _accept(
-        self, source: SourcePair, read: ReadPair, content_key: str, found: Fingerprint, unit: str
+        self, source: SourcePair, read: ReadPair, content_key: str, unit: str, overlays: Overlays
     ) -> None:
         image_id = secrets.token_hex(16)
+        found = fingerprint(read.pair.image)
         try:
             self.node.store_pair(image_id, read.pair)
             store_fingerprint(self.node, image_id, found)
@@ -327,6 +415,7 @@ class _Intake:
                 data_dir=str(self.data),
                 content_key=content_key,
                 unit=unit,
+                overlays=overlays.to_text(),
             )
         )
         self.ingested += 1
@@ -355,6 +444,21 @@ class _Intake:
 
     def _commit(self, *parts: str) -> str:
         return self.node.commit(json.dumps(parts).encode())
+
+
+def _check_not_refused(known: ImageRecord, item: object) -> None:
+    """Refuse files that a person refused at a review.
+
+    Raises:
+        InputError: naming `item`.
+    """
+    if known.state is ImageState.REFUSED:
+        raise InputError(
+            item,
+            expected="a picture that a person has not refused",
+            found=known.reason,
+            next_step="leave it out, or take the text out of the file and ingest it again",
+        )
 
 
 def _digest(data: bytes) -> str:

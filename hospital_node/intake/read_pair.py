@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from hospital_node.intake.intake_rules import IntakeRules
 from hospital_node.node.pair import Pair
+from hospital_node.overlays.region import Region
 from hospital_node.singan.sides import LEAST_SHORT_SIDE, least_max_side
 from sharekit.errors import InputError
 from sharekit.pictures.decode import Raster, decode, plain_pixels
@@ -38,6 +39,8 @@ class ReadPair:
     """Share of pixels that a mask map says to ignore; they are background."""
     converted: bool = False
     """Whether the picture was CMYK, which is converted to RGB without a colour profile."""
+    declared: tuple[Region, ...] = ()
+    """Regions that the file itself declares to lie outside the picture."""
 
 
 def read_pair(source: SourcePair, image: bytes, masks: Mapping[str, bytes], rules: IntakeRules) -> ReadPair:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from hospital_node.overlays.region import Kind, Region
+from hospital_node.overlays.region import Kind, Region, covered
 from sharekit.errors import DependencyError, SharekitError, missing_package
 
 WEIGHTS = "PP-OCRv6_det_small.onnx"
@@ -26,7 +26,7 @@ WEIGHTS_SHA256 = "090f04abcd9d9a7498bc4ebf677e4cb9bdce1fe4197ddb7e529f1ef44e1ff9
 LIKELY = 0.2
 """Least probability of a pixel to be text. The authors take 0.3; a lower value finds fainter text."""
 POSSIBLE = 0.35
-"""Least mean probability of a line to be reported."""
+"""Least mean probability of a line that counts without other evidence."""
 SURE = 0.5
 """Least mean probability of a line that is painted over without asking."""
 LEAST_SIDE, MOST_SIDE = 736, 1600
@@ -35,6 +35,8 @@ MOST_ENLARGED = 3.0
 _STEP = 32  # the network halves its input five times
 _MARGIN = 32  # pixels of ground around the picture, so that a glyph cut at the edge lies inside
 _LEAST_PIXELS = 12  # of a line, at the network's size
+_KNOWN = 0.5  # share of a line of the second look that the first look found already
+_CLIP, _TILES = 3.0, (8, 8)  # of the adaptive histogram equalisation
 _UNCLIP = 1.6
 """How much larger a line is than the shrunken core that the network marks (`unclip_ratio`)."""
 
@@ -49,14 +51,26 @@ class TextDetector:
         self._session = session
 
     def find(self, pixels: Pixels) -> list[Region]:
-        """The lines of text in a picture.
+        """The lines of text in a picture, looked at as it is and with its local contrast raised.
+
+        The second look finds light text on light ground. Where both find a line, the first look's counts.
 
         Args:
             pixels: `(H, W, C)` uint8, C is 3 (RGB) or 1 (grey).
 
         Returns:
-            Regions with a score of at least `POSSIBLE`, the topmost first.
+            Regions with any score, the topmost first; a score below `POSSIBLE` alone says little.
         """
+        colour = np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels
+        first = self._look(colour)
+        height, width = pixels.shape[:2]
+        known = covered([region for region in first if region.score >= SURE], height, width)
+        second = [
+            region for region in self._look(_contrasted(colour)) if known[region.slices].mean() < _KNOWN
+        ]
+        return sorted(first + second, key=lambda region: (region.top, region.left))
+
+    def _look(self, pixels: Pixels) -> list[Region]:
         from scipy import ndimage
 
         height, width = pixels.shape[:2]
@@ -68,7 +82,7 @@ class TextDetector:
         for number, rows_columns in enumerate(ndimage.find_objects(labels)):
             rows, columns = rows_columns
             size = int((labels[rows, columns] == number + 1).sum())
-            if size < _LEAST_PIXELS or means[number] < POSSIBLE:
+            if size < _LEAST_PIXELS:
                 continue
             high, wide = rows.stop - rows.start, columns.stop - columns.start
             reach = _UNCLIP * high * wide / (2 * (high + wide))
@@ -85,9 +99,8 @@ class TextDetector:
         return found
 
     def probabilities(self, pixels: Pixels) -> NDArray[np.float32]:
-        """`(h, w)`: probability of text at every pixel of the enlarged picture with its margin."""
-        colour = np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels
-        framed = np.pad(colour, ((_MARGIN, _MARGIN), (_MARGIN, _MARGIN), (0, 0)), mode="edge")
+        """`(h, w)`: probability of text at every pixel of the enlarged RGB picture with its margin."""
+        framed = np.pad(pixels, ((_MARGIN, _MARGIN), (_MARGIN, _MARGIN), (0, 0)), mode="edge")
         height, width = framed.shape[:2]
         scale = min(max(1.0, LEAST_SIDE / min(height, width)), MOST_ENLARGED)
         scale = min(scale, MOST_SIDE / max(height, width))
@@ -113,9 +126,17 @@ def load_detector() -> TextDetector:
     # Several threads would compete with training and with other users; one takes about a second a picture.
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    return TextDetector(
-        onnxruntime.InferenceSession(weights, options, providers=["CPUExecutionProvider"])
-    )
+    return TextDetector(onnxruntime.InferenceSession(weights, options, providers=["CPUExecutionProvider"]))
+
+
+def _contrasted(pixels: Pixels) -> Pixels:
+    """The RGB picture with the local contrast of its brightness raised (CLAHE, Zuiderveld 1994)."""
+    import cv2
+
+    lab = cv2.cvtColor(pixels, cv2.COLOR_RGB2LAB)
+    equaliser = cv2.createCLAHE(_CLIP, _TILES)
+    lab[:, :, 0] = equaliser.apply(np.ascontiguousarray(lab[:, :, 0]))
+    return cv2.cvtColor(lab, cv2.COLOR_LAB2RGB)
 
 
 def _weights() -> bytes:
