@@ -16,6 +16,7 @@ from hospital_node.commands import (
     ingest,
     policy,
     report,
+    review,
     status,
     submitter,
     train,
@@ -27,6 +28,7 @@ DESCRIPTION = "Train, audit, approve and export generators inside the hospital; 
 COMMANDS = {
     "doctor": doctor,
     "ingest": ingest,
+    "review": review,
     "train": train,
     "audit": audit,
     "fidelity": fidelity,

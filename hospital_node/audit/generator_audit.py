@@ -20,11 +20,12 @@ from hospital_node.audit.attack import (
 from hospital_node.audit.attacks.mean import MeanOfSamples
 from hospital_node.audit.attacks.nearest import BestOfN
 from hospital_node.audit.attacks.static import StaticCheck
+from hospital_node.audit.attacks.text import TextInSamples
 from hospital_node.audit.verdict import Verdict, verdict
 from hospital_node.candidate import Parity
 from hospital_node.candidate.parity import TOLERANCE
 
-ATTACKS: tuple[Attack, ...] = (BestOfN(), MeanOfSamples(), StaticCheck())
+ATTACKS: tuple[Attack, ...] = (BestOfN(), MeanOfSamples(), StaticCheck(), TextInSamples())
 MISSING_CONTROLS = "controls are missing: fewer than two other real images to compare with"
 
 

@@ -23,9 +23,10 @@ from hospital_node.intake.intake_warnings import (
     about_overlays,
     about_the_folder,
 )
-from hospital_node.intake.read_pair import ReadPair, read_pair
+from hospital_node.intake.read_pair import ReadPair
 from hospital_node.intake.scrub import Scrubber
 from hospital_node.intake.separation import TRAINING, OtherSide
+from hospital_node.intake.source_files import Source, SourceFiles
 from hospital_node.ledger.ledger import ImageRecord, ImageState
 from hospital_node.node import history
 from hospital_node.node.fingerprints import fingerprint_of, store_fingerprint
@@ -34,7 +35,7 @@ from hospital_node.node.node import Node
 from hospital_node.node.units import join, patient_unit
 from hospital_node.overlays.outcome import Overlays, Ruling, Treatment
 from sharekit.errors import InputError, NodeStateError
-from sharekit.pictures.folder import Listing, generated_by, list_files, read_file, require_folders
+from sharekit.pictures.folder import Listing, generated_by, list_files, require_folders
 from sharekit.pictures.mask_map import CLASS_NAME
 from sharekit.pictures.masks import MaskError, MaskKind
 from sharekit.pictures.pairing import Mismatch, Pairing, SourcePair, pair
@@ -95,9 +96,10 @@ def ingest(
         intake = _Intake(data, node, rules, hold_out, patients)
         for mismatch in pairing.mismatches:
             intake.refuse_file(mismatch)
-        intake.survey(pairing.pairs, on_progress)
-        total = len(pairing.pairs)
-        for number, source in enumerate(pairing.pairs):
+        sources = intake.expand(pairing.pairs)
+        intake.survey(sources, on_progress)
+        total = len(sources)
+        for number, source in enumerate(sources):
             on_progress(Progress(number, total, values={"refused": len(intake.refusals)}))
             intake.take(source)
         intake.take_waiting()
@@ -111,6 +113,7 @@ def ingest(
             refused=len(report.refused),
             review=len(report.review),
             overlays="kept" if rules.keep_overlays else "painted over",
+            **({"deidentification": deidentification(rules)} if intake.dicom else {}),
             images=report.images,
             units=report.units,
             unknown_patients=report.unknown_patients,
@@ -148,7 +151,10 @@ class _Intake:
         self.converted: list[str] = []
         self.number_masks: dict[str, str] = {}
         """Folder to one of its masks in which 1 is a class number."""
-        self.waiting: list[SourcePair] = []
+        self.waiting: list[Source] = []
+        self.files = SourceFiles(data, rules)
+        self.dicom = False
+        """Whether a DICOM image was taken."""
         self.review: list[InReview] = []
         self.painted: list[str] = []
         self.kept: list[str] = []
@@ -156,7 +162,17 @@ class _Intake:
         """Picture to the classes whose masks have painted pixels."""
         self._scrubber: Scrubber | None = None
 
-    def survey(self, pairs: Sequence[SourcePair], on_progress: ProgressCallback) -> None:
+    def expand(self, pairs: Sequence[SourcePair]) -> list[Source]:
+        """The pictures in the files of all pairs; files of which none can be had are refused."""
+        found: list[Source] = []
+        for one in pairs:
+            try:
+                found += self.files.expand(one)
+            except InputError as error:
+                self._refuse(one.image, tuple(one.masks.values()), error)
+        return found
+
+    def survey(self, pairs: Sequence[Source], on_progress: ProgressCallback) -> None:
         """Look for overlays in every new picture before any is taken.
 
         Raises:
@@ -171,11 +187,11 @@ class _Intake:
                 known = self.node.ledger.find(content_key)
                 if known is not None and known.state is not ImageState.REVIEW:
                     continue
-                read = read_pair(source, image, masks, self.rules)
+                read = self.files.decode(source, image, masks)
             except InputError:
                 # `take` refuses it with its reason.
                 continue
-            self.scrubber.look(source.image, read.pair, read.declared)
+            self.scrubber.look(source.pair.image, read.pair, read.declared)
 
     @property
     def scrubber(self) -> Scrubber:
@@ -188,38 +204,41 @@ class _Intake:
         for source in self.waiting:
             self.take(source, all_seen=True)
 
-    def take(self, source: SourcePair, *, all_seen: bool = False) -> None:
+    def take(self, source: Source, *, all_seen: bool = False) -> None:
+        pair, path = source.pair, source.pair.image
         try:
             image, masks, content_key = self._read(source)
-            self.keys[source.image] = content_key
+            self.keys[source.image] = self.keys[path] = content_key
             known = self.node.ledger.find(content_key)
             ruling = None
             if known is not None and known.state is ImageState.REVIEW:
                 ruling = Overlays.from_text(known.overlays).ruling
             elif known is not None:
-                _check_not_refused(known, source.image)
-                self.other_side.check_known(known, source.image)
-                self._learn_patient(known, source.image)
+                _check_not_refused(known, path)
+                self.other_side.check_known(known, path)
+                self._learn_patient(known, source)
                 self.known += 1
                 return
-            self._check_open(source.image)
-            read = read_pair(source, image, masks, self.rules)
+            self._check_open(path)
+            read = self.files.decode(source, image, masks)
             if read.zero_one and not all_seen:
                 self.waiting.append(source)
                 return
             self._check_zero_one(read.zero_one)
-            unit = self._unit_of(source.image)
-            self.other_side.check_patient(unit, source.image)
-            self.other_side.check_unlike(fingerprint(read.pair.image), source.image)
-            read, overlays = self._scrub(source.image, read, ruling)
+            unit = self._unit_of(source)
+            self.other_side.check_patient(unit, path)
+            read, overlays = self._scrub(path, read, ruling)
+            found = fingerprint(read.pair.image)
+            self.other_side.check_unlike(found, path)
         except InputError as error:
             self._remember_numbers(error)
-            self._refuse(source.image, tuple(source.masks.values()), error)
+            self._refuse(path, tuple(pair.masks.values()), error)
         else:
             if overlays.treatment is Treatment.WAITING:
-                self._set_aside(source, overlays, content_key, unit, known)
+                self._set_aside(pair, overlays, content_key, unit, known)
             else:
-                self._accept(source, read, content_key, unit, overlays)
+                self.dicom = self.dicom or source.is_dicom
+                self._accept(pair, read, content_key, found, unit, overlays)
 
     def refuse_file(self, mismatch: Mismatch) -> None:
         image, masks = (mismatch.path, ()) if mismatch.is_image else ("", (mismatch.path,))
@@ -275,11 +294,10 @@ class _Intake:
 
     # -- taking
 
-    def _read(self, source: SourcePair) -> tuple[bytes, dict[str, bytes], str]:
-        """The bytes of a pair's files, and their content key."""
-        image = read_file(self.data, source.image)
-        masks = {name: read_file(self.data, path) for name, path in source.masks.items()}
-        return image, masks, self._content_key(image, masks)
+    def _read(self, source: Source) -> tuple[bytes, dict[str, bytes], str]:
+        """The bytes of a picture's files, and its content key."""
+        image, masks = self.files.bytes_of(source)
+        return image, masks, self._content_key(image, masks, source.frame)
 
     def _scrub(self, path: str, read: ReadPair, ruling: Ruling | None) -> tuple[ReadPair, Overlays]:
         """The pair without its overlays, and what was found."""
@@ -314,21 +332,28 @@ class _Intake:
                 )
             )
 
-    def _content_key(self, image: bytes, masks: Mapping[str, bytes]) -> str:
+    def _content_key(self, image: bytes, masks: Mapping[str, bytes], frame: int) -> str:
         mask_map = self.rules.mask_map
         read_as = "" if mask_map is None else f"{mask_map.text}:"
         return self._commit(
-            "pair", _digest(image), *(f"{read_as}{name}:{_digest(mask)}" for name, mask in masks.items())
+            "pair",
+            _digest(image),
+            *(f"{read_as}{name}:{_digest(mask)}" for name, mask in masks.items()),
+            *([f"frame {frame}"] if frame else []),
         )
 
-    def _unit_of(self, path: str) -> str:
+    def _unit_of(self, source: Source) -> str:
         """The keyed digest of an image's patient; empty if patients are unknown.
+
+        The file of patients comes before the identifier in a DICOM file.
 
         Raises:
             InputError: the file of patients leaves this image out.
         """
+        path = source.image
         if self.patients is None:
-            return ""
+            patient = self.files.patient(source)
+            return patient_unit(self.node, patient) if patient else ""
         if path not in self.patients:
             raise InputError(
                 path,
@@ -338,14 +363,14 @@ class _Intake:
             )
         return patient_unit(self.node, self.patients[path])
 
-    def _learn_patient(self, known: ImageRecord, path: str) -> None:
+    def _learn_patient(self, known: ImageRecord, source: Source) -> None:
         """Record the patient of an image that the node has already.
 
         Raises:
             InputError: the file leaves it out, it has another patient in the node, or the patient is on the
                 other side.
         """
-        unit = self._unit_of(path)
+        path, unit = source.pair.image, self._unit_of(source)
         if not unit or unit == known.unit:
             return
         if known.unit:
@@ -387,10 +412,15 @@ class _Intake:
                 )
 
     def _accept(
-        self, source: SourcePair, read: ReadPair, content_key: str, unit: str, overlays: Overlays
+        self,
+        source: SourcePair,
+        read: ReadPair,
+        content_key: str,
+        found: Fingerprint,
+        unit: str,
+        overlays: Overlays,
     ) -> None:
         image_id = secrets.token_hex(16)
-        found = fingerprint(read.pair.image)
         try:
             self.node.store_pair(image_id, read.pair)
             store_fingerprint(self.node, image_id, found)
@@ -444,6 +474,12 @@ class _Intake:
 
     def _commit(self, *parts: str) -> str:
         return self.node.commit(json.dumps(parts).encode())
+
+
+def deidentification(rules: IntakeRules) -> list[str]:
+    """What was done to DICOM files, as codes of PS3.16 CID 7050 with their meaning."""
+    profile = ["113100 Basic Application Confidentiality Profile"]
+    return profile if rules.keep_overlays else [*profile, "113101 Clean Pixel Data Option"]
 
 
 def _check_not_refused(known: ImageRecord, item: object) -> None:

@@ -49,7 +49,7 @@ class Scrubber:
         pair = read.pair
         height, width = pair.image.shape[:2]
         regions = self._survey.overlays(name, pair.image, read.declared)
-        overlays = decide(regions, pair.masks, height, width, ruling)
+        overlays = decide(regions, pair.masks, height, width, ruling, says_burned_in=read.says_burned_in)
         if overlays.treatment is Treatment.WAITING:
             return read, overlays, []
         painted = Pair(paint_over(pair.image, overlays.painted), pair.masks)

@@ -92,6 +92,8 @@ def decide(
     height: int,
     width: int,
     ruling: Ruling | None = None,
+    *,
+    says_burned_in: bool = False,
 ) -> Overlays:
     """What to paint over, and what to ask a person about.
 
@@ -101,6 +103,7 @@ def decide(
         height: pixels.
         width: pixels.
         ruling: what a person decided about this image; None: nobody has.
+        says_burned_in: the file itself says that text is burned into its pixels.
     """
     large = [one for one in regions if one.kind is Kind.TEXT and _is_large(one, height, width)]
     # A large weak answer is a lesion or a fold, as every measured one was.
@@ -110,12 +113,16 @@ def decide(
     for mask in masks.values():
         lesion |= mask > 0
     for one in certain:
-        weak = one.score < SURE or one.kind is not Kind.TEXT
+        weak = one.score < SURE or one.kind in (Kind.GRAPHIC, Kind.CONSTANT)
         if weak and lesion[one.slices].any():
             doubtful[one] = "a weak sign of text, or a graphic, on a mask"
     certain = [one for one in certain if one not in doubtful]
     if ruling is None:
-        share = float(painted(certain, height, width).mean()) if certain else 0.0
+        found = [one for one in certain if one.kind is not Kind.DECLARED]
+        share = float(painted(found, height, width).mean()) if found else 0.0
+        if says_burned_in and not any(one.kind is Kind.TEXT for one in certain):
+            doubt = "the file says that text is burned in, and none was found"
+            return Overlays(Treatment.WAITING, tuple(certain), tuple(doubtful), doubt)
         if share > MOST_PAINTED:
             doubt = f"overlays on {share:.0%} of the picture"
             return Overlays(Treatment.WAITING, (), (*certain, *doubtful), doubt)

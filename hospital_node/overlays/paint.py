@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from hospital_node.overlays.region import Region, covered
+from hospital_node.overlays.region import Kind, Region, covered
 
 Pixels = NDArray[np.uint8]
 
@@ -21,7 +21,8 @@ def paint_over(pixels: Pixels, regions: Sequence[Region]) -> Pixels:
     """The picture without its overlays.
 
     Each rectangle is filled from its border inwards (Telea, Journal of Graphics Tools 9:23-34, 2004): nothing
-    of the old pixels stays, in any form. Pixels outside all rectangles stay as they are.
+    of the old pixels stays, in any form. What the file declares to lie outside the picture becomes black.
+    Pixels outside all rectangles stay as they are.
 
     Args:
         pixels: `(H, W, C)` uint8, C is 3 or 1.
@@ -31,12 +32,15 @@ def paint_over(pixels: Pixels, regions: Sequence[Region]) -> Pixels:
         return pixels
     import cv2
 
-    mask = painted(regions, *pixels.shape[:2])
-    if mask.all():
-        raise ValueError("nothing is left to paint from")
-    blank = np.where(mask[:, :, None], np.uint8(0), pixels)
+    height, width = pixels.shape[:2]
+    outside = covered([region for region in regions if region.kind is Kind.DECLARED], height, width)
+    mask = painted([region for region in regions if region.kind is not Kind.DECLARED], height, width)
+    mask &= ~outside
+    blank = np.where((mask | outside)[:, :, None], np.uint8(0), pixels)
+    if not mask.any() or (mask | outside).all():
+        return blank
     filled = cv2.inpaint(blank, mask.astype(np.uint8), RADIUS, cv2.INPAINT_TELEA)
-    return np.where(mask[:, :, None], filled.reshape(pixels.shape), pixels)
+    return np.where(mask[:, :, None], filled.reshape(pixels.shape), blank)
 
 
 def painted(regions: Sequence[Region], height: int, width: int) -> NDArray[np.bool_]:

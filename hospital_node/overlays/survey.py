@@ -82,7 +82,9 @@ class Survey:
             pixels: `(H, W, C)` uint8, C is 3 or 1.
             declared: regions that the file itself declares to lie outside the picture.
         """
-        found = () if max(pixels.shape[:2]) < LEAST_SIDE else (*self._detector.find(pixels), *detached(pixels))
+        found: list[Region] = []
+        if max(pixels.shape[:2]) >= LEAST_SIDE:
+            found = self._detector.find(pixels) + detached(pixels)
         self._regions[name] = (*declared, *found)
         self._keep(self._surveyed(name, pixels))
 
