@@ -10,16 +10,20 @@ from hospital_node.commands import (
     approve,
     audit,
     doctor,
+    erase,
     evaluate,
     export,
     fidelity,
+    history,
     ingest,
     policy,
+    reject,
     report,
     review,
     status,
     submitter,
     train,
+    where,
 )
 from sharekit.errors import DependencyError
 from sharekit.program import command_line
@@ -34,11 +38,15 @@ COMMANDS = {
     "fidelity": fidelity,
     "policy": policy,
     "approve": approve,
+    "reject": reject,
     "export": export,
     "submitter": submitter,
     "evaluate": evaluate,
     "report": report,
     "status": status,
+    "history": history,
+    "where": where,
+    "erase": erase,
 }
 
 

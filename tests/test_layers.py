@@ -58,6 +58,8 @@ TOOLS = {"steps", "demo", "experiment", "commands", "cli"}
 SAME_MEANING = {
     "keys": "sharekit: the command that makes and shows the keys of signing/keys",
     "approve": "hospital_node: the command of release/approve",
+    "reject": "hospital_node: the command of release/reject",
+    "history": "hospital_node: the command of node/history",
     "export": "hospital_node: the command of release/export",
     "evaluate": "hospital_node: the command of evaluation/evaluate",
     "ingest": "hospital_node: the command of intake/ingest",

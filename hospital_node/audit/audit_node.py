@@ -45,6 +45,15 @@ class Control:
 
 
 @dataclass(frozen=True)
+class RealImages:
+    """The real images that samples of one generator are compared with, image channels in [-1, 1]."""
+
+    sources: Array  # (k, C, H, W)
+    controls: Array  # (M, C, H, W), of other units; M may be 0
+    content: tuple[RealContent, ...]  # pixels and pyramids of the sources
+
+
+@dataclass(frozen=True)
 class Outcome:
     """The audit's outcome for one generator."""
 
@@ -121,7 +130,7 @@ def audit_node(
     with node.write_lock():
         records = _waiting(node, settings.again)
         largest = max((len(one.images) for one in records), default=0)
-        pool = _control_pool(node, settings.seed, largest) if records else []
+        pool = control_pool(node, settings.seed, largest) if records else []
         outcomes = []
         for number, generator in enumerate(records):
             on_progress(Progress(number, len(records), message=generator.id[:8]))
@@ -205,30 +214,45 @@ def _context(
     settings: AuditSettings,
 ) -> AttackContext:
     spec = generator.spec
-    channels = spec.layout.image_channels
-    pairs = node.load_sources(record.id)
-    pyramids = [build_pyramid(pair.tensor(), generator.config) for pair in pairs]
-    others = [one.image for one in pool if one.unit.isdisjoint(record.images)][:MAX_CONTROLS]
-    controls = [resize(with_channels(image, channels)[None], spec.height, spec.width)[0] for image in others]
+    real = real_images(node, record, generator, pool)
     return AttackContext(
         generator_id=spec.id,
         candidate=candidate,
         samples=draw_images(candidate, spec, settings.seed, range(settings.samples)),
-        sources=np.stack([levels[-1][:channels] for levels in pyramids]),
+        sources=real.sources,
         units=count_units(node, record.images),
-        controls=np.stack(controls)
-        if controls
-        else np.zeros((0, channels, spec.height, spec.width), np.float32),
-        real=tuple(
-            RealContent(spec.id, (pair.image, *pair.masks.values()), tuple(levels))
-            for pair, levels in zip(pairs, pyramids, strict=True)
-        ),
+        controls=real.controls,
+        real=real.content,
         limits=limits,
         seed=settings.seed,
     )
 
 
-def _control_pool(node: Node, seed: int, sources: int) -> list[Control]:
+def real_images(
+    node: Node, record: GeneratorRecord, generator: TrainedGenerator, pool: Sequence[Control]
+) -> RealImages:
+    """Sources and controls of a generator, at its finest scale.
+
+    Raises:
+        InputError, NodeStateError: a stored image of a source is missing or damaged.
+    """
+    spec = generator.spec
+    channels = spec.layout.image_channels
+    pairs = node.load_sources(record.id)
+    pyramids = [build_pyramid(pair.tensor(), generator.config) for pair in pairs]
+    others = [one.image for one in pool if one.unit.isdisjoint(record.images)][:MAX_CONTROLS]
+    controls = [resize(with_channels(image, channels)[None], spec.height, spec.width)[0] for image in others]
+    return RealImages(
+        np.stack([levels[-1][:channels] for levels in pyramids]),
+        np.stack(controls) if controls else np.zeros((0, channels, spec.height, spec.width), np.float32),
+        tuple(
+            RealContent(spec.id, (pair.image, *pair.masks.values()), tuple(levels))
+            for pair, levels in zip(pairs, pyramids, strict=True)
+        ),
+    )
+
+
+def control_pool(node: Node, seed: int, sources: int) -> list[Control]:
     """One picture each of a random choice of the node's units; what cannot be read is left out.
 
     It holds `MAX_CONTROLS` pictures, plus as many as a generator with `sources` images may remove.

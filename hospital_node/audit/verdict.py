@@ -9,11 +9,16 @@ from hospital_node.audit.attack import MIN_CONTROLS, AttackResult
 
 
 class Verdict(StrEnum):
-    """What may be said of a generator. "Anonymous" is never said of a generator of one image."""
+    """What may be said of a generator. "Anonymous" is never said."""
 
     LINKABLE = "linkable: controlled access"
     K_GROUP = "k-group"
-    ANONYMOUS_CLAIM = "anonymous-claim"
+    NO_ATTACK_SUCCEEDED = "no listed attack succeeded"
+
+    @classmethod
+    def _missing_(cls, value: object) -> Verdict | None:
+        """Audits of earlier releases said `anonymous-claim`."""
+        return cls.NO_ATTACK_SUCCEEDED if value == "anonymous-claim" else None
 
 
 def verdict(group_size: int, k: int, attacks: Sequence[AttackResult]) -> Verdict:
@@ -29,5 +34,5 @@ def verdict(group_size: int, k: int, attacks: Sequence[AttackResult]) -> Verdict
     if group_size < max(k, 2) or without_controls:
         return Verdict.LINKABLE
     if all(attack.at_chance for attack in informative):
-        return Verdict.ANONYMOUS_CLAIM
+        return Verdict.NO_ATTACK_SUCCEEDED
     return Verdict.K_GROUP

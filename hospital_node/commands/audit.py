@@ -36,16 +36,16 @@ def run(args: argparse.Namespace, output: Output) -> int:
     from hospital_node.audit.audit_node import audit_node
     from hospital_node.node.node import Node
     from hospital_node.release.audit_words import audit_table
-    from hospital_node.release.release_policy import load_or_create_policy
+    from hospital_node.release.policy_change import current_policy
     from sharekit.errors import PartialFailureError
 
     node = Node.open(args.node)
-    limits = load_or_create_policy(node.policy_path).limits
+    limits = current_policy(node, create=True).limits
     settings = AuditSettings(args.samples, args.seed, args.again)
     with progress.reporter("audit", unit="generators") as on_progress:
         report = audit_node(node, limits, settings, on_progress=on_progress)
     rows = [(one.generator_id, one.images, one.state, one.reason, one.audit) for one in report.outcomes]
-    approve = ("hospital-node", "approve", "--node", args.node, "--key", "KEY", "--by", "NAME", "--all")
+    approve = ("hospital-node", "approve", "--node", args.node, "--key", "KEY", "--all")
     output.result(
         report.to_json(),
         audit_table(rows),

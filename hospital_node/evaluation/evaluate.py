@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from hospital_node.evaluation import evaluation_policy
 from hospital_node.evaluation.evaluation_policy import EvaluationPolicy, Submitter
-from hospital_node.evaluation.noised_means import noised_means, reported_metrics
+from hospital_node.evaluation.noised_means import mean_by_unit, noised_means, reported_metrics
 from hospital_node.evaluation.predict import Predictor, open_predictor
 from hospital_node.ledger.ledger import ImageRecord, ImageState
 from hospital_node.node import history
@@ -150,7 +150,8 @@ def _new_report(
     records = hold_out_images(node, contract, policy.min_images)
     counts = [_count_units(node, records, name) for name in contract.classes]
     metrics = reported_metrics(counts, policy.images_for_all_metrics)
-    blank = _blank_report(node, submission, policy, records, metrics, now)
+    whose = {record.id: number for number, unit in enumerate(units(node, records)) for record in unit}
+    blank = _blank_report(node, submission, policy, records, whose, metrics, now)
     for record in records:
         _prepared(node.load_pair(record.id), contract)
     with (
@@ -179,7 +180,8 @@ def _new_report(
                 epsilon=policy.epsilon,
                 images=len(records),
             )
-            scores = _scores(node, records, predictor, contract, on_progress)
+            found = _scores(node, records, predictor, contract, on_progress)
+            scores = {name: mean_by_unit(found[name], whose) for name in contract.classes}
         means = noised_means(scores, metrics, epsilon=policy.epsilon, decimals=policy.decimals)
         report = dataclasses.replace(blank, classes=means)
         node.ledger.evaluations.keep_report(number, json.dumps(report.to_statement().to_json()))
@@ -267,16 +269,16 @@ def _scores(
     predictor: Predictor,
     contract: SegmenterContract,
     on_progress: ProgressCallback,
-) -> Mapping[str, list[ImageScores]]:
-    """Class to the scores of the images that have a mask of it."""
-    scores: dict[str, list[ImageScores]] = {name: [] for name in contract.classes}
+) -> Mapping[str, dict[str, ImageScores]]:
+    """Class to the scores of the images that have a mask of it, by the image's identifier."""
+    scores: dict[str, dict[str, ImageScores]] = {name: {} for name in contract.classes}
     for number, record in enumerate(records):
         on_progress(Progress(number, len(records)))
         image, truths = _prepared(node.load_pair(record.id), contract)
         prediction = predictor.answer(image)
         for channel, name in enumerate(contract.classes):
             if name in truths:
-                scores[name].append(_score(prediction, channel, truths[name], contract))
+                scores[name][record.id] = _score(prediction, channel, truths[name], contract)
     on_progress(Progress(len(records), len(records)))
     return scores
 
@@ -310,6 +312,7 @@ def _blank_report(
     submission: Submission,
     policy: EvaluationPolicy,
     records: Sequence[ImageRecord],
+    whose: Mapping[str, int],
     metrics: Sequence[str],
     now: datetime,
 ) -> EvaluationReport:
@@ -320,7 +323,9 @@ def _blank_report(
     """
     keys = sorted(record.content_key for record in records)
     worst = {
-        name: [WORST for record in records if _stored(name) in record.mask_classes]
+        name: mean_by_unit(
+            {record.id: WORST for record in records if _stored(name) in record.mask_classes}, whose
+        )
         for name in submission.contract.classes
     }
     blank = EvaluationReport(

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from hospital_node.ledger.database import Database, now
+from hospital_node.ledger.erasures import Erasures
 from hospital_node.ledger.evaluations import Evaluations
 from hospital_node.ledger.generators import Generators
 from hospital_node.ledger.history_table import HistoryTable
@@ -52,6 +53,7 @@ class Ledger:
         self.evaluations = Evaluations(self._database)
         self.publications = Publications(self._database)
         self.history = HistoryTable(self._database)
+        self.erasures = Erasures(self._database, self.history)
 
     @staticmethod
     def create(path: Path) -> None:

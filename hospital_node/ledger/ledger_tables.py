@@ -18,6 +18,9 @@ OLDER_VERSIONS = frozenset({1, 2, 3})
 """Version 1 had no hold-out and no evaluations; in versions 1 and 2 an image was also its generator.
 Version 3 knew no patients, kept no history and could not erase."""
 
+BROUGHT_OVER = "brought over from image "
+"""How the log names the image whose state an upgraded generator had."""
+
 
 def _one_of(states: type[StrEnum]) -> str:
     return ", ".join(f"'{state}'" for state in states)
@@ -117,13 +120,17 @@ CREATE TRIGGER history_kept BEFORE DELETE ON history
 """
 
 _ERASURES = """
-CREATE TABLE erasures (
-    sequence INTEGER PRIMARY KEY,
-    folder TEXT NOT NULL,
-    name TEXT NOT NULL
-) STRICT;
+CREATE TABLE erasures (name TEXT NOT NULL) STRICT;
 """
-"""Files that an erasure has still to remove; empty unless one was interrupted."""
+"""Identifiers whose files an erasure has still to remove; empty unless one was interrupted."""
+
+EVENTS_UNCHANGED = (
+    """CREATE TRIGGER events_unchanged BEFORE UPDATE ON events
+    BEGIN SELECT RAISE(ABORT, 'events are append-only'); END""",
+    """CREATE TRIGGER events_kept BEFORE DELETE ON events
+    BEGIN SELECT RAISE(ABORT, 'events are append-only'); END""",
+)
+"""The triggers that keep the log; an erasure lifts them for its own transaction."""
 
 SCHEMA = f"""
 {_IMAGES}
@@ -143,10 +150,7 @@ CREATE TABLE events (
     reason TEXT NOT NULL
 ) STRICT;
 CREATE INDEX events_by_image ON events (id, sequence);
-CREATE TRIGGER events_unchanged BEFORE UPDATE ON events
-    BEGIN SELECT RAISE(ABORT, 'events are append-only'); END;
-CREATE TRIGGER events_kept BEFORE DELETE ON events
-    BEGIN SELECT RAISE(ABORT, 'events are append-only'); END;
+{";".join(EVENTS_UNCHANGED)};
 CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT;
 INSERT INTO counters VALUES ('release', 0);
 PRAGMA user_version = {SCHEMA_VERSION};
@@ -237,7 +241,7 @@ def _bring_over(connection: sqlite3.Connection, now: str) -> None:
         connection.execute("INSERT INTO memberships VALUES (?, 0, ?)", (generator, image))
         connection.execute(
             "INSERT INTO events (time, id, before, after, reason) VALUES (?, ?, NULL, ?, ?)",
-            (now, generator, state, f"brought over from image {image}"),
+            (now, generator, state, f"{BROUGHT_OVER}{image}"),
         )
 
 

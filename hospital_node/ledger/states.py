@@ -152,6 +152,8 @@ class GeneratorRecord:
     """How often its worker died while training it."""
     reason: str = ""
     """Why it is in this state, for a person."""
+    releases: tuple[int, ...] = ()
+    """The releases that hold it, whatever became of it later."""
     created: str = ""
     """UTC time at which it was planned, ISO 8601."""
     updated: str = ""

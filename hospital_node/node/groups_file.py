@@ -6,7 +6,7 @@ import csv
 import io
 import unicodedata
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePath, PurePosixPath
 
 from hospital_node.ledger.states import ImageRecord, ImageState
@@ -31,10 +31,10 @@ def read_groups(path: Path, images: Iterable[ImageRecord]) -> dict[str, str]:
         InputError: the file is unreadable, a name fits no image or several, or an image is in two groups.
     """
     sources = {image.id: image for image in images if image.source_image}
-    known = _by_name({name: (image.source_image, image.data_dir) for name, image in sources.items()})
+    known = by_name({name: (image.source_image, image.data_dir) for name, image in sources.items()})
     next_step = "see `hospital-node status --all --format json` for the images' paths"
 
-    def ingested(found: Collection[str]) -> list[str]:
+    def ingested(found: Sequence[str]) -> list[str]:
         return [image for image in found if sources[image].state is ImageState.INGESTED]
 
     return _read(path, known, ingested, "one image of this node", next_step)
@@ -51,22 +51,22 @@ def read_patients(path: Path, data: Path, images: Iterable[str]) -> dict[str, st
     Raises:
         InputError: the file is unreadable, a name fits no image or several, or an image has two patients.
     """
-    known = _by_name({image: (image, str(data)) for image in images})
+    known = by_name({image: (image, str(data)) for image in images})
     next_step = "correct the name, or take the row out; nothing was ingested"
     return _read(path, known, list, f"one image of {data}", next_step)
 
 
 def _read(
     path: Path,
-    known: Mapping[str, Collection[str]],
-    choose: Callable[[Collection[str]], list[str]],
+    known: Callable[[str], Sequence[str]],
+    choose: Callable[[Sequence[str]], Sequence[str]],
     expected: str,
     next_step: str,
 ) -> dict[str, str]:
     """Image to group; `known` gives the images that a name fits, and `choose` those of them that count."""
     groups: dict[str, str] = {}
     for line, name, group in _rows(path):
-        found = known.get(_normal(name), ())
+        found = known(name)
         chosen = choose(found)
         if not found or len(chosen) > 1:
             raise _refusal(
@@ -88,14 +88,18 @@ def _read(
     return groups
 
 
-def _by_name(sources: Mapping[str, tuple[str, str]]) -> Mapping[str, list[str]]:
-    """Every name of an image to the images that have it; `sources`: image to its path and its data folder."""
+def by_name(sources: Mapping[str, tuple[str, str]]) -> Callable[[str], Sequence[str]]:
+    """A function from a name, a path, a file name or a stem to the images that have it.
+
+    Args:
+        sources: image to its path and its data folder.
+    """
     found = defaultdict(list)
     for image, (path, data) in sources.items():
         source = PurePosixPath(path)
         for name in {str(source), str(PurePath(data) / source), source.name, source.stem}:
             found[_normal(name)].append(image)
-    return found
+    return lambda name: found.get(_normal(name), [])
 
 
 def _normal(name: str) -> str:

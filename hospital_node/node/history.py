@@ -1,8 +1,8 @@
 """The node's record of who did what, and when: append-only, each entry with a code over all before it.
 
 The codes need the node's secret. A changed or removed entry breaks the chain. The file `history.head` holds
-the last code under a seal, so that a chain cut at its end is noticed. Each release carries the last code, which
-a ledger and a head from an older backup do not contain.
+the last code under a seal, so that a chain cut at its end is noticed. Each release carries the last code. A
+ledger and a head from an older backup do not contain it.
 
 An entry holds no name of a file or a patient, so that an erasure leaves it whole.
 """

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from rich.table import Table
 
 from hospital_node.audit.attack import Space
 from hospital_node.audit.attacks.nearest import DISTANCE_RATIO, LINKAGE_RATE
+from hospital_node.audit.audited import Asking, images_behind
 from hospital_node.audit.generator_audit import GeneratorAudit
 from hospital_node.ledger.states import GeneratorState
 from hospital_node.release.release_policy import Policy
+from sharekit.program.phrases import counted
 
 Row = tuple[str, int, GeneratorState, str, GeneratorAudit | None]
 """Generator, number of images behind it, state, reason, audit."""
@@ -38,6 +41,38 @@ def audit_table(rows: Sequence[Row]) -> Table:
     return table
 
 
+def proposal_in_words(items: Sequence[Asking]) -> tuple[str, ...]:
+    """Counts, verdicts, the worst figures, and what has left before, of the generators that ask to leave."""
+    images = len(images_behind(items))
+    units = sorted(item.candidate.units for item in items)
+    span = str(units[0]) if units[0] == units[-1] else f"{units[0]} to {units[-1]}"
+    verdicts = Counter(str(item.audit.verdict) for item in items)
+    lines = [
+        f"{counted(len(items), 'generator')} of {counted(images, 'real image')}; patients or distinct"
+        f" pictures behind each: {span}",
+        "verdicts: " + ", ".join(f"{words} ({count})" for words, count in verdicts.most_common()),
+    ]
+    for quantity, worst, words in (
+        (DISTANCE_RATIO, min, "nearest sample of all: {value:.2f} of the distance between real images"),
+        (LINKAGE_RATE, max, "most linked to its source: {value:.0%} of samples"),
+    ):
+        found = [
+            (measure.value, item.record.id)
+            for item in items
+            if (measure := item.audit.measure(Space.FULL, quantity)) is not None
+        ]
+        if found:
+            value, generator_id = worst(found)
+            lines.append(f"{words.format(value=value)} (generator {generator_id[:8]})")
+    released = [item.record for item in items if item.record.releases]
+    if released:
+        numbers = sorted({number for record in released for number in record.releases})
+        lines.append(
+            f"{counted(len(released), 'generator')} left before, in release {', '.join(map(str, numbers))}"
+        )
+    return tuple(lines)
+
+
 def limits_in_words(policy: Policy) -> str:
     """What the policy demands, in one sentence."""
     small = f"a generator of fewer than {policy.min_group} patients or pictures, or one that is linkable,"
@@ -53,6 +88,12 @@ def limits_in_words(policy: Policy) -> str:
     )
 
 
+def declaration_in_words(policy: Policy) -> tuple[str, ...]:
+    """What the card will not state, because the hospital has not declared it."""
+    missing = policy.declaration.missing
+    return (f"the card will not state: {', '.join(missing)} (hospital-node policy)",) if missing else ()
+
+
 def policy_table(policy: Policy) -> Table:
     """Every setting and approver."""
     table = Table(box=None, show_header=False)
@@ -61,6 +102,8 @@ def policy_table(policy: Policy) -> Table:
         table.add_row(name, str(value[name]))
     for name, limit in policy.limits.to_json().items():
         table.add_row(name, str(limit))
+    for name, text in policy.declaration.stated.items():
+        table.add_row(name.replace("_", " "), text)
     for approver in policy.approvers:
         table.add_row("approver", f"{approver.name}  {approver.key.fingerprint}")
     if not policy.approvers:

@@ -10,8 +10,10 @@ from hospital_node.audit.attacks.nearest import DISTANCE_RATIO
 from hospital_node.audit.generator_audit import MISSING_CONTROLS, GeneratorAudit
 from hospital_node.audit.release_summary import summarise
 from hospital_node.audit.verdict import Verdict
+from hospital_node.release.officer import Officer, officer_section
 from hospital_node.singan.trained import TrainedGenerator
 from hospital_node.statistics.protected_coverage import CoverageStatistics
+from sharekit.bundle.manifest import Group
 
 ONE_IMAGE = (
     "Every such generator was trained on one real image and can be linked to it by whoever already has that"
@@ -23,8 +25,8 @@ MEANINGS = {
     " whoever already has that image. It is for named recipients under an agreement, not for the public.",
     Verdict.K_GROUP: "Every such generator was trained on {sizes}, at least the policy's size of a group;"
     " attacks still did better than guessing.",
-    Verdict.ANONYMOUS_CLAIM: "Every such generator was trained on {sizes}, at least the policy's size of a"
-    " group, and the attacks that were run did no better than guessing. Other attacks may.",
+    Verdict.NO_ATTACK_SUCCEEDED: "Every such generator was trained on {sizes}, at least the policy's size of"
+    " a group, and no attack of the audit did better than guessing. Other attacks may.",
 }
 """What a verdict means for generators of several images."""
 SPACE_WORDS = {Space.THUMBNAIL: "as thumbnails", Space.FULL: "at full scale"}
@@ -35,8 +37,11 @@ def model_card(
     release: int,
     generators: Sequence[TrainedGenerator],
     audits: Sequence[GeneratorAudit],
+    groups: Sequence[Group],
     statistics: CoverageStatistics,
     style: str,
+    vetted: str,
+    officer: Officer,
 ) -> str:
     """The card, in Markdown.
 
@@ -45,8 +50,11 @@ def model_card(
         release: the release counter.
         generators: those in the bundle.
         audits: audits of the same generators, in the same order.
+        groups: what stands behind the same generators, in the same order.
         statistics: the protected histograms.
         style: the bundle's style statistics in words, or why it has none.
+        vetted: how many samples were found good, in words.
+        officer: the facts for a data-protection officer.
     """
     sections = [
         f"# Synthetic-image generators of {hospital}, release {release}",
@@ -56,7 +64,9 @@ def model_card(
         "Training and pre-training of segmentation models, teaching, and development of software. Not for"
         " diagnosis, not as evidence about a patient, not for estimating how common a finding is: the share"
         " of findings in it is the share in the images that were chosen.",
-        _privacy(audits),
+        _privacy(audits, groups),
+        officer_section(officer, audits),
+        _vetted(vetted),
         _statistics(statistics, style),
         "## Known limits\n\n"
         f"- Each generator varies {_scenes(generators)}: many samples of it add little variety over a few.\n"
@@ -110,8 +120,25 @@ def _images(count: int) -> str:
     return "1 real image" if count == 1 else f"{count} real images"
 
 
-def _privacy(audits: Sequence[GeneratorAudit]) -> str:
-    lines = ["## Privacy", ""]
+def _vetted(vetted: str) -> str:
+    return (
+        "## Vetted samples\n\n"
+        f"The hospital looked at samples of its groups and listed as good: {vetted}. A listed sample has"
+        " sound masks and the usual look of its generator, and is not nearer to a real image of its generator"
+        " than other real images are. Chance dropped some good samples, so that a missing one says little."
+        " Consumers draw the listed samples first; all others are unvetted."
+    )
+
+
+def _behind(groups: Sequence[Group]) -> str:
+    shown = Counter(map(str, groups)).most_common(8)
+    more = "; and others" if len(shown) < len(set(map(str, groups))) else ""
+    words = "; ".join(f"{group} ({count} of {len(groups)} generators)" for group, count in shown)
+    return f"Behind the generators stand: {words}{more}. Which images these are stays inside the hospital."
+
+
+def _privacy(audits: Sequence[GeneratorAudit], groups: Sequence[Group]) -> str:
+    lines = ["## Privacy", "", _behind(groups), ""]
     for words, count in Counter(audit.verdict for audit in audits).most_common():
         lines += [f"**{words}** ({count} of {len(audits)} generators). {_meaning(words, audits)}", ""]
     for measure in summarise(audits):

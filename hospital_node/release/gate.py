@@ -38,8 +38,11 @@ def decide(policy: Policy, candidates: Sequence[Candidate], approvals: Envelopes
     for candidate in candidates:
         reasons = audit_reasons(policy, candidate)
         approvers = _approvers(candidate, valid)
-        if len(approvers) < max(policy.approvals, 1):
-            needed = f"approved by {len(approvers)} of {max(policy.approvals, 1)} listed approvers"
+        people = {one.person for one in policy.approvers if one.key.fingerprint in approvers}
+        if len(people) < max(policy.approvals, 1):
+            needed = f"approved by {len(people)} of {max(policy.approvals, 1)} listed approvers"
+            if len(people) < len(approvers):
+                needed += " (the keys of one person count once)"
             reasons = (*reasons, "; ".join([needed, *void]))
         if reasons:
             refused[candidate.generator_id] = reasons
@@ -63,8 +66,8 @@ def audit_reasons(policy: Policy, candidate: Candidate) -> tuple[str, ...]:
         reasons.append("the audit is about other bytes than the candidate's")
     if audit.group_size != candidate.units:
         reasons.append(
-            f"its audit counts {audit.group_size} units behind it (patients or distinct pictures), the node"
-            f" {candidate.units}; {AUDIT_AGAIN}"
+            f"its audit counts {audit.group_size} images behind it, the ledger {candidate.units} patients or"
+            f" distinct pictures; {AUDIT_AGAIN}"
         )
     if audit.limits != policy.limits:
         reasons.append("the audit was made under other limits than the policy's")
@@ -88,7 +91,7 @@ def way_out(reasons: Iterable[str]) -> str:
     if any(NOT_LINKABLE in reason for reason in reasons):
         return (
             "train generators of more patients (`hospital-node train`), or let the person who answers for it"
-            " set `hospital-node policy --node NODE --set release_linkable=true` and approve again"
+            " set `hospital-node policy --node NODE --key KEY --set release_linkable=true` and approve again"
         )
     return "run `hospital-node audit`, then `hospital-node approve`; what the audit withholds stays inside"
 

@@ -96,8 +96,15 @@ PROFILES: Mapping[str, TrainingConfig] = {
     "quick": TrainingConfig(
         max_side=64, iterations=200, discriminator_steps=1, generator_steps=1, max_channels=32
     ),
+    # For groups of images, in turn: the iterations are those of the whole group.
+    "group": TrainingConfig(
+        max_side=64, iterations=2500, discriminator_steps=1, generator_steps=1, max_channels=32
+    ),
 }
 DEFAULT_PROFILE = "private"
+"""For generators of one image."""
+GROUP_PROFILE = "group"
+"""For groups of images, which a node trains by default once it has enough of them."""
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,7 @@ STEPS = (
     (
         "approve",
         "a person signs for the generators that passed",
-        "hospital-node approve --node {node} --key {approver}.key --by Officer --all",
+        "hospital-node approve --node {node} --key {approver}.key --by Officer --all --yes",
     ),
     (
         "export",

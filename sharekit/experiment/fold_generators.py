@@ -141,7 +141,7 @@ def fold_steps(plan: FoldPlan, settings: GeneratorSettings) -> tuple[Step, ...]:
         Step("audit", command("audit"), made / "audit.json", accepted=DONE_FOR_SOME),
         Step(
             "approve",
-            command("approve", "--key", f"{approver}.key", "--by", OFFICER, "--all"),
+            command("approve", "--key", f"{approver}.key", "--by", OFFICER, "--all", "--yes"),
             made / "approve.json",
         ),
         Step(

@@ -258,7 +258,7 @@ def test_what_an_earlier_release_audited_leaves_after_another_audit_and_approval
     with pytest.raises(PolicyError, match="hospital-node audit --again"):
         export_bundle(node, tmp_path / "bundle", key)
     approver = Approver("Officer", key.public.pem().decode())
-    policy = load_policy(node.policy_path).with_approver(approver)
+    policy = load_policy(node.policy_path).with_approver(approver).with_setting("release_linkable=true")
     save_policy(node.policy_path, policy)
     audit_node(node, policy.limits, AuditSettings(samples=16, again=True))
     approve(node, key, approver.name)

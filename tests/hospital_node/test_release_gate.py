@@ -107,7 +107,7 @@ def test_audit_under_other_limits_is_refused() -> None:
 
 
 def test_audit_with_a_better_verdict_than_its_attacks_is_refused() -> None:
-    assert "does not follow" in reasons(ask(audited(verdict=Verdict.ANONYMOUS_CLAIM)))
+    assert "does not follow" in reasons(ask(audited(verdict=Verdict.NO_ATTACK_SUCCEEDED)))
 
 
 def test_audit_of_a_file_unlike_the_trained_network_is_refused() -> None:
@@ -129,8 +129,10 @@ def test_linkable_is_refused_where_the_policy_does_not_release_it() -> None:
 def of_group(pictures: int) -> Candidate:
     """A candidate whose attacks were at chance, and which stands for so many pictures."""
     attacks = tuple(dataclasses.replace(one, at_chance=True) for one in AUDIT.attacks)
-    audit = dataclasses.replace(AUDIT, group_size=pictures, attacks=attacks, verdict=Verdict.ANONYMOUS_CLAIM)
-    return dataclasses.replace(CANDIDATE, audit=audit, pictures=pictures)
+    audit = dataclasses.replace(
+        AUDIT, group_size=pictures, attacks=attacks, verdict=Verdict.NO_ATTACK_SUCCEEDED
+    )
+    return dataclasses.replace(CANDIDATE, audit=audit, units=pictures)
 
 
 def test_a_generator_of_fewer_units_than_min_group_needs_a_policy_that_releases_linkable_ones() -> None:
