@@ -9,7 +9,7 @@ from importlib.util import find_spec
 import numpy as np
 from numpy.typing import NDArray
 
-from hospital_node.dicom.wire import LENGTH, LENGTHS, MAX_JSON, Header
+from hospital_node.dicom.decoded_file import LENGTH, LENGTHS, MAX_JSON, Header
 from hospital_node.overlays.region import Kind, Region
 from sharekit.errors import InputError, missing_package
 from sharekit.program.sandbox import Limits, SandboxError, open_sandbox
@@ -18,7 +18,7 @@ from sharekit.storage.files import parse_json
 Pixels = NDArray[np.uint8]
 
 LIMITS = Limits(memory_mib=6144, cpu_seconds=60, wall_seconds=120)
-PROGRAM = ("-m", "hospital_node.dicom.child")
+PROGRAM = ("-m", "hospital_node.dicom.decoding_process")
 _MAGIC_AT = 128
 
 

@@ -163,7 +163,7 @@ class _Intake:
         self._scrubber: Scrubber | None = None
 
     def expand(self, pairs: Sequence[SourcePair]) -> list[Source]:
-        """The pictures in the files of all pairs; files of which none can be had are refused."""
+        """The pictures in the files of all pairs; unreadable files are refused."""
         found: list[Source] = []
         for one in pairs:
             try:

@@ -24,7 +24,7 @@ LEAST_FIELD = 0.25
 MOST_GRAPHIC = 0.1
 """Largest share of the frame that one graphic takes up."""
 STROKE = 9
-"""Widest stroke in pixels that may touch the picture and is still told from it."""
+"""Widest stroke in pixels that may touch the picture and still counts as a graphic."""
 MOST_GRAPHICS = 12
 """More parts than this are highlights in a dark lumen, not graphics."""
 CONTRAST = 80

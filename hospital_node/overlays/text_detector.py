@@ -2,7 +2,7 @@
 
 The method is differentiable binarisation (Liao et al., AAAI 2020, arXiv:1911.08947): the network gives every
 pixel its probability to be text, and connected likely pixels are one line. We load the weights ourselves:
-rapidocr's own code, which can download models, is never imported. Nothing is written and nobody is contacted.
+rapidocr's own code, which can download models, is never imported. The network reads memory and writes memory.
 """
 
 from __future__ import annotations

@@ -14,10 +14,10 @@ from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRLittleEndian, UltrasoundImageStorage, generate_uid
 
-from hospital_node.dicom.child import RefusedError, decode
-from hospital_node.dicom.pixels import shown
+from hospital_node.dicom.decoded_file import Header
+from hospital_node.dicom.decoding_process import RefusedError, decode
 from hospital_node.dicom.read_dicom import outside, read_dicom
-from hospital_node.dicom.wire import Header
+from hospital_node.dicom.shown_pixels import shown
 from hospital_node.intake import ingest
 from hospital_node.intake.intake_rules import IntakeRules
 from hospital_node.ledger.states import ImageState

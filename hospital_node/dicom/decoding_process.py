@@ -1,7 +1,7 @@
 """The process that decodes one stranger's DICOM file, and its segmentation, inside a sandbox.
 
-Run as `python -m hospital_node.dicom.child MEMORY_MIB CPU_SECONDS [segmentation]`, the last word when a
-segmentation comes with the file; see `wire` for what goes in and out.
+Run as `python -m hospital_node.dicom.decoding_process MEMORY_MIB CPU_SECONDS [segmentation]`, the last word when a
+segmentation comes with the file; see `decoded_file` for what goes in and out.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ import pydicom
 from numpy.typing import NDArray
 from pydicom.uid import SegmentationStorage
 
-from hospital_node.dicom import pixels
-from hospital_node.dicom.wire import (
+from hospital_node.dicom import shown_pixels
+from hospital_node.dicom.decoded_file import (
     LENGTH,
     LENGTHS,
     MAX_CLASSES,
@@ -110,7 +110,7 @@ def decode(image: bytes, segmentation: bytes = b"") -> tuple[Header, Pixels, Map
     frames = int(dataset.get("NumberOfFrames") or 1)
     if frames == 1:
         values = values[None]
-    shown = pixels.shown(dataset, values)
+    shown = shown_pixels.shown(dataset, values)
     masks = _masks(dataset, segmentation, frames) if segmentation else {}
     header = Header(
         *shown.shape,
