@@ -1,7 +1,7 @@
 """The process that decodes one stranger's DICOM file, and its segmentation, inside a sandbox.
 
-Run as `python -m hospital_node.dicom.decoding_process MEMORY_MIB CPU_SECONDS [segmentation]`, the last word when a
-segmentation comes with the file; see `decoded_file` for what goes in and out.
+Run as `python -m hospital_node.dicom.decoding_process MEMORY_MIB CPU_SECONDS [segmentation]`; the last word
+says that a segmentation comes with the file. See `decoded_file` for what goes in and out.
 """
 
 from __future__ import annotations
