@@ -17,6 +17,10 @@ from hospital_node.overlays.text_detector import SURE
 
 LARGE = 0.2
 """Letters higher than this share of the short side are no caption; the detector takes lesions for them."""
+LARGE_SURE = 0.8
+"""Least score of large letters that a person is asked about; what is taken for them by mistake has less."""
+WHOLE = 0.5
+"""Share of the frame above which a region is the picture itself."""
 MOST_PAINTED = 0.15
 """Largest share of a picture that is painted over without asking."""
 
@@ -106,17 +110,24 @@ def decide(
         says_burned_in: the file itself says that text is burned into its pixels.
     """
     large = [one for one in regions if one.kind is Kind.TEXT and _is_large(one, height, width)]
-    # A large weak answer is a lesion or a fold, as every measured one was.
-    doubtful = {one: "letters too large for a caption" for one in large if one.score >= SURE}
+    letters = [one for one in large if one.score >= LARGE_SURE and one.area <= WHOLE * height * width]
+    doubtful = dict.fromkeys(letters, "letters too large for a caption")
     certain = [one for one in regions if one not in large]
     lesion = np.zeros((height, width), bool)
     for mask in masks.values():
         lesion |= mask > 0
-    for one in certain:
-        weak = one.score < SURE or one.kind in (Kind.GRAPHIC, Kind.CONSTANT)
-        if weak and lesion[one.slices].any():
-            doubtful[one] = "a weak sign of text, or a graphic, on a mask"
-    certain = [one for one in certain if one not in doubtful]
+    writes = any(
+        one.kind is Kind.TEXT and one.score >= SURE and not lesion[one.slices].any() for one in certain
+    )
+    on_mask = [
+        one
+        for one in certain
+        if (one.score < SURE or one.kind in (Kind.GRAPHIC, Kind.CONSTANT)) and lesion[one.slices].any()
+    ]
+    if writes:
+        doubtful |= dict.fromkeys(on_mask, "a weak sign of text, or a graphic, on a mask")
+    # Where the device writes nothing else, a weak sign on a finding is the finding.
+    certain = [one for one in certain if one not in on_mask]
     if ruling is None:
         found = [one for one in certain if one.kind is not Kind.DECLARED]
         share = float(painted(found, height, width).mean()) if found else 0.0

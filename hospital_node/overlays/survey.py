@@ -20,8 +20,8 @@ from hospital_node.overlays.text_detector import POSSIBLE, SURE, TextDetector
 
 Pixels = NDArray[np.uint8]
 
-LEAST_SIDE = 64
-"""Long side in pixels below which a picture is not looked at: a date of ten letters cannot be read in it."""
+LEAST_SIDE = 72
+"""Long side in pixels below which a picture is not looked at: ten letters of 7 pixels do not fit."""
 NEAR_SIZE = 3
 """Pixels by which height and width of one device's pictures differ."""
 LEAST_OTHERS = 4

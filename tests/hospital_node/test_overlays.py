@@ -185,7 +185,7 @@ def test_doubt_follows_from_the_regions():
     mask = np.zeros((HEIGHT, WIDTH), np.uint8)
     mask[50:90, 50:90] = 255
     sure, on_mask = Region(Kind.TEXT, 0, 0, 60, 12, 0.9), Region(Kind.TEXT, 60, 60, 80, 70, 0.9)
-    weak, large = Region(Kind.TEXT, 60, 60, 80, 70, 0.4), Region(Kind.TEXT, 0, 100, 90, 150, 0.8)
+    weak, large = Region(Kind.TEXT, 60, 60, 80, 70, 0.4), Region(Kind.TEXT, 0, 100, 90, 150, 0.9)
 
     def treat(regions, ruling=None, **options):
         return decide(regions, {"lesion": mask}, HEIGHT, WIDTH, ruling, **options)
