@@ -75,8 +75,8 @@ class SourceFiles:
         Raises:
             InputError: one of them cannot be read.
         """
-        masks = {name: read_file(self._data, path) for name, path in source.pair.masks.items()}
-        return read_file(self._data, source.image), masks
+        image = read_file(self._data, source.image)
+        return image, {name: read_file(self._data, path) for name, path in source.pair.masks.items()}
 
     def decode(self, source: Source, image: bytes, masks: Mapping[str, bytes]) -> ReadPair:
         """The pair of these bytes.

@@ -175,7 +175,7 @@ def test_counts_name_every_state(ledger):
     assert set(counts) == set(G)
     assert set(images) == set(ImageState)
     assert (counts[G.PLANNED], counts[G.TRAINING], counts[G.FAILED]) == (2, 1, 0)
-    assert list(images.values()) == [1, 3, 0]
+    assert list(images.values()) == [1, 0, 3, 0]
 
 
 def test_iteration_pages_through_records_that_change_meanwhile(ledger, monkeypatch):
