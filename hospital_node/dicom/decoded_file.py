@@ -55,10 +55,13 @@ class Header:
             ValueError, KeyError, TypeError: it is nothing that an honest process writes.
         """
         header = Header(
-            *(int(value[name]) for name in ("frames", "height", "width", "channels")),
+            int(value["frames"]),
+            int(value["height"]),
+            int(value["width"]),
+            int(value["channels"]),
             str(value["patient"])[:512],
             bool(value["burned_in"]),
-            tuple(tuple(map(int, box)) for box in value["regions"])[:100],  # type: ignore[misc]
+            tuple(tuple(map(int, box)) for box in value["regions"])[:100],
             tuple(map(str, value["classes"])),
         )
         sides_fit = 1 <= header.frames <= MAX_FRAMES and min(header.height, header.width) >= 1
