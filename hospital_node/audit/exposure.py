@@ -11,13 +11,15 @@ from hospital_node.audit.attack import MIN_CONTROLS
 
 LEVEL = 0.05
 """Chance that an audit of a generator without any leak says that an attack succeeded."""
+DECIDING = 8
+"""Fewest other real images with which an attack that finds nothing counts as no better than guessing."""
 COMPARISONS = 32
 """No audit makes more comparisons, so each is made at `LEVEL / COMPARISONS` (Bonferroni)."""
 
 
 @dataclass(frozen=True)
 class Exposure:
-    """How much the sources stand out. Both are None if there are too few other real images."""
+    """How much the sources stand out; None where there are too few other real images to say."""
 
     effect: float | None
     """Distance of the most exposed source from the others' mean, in their standard deviations."""
@@ -49,13 +51,16 @@ def exposure(sources: NDArray[np.floating], controls: NDArray[np.floating]) -> E
         pooled = ((k - 1) * sources.var(ddof=1) + (m - 1) * spread**2) / (k + m - 2)
         together = _tail((mean - float(sources.mean())) / np.sqrt(pooled * (1 / k + 1 / m)), k + m - 2)
     # Two tests are made of one comparison.
-    return Exposure((mean - best) / spread, 2 * min(single, together) > LEVEL / COMPARISONS)
+    if 2 * min(single, together) <= LEVEL / COMPARISONS:
+        return Exposure((mean - best) / spread, False)
+    return Exposure((mean - best) / spread, True if m >= DECIDING else None)
 
 
 def worst(found: list[Exposure]) -> bool | None:
-    """Whether all of them are at chance; None: none of them could be tested."""
-    known = [one.at_chance for one in found if one.at_chance is not None]
-    return all(known) if known else None
+    """Whether all of them are at chance; None: none stands out, but one of them could not be decided."""
+    if any(one.at_chance is False for one in found):
+        return False
+    return True if found and all(one.at_chance for one in found) else None
 
 
 def _tail(t: float, freedom: int) -> float:

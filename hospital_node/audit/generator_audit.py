@@ -91,7 +91,12 @@ class GeneratorAudit:
     @property
     def conclusion(self) -> str:
         """The outcome of all attacks, in words."""
-        return f"succeeded: {', '.join(self.succeeded)}" if self.succeeded else NONE_SUCCEEDED
+        if self.succeeded:
+            return f"succeeded: {', '.join(self.succeeded)}"
+        undecided = [attack.attack for attack in self.attacks if attack.samples and attack.at_chance is None]
+        if undecided:
+            return f"not known, with too few other real images to compare with: {', '.join(undecided)}"
+        return NONE_SUCCEEDED
 
     def measure(self, space: str, quantity: Quantity) -> Measure | None:
         """What the attacks found for `quantity`; None: nothing, as where controls are missing."""

@@ -173,7 +173,7 @@ class Step:
 def plan(settings: Settings) -> tuple[Step, ...]:
     """Every command from a folder of images and masks to a validated synthetic data set.
 
-    A bundle of several channel layouts is drawn as one data set for each; after that, a step of
+    A bundle of several channel layouts is drawn as one data set for each. Once they exist, a step of
     `EACH_LAYOUT` becomes one step for each of them.
     """
     few = settings.out / "few"

@@ -23,7 +23,7 @@ from hospital_node.audit.audit_node import audit_node
 from hospital_node.audit.audit_settings import SAMPLES, AuditSettings, samples_of
 from hospital_node.audit.audited import read_asking
 from hospital_node.audit.candidate_draws import draw_candidate
-from hospital_node.audit.exposure import exposure
+from hospital_node.audit.exposure import DECIDING, exposure
 from hospital_node.audit.figure_words import QUANTITIES, figure_in_words
 from hospital_node.audit.generator_audit import ATTACKS, GeneratorAudit, audit_generator
 from hospital_node.candidate import Parity, build_onnx
@@ -133,6 +133,8 @@ def test_a_source_like_the_others_is_at_chance_and_one_far_below_them_is_not() -
     assert exposure(np.array([0.0, -8.0]), others).at_chance is False
     assert exposure(others[:16] - 2, others).at_chance is False
     assert exposure(np.array([-8.0]), others[:1]).at_chance is None
+    assert exposure(np.array([0.0]), others[: DECIDING - 1]).at_chance is None
+    assert exposure(np.array([-99.0]), others[: DECIDING - 1]).at_chance is False
     alarms = [
         exposure(rng.normal(size=3), rng.normal(size=8)).at_chance is False
         for rng in map(np.random.default_rng, range(400))
