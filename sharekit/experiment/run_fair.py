@@ -29,7 +29,7 @@ from sharekit.experiment.tasks import Given, file_digest
 from sharekit.experiment.tasks import options as identified
 from sharekit.storage import files
 
-WRITE_EVERY = 5.0
+WRITE_EVERY = 10.0
 """Least seconds between two writings of the tables and the page, but for the last of a part."""
 
 
@@ -159,9 +159,9 @@ class _State:
     def written(self) -> Table:
         table, out = self.table(), self._given.settings.generators.out
         write_table(table, out)
-        files.write_text(
-            out / f"{NAME}-comparisons.csv", comparisons_csv(compare(self._given.plan, table.cells))
-        )
+        comparisons = compare(self._given.plan, table.cells)
+        files.write_text(out / f"{NAME}-comparisons.csv", comparisons_csv(comparisons))
+        self._last_written = time.monotonic()
         return table
 
     def _folds(self) -> dict[str, FoldCounts]:
