@@ -157,8 +157,8 @@ def _configure_augmentation(parser: argparse.ArgumentParser) -> None:
         choices=AUGMENTATIONS,
         const=STANDARD,
         default=STANDARD,
-        help="how training images change at random; standard: flipped, turned, recoloured; strong: also bent "
-        "and recoloured more; cutmix, copy-paste, mixup: standard, and then mixed with each other",
+        help="change training images at random; standard: flip, turn and recolour; strong: also bend, and "
+        "recolour more; cutmix, copy-paste, mixup: standard, then mix images with each other",
     )
     parser.add_argument(
         "--no-augment",

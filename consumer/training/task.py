@@ -25,7 +25,7 @@ class Task:
     training: Pairs
     validation: Pairs
     tests: tuple[Pairs, ...] = ()
-    """Sets to score at the end; they change no weight and choose none."""
+    """Sets to score at the end; they have no part in the training."""
 
     @property
     def schedule(self) -> Schedule:

@@ -106,7 +106,7 @@ def _alone(row: Row, difference: Interval, figure: Overall | None) -> str:
 
 
 def mood_of(difference: Interval) -> Mood:
-    """Whether a difference is a gain, a loss, or neither that can be told from chance."""
+    """Whether a difference is a gain, a loss, or something that chance can do."""
     if difference.low > 0:
         return Mood.GOOD
     return Mood.BAD if difference.high < 0 else Mood.WARN

@@ -258,7 +258,7 @@ def paired(differences: Mapping[Where, float]) -> Interval:
 
 
 def _clusters(cells: Sequence[Observation]) -> list[str]:
-    """What the bootstrap draws first: the fold of each cell, or its draw where there is one fold."""
+    """What the bootstrap draws first: the fold of each cell, or its draw if all have one fold."""
     folds = [cell.held for cell in cells]
     return folds if len(set(folds)) > 1 else [str(cell.draw) for cell in cells]
 
