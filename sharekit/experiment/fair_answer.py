@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
-from sharekit.experiment.answer import Answer, mood_of, percent, score, signed
+from sharekit.experiment.answer import Answer, mood_of, percent, signed
 from sharekit.experiment.fair_comparisons import CLASSICAL, EXTERNAL, LAST, Comparison, Comparisons, compare
 from sharekit.experiment.fair_comparisons import stratum_labels as labels_of
 from sharekit.experiment.fair_plan import LEAST_DRAWS, NAME, FairPlan, Role
-from sharekit.experiment.tables import IOU, REAL, Observation, summarise
+from sharekit.experiment.tables import REAL, Observation, summarise
 from sharekit.page.mood import Mood
 
 _VERDICTS = {
@@ -38,46 +38,53 @@ def fair_answer(plan: FairPlan, cells: Sequence[Observation]) -> Answer:
 
 def _primary(plan: FairPlan, found: Comparisons) -> Iterator[str]:
     """When, and by how much: the primary comparison at each R, by size, elsewhere, with the last weights."""
-
-    def shown(title: str, each: Comparison | None) -> Iterator[str]:
-        if each is not None:
-            yield f"{title} {signed(each.difference)}"
-
     arm = plan.primary.arm
-    for images in plan.real:
-        best = found.best.get(images)
-        on_top = "" if best is None else f" on top of {best.name}"
-        yield from shown(f"R = {images}, synthetic{on_top}:", found.get(arm, images, CLASSICAL))
-    sizes = [
-        f"{label} of the picture {signed(each.difference)}"
-        for label in labels_of(plan.strata)
-        if (each := found.get(arm, None, CLASSICAL, label)) is not None
-    ]
-    if sizes:
-        yield f"The same by the size of the lesion: {', '.join(sizes)}."
-    yield from shown("The same on the external data:", found.get(arm, None, CLASSICAL, EXTERNAL))
-    yield from shown(
-        "The same with the last weights, which no image chose:", found.get(arm, None, CLASSICAL, LAST)
+    yield from _listed(
+        "When",
+        (
+            (f"R = {images}, on top of {best.name}", found.get(arm, images, CLASSICAL))
+            for images, best in sorted(found.best.items())
+        ),
+    )
+    sizes = ((label, found.get(arm, None, CLASSICAL, label)) for label in labels_of(plan.strata))
+    yield from _listed("By the share of the picture that is lesion", sizes)
+    yield from _listed("Elsewhere", [("on the external data", found.get(arm, None, CLASSICAL, EXTERNAL))])
+    yield from _listed(
+        "With the last weights", [("which no image chose", found.get(arm, None, CLASSICAL, LAST))]
     )
 
 
 def _alternatives(plan: FairPlan, found: Comparisons, cells: Sequence[Observation]) -> Iterator[str]:
     """What costs nothing brings, and what synthetic images bring without it."""
-    for images, best in sorted(found.best.items()):
-        gain = found.get(best.name, images, REAL)
-        by = "" if gain is None else f": {signed(gain.difference)} against plain real images"
-        yield f"For nothing at R = {images}: {best.name} is the best by the validation images{by}."
-    for arm in plan.of(Role.SYNTHETIC):
-        if (mean := found.get(arm.name, None, REAL)) is not None:
-            yield f"{arm.name} against plain real images: {signed(mean.difference)}"
+    yield from _listed(
+        "What costs nothing, against plain real images",
+        (
+            (
+                f"R = {images}, {best.name}, the best by the validation images",
+                found.get(best.name, images, REAL),
+            )
+            for images, best in sorted(found.best.items())
+        ),
+    )
+    arms = [(arm.name, found.get(arm.name, None, REAL)) for arm in plan.of(Role.SYNTHETIC)]
+    yield from _listed("Synthetic images, against plain real images", arms)
     alone = [cell for cell in cells if cell.arm == REAL or not cell.real_images]
-    for row in summarise(NAME, alone):
-        if row.real_images == 0 and row.ratio is not None:
-            share = f"{percent(row.ratio)} of real, IoU {score(row.best[IOU])}"
-            yield f"R = {row.images}, {row.arm} alone has {share}."
+    shares = [
+        f"R = {row.images}, {row.arm}: {percent(row.ratio)}"
+        for row in summarise(NAME, alone)
+        if row.real_images == 0 and row.ratio is not None
+    ]
+    if shares:
+        yield f"Share of the IoU of real images: {'; '.join(shares)}."
 
 
 def _control(plan: FairPlan, found: Comparisons) -> Iterator[str]:
-    for arm in plan.of(Role.CONTROL):
-        if (mean := found.get(arm.name, None, REAL)) is not None:
-            yield f"Chance alone ({arm.name}): {signed(mean.difference)} against the same images once."
+    arms = [(arm.name, found.get(arm.name, None, REAL)) for arm in plan.of(Role.CONTROL)]
+    yield from _listed("What chance does, against the same images", arms)
+
+
+def _listed(title: str, parts: Iterable[tuple[str, Comparison | None]]) -> Iterator[str]:
+    """One line with every difference that is known; nothing without any."""
+    known = [f"{name} {signed(each.difference)}" for name, each in parts if each is not None]
+    if known:
+        yield f"{title}: {'; '.join(known)}."

@@ -131,7 +131,7 @@ def compare(plan: FairPlan, cells: Sequence[Observation]) -> Comparisons:
         REAL: [cell for cell in cells if cell.arm == REAL],
         CLASSICAL: [cell for cell in cells if cell.images in best and best[cell.images].name == cell.arm],
     }
-    found = []
+    found: list[Comparison] = []
     for arm in plan.arms:
         ours = [cell for cell in cells if cell.arm == arm.name]
         for against, reference in references.items():

@@ -6,11 +6,10 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from sharekit.experiment.answer import Answer, percent, signed
+from sharekit.experiment.answer import Answer, signed
 from sharekit.experiment.document import Failure, FoldCounts, Table
 from sharekit.experiment.fair_answer import fair_answer
 from sharekit.experiment.fair_comparisons import (
-    BEST,
     CLASSICAL,
     EXTERNAL,
     LAST,
@@ -39,10 +38,9 @@ class FairLine:
     size: str
     score: Interval | None
     last: Interval | None
-    share: str
     against_real: str
     against_best: str
-    """Difference from the best classical arm; the same for the last weights, and for every part."""
+    """Difference from the best classical arm; then for the last weights, and for every part."""
     against_best_last: str
     parts: tuple[str, ...]
 
@@ -54,6 +52,11 @@ class FairGroup:
     title: str
     best: str
     lines: tuple[FairLine, ...]
+
+    @property
+    def scored(self) -> bool:
+        """Whether the lines have an IoU: the mean over R has only differences."""
+        return any(line.score is not None for line in self.lines)
 
 
 @dataclass(frozen=True)
@@ -139,8 +142,8 @@ def _lines(
 ) -> Iterator[FairLine]:
     for arm in plan.arms:
         row = rows.get((arm.name, images))
-        against_real = found.get(arm.name, images, REAL)
-        if row is None and against_real is None:
+        against_real, against_best = (found.get(arm.name, images, of) for of in (REAL, CLASSICAL))
+        if row is None and against_real is None and against_best is None:
             continue
         yield FairLine(
             arm.name,
@@ -148,9 +151,8 @@ def _lines(
             "" if row is None else _size(row),
             None if row is None else row.best[IOU],
             None if row is None else row.last[IOU],
-            "" if row is None or row.ratio is None else percent(row.ratio),
             _signed(against_real),
-            _signed(found.get(arm.name, images, CLASSICAL, BEST)),
+            _signed(against_best),
             _signed(found.get(arm.name, images, CLASSICAL, LAST)),
             tuple(_signed(found.get(arm.name, images, CLASSICAL, part)) for part in parts),
         )

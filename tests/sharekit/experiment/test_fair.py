@@ -15,6 +15,7 @@ import pytest
 import consumer.cli
 import sharekit.cli
 from sharekit.errors import InputError, UsageError
+from sharekit.experiment.cells import Store
 from sharekit.experiment.document import Table
 from sharekit.experiment.experiment_settings import GeneratorSettings, TableSettings
 from sharekit.experiment.fair_answer import fair_answer
@@ -48,7 +49,7 @@ FEW = dataclasses.replace(
     arms=tuple(
         arm
         for arm in PLAN.arms
-        if arm.name in ("real", "real, CutMix", "best classical + synthetic", "lever: style 1:1000")
+        if arm.name in ("real", "real + CutMix", "best classical + synthetic", "lever: style 1:1000")
         or arm.generator_options
     ),
 )
@@ -106,7 +107,7 @@ def test_the_packaged_plan_survives_json_and_has_what_a_sceptic_asks_for() -> No
     assert plan.draws >= 5
     assert plan.real == (5, 10, 20)
     assert {arm.name for arm in plan.of(Role.CLASSICAL)} == {
-        *("real", "real, strong", "real, CutMix", "real, copy-paste", "real, mixup")
+        *("real", "real + strong", "real + CutMix", "real + copy-paste", "real + mixup")
     }
     assert len(plan.of(Role.LEVER)) >= 6
     assert plan.of(Role.ON_BEST)[0].name == plan.primary.arm
@@ -181,9 +182,7 @@ def test_arms_differ_in_nothing_but_what_they_name(split: Split) -> None:
 
 
 def test_every_command_is_one_that_its_program_knows(split: Split, tmp_path: Path) -> None:
-    from sharekit.experiment.cells import Store
-
-    store = Store(tmp_path, split.root)
+    store, parser = Store(tmp_path, split.root), build_parser("consumer", "", consumer.cli.COMMANDS)
     seen = {
         task.key: task
         for cell in planned(split)
@@ -192,7 +191,7 @@ def test_every_command_is_one_that_its_program_knows(split: Split, tmp_path: Pat
     }
     for task in seen.values():
         _, *arguments = store.step(task).command
-        build_parser("consumer", "", consumer.cli.COMMANDS).parse_args(arguments)
+        parser.parse_args(arguments)
 
 
 def test_too_few_folds_or_images_are_refused(split: Split) -> None:
@@ -221,21 +220,21 @@ def observations(arms: dict[str, Sequence[float]], images: int = 1) -> list[Obse
 def test_the_validation_images_choose_the_best_classical_arm_and_the_test_images_do_not() -> None:
     cells = [
         observation("real", 0, 0.9, validation=0.3),
-        observation("real, mixup", 0, 0.1, validation=0.4),
+        observation("real + mixup", 0, 0.1, validation=0.4),
         observation("real + synthetic", 0, 0.1, validation=0.9),
     ]
-    assert best_classical(PLAN, cells)[1].name == "real, mixup"
+    assert best_classical(PLAN, cells)[1].name == "real + mixup"
 
 
 def test_the_best_classical_arm_is_chosen_where_all_of_them_have_a_result() -> None:
     cells = [
         *(observation("real", draw, 0.5, validation=value) for draw, value in enumerate((0.5, 0.5))),
-        observation("real, strong", 0, 0.5, validation=0.4),
-        observation("real, strong", 1, 0.5, validation=0.5),
+        observation("real + strong", 0, 0.5, validation=0.4),
+        observation("real + strong", 1, 0.5, validation=0.5),
         # Only the easy draw is done.
-        observation("real, mixup", 1, 0.5, validation=0.45),
+        observation("real + mixup", 1, 0.5, validation=0.45),
     ]
-    assert best_classical(PLAN, cells)[1].name in ("real", "real, strong")
+    assert best_classical(PLAN, cells)[1].name in ("real", "real + strong")
 
 
 NOTHING = [0.40, 0.50, 0.45, 0.55, 0.35]
@@ -247,7 +246,7 @@ def with_primary(gain: float, spread: float = 0.01) -> list[Observation]:
     return observations(
         {
             "real": NOTHING,
-            "real, strong": best,
+            "real + strong": best,
             "best classical + synthetic": [value + gain + w for value, w in zip(best, wobble, strict=True)],
         }
     )
@@ -266,7 +265,7 @@ def test_the_primary_comparison_alone_decides(gain: float, spread: float, mood: 
     found = fair_answer(PLAN, with_primary(gain, spread))
     assert found.mood is mood
     assert found.verdict.startswith(words)
-    assert any("real, strong is the best" in reason for reason in found.reasons)
+    assert any("R = 1, on top of real + strong" in reason for reason in found.reasons)
 
 
 def test_a_gain_over_plain_real_images_is_no_gain_over_the_best_that_costs_nothing() -> None:
@@ -287,11 +286,11 @@ def test_few_draws_give_no_answer() -> None:
 def test_draws_are_the_units_of_one_fold_and_seeds_within_a_draw_are_not() -> None:
     cells = [
         dataclasses.replace(observation(arm, draw, iou), seed=seed)
-        for arm, of in {"real": (0.4, 0.5), "real, strong": (0.5, 0.7)}.items()
+        for arm, of in {"real": (0.4, 0.5), "real + strong": (0.5, 0.7)}.items()
         for draw, iou in enumerate(of)
         for seed in (0, 1, 2)
     ]
-    found = compare(PLAN, cells).get("real, strong", 1, REAL)
+    found = compare(PLAN, cells).get("real + strong", 1, REAL)
     assert found is not None
     assert (found.pairs, found.difference.count) == (6, 2)
     assert found.difference.mean == pytest.approx(0.15)
@@ -387,7 +386,7 @@ def test_a_run_ends_with_an_answer_and_a_second_one_does_nothing(split: Split, t
     assert first == 2 * len(PLAN.real) * PLAN.draws
 
     found = compare(FEW, table.cells)
-    assert {arm.name for arm in found.best.values()} == {"real, CutMix"}
+    assert {arm.name for arm in found.best.values()} == {"real + CutMix"}
     for part in ("below 5 %", "5 to 15 %", "from 15 %", EXTERNAL, LAST):
         each = found.get("best classical + synthetic", None, CLASSICAL, part)
         assert each is not None
@@ -401,7 +400,7 @@ def test_a_run_ends_with_an_answer_and_a_second_one_does_nothing(split: Split, t
         "external",
     ):
         assert word in page
-    assert "real, CutMix" in (tmp_path / "out/fair-comparisons.csv").read_text()
+    assert "real + CutMix" in (tmp_path / "out/fair-comparisons.csv").read_text()
 
     again = Bench()
     assert run(again, split, tmp_path / "out", external=tmp_path / "external").to_json() == table.to_json()
