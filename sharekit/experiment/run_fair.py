@@ -42,6 +42,8 @@ class FairRun:
     settings: TableSettings
     split: Split
     external: Given | None
+    begun: bool
+    """Whether an earlier run of it has results."""
 
 
 def table_settings(plan: FairPlan, settings: TableSettings) -> TableSettings:
@@ -68,8 +70,9 @@ def prepare(planned: PlanFile, settings: TableSettings, split: Split, external: 
         _choices(settings, split, given),
         datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
     )
-    registration = register(out, wanted, begun=earlier is not None and bool(earlier.cells))
-    return FairRun(planned.plan, registration, settings, split, given)
+    begun = earlier is not None and bool(earlier.cells)
+    registration = register(out, wanted, begun=begun)
+    return FairRun(planned.plan, registration, settings, split, given, begun)
 
 
 def run_fair(
@@ -94,7 +97,9 @@ def run_fair(
     plan, settings = run.plan, run.settings
     stages = FairStages(plan, settings, run.split, run.external)
     state = _State(run)
-    yield state.written()
+    # A table without results would hide that there were some, and with them that the plan is fixed.
+    if not run.begun:
+        yield state.written()
     yield from state.run(stages.real_cells(plan.of(Role.CLASSICAL, Role.CONTROL)), machine, keep_segmenters)
     arms = plan.of(Role.SYNTHETIC, Role.ON_BEST, Role.LEVER)
     if not arms:

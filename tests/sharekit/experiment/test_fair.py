@@ -455,6 +455,20 @@ def test_a_plan_or_choice_that_changes_after_the_first_result_is_refused(
     assert bench.ran == []
 
 
+def test_a_plan_stays_fixed_when_a_run_that_went_on_is_killed_at_once(split: Split, tmp_path: Path) -> None:
+    small = dataclasses.replace(PLAN, real=(1,), draws=1, arms=SMALLEST)
+    run(Bench(), split, tmp_path / "out", small)
+
+    class Killed(Bench):
+        def run(self, step: Step) -> Any:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(Killed(), split, tmp_path / "out", small)
+    with pytest.raises(InputError, match="the plan's draws"):
+        run(Bench(), split, tmp_path / "out", dataclasses.replace(small, draws=2))
+
+
 def test_a_plan_may_change_before_the_first_result(split: Split, tmp_path: Path) -> None:
     prepare(PlanFile(PLAN, "b" * 64), settings(tmp_path / "out"), split, None)
     changed = dataclasses.replace(PLAN, draws=6)
