@@ -18,6 +18,9 @@ from sharekit.pictures.folder import SINGLE_CLASS
 from sharekit.program.progress import Progress, ProgressCallback, ignore
 from sharekit.segmenter.contract import SegmenterContract
 
+NOT_TRAINED_ON = "validation images that are not trained on"
+NOT_SEEN = "test images that are neither trained on nor choose the best weights"
+
 
 @dataclass(frozen=True)
 class Pairs:
@@ -111,10 +114,6 @@ def read_pairs(
             )
         )
     return read
-
-
-NOT_TRAINED_ON = "validation images that are not trained on"
-NOT_SEEN = "test images that are neither trained on nor choose the best weights"
 
 
 def refuse_leak(seen: Pairs, unseen: Pairs, expected: str = NOT_TRAINED_ON) -> None:
