@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 
 from sharekit.experiment.answer import Answer, mood_of, percent, signed
@@ -11,6 +12,8 @@ from sharekit.experiment.fair_plan import LEAST_DRAWS, NAME, FairPlan, Role
 from sharekit.experiment.tables import REAL, Observation, summarise
 from sharekit.page.mood import Mood
 
+WORTH = 0.02
+"""Gain of IoU that the page estimates the effort for, where the comparison shows none."""
 _VERDICTS = {
     Mood.GOOD: "Yes: on top of the best that costs nothing, synthetic images gain {} IoU.",
     Mood.WARN: "Not shown: on top of the best that costs nothing, synthetic images change IoU by {}, which "
@@ -22,8 +25,13 @@ _VERDICTS = {
 def fair_answer(plan: FairPlan, cells: Sequence[Observation]) -> Answer:
     """Derive the answer from the cells that are done so far; pure. Only the primary comparison decides."""
     found = compare(plan, cells)
-    reasons = (*_primary(plan, found), *_alternatives(plan, found, cells), *_control(plan, found))
     primary = found.get(plan.primary.arm, None, CLASSICAL)
+    reasons = (
+        *_primary(plan, found),
+        *_alternatives(plan, found, cells),
+        *_control(plan, found),
+        *_needed(primary),
+    )
     if primary is None:
         return Answer(Mood.WARN, f"Too early to say: {plan.primary.arm} has no pair of cells yet.", reasons)
     mood = mood_of(primary.difference)
@@ -81,6 +89,19 @@ def _alternatives(plan: FairPlan, found: Comparisons, cells: Sequence[Observatio
 def _control(plan: FairPlan, found: Comparisons) -> Iterator[str]:
     arms = [(arm.name, found.get(arm.name, None, REAL)) for arm in plan.of(Role.CONTROL)]
     yield from _listed("What chance does, against the same images", arms)
+
+
+def _needed(primary: Comparison | None) -> Iterator[str]:
+    """What a null result excludes, and what a clearer one would take."""
+    if primary is None or primary.difference.count < 2 or mood_of(primary.difference) is not Mood.WARN:
+        return
+    found = primary.difference
+    reach = (found.high - found.low) / 2
+    # The reach falls with the square root of the number of units.
+    needed = math.ceil(found.count * (reach / WORTH) ** 2)
+    yield f"A gain of more than {found.high:.3f} is unlikely."
+    if needed > found.count:
+        yield f"At this spread, telling a gain of {WORTH} from chance takes about {needed} draws or folds."
 
 
 def _listed(title: str, parts: Iterable[tuple[str, Comparison | None]]) -> Iterator[str]:

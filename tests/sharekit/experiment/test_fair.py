@@ -268,6 +268,14 @@ def test_the_primary_comparison_alone_decides(gain: float, spread: float, mood: 
     assert any("R = 1, on top of real + strong" in reason for reason in found.reasons)
 
 
+def test_a_null_result_says_what_it_excludes_and_what_more_would_take() -> None:
+    found = fair_answer(PLAN, with_primary(0.0, 0.2))
+    # Five values from -0.2 to 0.2: a standard error of 0.0707, and 2.776 of them each way.
+    assert "A gain of more than 0.196 is unlikely." in found.reasons
+    assert any("about 482 draws" in reason for reason in found.reasons)
+    assert not any("unlikely" in reason for reason in fair_answer(PLAN, with_primary(0.05)).reasons)
+
+
 def test_a_gain_over_plain_real_images_is_no_gain_over_the_best_that_costs_nothing() -> None:
     cells = with_primary(-0.05)
     found = compare(PLAN, cells)
