@@ -19,6 +19,7 @@ from hospital_node.commands import (
     policy,
     reject,
     report,
+    review,
     status,
     submitter,
     train,
@@ -31,6 +32,7 @@ DESCRIPTION = "Train, audit, approve and export generators inside the hospital; 
 COMMANDS = {
     "doctor": doctor,
     "ingest": ingest,
+    "review": review,
     "train": train,
     "audit": audit,
     "fidelity": fidelity,

@@ -28,7 +28,8 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
     "hospital_node": (
         "__init__ ledger singan",
         "node candidate isolation statistics",
-        "leaks",
+        "overlays",
+        "leaks dicom",
         "intake pool audit",
         "release evaluation fidelity doctor",
         "report",
@@ -65,6 +66,7 @@ SAME_MEANING = {
     "ingest": "hospital_node: the command of intake/ingest",
     "sample": "consumer: the command that draws what sampling/sample describes",
     "train": "hospital_node and consumer: the command `train` of either program",
+    "review": "hospital_node: the command of intake/review",
     "report": "hospital_node and consumer: the command `report` of either program",
 }
 """File names that occur twice and mean the same."""

@@ -24,6 +24,7 @@ from hospital_node.audit.attacks.nearest import BestOfN, nearest_sample
 from hospital_node.audit.attacks.patches import PatchCopying
 from hospital_node.audit.attacks.retrieval import Retrieval
 from hospital_node.audit.attacks.static import StaticCheck
+from hospital_node.audit.attacks.text import TextInSamples
 from hospital_node.audit.attacks.zero_noise import ZeroNoise
 from hospital_node.audit.verdict import Verdict, verdict
 from hospital_node.candidate import Parity
@@ -41,6 +42,7 @@ ATTACKS: tuple[Attack, ...] = (
     OtherFrames(),
     Canary(),
     StaticCheck(),
+    TextInSamples(),
 )
 NONE_SUCCEEDED = "no listed attack succeeded"
 MISSING_CONTROLS = "controls are missing: fewer than two other real images to compare with"

@@ -81,6 +81,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="CSV with the columns image and group: each image's patient, kept as a keyed digest",
     )
     parser.add_argument(
+        "--keep-overlays",
+        action="store_true",
+        help="leave text and graphics that a device wrote into the pictures (left out: paint them over)",
+    )
+    parser.add_argument(
         "--max-side",
         type=int,
         default=IntakeRules().max_side,
@@ -104,7 +109,7 @@ def run(args: argparse.Namespace, output: Output) -> int:
     with progress.reporter("ingest", unit="images") as on_progress:
         report = ingest(args.data, node, on_progress, rules=rules, hold_out=args.hold_out)
     output.result(report.to_json(), *_text(report))
-    if not report.usable:
+    if not report.usable and not report.review:
         raise InputError(
             args.data,
             expected="at least one usable pair of an image and its masks",
@@ -117,6 +122,13 @@ def run(args: argparse.Namespace, output: Output) -> int:
             expected="every file of the folder in a usable pair",
             found=f"{len(report.refused)} refused, {report.usable} usable",
             next_step="go on with what was taken, or correct what the list of refusals says and ingest again",
+        )
+    if report.review:
+        raise PartialFailureError(
+            args.data,
+            expected="pictures whose text and graphics are certain",
+            found=f"{len(report.review)} that a person has to look at, {report.usable} usable",
+            next_step=f"hospital-node review --node {report.node}",
         )
     return 0
 
@@ -137,6 +149,7 @@ def _rules(args: argparse.Namespace) -> IntakeRules:
         turn=args.apply_orientation,
         allow_empty_masks=args.allow_empty_masks,
         groups=args.groups,
+        keep_overlays=args.keep_overlays,
     )
 
 
@@ -144,11 +157,14 @@ def _text(report: IntakeReport) -> Iterator[RenderableType]:
     verb, following = (
         ("held out", ("evaluate", "SUBMISSION")) if report.hold_out else ("ingested", ("train",))
     )
-    yield f"{report.ingested} {verb}, {report.known} known already, {len(report.refused)} refused"
+    waiting = f", {len(report.review)} wait for a review" if report.review else ""
+    yield f"{report.ingested} {verb}, {report.known} known already, {len(report.refused)} refused{waiting}"
     if report.images:
         yield _units(report)
     if report.refused:
         yield from _refusals(report.refused)
+    for one in report.review[:SHOWN]:
+        yield warning_text(f"for review: {one.path} ({one.doubt})")
     for warning in report.warnings:
         named = ", ".join(warning.files[:3]) + (" …" if len(warning.files) > 3 else "")
         yield warning_text(f"warning: {warning.message}" + (f" ({named})" if named else ""))

@@ -33,6 +33,8 @@ class IntakeRules:
     """Take images without a finding."""
     groups: Path | None = None
     """CSV that names the patient of every image; None: patients are unknown."""
+    keep_overlays: bool = False
+    """Leave text and graphics that a device wrote into the pictures, and do not look for them."""
 
     def __post_init__(self) -> None:
         if self.max_side < self.short_side:

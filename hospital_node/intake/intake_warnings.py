@@ -38,6 +38,37 @@ def about_colours(paths: Sequence[str]) -> Iterator[IntakeWarning]:
         yield IntakeWarning(WarningKind.CONVERTED, message, tuple(paths))
 
 
+def about_overlays(painted: Sequence[str], on_mask: Mapping[str, Sequence[str]]) -> Iterator[IntakeWarning]:
+    """Report what was painted over.
+
+    Args:
+        painted: pictures with painted regions.
+        on_mask: picture to the classes whose masks have painted pixels.
+    """
+    if painted:
+        message = (
+            f"text or graphics painted over in {_count(len(painted), 'picture')}; look at them, before and "
+            "after: hospital-node review"
+        )
+        yield IntakeWarning(WarningKind.OVERLAYS, message, tuple(painted))
+    if on_mask:
+        classes = ", ".join(sorted({name for names in on_mask.values() for name in names}))
+        message = (
+            f"text lies on a finding ({classes}) in {_count(len(on_mask), 'picture')}: the picture was "
+            "painted over there, the mask stays as it was drawn"
+        )
+        yield IntakeWarning(WarningKind.OVERLAYS_ON_MASK, message, tuple(on_mask))
+
+
+def about_kept_overlays(paths: Sequence[str]) -> Iterator[IntakeWarning]:
+    """`paths`: pictures taken with `--keep-overlays`."""
+    if paths:
+        message = (
+            "nobody looked for names, dates and numbers in these pictures: generators may reproduce them"
+        )
+        yield IntakeWarning(WarningKind.KEPT_OVERLAYS, message, tuple(paths))
+
+
 def about_other_masks(
     node: Path, again: Sequence[tuple[ImageRecord, ImageRecord]]
 ) -> Iterator[IntakeWarning]:

@@ -14,7 +14,9 @@ from hospital_node.node.node import Node
 from sharekit.errors import InputError
 from sharekit.pictures.similarity import Fingerprint, Pictures
 
-TRAINING = tuple(state for state in ImageState if state not in (ImageState.REFUSED, ImageState.HELD_OUT))
+TRAINING = tuple(
+    state for state in ImageState if state not in (ImageState.REFUSED, ImageState.REVIEW, ImageState.HELD_OUT)
+)
 
 
 def side_of(state: ImageState) -> str:

@@ -41,7 +41,8 @@ CREATE TABLE images (
     updated TEXT NOT NULL,
     data_dir TEXT NOT NULL,
     content_key TEXT UNIQUE,
-    unit TEXT NOT NULL
+    unit TEXT NOT NULL,
+    overlays TEXT NOT NULL
 ) STRICT;
 CREATE INDEX images_by_state ON images (state, sequence);
 CREATE INDEX images_by_source ON images (source_image);
@@ -166,7 +167,7 @@ INSERT INTO images
     SELECT sequence, id, source_image, source_masks,
         CASE WHEN state IN ('refused', 'held-out') THEN state ELSE 'ingested' END,
         CASE WHEN state IN ('refused', 'held-out') THEN reason ELSE '' END,
-        height, width, image_channels, mask_classes, updated, data_dir, content_key, ''
+        height, width, image_channels, mask_classes, updated, data_dir, content_key, '', ''
     FROM images_before;
 """
 """Upgrade from version 2: the images only. `_bring_over` adds their generators."""
@@ -189,10 +190,10 @@ DROP INDEX images_by_state;
 DROP INDEX images_by_source;
 ALTER TABLE images RENAME TO images_before;
 {_IMAGES}
-INSERT INTO images SELECT *, '' FROM images_before;
+INSERT INTO images SELECT *, '', '' FROM images_before;
 DROP TABLE images_before;
 """
-"""Upgrade from version 3, which knew no patients."""
+"""Upgrade from version 3, which knew no patients and did not look for overlays."""
 
 _SETTINGS = re.compile(r"(?:(?P<reason>.*); )?profile (?P<profile>\S+), settings (?P<digest>[0-9a-f]+)")
 """How versions 1 and 2 joined settings to a reason."""

@@ -14,7 +14,9 @@ class ImageState(StrEnum):
     """The state of an image; every image is in exactly one."""
 
     REFUSED = "refused"
-    """Intake did not take it."""
+    """Intake did not take it, or a person refused it."""
+    REVIEW = "review"
+    """Quarantined: intake is unsure about text or graphics in it, and a person decides (`review`)."""
     INGESTED = "ingested"
     """Its pixels are in the node, and generators may learn from it."""
     HELD_OUT = "held-out"
@@ -45,7 +47,9 @@ State = ImageState | GeneratorState
 _I, _G = ImageState, GeneratorState
 
 IMAGE_TRANSITIONS: Mapping[ImageState | None, frozenset[ImageState | None]] = {
-    None: frozenset({_I.REFUSED, _I.INGESTED, _I.HELD_OUT}),
+    None: frozenset({_I.REFUSED, _I.REVIEW, _I.INGESTED, _I.HELD_OUT}),
+    # A person decided; the record of the image that was then taken supersedes it.
+    _I.REVIEW: frozenset({_I.REFUSED, None}),
     # The record of a corrected file supersedes the refusal.
     _I.REFUSED: frozenset({None}),
     # Both are final: scores on an image that a generator has learnt from say nothing about new images.
@@ -98,6 +102,8 @@ class ImageRecord:
     """Keyed commitment to the source files, so that a second ingest recognises them; may be empty."""
     unit: str = ""
     """Keyed digest of the patient's identifier (`units.patient_unit`); empty if the patient is unknown."""
+    overlays: str = ""
+    """Text and graphics that intake found, as JSON (`outcome.Overlays`); empty if it did not look."""
 
     @property
     def size(self) -> tuple[int, int, int]:

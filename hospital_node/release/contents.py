@@ -10,7 +10,8 @@ from hospital_node.audit.audited import Asking, images_behind, read_candidate_by
 from hospital_node.audit.generator_audit import GeneratorAudit
 from hospital_node.node import history
 from hospital_node.node.node import Node
-from hospital_node.release.card import model_card
+from hospital_node.overlays.outcome import Overlays, Treatment
+from hospital_node.release.card import model_card, overlays_in_words
 from hospital_node.release.gate import Decision
 from hospital_node.release.officer import Officer
 from hospital_node.release.provenance import Made, privacy_statement, provenance_statement
@@ -131,6 +132,7 @@ class Release:
             statistics,
             self.style_text,
             in_words(self.vetted),
+            overlays_in_words(self._treatments()),
             self.officer,
         )
         privacy = privacy_statement(self.audits, self.officer)
@@ -143,6 +145,11 @@ class Release:
             **(self.style.to_files() if self.style else {}),
         }
         return _Contents(described, self.node, {item.bundle_path: item.record.id for item in self.leaving})
+
+    def _treatments(self) -> list[Treatment]:
+        """What happened to the overlays of each image behind the generators."""
+        records = (self.node.ledger.get(image) for image in self.images)
+        return [Overlays.from_text(record.overlays).treatment for record in records]
 
     def _coverage(self) -> CoverageStatistics:
         coverages: dict[str, list[float]] = {}
