@@ -4,9 +4,9 @@ A point is a setting trained on groups of k real images. Its samples are attacke
 train a segmenter, always next to what real images give:
 
     leak      how much more often than chance a sample's nearest real image is a source (thumbnail of 8
-              pixels, full size, colour histogram); AUC of telling sources from images never seen by the
-              nearest sample's distance; share of patches that are nearer to a source than to an image never
-              seen, less one half; best of N, how near the nearest sample comes to either
+              pixels, also mirrored, full size, colour histogram); AUC of telling sources from images never
+              seen by the nearest sample's distance; share of patches that are nearer to a source than to an
+              image never seen, less one half; best of N, how near the nearest sample comes to either
     quality   agreement of the masks with a segmenter trained on real images; FID and KID next to those of
               real images among themselves
     utility   IoU, on real images never seen, of a segmenter trained on samples, and on samples and sources
@@ -88,6 +88,7 @@ SETTINGS: Mapping[str, TrainingConfig | None] = {
     "patches": None,
     **PROFILES,
     "planted": changed("quick", reconstruction_weight=100.0),
+    "planted redrawn": changed("quick", reconstruction_weight=100.0, redraw_z_star=True),
     "turns": changed("quick", iterations=1200),
     "group z*": changed("group", z_star=True),
     "group norm": changed("group", critic_norm=True),
@@ -96,9 +97,8 @@ SETTINGS: Mapping[str, TrainingConfig | None] = {
     "group 6 scales": changed("group", scale_factor=0.65),
     "group from 18": changed("group", min_side=18),
     "group from 25": changed("group", min_side=25),
-    "group changed": changed("group", flips=True, colour_jitter=0.15),
-    "group jitter": changed("group", colour_jitter=0.15),
-    "group flips": changed("group", flips=True),
+    "group unchanged": changed("group", colour_jitter=0.0, flips=False),
+    "group flips": changed("group", colour_jitter=0.0),
     "group long": changed("group", iterations=1200),
 }
 """Settings by name; None is the training-free baseline. `planted` is to leak: run it with `--k 1`."""

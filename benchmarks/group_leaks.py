@@ -37,14 +37,23 @@ VIEWS: Mapping[str, Callable[[Array], Array]] = {
     "thumbnail": lambda pictures: resize(pictures, THUMBNAIL, THUMBNAIL),
     "full": lambda pictures: pictures,
     "histogram": histogram,
+    "mirrored": lambda pictures: resize(pictures, THUMBNAIL, THUMBNAIL),
 }
+"""What an attack compares; in `mirrored`, a real image is as near as the nearest of its mirror images."""
+
+
+def distances(samples: Array, real: Array, view: str) -> NDArray[np.float64]:
+    """`(N, M)` of every sample to every real image."""
+    drawn, known = VIEWS[view](samples), VIEWS[view](real)
+    axes: list[tuple[int, ...]] = [(), (2,), (3,), (2, 3)] if view == "mirrored" else [()]
+    return np.min([rmse(drawn, np.flip(known, way)) for way in axes], axis=0)
 
 
 def nearest_source(samples: Array, sources: Array, unseen: Array) -> dict[str, Interval]:
     """Share of samples whose nearest real image is a source; chance is `k / (k + M)`."""
     found = {}
-    for name, view in VIEWS.items():
-        nearest = rmse(view(samples), view(np.concatenate([sources, unseen]))).argmin(axis=1)
+    for name in VIEWS:
+        nearest = distances(samples, np.concatenate([sources, unseen]), name).argmin(axis=1)
         found[name] = wilson(int((nearest < len(sources)).sum()), len(samples))
     return found
 
@@ -53,8 +62,8 @@ def membership(samples: Array, sources: Array, unseen: Array) -> dict[str, Inter
     """AUC of telling sources from images never seen by the nearest sample's distance; chance is 0.5."""
     found = {}
     truth = np.arange(len(sources) + len(unseen)) < len(sources)
-    for name, view in VIEWS.items():
-        near = -rmse(view(samples), view(np.concatenate([sources, unseen]))).min(axis=0)
+    for name in VIEWS:
+        near = -distances(samples, np.concatenate([sources, unseen]), name).min(axis=0)
 
         def auc(rows: NDArray[np.intp], rng: np.random.Generator, near: NDArray = near) -> float:
             inside, outside = near[truth], near[~truth]

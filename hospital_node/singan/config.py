@@ -127,6 +127,8 @@ PROFILES: Mapping[str, TrainingConfig] = {
         pictures=8,
         z_star=False,
         critic_norm=False,
+        colour_jitter=0.15,
+        flips=True,
     ),
 }
 DEFAULT_PROFILE = "private"
