@@ -10,15 +10,20 @@ from hospital_node.commands import (
     approve,
     audit,
     doctor,
+    erase,
     evaluate,
     export,
     fidelity,
+    history,
     ingest,
     policy,
+    reject,
     report,
+    review,
     status,
     submitter,
     train,
+    where,
 )
 from sharekit.errors import DependencyError
 from sharekit.program import command_line
@@ -27,16 +32,21 @@ DESCRIPTION = "Train, audit, approve and export generators inside the hospital; 
 COMMANDS = {
     "doctor": doctor,
     "ingest": ingest,
+    "review": review,
     "train": train,
     "audit": audit,
     "fidelity": fidelity,
     "policy": policy,
     "approve": approve,
+    "reject": reject,
     "export": export,
     "submitter": submitter,
     "evaluate": evaluate,
     "report": report,
     "status": status,
+    "history": history,
+    "where": where,
+    "erase": erase,
 }
 
 

@@ -19,6 +19,7 @@ from sharekit.program.phrases import counted
 if TYPE_CHECKING:
     from rich.text import Text
 
+    from consumer.datasets.description import DatasetDescription
     from consumer.datasets.sample_bundle import SampledBundle
 
 SUMMARY = "draw a synthetic data set from a verified bundle"
@@ -72,6 +73,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "where it is possible, on Linux on the CPU)",
     )
     parser.add_argument(
+        "--vetted-only",
+        action="store_true",
+        help="refuse to draw more samples than the hospital vetted (`sharekit inspect` shows their number "
+        "and their seed)",
+    )
+    parser.add_argument(
         "--probabilities", action="store_true", help="also store the masks' raw probabilities"
     )
     progress.configure(parser)
@@ -109,7 +116,14 @@ def run(args: argparse.Namespace, output: Output) -> None:
 
     refinement = Refinement(args.temperature, args.mask_threshold, args.clean_masks, args.redraw_below)
     request = Request(
-        args.seed, args.generator, args.size, args.batch_size, args.probabilities, refinement, args.layout
+        args.seed,
+        args.generator,
+        args.size,
+        args.batch_size,
+        args.probabilities,
+        refinement,
+        args.layout,
+        args.vetted_only,
     )
     with (
         open_bundle(
@@ -118,10 +132,12 @@ def run(args: argparse.Namespace, output: Output) -> None:
         progress.reporter("sample", unit="samples") as on_progress,
     ):
         result = sample_bundle(bundle, args.out, args.samples, request, on_progress)
-    output.result(result.to_json(), *_lines(result))
+        vetted_seed = bundle.vetted_seed
+    output.result(result.to_json(), *_lines(result, vetted_seed))
 
 
-def _lines(result: SampledBundle) -> list[str | Text]:
+def _lines(result: SampledBundle, seed: int | None) -> list[str | Text]:
+    """The result in words; `seed` is the one whose samples the hospital vetted."""
     origin = result.data_sets[0].description
     apart = ", in a process with limits" if result.isolated else ""
     lines: list[str | Text] = [
@@ -136,7 +152,13 @@ def _lines(result: SampledBundle) -> list[str | Text]:
             f"{counted(len(description.generators), 'generator')} in "
             f"{data_set.path}" + _share_drawn(data_set.drawn, description.count)
         )
+        if description.vetted is not None:
+            lines.append(f"vetted {description.vetted:,} of {description.count:,}{_why(description, seed)}")
     return [*lines, f"{result.samples_per_second:.1f} samples a second"] if result.drawn else lines
+
+
+def _why(description: DatasetDescription, seed: int | None) -> str:
+    return "" if description.vetted else f": the list holds for seed {seed} at the trained size"
 
 
 def _share_drawn(drawn: int, count: int) -> str:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +26,9 @@ from consumer.datasets.description import DatasetDescription
 from consumer.datasets.resumable_folder import PartialFolder, is_finished, resumable_folder
 from consumer.sampling.checked import refusal
 from consumer.sampling.layout_names import common_layout
+from consumer.sampling.numbering import Numbering
 from consumer.sampling.request import Request
-from consumer.sampling.sample import Sample, assign
+from consumer.sampling.sample import Sample
 from consumer.sampling.synthetic_bundle import Bundle
 from sharekit.bundle.manifest import GeneratorEntry
 from sharekit.pictures.folder import DESCRIPTION, IMAGES, MASKS, METADATA
@@ -66,23 +67,29 @@ def write_dataset(
     entries = bundle.accept(request)
     if count < 1:
         raise refusal("samples", "a count of at least 1", str(count))
+    numbering = Numbering.of(entries, request)
+    numbering.require(request, count)
+    listed = bundle.vetted_seed is not None
     description = _describe(bundle, entries, count, request)
     settings = {**description.to_json(), "probabilities": request.probabilities}
     if is_finished(out, _settings_of(out), _comparable(settings)):
         on_progress(Progress(count, count, free=count))
-        return WrittenDataset(out, description, 0)
+        there = files.parse_json(files.read_bytes(out / DESCRIPTION, max_bytes=files.MAX_JSON_BYTES), out)
+        return WrittenDataset(out, replace(description, vetted=there.get("vetted")), 0)
     with resumable_folder(out, settings) as folder:
         found = len(folder.records)
-        for position, entry in enumerate(entries):
-            numbers = [n for n in range(position, count, len(entries)) if _stem(n) not in folder.records]
-            samples = bundle.draw(entry, request, [assign(number, len(entries))[1] for number in numbers])
+        for position, numbers_of_generator in enumerate(numbering.by_generator(count)):
+            numbers = [number for number in numbers_of_generator if _stem(number) not in folder.records]
+            samples = bundle.draw(entries[position], request, [numbering(number)[1] for number in numbers])
             for number, sample in zip(numbers, samples, strict=True):
-                _add_sample(folder, _stem(number), sample)
+                _add_sample(folder, _stem(number), sample, listed=listed)
                 message = f"generator {position + 1} of {len(entries)}"
                 on_progress(Progress(len(folder.records), count, message, free=found))
         records = [folder.records[_stem(number)] for number in range(count)]
         lines = [json.dumps(record, ensure_ascii=False) + "\n" for record in records]
         files.write_text(folder.root / METADATA, "".join(lines))
+        if listed:
+            description = replace(description, vetted=sum(record["vetted"] for record in records))
         files.write_json(folder.root / DESCRIPTION, description.to_json())
     return WrittenDataset(out, description, count - found)
 
@@ -121,16 +128,23 @@ def _settings_of(out: Path) -> dict[str, Any] | None:
 
 
 def _comparable(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings without the program's version, which does not change a finished data set."""
-    return {name: value for name, value in settings.items() if name != "program_version"}
+    """The settings without the program's version and the count of vetted samples, which settle nothing."""
+    return {name: value for name, value in settings.items() if name not in ("program_version", "vetted")}
 
 
 def _stem(number: int) -> str:
     return f"{number:06d}"
 
 
-def _add_sample(folder: PartialFolder, stem: str, sample: Sample) -> None:
-    """Write one sample's files, and record the sample as complete with its line of metadata."""
+def _add_sample(folder: PartialFolder, stem: str, sample: Sample, *, listed: bool) -> None:
+    """Write one sample's files, and record the sample as complete with its line of metadata.
+
+    Args:
+        folder: gets the files.
+        stem: name of the files.
+        sample: what is written.
+        listed: the bundle lists vetted samples, so the line says whether this is one.
+    """
     record: dict[str, Any] = {"file_name": f"{IMAGES}/{stem}.png"}
     _write_png(folder.root / record["file_name"], sample.image)
     for name, mask in sample.masks.items():
@@ -145,6 +159,8 @@ def _add_sample(folder: PartialFolder, stem: str, sample: Sample) -> None:
         np.save(path, np.stack(list(sample.probabilities.values())), allow_pickle=False)
     paths = tuple(record.values())
     record |= {"generator": sample.generator, "seed": sample.seed, "index": sample.index}
+    if listed:
+        record["vetted"] = sample.vetted
     folder.add(stem, record, paths)
 
 

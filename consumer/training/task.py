@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from consumer.datasets.reader import read_folder
-from consumer.training.data import Pairs, choose_class, read_pairs, refuse_leak
+from consumer.training.data import NOT_SEEN, Pairs, choose_class, read_pairs, refuse_leak
 from consumer.training.network import IMAGE_CHANNELS, EncoderWeights, input_statistics, read_weights
 from consumer.training.training_settings import Schedule, TrainingSettings
 from sharekit.program.progress import ProgressCallback, ignore
@@ -24,6 +24,8 @@ class Task:
     weights: EncoderWeights
     training: Pairs
     validation: Pairs
+    tests: tuple[Pairs, ...] = ()
+    """Sets to score at the end; they have no part in the training."""
 
     @property
     def schedule(self) -> Schedule:
@@ -46,20 +48,23 @@ def read_task(
     validation: Path,
     settings: TrainingSettings,
     *,
+    tests: Sequence[Path] = (),
     class_name: str | None = None,
     on_progress: ProgressCallback = ignore,
 ) -> Task:
-    """Read and join the data sets, and read the validation images.
+    """Read and join the data sets, and read the validation images and the test sets.
 
     Raises:
-        InputError: a file is broken or missing, or a validation image is also a training image.
+        InputError: a file is broken or missing, a validation image is also a training image, or a test image
+            is one of either.
         UsageError: the data have several classes, and `class_name` is None.
         DependencyError: an optional package is not installed.
     """
     mean, std = input_statistics(settings)
     weights = read_weights(settings.encoder_weights)
     folders, held_out = [read_folder(root) for root in datasets], read_folder(validation)
-    chosen = choose_class([*folders, held_out], class_name)
+    unused = [read_folder(root) for root in tests]
+    chosen = choose_class([*folders, held_out, *unused], class_name)
     contract = SegmenterContract(
         image_channels=IMAGE_CHANNELS,
         size=(settings.size, settings.size),
@@ -68,6 +73,10 @@ def read_task(
         output="logits",
         classes=(chosen,),
     )
-    training, unseen = read_pairs([folders, [held_out]], chosen, contract, on_progress=on_progress)
+    groups = [folders, [held_out], *([folder] for folder in unused)]
+    training, unseen, *scored = read_pairs(groups, chosen, contract, on_progress=on_progress)
     refuse_leak(training, unseen)
-    return Task(settings, contract, weights, training, unseen)
+    for each in scored:
+        refuse_leak(training, each, NOT_SEEN)
+        refuse_leak(unseen, each, NOT_SEEN)
+    return Task(settings, contract, weights, training, unseen, tuple(scored))

@@ -132,6 +132,9 @@ PROFILES: Mapping[str, TrainingConfig] = {
     ),
 }
 DEFAULT_PROFILE = "private"
+"""For generators of one image."""
+GROUP_PROFILE = "group"
+"""For groups of images, which a node trains by default once it has enough of them."""
 
 
 @dataclass(frozen=True)

@@ -199,7 +199,7 @@ class ScaleTraining:
         if config.colour_jitter or config.flips:
             changed = [
                 augment(
-                    parts,
+                    tuple(parts),
                     lane.job.layout.image_channels,
                     config.colour_jitter,
                     config.flips,

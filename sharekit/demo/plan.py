@@ -40,19 +40,20 @@ STEPS = (
     ("approver key", "the data protection officer's own key", "sharekit keys new --out {approver}"),
     (
         "policy",
-        "whose approval counts",
-        "hospital-node policy --node {node} --approver {approver}.pub --name Officer",
+        "whose approval counts, and that generators of few pictures may leave",
+        "hospital-node policy --node {node} --approver {approver}.pub --name Officer"
+        " --set release_linkable=true",
     ),
     ("audit", "attack every generator: nothing leaves without it", "hospital-node audit --node {node}"),
     (
         "approve",
         "a person signs for the generators that passed",
-        "hospital-node approve --node {node} --key {approver}.key --by Officer --all",
+        "hospital-node approve --node {node} --key {approver}.key --by Officer --all --yes",
     ),
     (
         "export",
         "search the finished bytes for anything real, then sign",
-        "hospital-node export --node {node} --out {bundle} --key {release}.key",
+        "hospital-node export --node {node} --out {bundle} --key {release}.key --vetted 200",
     ),
     (
         "report",
@@ -172,7 +173,7 @@ class Step:
 def plan(settings: Settings) -> tuple[Step, ...]:
     """Every command from a folder of images and masks to a validated synthetic data set.
 
-    A bundle of several channel layouts is drawn as one data set for each; once they are there, a step of
+    A bundle of several channel layouts is drawn as one data set for each. Once they exist, a step of
     `EACH_LAYOUT` becomes one step for each of them.
     """
     few = settings.out / "few"

@@ -141,8 +141,13 @@ def validate(name: str, value: Any, item: object) -> None:
 
 def is_label(text: str) -> bool:
     """Whether `text` is a `label` of the schemas: one line for a person."""
-    label = {"$ref": "urn:sharekit:schema:v1:defs#/$defs/label"}
-    return bool(StrictValidator(label, registry=_registry()).is_valid(text))
+    return fits_shared("label", text)
+
+
+def fits_shared(definition: str, value: Any) -> bool:
+    """Whether a value fits one of the definitions that all schemas share, such as `sentence`."""
+    reference = {"$ref": f"urn:sharekit:schema:v1:defs#/$defs/{definition}"}
+    return bool(StrictValidator(reference, registry=_registry()).is_valid(value))
 
 
 def fits(name: str, definition: str, value: Any) -> bool:
