@@ -29,7 +29,8 @@ def draw(sources: Sequence[NDArray[np.float32]], config: TrainingConfig, count: 
     """`(count, C, H, W)` in [-1, 1] from k sources `(C, H, W)` of one size."""
     random = torch.Generator().manual_seed(seed)
     real = torch.from_numpy(np.stack(sources))
-    sizes = pyramid_sizes(*real.shape[2:], config)
+    height, width = real.shape[2:]
+    sizes = pyramid_sizes(height, width, config)
     return torch.cat([_draw_one(real, sizes, random) for _ in range(count)])
 
 
