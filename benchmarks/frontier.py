@@ -442,7 +442,7 @@ def main() -> None:
         if not args.table:
             measure(args, Path(scratch))
         rows = read_rows(args.out)
-        Console(width=200).print(table(rows))
+        Console(width=320).print(table(rows))
         (args.out / PLOT).write_bytes(plot(rows))
 
 
@@ -507,7 +507,7 @@ FIGURES: Mapping[str, Callable[[Row], float | None]] = {
 
 
 def table(rows: Sequence[Row]) -> Table:
-    """The mean over the groups of each setting, with a Student t interval."""
+    """The mean over the groups of each setting, with a Student t interval where there are several."""
     result = Table(title="mean over groups [95 %]; nearest: share above chance")
     for column in ("setting", "k", "groups", *FIGURES):
         result.add_column(column, justify="right")
@@ -515,7 +515,8 @@ def table(rows: Sequence[Row]) -> Table:
         cells = []
         for figure in FIGURES.values():
             values = [value for row in group if (value := figure(row)) is not None]
-            cells.append(str(student_mean(values)) if values else "")
+            shown = str(student_mean(values)) if len(values) > 1 else "".join(f"{one:.3g}" for one in values)
+            cells.append(shown)
         result.add_row(setting, str(k), str(len(group)), *cells)
     return result
 
