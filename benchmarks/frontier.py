@@ -256,7 +256,7 @@ def pairs_of(tensors: Array, contract: SegmenterContract, synthetic: bool) -> Pa
         pixels, masks = pixels[wanted], masks[wanted]
     images = np.stack([contract.resize(np.ascontiguousarray(one[..., :3])) for one in pixels])
     small = np.stack([contract.resize(mask.astype(np.uint8) * 255)[..., 0] > 127 for mask in masks])
-    return Pairs(images, small, (Path("x"),) * len(images), np.full(len(images), synthetic))
+    return Pairs(images, small, (Path("x"),) * len(images), np.full(len(images), synthetic), Path())
 
 
 def joined(first: Pairs, second: Pairs) -> Pairs:
@@ -265,6 +265,7 @@ def joined(first: Pairs, second: Pairs) -> Pairs:
         np.concatenate([first.masks, second.masks]),
         first.files + second.files,
         np.concatenate([first.synthetic, second.synthetic]),
+        first.root,
     )
 
 
@@ -286,7 +287,7 @@ class Segmenters:
     def train(self, training: Pairs, seed: int, real_share: float | None = None) -> Loop:
         settings = self.how.settings(seed, real_share)
         task = Task(settings, self.contract, self.encoder, training, self.judged)
-        augment = augmentation()
+        augment = augmentation(settings.augment)
         import segmentation_models_pytorch as smp  # needs operators that `augmentation` defines
 
         torch.manual_seed(seed)
@@ -373,6 +374,7 @@ class Bench:
     def _fidelity(self, samples: Array) -> dict[str, float]:
         real = self.real_features
         count = min(FEATURES, len(real) // 2)
+        assert self.network is not None
         found = features(samples[:: max(1, len(samples) // count)][:count], self.network)
         half, other = real[:count], real[count : 2 * count]
         return {
@@ -387,6 +389,7 @@ class Bench:
         """Features of the real images, in an order by chance."""
         path = self.out / "features.npy"
         if not path.exists():
+            assert self.network is not None
             order = np.random.default_rng(0).permutation(len(self.data.tensors))
             np.save(path, features(self.data.tensors[order, :3], self.network))
         return np.load(path)
@@ -478,6 +481,11 @@ def excess(row: Row, view: str) -> float:
     return float(row["nearest"][view]["mean"] - row["chance"])
 
 
+def membership(row: Row, view: str) -> float:
+    """AUC of telling sources from images never seen."""
+    return float(row["auc"][view]["mean"])
+
+
 def utility(row: Row, arm: str = "iou") -> float | None:
     """IoU as a share of that of the real images behind the samples, or None where it was not measured."""
     return float(np.mean(row[arm]) / np.mean(row["iou_real"])) if arm in row else None
@@ -485,7 +493,7 @@ def utility(row: Row, arm: str = "iou") -> float | None:
 
 FIGURES: Mapping[str, Callable[[Row], float | None]] = {
     **{f"nearest, {view}": partial(excess, view=view) for view in group_leaks.VIEWS},
-    **{f"AUC, {view}": lambda row, view=view: row["auc"][view]["mean"] for view in group_leaks.VIEWS},
+    **{f"AUC, {view}": partial(membership, view=view) for view in group_leaks.VIEWS},
     "patches": lambda row: row["patches"]["mean"],
     "best of N": lambda row: row["best"]["full.source"] / row["best"]["full.unseen"],
     "mask IoU / real": lambda row: row["agreement"] / row["real_agreement"],

@@ -17,6 +17,7 @@ from hospital_node.singan.lane import LaneJob
 from hospital_node.singan.networks import Discriminator, initialise, sample
 from hospital_node.singan.pyramid import pictures_at, upsample
 from hospital_node.singan.scale import ScaleTraining
+from hospital_node.singan.trained import TrainedGenerator
 from hospital_node.singan.training import Lane, Stopped, train, train_lanes
 from tests.hospital_node.singan.test_training import CONFIG, LAYOUT, picture
 
@@ -149,6 +150,8 @@ def test_groups_side_by_side_learn_what_each_learns_alone(tmp_path):
     for job, generator in zip(jobs, together, strict=True):
         alone = dataclasses.replace(job, checkpoint_dir=tmp_path / f"alone-{job.seed}")
         (expected,) = train_lanes([alone], GROUP, profile="group")
+        assert isinstance(generator, TrainedGenerator)
+        assert isinstance(expected, TrainedGenerator)
         noise = generator.spec.noise(1, [0, 1])
         np.testing.assert_allclose(sample(generator, noise), sample(expected, noise), atol=2e-2)
 
