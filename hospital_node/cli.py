@@ -15,15 +15,19 @@ from hospital_node.commands import (
     fidelity,
     ingest,
     policy,
+    publish,
+    recipient,
+    releases,
     report,
     status,
     submitter,
     train,
+    withdraw,
 )
 from sharekit.errors import DependencyError
 from sharekit.program import command_line
 
-DESCRIPTION = "Train, audit, approve and export generators inside the hospital; no image leaves."
+DESCRIPTION = "Train, audit, approve, export and publish generators inside the hospital; no image leaves."
 COMMANDS = {
     "doctor": doctor,
     "ingest": ingest,
@@ -33,6 +37,10 @@ COMMANDS = {
     "policy": policy,
     "approve": approve,
     "export": export,
+    "recipient": recipient,
+    "publish": publish,
+    "releases": releases,
+    "withdraw": withdraw,
     "submitter": submitter,
     "evaluate": evaluate,
     "report": report,

@@ -87,7 +87,7 @@ def place(made: Path, tmp_path: Path) -> Place:
 
 
 WRITERS = {
-    "keys": "sharekit keys new --out {there}/new",
+    "keys": "sharekit keys new --out {there}/new --no-password",
     "demo": "sharekit demo --out {there}/demo",
     "policy": "hospital-node policy --node {node} --set k=3",
     "audit": "hospital-node audit --node {node} --again --samples 16",

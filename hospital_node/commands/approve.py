@@ -28,10 +28,10 @@ def run(args: argparse.Namespace, output: Output) -> None:
     from hospital_node.node.node import Node
     from hospital_node.release.approve import approve
     from hospital_node.release.audit_words import audit_table, limits_in_words
-    from sharekit.signing.keys import SigningKey
+    from sharekit.trust.key_choice import private_key
 
     node = Node.open(args.node)
-    key = SigningKey.load(args.key, password.from_args(args))
+    key = private_key(args)
     given = approve(node, key, args.by, generators=args.generator, images=args.image)
     items, refused = given.proposal.items, given.proposal.refused
     output.result(

@@ -30,9 +30,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, output: Output) -> None:
     from hospital_node.node.node import Node
     from hospital_node.release.export import export_bundle
-    from sharekit.signing.keys import SigningKey
+    from sharekit.trust.key_choice import private_key
 
-    key = SigningKey.load(args.key, password.from_args(args))
+    key = private_key(args)
     result = export_bundle(Node.open(args.node), args.out, key, features_path=args.features)
     refused = [f"  {name}: {'; '.join(reasons)}" for name, reasons in result.refused.items()]
     output.result(

@@ -1,4 +1,4 @@
-"""The node's private ledger: images, generators, spent evaluations, published statistics, the log of changes.
+"""The node's private ledger: images, generators, releases, spent evaluations, published statistics, the log.
 
 One process writes (the holder of the node's write lock); any number of processes read. File names are kept
 here and nowhere else.
@@ -17,6 +17,7 @@ from hospital_node.ledger.database import Database, now
 from hospital_node.ledger.evaluations import Evaluations
 from hospital_node.ledger.generators import Generators
 from hospital_node.ledger.publications import Publications
+from hospital_node.ledger.releases import Releases
 from hospital_node.ledger.states import Event, GeneratorState, ImageRecord, ImageState, State
 from sharekit.errors import InputError
 
@@ -32,7 +33,7 @@ _UNTRAINED = (
 
 
 class Ledger:
-    """The images, their `generators`, `evaluations` and `publications`, the log, and the release counter.
+    """The images, `generators`, `releases`, `evaluations`, `publications`, the log, and the release counter.
 
     Every write is one transaction that survives a power cut (write-ahead log, `synchronous=FULL`).
 
@@ -50,6 +51,7 @@ class Ledger:
         self.generators = Generators(self._database)
         self.evaluations = Evaluations(self._database)
         self.publications = Publications(self._database)
+        self.releases = Releases(self._database)
 
     @staticmethod
     def create(path: Path) -> None:

@@ -13,9 +13,12 @@ from enum import StrEnum
 
 from hospital_node.ledger.states import GeneratorState, ImageState
 
-SCHEMA_VERSION = 3
-OLDER_VERSIONS = frozenset({1, 2})
-"""Version 1 had no hold-out and no evaluations; in versions 1 and 2 an image was also its generator."""
+SCHEMA_VERSION = 4
+OLDER_VERSIONS = frozenset({1, 2, 3})
+"""Version 1 had no hold-out and no evaluations; in versions 1 and 2 an image was also its generator.
+
+Versions before 4 wrote down a release only as its generators' reason.
+"""
 
 
 def _one_of(states: type[StrEnum]) -> str:
@@ -98,12 +101,37 @@ CREATE TRIGGER publications_kept BEFORE DELETE ON publications
     BEGIN SELECT RAISE(ABORT, 'what was published stays published'); END;
 """
 
+_RELEASES = """
+CREATE TABLE release_events (
+    sequence INTEGER PRIMARY KEY,
+    time TEXT NOT NULL,
+    release INTEGER NOT NULL,
+    event TEXT NOT NULL CHECK (event IN ('exported', 'published', 'withdrawn')),
+    content TEXT NOT NULL
+) STRICT;
+CREATE INDEX release_events_by_release ON release_events (release, sequence);
+CREATE TRIGGER release_events_unchanged BEFORE UPDATE ON release_events
+    BEGIN SELECT RAISE(ABORT, 'what left stays written down'); END;
+CREATE TRIGGER release_events_kept BEFORE DELETE ON release_events
+    BEGIN SELECT RAISE(ABORT, 'what left stays written down'); END;
+"""
+
+_EARLIER_RELEASES = """
+INSERT INTO release_events (time, release, event, content)
+    SELECT max(time), CAST(substr(events.reason, 9) AS INTEGER), 'exported',
+        json_object('generators', json((SELECT json_group_array(id) FROM generators
+            WHERE generators.state = 'released' AND generators.reason = events.reason)))
+    FROM events WHERE after = 'released' AND reason GLOB 'release [1-9]*' GROUP BY reason ORDER BY max(time);
+"""
+"""The releases that earlier versions wrote down as the reason of their generators."""
+
 SCHEMA = f"""
 {_IMAGES}
 {_GENERATORS}
 {_EVALUATIONS}
 {_EVALUATIONS_UNCHANGED}
 {_PUBLICATIONS}
+{_RELEASES}
 CREATE TABLE events (
     sequence INTEGER PRIMARY KEY,
     time TEXT NOT NULL,
@@ -164,10 +192,11 @@ def upgrade(connection: sqlite3.Connection, version: int, now: str) -> None:
         _run(connection, _EVALUATIONS + _EVALUATIONS_UNCHANGED)
     if version == 2:
         _run(connection, _WITH_EPSILON)
-    if version < SCHEMA_VERSION:
+    if version < 3:
         _run(connection, _SEPARATE + _PUBLICATIONS)
         _bring_over(connection, now)
-        _run(connection, f"DROP TABLE images_before;\nPRAGMA user_version = {SCHEMA_VERSION};\n")
+        _run(connection, "DROP TABLE images_before;\n")
+    _run(connection, f"{_RELEASES}{_EARLIER_RELEASES}PRAGMA user_version = {SCHEMA_VERSION};\n")
 
 
 def _bring_over(connection: sqlite3.Connection, now: str) -> None:

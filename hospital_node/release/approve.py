@@ -15,7 +15,7 @@ from hospital_node.release.approval import Approval, Approved, sign_approval
 from hospital_node.release.gate import audit_reasons
 from hospital_node.release.release_policy import Policy, load_policy
 from sharekit.errors import InputError, PolicyError, VerificationError
-from sharekit.signing.keys import SigningKey
+from sharekit.signing.keys import Signer
 from sharekit.storage import files
 
 
@@ -56,7 +56,7 @@ class GivenApproval:
 
 def approve(
     node: Node,
-    key: SigningKey,
+    key: Signer,
     by: str,
     *,
     generators: Collection[str] | None = None,
@@ -149,7 +149,7 @@ def _unknown(name: str, expected: str) -> InputError:
 
 
 def give_approval(
-    node: Node, policy: Policy, proposal: Proposal, key: SigningKey, by: str, now: datetime | None = None
+    node: Node, policy: Policy, proposal: Proposal, key: Signer, by: str, now: datetime | None = None
 ) -> Path:
     """Sign a proposal and store the envelope in the node.
 

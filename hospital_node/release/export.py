@@ -12,6 +12,7 @@ from typing import Any
 from hospital_node.audit.audited import Asking, images_behind, read_asking
 from hospital_node.leaks.node_content import node_content
 from hospital_node.leaks.search import refuse_real_content
+from hospital_node.ledger.releases import ReleaseEvent
 from hospital_node.ledger.states import GeneratorState
 from hospital_node.node.image_layouts import layout_warning, layouts
 from hospital_node.node.node import Node
@@ -24,7 +25,7 @@ from hospital_node.release.released_style import publish_style
 from sharekit.bundle.bundle import VerifiedBundle, verify_bundle, write_bundle
 from sharekit.errors import InputError, PolicyError
 from sharekit.program.umask import users_umask
-from sharekit.signing.keys import SigningKey
+from sharekit.signing.keys import Signer
 from sharekit.storage import container
 
 
@@ -62,7 +63,7 @@ class ExportResult:
 
 
 def export_bundle(
-    node: Node, out: Path, key: SigningKey, *, features_path: Path | None = None, now: datetime | None = None
+    node: Node, out: Path, key: Signer, *, features_path: Path | None = None, now: datetime | None = None
 ) -> ExportResult:
     """Release every generator that the gate allows, as one bundle.
 
@@ -97,6 +98,13 @@ def export_bundle(
         bundle = _write_checked(release, out, key)
         for item in leaving:
             node.ledger.generators.transition(item.record.id, GeneratorState.RELEASED, f"release {number}")
+        exported = {
+            "manifest_sha256": bundle.manifest_sha256,
+            "public_key": key.public.pem().decode(),
+            "generators": [item.record.id for item in leaving],
+            "images": len(pictures),
+        }
+        node.ledger.releases.append(number, ReleaseEvent.EXPORTED, exported)
     sizes = {item.record.id: len(item.record.images) for item in leaving}
     layout = layout_warning(layouts(node.ledger.get(image) for image in images))
     warnings = () if layout is None else (layout,)
@@ -126,7 +134,7 @@ def _require_some(node: Node, leaving: Sequence[Asking], refused: Mapping[str, t
     )
 
 
-def _write_checked(release: Release, out: Path, key: SigningKey) -> VerifiedBundle:
+def _write_checked(release: Release, out: Path, key: Signer) -> VerifiedBundle:
     """Finish the bundle inside the node, search its bytes, and only then copy it out and verify it again."""
     node = release.node
     staging = node.root / f"outgoing-{release.number}{out.suffix.lower()}"

@@ -22,14 +22,14 @@ from sharekit.errors import UsageError, VerificationError
 from sharekit.generator import onnx_policy
 from sharekit.generator.cost import Computation, Step
 from sharekit.signing import dsse, oms
-from sharekit.signing.keys import PublicKey, SigningKey
+from sharekit.signing.keys import PublicKey, Signer
 from sharekit.signing.oms import SIGNATURE_NAME
 from sharekit.storage import container, files, schema
 from sharekit.storage.container import Container
 from sharekit.storage.names import extra_file, hidden_character, printable
 
 AUTHENTIC = "authentic"
-"""The only verdict without a repository: the signature is valid, and a newer release may exist."""
+"""The verdict without a repository: the signature is valid, and a newer release may exist."""
 
 PRIVACY_NAME = "privacy.json"
 PROVENANCE_NAME = "provenance.json"
@@ -58,6 +58,8 @@ class VerifiedBundle:
     warnings: tuple[BundleWarning, ...] = ()
     """What a person should know before using the bundle, at the time of verification."""
     verdict: str = AUTHENTIC
+    freshness: str = "unknown"
+    """`current` or `superseded` if a repository has said so, otherwise `unknown`."""
 
     @property
     def path(self) -> Path:
@@ -94,7 +96,7 @@ class VerifiedBundle:
         return {
             "bundle": str(self.path),
             "verdict": self.verdict,
-            "freshness": "unknown",
+            "freshness": self.freshness,
             "hospital": claims.hospital,
             "release": claims.release,
             "created": claims.created.isoformat(),
@@ -166,9 +168,7 @@ def read_claims(path: Path) -> tuple[Manifest, Mapping[str, int]]:
     return manifest.parse(box.read(MANIFEST_NAME)), box.lengths
 
 
-def write_bundle(
-    out: Path, contents: Mapping[str, bytes], claims: Manifest, key: SigningKey
-) -> VerifiedBundle:
+def write_bundle(out: Path, contents: Mapping[str, bytes], claims: Manifest, key: Signer) -> VerifiedBundle:
     """Write, sign, re-open and verify a bundle, then give it its final name.
 
     Args:

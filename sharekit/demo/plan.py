@@ -34,8 +34,12 @@ STEPS = (
         "one small generator for each image and its mask",
         "hospital-node train --node {node} --profile quick {iterations}",
     ),
-    ("release key", "the hospital's key", "sharekit keys new --out {release}"),
-    ("approver key", "the data protection officer's own key", "sharekit keys new --out {approver}"),
+    ("release key", "the hospital's key", "sharekit keys new --out {release} --no-password"),
+    (
+        "approver key",
+        "the data protection officer's own key",
+        "sharekit keys new --out {approver} --no-password",
+    ),
     (
         "policy",
         "whose approval counts",

@@ -1,0 +1,95 @@
+"""Download a signed file to the cache: it goes on where it stopped, and counts when it fits."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import quote
+
+from tuf.api.exceptions import RepositoryError
+from tuf.api.metadata import TargetFile
+
+from consumer.repositories.client import faults
+from consumer.repositories.transport import Transport
+from sharekit.errors import VerificationError
+from sharekit.trust.home import locked, made
+
+PART = ".part"
+
+
+def cached_path(folder: Path, target: TargetFile) -> Path:
+    """Where the cache keeps a file: under its digest."""
+    return folder / f"{target.hashes['sha256']}{Path(target.path).suffix}"
+
+
+def fetch(
+    transport: Transport, target: TargetFile, folder: Path, on_bytes: Callable[[int], None] = lambda _: None
+) -> Path:
+    """The cached file of a target, downloaded unless it is there; two processes do not download it twice.
+
+    Args:
+        folder: the cache's folder.
+        on_bytes: called with the number of bytes that are there.
+
+    Raises:
+        VerificationError: the server's file is not what the hospital signed.
+        InputError: the server does not answer, or stops in between.
+    """
+    path = cached_path(made(folder), target)
+    part = path.with_name(f"{path.name}{PART}")
+    with locked(path.with_name(f".{path.name}.lock")):
+        if _fits(target, path):
+            on_bytes(target.length)
+            return path
+        path.unlink(missing_ok=True)
+        began_before = part.exists()
+        try:
+            _download(transport, target, part, on_bytes)
+        except VerificationError:
+            part.unlink(missing_ok=True)
+            if not began_before:
+                raise
+            # What lay there may have been damaged: once more, from the beginning.
+            _download(transport, target, part, on_bytes)
+        part.replace(path)
+    return path
+
+
+def _download(transport: Transport, target: TargetFile, part: Path, on_bytes: Callable[[int], None]) -> None:
+    url = f"{transport.base}targets/{quote(target.get_prefixed_paths()[0])}"
+    with faults(target.path), part.open("ab") as file:
+        start = file.tell()
+        if start > target.length:
+            file.truncate(0)
+            start = 0
+        if start < target.length:
+            for number, chunk in enumerate(transport.read(url, start)):
+                if number == 0 and chunk and start:
+                    # The server sends the whole file again.
+                    file.truncate(0)
+                    start = 0
+                start += len(chunk)
+                if start > target.length:
+                    file.truncate(0)
+                    raise VerificationError(
+                        target.path,
+                        expected=f"{target.length} bytes, as signed",
+                        found="more",
+                        next_step="do not use it; tell the repository's steward",
+                    )
+                file.write(chunk)
+                on_bytes(start)
+        file.flush()
+        os.fsync(file.fileno())
+    with faults(target.path), part.open("rb") as file:
+        target.verify_length_and_hashes(file)
+
+
+def _fits(target: TargetFile, path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            target.verify_length_and_hashes(file)
+    except (OSError, RepositoryError):
+        return False
+    return True
