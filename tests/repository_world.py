@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import re
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -61,15 +63,25 @@ class World:
         """A repository in which each hospital offers release 1."""
         world = World(root / "repository", root / "scratch")
         world.scratch.mkdir()
-        made = steward.init(
-            world.folder, [key.public for key in world.roots], world.roots[:2], world.online
-        )
+        made = steward.init(world.folder, [key.public for key in world.roots], world.roots[:2], world.online)
         world.root_fingerprint = made.root_fingerprint
         for name in names:
             world.admit(name)
             world.publish(name, 1)
         world.refresh()
         return world
+
+    def copied(self, root: Path, home: Path) -> World:
+        """The same world in another place, with its consumer's home."""
+        shutil.copytree(self.folder, root / "repository")
+        shutil.copytree(self.scratch, root / "scratch")
+        shutil.copytree(self.folder.parent / "home" / "trust", home / "trust")
+        return dataclasses.replace(
+            self,
+            folder=root / "repository",
+            scratch=root / "scratch",
+            hospitals={name: dataclasses.replace(one) for name, one in self.hospitals.items()},
+        )
 
     @property
     def store(self) -> MetadataFolder:
@@ -131,7 +143,9 @@ class World:
     def withdraw(self, name: str, release: int, reason: str) -> None:
         """The hospital withdraws a release and the steward refreshes."""
         path = bundle_path(name, release)
-        manifest = self.bundle(name, release).manifest_sha256
+        offered = self.store.newest(name)
+        assert offered is not None
+        manifest = offered.signed.targets[path].custom[CUSTOM]["manifest_sha256"]
         gone = Withdrawal(release, manifest, reason, now().strftime("%Y-%m-%dT%H:%M:%SZ"), name)
 
         def edit(targets: Targets) -> None:
@@ -145,7 +159,7 @@ class World:
         return steward.refresh(self.folder, self.online, **options)
 
     def resign(self, role: str, edit: Callable[[Any], None], *keys: SigningKey) -> None:
-        """Change complete metadata in place and sign it with these keys alone: what a thief of them can do."""
+        """Change complete metadata in place and sign it with these keys alone, as a thief of them can."""
         path = (
             self.folder / "metadata" / "timestamp.json"
             if role == "timestamp"
@@ -159,19 +173,18 @@ class World:
         path.write_bytes(metadata.to_bytes())
 
     def sneak(self, role: str) -> None:
-        """Put metadata that the steward would refuse into snapshot and timestamp, as a thief of the key could."""
+        """Put any metadata into a new snapshot, as a thief of the online key can."""
         version = self.store.versions(role)[-1]
-
-        def into_snapshot(signed: Any) -> None:
-            signed.meta[f"{role}.json"] = steward.meta_file(self.store.path(role, version), version)
-
-        self.resign("snapshot", into_snapshot, self.online)
-        newest = self.store.versions("snapshot")[-1]
-
-        def into_timestamp(signed: Any) -> None:
-            signed.snapshot_meta = steward.meta_file(self.store.path("snapshot", newest), newest)
-
-        self.resign("timestamp", into_timestamp, self.online)
+        snapshot, timestamp = self.store.snapshot(), self.store.timestamp()
+        assert snapshot is not None
+        assert timestamp is not None
+        snapshot.version += 1
+        snapshot.meta[f"{role}.json"] = steward.meta_file(self.store.path(role, version), version)
+        path = self.store.path("snapshot", snapshot.version)
+        steward.write_online(path, snapshot, self.online)
+        timestamp.version += 1
+        timestamp.snapshot_meta = steward.meta_file(path, snapshot.version)
+        steward.write_online(self.folder / "metadata" / "timestamp.json", timestamp, self.online)
 
     def refresh_from_scratch(self) -> None:
         """Write snapshot and timestamp as if there had been none, from version 1 on."""

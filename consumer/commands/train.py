@@ -42,6 +42,11 @@ def _configure_data(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="data set that decides which weights are best; no image of it may be trained on",
     )
+    parser.add_argument(
+        "--hold-out-hospital",
+        metavar="NAME",
+        help="hospital whose synthetic images are scored and not trained on, as metadata.jsonl names it",
+    )
     parser.add_argument("--out", type=Path, required=True, metavar="SEGMENTER.onnx", help="file of the model")
     parser.add_argument(
         "--class",
@@ -153,7 +158,12 @@ def run(args: argparse.Namespace, output: Output) -> int:
     check_out(args.out)
     with progress.reporter("read", unit="images") as on_progress:
         task = read_task(
-            args.datasets, args.validation, settings, class_name=args.class_name, on_progress=on_progress
+            args.datasets,
+            args.validation,
+            settings,
+            class_name=args.class_name,
+            hold_out_hospital=args.hold_out_hospital,
+            on_progress=on_progress,
         )
     with progress.reporter("train", unit="updates") as on_progress:
         result = train_segmenter(
@@ -182,6 +192,11 @@ def _describe(result: TrainingResult) -> list[str]:
         f"{result.seconds:.0f} s on {_device(result)}",
         f"best of {counted(len(task.validation), 'validation image')} after update {result.best.update}: "
         f"{scores}",
+        *(
+            f"{name}{', held out' if value['held_out'] else ''}: {counted(value['images'], 'image')}, "
+            f"IoU {value['metrics']['iou']['mean']:.3f}"
+            for name, value in facts["hospitals"].items()
+        ),
         f"model: {result.out}",
     ]
 

@@ -68,19 +68,19 @@ def write_dataset(
         raise refusal("samples", "a count of at least 1", str(count))
     description = _describe(bundle, entries, count, request)
     settings = {**description.to_json(), "probabilities": request.probabilities}
-    if is_finished(out, _settings_of(out), _comparable(settings)):
+    if is_finished(out, settings_of(out), _comparable(settings)):
         on_progress(Progress(count, count, free=count))
         return WrittenDataset(out, description, 0)
     with resumable_folder(out, settings) as folder:
         found = len(folder.records)
         for position, entry in enumerate(entries):
-            numbers = [n for n in range(position, count, len(entries)) if _stem(n) not in folder.records]
+            numbers = [n for n in range(position, count, len(entries)) if stem_of(n) not in folder.records]
             samples = bundle.draw(entry, request, [assign(number, len(entries))[1] for number in numbers])
             for number, sample in zip(numbers, samples, strict=True):
-                _add_sample(folder, _stem(number), sample)
+                add_sample(folder, stem_of(number), sample)
                 message = f"generator {position + 1} of {len(entries)}"
                 on_progress(Progress(len(folder.records), count, message, free=found))
-        records = [folder.records[_stem(number)] for number in range(count)]
+        records = [folder.records[stem_of(number)] for number in range(count)]
         lines = [json.dumps(record, ensure_ascii=False) + "\n" for record in records]
         files.write_text(folder.root / METADATA, "".join(lines))
         files.write_json(folder.root / DESCRIPTION, description.to_json())
@@ -107,7 +107,7 @@ def _describe(
     )
 
 
-def _settings_of(out: Path) -> dict[str, Any] | None:
+def settings_of(out: Path) -> dict[str, Any] | None:
     """The settings of the finished data set at `out`; None when it does not exist."""
     if not (out / DESCRIPTION).is_file():
         return None
@@ -125,12 +125,19 @@ def _comparable(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in settings.items() if name != "program_version"}
 
 
-def _stem(number: int) -> str:
+def stem_of(number: int) -> str:
+    """The name of a sample's files without their ending."""
     return f"{number:06d}"
 
 
-def _add_sample(folder: PartialFolder, stem: str, sample: Sample) -> None:
-    """Write one sample's files, and record the sample as complete with its line of metadata."""
+def add_sample(
+    folder: PartialFolder, stem: str, sample: Sample, source: Mapping[str, Any] | None = None
+) -> None:
+    """Write one sample's files, and record the sample as complete with its line of metadata.
+
+    Args:
+        source: further fields of that line, such as the hospital where there are several.
+    """
     record: dict[str, Any] = {"file_name": f"{IMAGES}/{stem}.png"}
     _write_png(folder.root / record["file_name"], sample.image)
     for name, mask in sample.masks.items():
@@ -144,7 +151,7 @@ def _add_sample(folder: PartialFolder, stem: str, sample: Sample) -> None:
         path.parent.mkdir(exist_ok=True)
         np.save(path, np.stack(list(sample.probabilities.values())), allow_pickle=False)
     paths = tuple(record.values())
-    record |= {"generator": sample.generator, "seed": sample.seed, "index": sample.index}
+    record |= {"generator": sample.generator, "seed": sample.seed, "index": sample.index, **(source or {})}
     folder.add(stem, record, paths)
 
 

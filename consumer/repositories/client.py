@@ -122,10 +122,12 @@ class RepositoryClient:
                 self.updater.get_targetinfo(f"{name}/-")
                 targets = self._verified(name, Targets)
             withdrawn += withdrawn_by(targets, name)
+            role: Any = top.get_delegated_role(name)
+            for path in targets.targets:
+                _require_own(path, role.is_delegated_path(path), f"a file in the folder of {label}")
             offers = offers_of(name, targets)
-            role = top.get_delegated_role(name)
             for offer in offers:
-                _require_own(role, offer.path, offer.record.hospital, label)
+                _require_own(offer.path, offer.record.hospital == label, f"a release of {label}")
         except SharekitError as error:
             return SeenHospital(label, (), tuple(withdrawn), f"{error.found}; needed: {error.expected}")
         gone = {one.manifest_sha256 for one in withdrawn}
@@ -183,12 +185,12 @@ class RepositoryClient:
         return data
 
 
-def _require_own(role: Any, path: str, hospital: str, label: str) -> None:
-    if not role.is_delegated_path(path) or hospital != label:
+def _require_own(path: str, own: bool, expected: str) -> None:
+    if not own:
         raise VerificationError(
             path,
-            expected=f"a release of {label} in its own folder",
-            found=f"one of {hospital} at {path}",
+            expected=expected,
+            found=f"another hospital's: {path}",
             next_step="do not use it; tell the repository's steward",
         )
 

@@ -7,13 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import quote
 
-from tuf.api.exceptions import RepositoryError
+from tuf.api.exceptions import DownloadError, RepositoryError
 from tuf.api.metadata import TargetFile
 
 from consumer.repositories.client import faults
 from consumer.repositories.transport import Transport
 from sharekit.errors import VerificationError
-from sharekit.trust.home import locked, made
+from sharekit.trust.home import home, locked, made
 
 PART = ".part"
 
@@ -38,7 +38,7 @@ def fetch(
     """
     path = cached_path(made(folder), target)
     part = path.with_name(f"{path.name}{PART}")
-    with locked(path.with_name(f".{path.name}.lock")):
+    with locked(home() / "locks" / path.name):
         if _fits(target, path):
             on_bytes(target.length)
             return path
@@ -80,6 +80,8 @@ def _download(transport: Transport, target: TargetFile, part: Path, on_bytes: Ca
                     )
                 file.write(chunk)
                 on_bytes(start)
+        if start < target.length:
+            raise DownloadError(f"{target.path}: the server stopped after {start} of {target.length} bytes")
         file.flush()
         os.fsync(file.fileno())
     with faults(target.path), part.open("rb") as file:

@@ -71,7 +71,9 @@ class Transport(FetcherInterface):
                 if not response.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
                     raise DownloadError(f"{url}: the server sent another part of the file")
                 yield b""
-            yield from response.stream(CHUNK)
+            # `read1` gives what has arrived, so that an interruption loses nothing.
+            while chunk := response.read1(CHUNK):
+                yield chunk
         except urllib3.exceptions.ReadTimeoutError as error:
             raise SlowRetrievalError(f"{url}: no byte for {READ_SECONDS:g} s") from error
         except urllib3.exceptions.HTTPError as error:

@@ -22,6 +22,7 @@ from sharekit.errors import InputError
 from sharekit.segmenter.metrics import ImageScores, mean_scores, score_image
 
 if TYPE_CHECKING:
+    from consumer.training.data import Pairs
     from consumer.training.task import Task
 
 VALIDATION_BATCH = 16  # images; affects only the speed
@@ -156,20 +157,20 @@ class Loop:
         return values.contiguous(memory_format=torch.channels_last), truth
 
     def _validate(self) -> None:
-        self.last = Validation(self.update, self._scores())
+        self.last = Validation(self.update, self.scores(self.validation))
         if self.last.iou > self.best.iou:
             self.best = self.last
             self._best_weights = {
                 name: value.detach().cpu().clone() for name, value in self.network.state_dict().items()
             }
 
-    def _scores(self) -> tuple[ImageScores, ...]:
-        """The scores of every validation image."""
+    def scores(self, pairs: Pairs) -> tuple[ImageScores, ...]:
+        """The scores of images with the network's present weights."""
         self.network.eval()
         scores: list[ImageScores] = []
-        for start in range(0, len(self.validation), VALIDATION_BATCH):
+        for start in range(0, len(pairs), VALIDATION_BATCH):
             part = slice(start, start + VALIDATION_BATCH)
-            inputs = torch.from_numpy(self.contract.normalise(self.validation.images[part])).to(self.device)
+            inputs = torch.from_numpy(self.contract.normalise(pairs.images[part])).to(self.device)
             with torch.inference_mode():
                 raw = self.network(inputs.contiguous(memory_format=torch.channels_last)).cpu().numpy()
             if not np.isfinite(raw).all():
@@ -177,7 +178,7 @@ class Loop:
             found = self.contract.probabilities(raw)[:, 0]
             scores += [
                 score_image(mask, truth, threshold=self.contract.threshold)
-                for mask, truth in zip(found, self.validation.masks[part], strict=True)
+                for mask, truth in zip(found, pairs.masks[part], strict=True)
             ]
         return tuple(scores)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +47,8 @@ class TrainingResult:
     """Operator types of the ONNX file, with their counts."""
     parity: float
     """Largest difference of a probability between ONNX Runtime and torch."""
+    hospitals: Mapping[str, Validation] = field(default_factory=dict)
+    """Scores of the written weights on each hospital's synthetic images, where the data names several."""
 
     def to_json(self) -> dict[str, Any]:
         task, schedule = self.task, self.task.schedule
@@ -68,6 +70,11 @@ class TrainingResult:
             "last": self.last.to_json(),
             "operators": dict(self.operators),
             "parity": self.parity,
+            "held_out_hospital": task.held_out,
+            "hospitals": {
+                name: {"held_out": name == task.held_out, "images": len(scores.scores), **scores.to_json()}
+                for name, scores in self.hospitals.items()
+            },
         }
 
 
@@ -129,6 +136,7 @@ def train_segmenter(
         loop, seconds = _begin(task, folder, device)
         seconds += _run(loop, folder, seconds, save_every, threads, on_progress, on_warning)
         network = loop.best_network()
+        hospitals = _score_hospitals(task, loop)
     data = export_segmenter.export_onnx(network, task.contract)
     images = task.validation.images[:VALIDATION_BATCH]
     parity = export_segmenter.measure_parity(data, network, task.contract, images, threads=threads)
@@ -146,7 +154,18 @@ def train_segmenter(
         last=loop.last,
         operators=export_segmenter.operators(data),
         parity=parity,
+        hospitals=hospitals,
     )
+
+
+def _score_hospitals(task: Task, loop: Loop) -> dict[str, Validation]:
+    """Scores of the best weights on each hospital's synthetic images, where there are several hospitals."""
+    from consumer.training.loop import Validation
+
+    groups = task.by_hospital
+    if len(groups) < 2:
+        return {}
+    return {name: Validation(loop.best.update, loop.scores(pairs)) for name, pairs in groups.items()}
 
 
 def _begin(task: Task, folder: CheckpointFolder, device: str) -> tuple[Loop, float]:

@@ -306,7 +306,7 @@ def refresh(
         meta=meta,
     )
     path = store.path("snapshot", snapshot.version)
-    _write_online(path, snapshot, online)
+    write_online(path, snapshot, online)
     before = store.timestamp()
     timestamp = Timestamp(
         version=1 if before is None else before.version + 1,
@@ -314,7 +314,7 @@ def refresh(
         snapshot_meta=meta_file(path, snapshot.version),
         unrecognized_fields={CREATED: now.strftime(_TIME)},
     )
-    _write_online(folder / METADATA / "timestamp.json", timestamp, online)
+    write_online(folder / METADATA / "timestamp.json", timestamp, online)
     _remove_withdrawn(store)
     versions = {name.removesuffix(".json"): one.version for name, one in meta.items()}
     return Refreshed(snapshot.version, timestamp.version, timestamp.expires, versions, refused)
@@ -416,7 +416,8 @@ def meta_file(path: Path, version: int) -> MetaFile:
     return MetaFile.from_data(version, path.read_bytes(), ["sha256"])
 
 
-def _write_online(path: Path, signed: Snapshot | Timestamp, online: Signer) -> None:
+def write_online(path: Path, signed: Snapshot | Timestamp, online: Signer) -> None:
+    """Sign a snapshot or timestamp with the online key, and write it."""
     metadata: Metadata[Any] = Metadata(signed)
     metadata.sign(KeySigner(online))
     files.write_bytes(path, metadata.to_bytes())

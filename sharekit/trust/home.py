@@ -7,6 +7,7 @@
     HOME/pulled/<manifest>.json    which release a pulled bundle is
     HOME/withdrawn/<manifest>.json releases that their hospital has withdrawn
     HOME/drawn/<manifest>.jsonl    data sets drawn from pulled bundles
+    HOME/locks/                    which process downloads what
 
 The variable `SHAREKIT_HOME` names the folder; without it, it is `~/.sharekit`.
 """
