@@ -20,6 +20,8 @@ from sharekit.errors import UsageError
 
 CHUNK = 2**18  # bytes
 CONNECT_SECONDS, READ_SECONDS = 10.0, 30.0
+CONNECTIONS = 8
+"""More than downloads at the same time."""
 RETRIES = 2
 """For connections that fail before any byte arrives."""
 MISSING = 404
@@ -114,6 +116,7 @@ def _pool(base: str) -> urllib3.PoolManager:
     """The connections to the server, through the proxy that the user's environment names for it."""
     host = urlsplit(base).hostname or ""
     options = {
+        "maxsize": CONNECTIONS,
         "headers": {"User-Agent": f"sharekit/{__version__}", "Accept-Encoding": "identity"},
         "timeout": urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS),
         "retries": urllib3.Retry(connect=RETRIES, read=False, redirect=False, status=0, backoff_factor=0.1),

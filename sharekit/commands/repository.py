@@ -29,8 +29,9 @@ def configure(parser: Parser) -> None:
     withdraw = actions.add_parser("withdraw", help="withdraw a release in its hospital's stead")
     rotate = actions.add_parser("rotate", help="replace root keys or the online key")
     sign = actions.add_parser("sign", help="add root signatures to changes that wait for them")
+    renew = actions.add_parser("renew", help="sign the hospitals' list anew: yearly, and after new root keys")
     page = actions.add_parser("page", help="write index.html: what is offered, and how to verify it")
-    every = (init, add, refresh, withdraw, rotate, sign, page)
+    every = (init, add, refresh, withdraw, rotate, sign, renew, page)
     for action in every:
         action.add_argument("folder", type=Path, metavar="DIR", help="the repository's folder")
     for action in (add, withdraw):
@@ -52,7 +53,7 @@ def configure(parser: Parser) -> None:
             metavar="KEY",
             help="private key of snapshot and timestamp",
         )
-    for action in (add, withdraw, rotate, sign):
+    for action in (add, withdraw, rotate, sign, renew):
         shared_options.signers(action, "the holders of root keys", required=True)
     shared_options.private_key(refresh, "the online")
     add.add_argument("--name", required=True, metavar="NAME", help="the hospital's name, as in its bundles")
@@ -143,6 +144,8 @@ def _changed(args: argparse.Namespace) -> list[Staged]:
     keys = private_keys(args.key, args)
     if args.action == "sign":
         return steward.sign(args.folder, keys)
+    if args.action == "renew":
+        return steward.renew_targets(args.folder, keys)
     if args.action == "withdraw":
         return [steward.withdraw(args.folder, args.hospital, args.release, args.reason, keys)]
     if args.action == "rotate":

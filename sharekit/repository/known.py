@@ -213,14 +213,16 @@ def all_pulled() -> list[PulledBundle]:
 def bundle_at(value: Path) -> Path:
     """A bundle's path; a hospital's short name stands for its newest pulled release.
 
+    The name comes first: write ./NAME for a folder that is called like a hospital of a pulled bundle.
+
     Raises:
         VerificationError: the hospital withdrew every pulled release.
         InputError: it is a short name of which nothing was pulled.
     """
     name = str(value)
-    if value.exists() or not NAME.fullmatch(name):
-        return value
     found = [one for one in all_pulled() if one.name == name]
+    if not found and (value.exists() or not NAME.fullmatch(name)):
+        return value
     if not found:
         raise InputError(
             value,

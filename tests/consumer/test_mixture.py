@@ -1,4 +1,4 @@
-"""Many hospitals, one data set: shares are kept, samples are each bundle's own, a hospital can be held out."""
+"""Many hospitals, one data set: shares are kept, each sample is its bundle's, one can be held out."""
 
 from __future__ import annotations
 
