@@ -9,10 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 import consumer.cli
 import hospital_node.cli
 import sharekit.cli
+from sharekit.demo.phantom import write_data_set
 from sharekit.demo.plan import JOURNAL, Journal, Settings, Step, next_commands, plan, run_step
 from sharekit.errors import DependencyError, InputError
 from sharekit.program.command_line import build_parser
@@ -39,6 +41,25 @@ def test_what_it_says_to_try_next_is_a_command_that_its_program_knows(command: s
 
 def test_a_path_with_spaces_stays_one_argument() -> None:
     assert all("a folder/demo/node" in step.command for step in plan(SETTINGS) if "--node" in step.command)
+
+
+def test_mixed_layouts_are_styled_and_validated_one_by_one(tmp_path: Path) -> None:
+    for name in ("grey-polyp", "rgb-polyp"):
+        (tmp_path / "samples" / name).mkdir(parents=True)
+        (tmp_path / "samples" / name / "dataset.json").write_text("{}")
+    (tmp_path / "few" / "rgb-polyp").mkdir(parents=True)
+    (tmp_path / "few" / "rgb-polyp" / "dataset.json").write_text("{}")
+    settings = Settings(tmp_path)
+    steps = {step.name: step for step in plan(settings)[-3:]}
+    assert list(steps) == ["style rgb-polyp", "validate grey-polyp", "validate rgb-polyp"]
+    assert steps["style rgb-polyp"].command[2] == str(tmp_path / "few" / "rgb-polyp")
+    assert steps["validate grey-polyp"].command[2] == str(tmp_path / "samples" / "grey-polyp")
+    assert [page.name for page in settings.validation_pages] == [
+        "validation-grey-polyp.html",
+        "validation-rgb-polyp.html",
+    ]
+    for step in steps.values():
+        _parse(step.command)
 
 
 def test_the_profiles_iterations_are_used_unless_others_are_named() -> None:
@@ -87,7 +108,21 @@ def _demo(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.slow
 @pytest.mark.ray
-def test_the_whole_way_ends_with_a_verified_bundle_and_a_report(tmp_path: Path) -> None:
+def test_the_whole_way_works_with_grey_and_colour_images(tmp_path: Path) -> None:
+    data, out = tmp_path / "data", tmp_path / "demo"
+    write_data_set(data, 6)
+    path = sorted((data / "images").iterdir())[0]
+    Image.open(path).convert("L").save(path)
+    done = _demo("--data", data, "--out", out, "--samples", 12, "--iterations", 3, "--format", "json")
+    assert done.returncode == 0, done.stderr
+    reports = json.loads(done.stdout)["reports"]
+    assert len(reports) == 2
+    assert all(Path(report).stat().st_size for report in reports)
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+def test_the_whole_way_ends_ends_with_a_verified_bundle_and_a_report(tmp_path: Path) -> None:
     out = tmp_path / "demo"
     first = _demo("--out", out, "--samples", 8, "--iterations", 3, "--format", "json")
     assert first.returncode == 0, first.stderr

@@ -154,7 +154,7 @@ class RepositoryClient:
                     "--root",
                     expected="the repository's root, since it was never pulled from before",
                     found="no option",
-                    next_step="give --root HEX, which the steward told you over another way, or a file",
+                    next_step="give --root HEX, as the steward gave it over another way, or a file",
                 )
             return stored
         if FINGERPRINT.fullmatch(root):
@@ -177,7 +177,7 @@ class RepositoryClient:
                 self.address,
                 expected=f"the root that is trusted already: {hashlib.sha256(stored).hexdigest()}",
                 found=hashlib.sha256(data).hexdigest(),
-                next_step=f"leave out --root; if the repository was made anew, remove {self.place}",
+                next_step=f"leave out --root; if the repository was made again, remove {self.place}",
             )
         with faults(self.address):
             Metadata.from_bytes(data)

@@ -26,11 +26,11 @@ def cached_path(folder: Path, target: TargetFile) -> Path:
 def fetch(
     transport: Transport, target: TargetFile, folder: Path, on_bytes: Callable[[int], None] = lambda _: None
 ) -> Path:
-    """The cached file of a target, downloaded unless it is there; two processes do not download it twice.
+    """The cached file of a target, downloaded if it is missing; two processes download it once.
 
     Args:
         folder: the cache's folder.
-        on_bytes: called with the number of bytes that are there.
+        on_bytes: called with the number of bytes that have arrived.
 
     Raises:
         VerificationError: the server's file is not what the hospital signed.

@@ -19,10 +19,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--modality",
         metavar="TEXT",
-        help="how the images were taken, such as colonoscopy; the first signer says",
+        help="modality of the images, such as colonoscopy; the first signer says it",
     )
     parser.add_argument(
-        "--licence", metavar="TEXT", help="terms of use, such as CC-BY-4.0; the first signer says"
+        "--licence", metavar="TEXT", help="terms of use, such as CC-BY-4.0; the first signer says them"
     )
     parser.add_argument(
         "--recipient",

@@ -1,4 +1,4 @@
-"""`hospital-node withdraw`: take a release back, so that consumers are told and refused."""
+"""`hospital-node withdraw`: take a release back, so that consumers learn of it and cannot open it."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ class Withdrawn:
     also_in: tuple[int, ...]
     """Other releases, not withdrawn, that hold some of the same generators."""
     staged: Staged | None
-    """The repository's metadata; None without a repository."""
+    """The repository's metadata; None if no repository was named."""
 
     def to_json(self) -> dict[str, Any]:
         return {

@@ -29,7 +29,7 @@ def configure(parser: Parser) -> None:
     withdraw = actions.add_parser("withdraw", help="withdraw a release in its hospital's stead")
     rotate = actions.add_parser("rotate", help="replace root keys or the online key")
     sign = actions.add_parser("sign", help="add root signatures to changes that wait for them")
-    renew = actions.add_parser("renew", help="sign the hospitals' list anew: yearly, and after new root keys")
+    renew = actions.add_parser("renew", help="sign the hospitals' list again: yearly, and after new root keys")
     page = actions.add_parser("page", help="write index.html: what is offered, and how to verify it")
     every = (init, add, refresh, withdraw, rotate, sign, renew, page)
     for action in every:
@@ -82,7 +82,7 @@ def configure(parser: Parser) -> None:
     withdraw.add_argument("release", type=whole_number(1), metavar="RELEASE", help="number of the release")
     withdraw.add_argument("--reason", required=True, metavar="TEXT", help="reason that every consumer reads")
     page.add_argument(
-        "--address", metavar="URL", help="the repository's address, for the commands on the page"
+        "--public-address", metavar="URL", help="the repository's address, for the commands on the page"
     )
     for action in every:
         if action is not page:
@@ -169,5 +169,5 @@ def _halves(args: argparse.Namespace) -> tuple[list[PublicKey], list[Signer]]:
 def _page(args: argparse.Namespace, output: Output) -> None:
     from sharekit.repository.repository_page import write_page
 
-    path = write_page(args.folder, args.address)
+    path = write_page(args.folder, args.public_address)
     output.result({"page": str(path)}, f"page: {path}")

@@ -45,7 +45,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
             "--fingerprint",
             required=action is revoke,
             metavar="HEX",
-            help="the key's fingerprint, 64 digits, as the hospital told you over another way",
+            help="the key's fingerprint, 64 digits, as the hospital gave it over another way",
         )
     for action in (add, show, remove, revoke):
         add_output_options(action, nested=True)
@@ -109,12 +109,12 @@ def _confirm(key: PublicKey, given: str | None) -> str:
         if not sys.stdin.isatty():
             raise UsageError(
                 "--fingerprint",
-                expected="the fingerprint that the hospital told you",
+                expected="the fingerprint that the hospital gave you",
                 found="no option, and no terminal to ask on",
                 next_step="give --fingerprint HEX; not the one that came with the key",
             )
         how = "fingerprint typed"
-        sys.stderr.write("Type the fingerprint that the hospital told you over another way: ")
+        sys.stderr.write("Type the fingerprint that the hospital gave you over another way: ")
         sys.stderr.flush()
         given = sys.stdin.readline()
     if _digits(given) != key.fingerprint:

@@ -169,7 +169,7 @@ class Step:
 def plan(settings: Settings) -> tuple[Step, ...]:
     """Every command from a folder of images and masks to a validated synthetic data set.
 
-    A bundle of several channel layouts is drawn as one data set for each; once they are there, a step of
+    A bundle of several channel layouts is drawn as one data set for each; once these exist, a step of
     `EACH_LAYOUT` becomes one step for each of them.
     """
     few = settings.out / "few"

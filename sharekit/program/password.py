@@ -61,7 +61,7 @@ def from_args(args: argparse.Namespace, *, confirm: bool = False) -> bytes | Non
 
 
 def for_new_key(args: argparse.Namespace) -> bytes | None:
-    """The password of a new key; None only if the user asked for none.
+    """The password of a new key; None if the user gave `--no-password`.
 
     Raises:
         UsageError: as `from_args`, or no option is given and no terminal can ask.

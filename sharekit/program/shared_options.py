@@ -98,5 +98,5 @@ def repository_address(parser: argparse.ArgumentParser, *, required: bool = True
     parser.add_argument(
         "--root",
         metavar="HEX|FILE",
-        help="fingerprint of the repository's root, told over another way, or its file; needed once",
+        help="fingerprint of the repository's root, confirmed over another way, or its file; needed once",
     )

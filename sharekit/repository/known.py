@@ -258,7 +258,7 @@ def _read_seen(path: Path) -> Seen | None:
     try:
         return Seen.from_json(_read(path))
     except (KeyError, TypeError, ValueError, SharekitError):
-        # A file of another version says nothing; the next pull writes it anew.
+        # A file of another version says nothing; the next pull writes it again.
         return None
 
 

@@ -113,7 +113,7 @@ class MetadataFolder:
         return sorted(int(name) for name in names if name.isdigit())
 
     def newest(self, role: str) -> Metadata[Any] | None:
-        """The newest complete metadata of a role; None if there is none."""
+        """The newest complete metadata of a role, if it has any."""
         versions = self.versions(role)
         return self.read(role, versions[-1]) if versions else None
 

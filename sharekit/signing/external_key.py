@@ -1,6 +1,6 @@
 """Keys that never leave a PKCS#11 token or a cloud's key service, through the library securesystemslib.
 
-Such a key has the same two files as any other: NAME.pub holds the public key, and NAME.key holds, instead of
+An external key has the same two files as any other: NAME.pub holds the public key, and NAME.key holds, instead of
 the private key, the address under which the library signs:
 
     {"external_key": "hsm:2?label=release"}
@@ -27,7 +27,7 @@ Pin = Callable[[], bytes]
 
 
 class ExternalKey:
-    """A key in a token or key service. It is a `Signer`; each signature asks for the PIN anew."""
+    """A key in a token or key service. It is a `Signer`; each signature asks for the PIN again."""
 
     def __init__(self, address: str, public: PublicKey, pin: Pin) -> None:
         self.address = address

@@ -37,7 +37,7 @@ def made(path: Path) -> Path:
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Wait until no other process is inside such a block for `path`, where the system has file locks."""
+    """Let one process at a time into the block for `path`, where the system has file locks."""
     made(path.parent)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:

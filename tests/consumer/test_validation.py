@@ -386,7 +386,8 @@ def test_the_command_refuses_a_page_that_cannot_be_written_before_it_measures(
     def refuse(*_: object) -> None:
         raise AssertionError("measured")
 
-    monkeypatch.setattr("consumer.validation.measure_files.measure", refuse)
+    # Where the name is used: the module is imported before it is patched.
+    monkeypatch.setattr("consumer.validation.validate_folder.measure", refuse)
     root = sound_pairs(tmp_path / "set")
     for page in ("missing/a.html", "set"):
         assert run(capsys, str(root), "--out", str(tmp_path / page))[0] == InputError.exit_code
