@@ -69,7 +69,8 @@ def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             name=name,
             label=label,
         )
-        publish = "hospital-node publish {name}-bundle --node {name} --repository {stick} --key keys/{name}-{who}.key"
+        publish = "hospital-node publish {name}-bundle --node {name} --repository {stick}"
+        publish += " --key keys/{name}-{who}.key"
         said = " --modality colonoscopy --licence CC-BY-4.0"
         # One hospital signs in the repository itself, the other on a medium that travels.
         stick = Path("repository") if name == "north" else Path("stick")

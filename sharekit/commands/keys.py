@@ -37,6 +37,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     password.configure(new, new=True)
     fingerprint = actions.add_parser("fingerprint", help="print the fingerprint of a public key")
     fingerprint.add_argument("public_key", type=Path, metavar="PUB", help="public key, PEM")
+    fingerprint.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="file to hand over by another way (left out: only the screen)",
+    )
     handover = actions.add_parser("handover", help="let the old key sign the new one, for consumers")
     shared_options.private_key(handover, "the old")
     handover.add_argument("--to", type=Path, required=True, metavar="PUB", help="the new public key")
@@ -61,7 +67,7 @@ def run(args: argparse.Namespace, output: Output) -> None:
     elif args.action == "handover":
         _handover(args, output)
     else:
-        _fingerprint(args.public_key, output)
+        _fingerprint(args.public_key, args.out, output)
 
 
 def _new(args: argparse.Namespace, output: Output) -> None:
@@ -120,10 +126,13 @@ def _handover(args: argparse.Namespace, output: Output) -> None:
     )
 
 
-def _fingerprint(path: Path, output: Output) -> None:
+def _fingerprint(path: Path, out: Path | None, output: Output) -> None:
     from sharekit.signing.keys import read_fingerprint
+    from sharekit.storage import files
 
     found = read_fingerprint(path)
+    if out is not None:
+        files.write_text(out, f"{found.fingerprint}\n")
     output.result(found.to_json(), found.fingerprint)
 
 

@@ -29,7 +29,7 @@ def configure(parser: Parser) -> None:
     withdraw = actions.add_parser("withdraw", help="withdraw a release in its hospital's stead")
     rotate = actions.add_parser("rotate", help="replace root keys or the online key")
     sign = actions.add_parser("sign", help="add root signatures to changes that wait for them")
-    renew = actions.add_parser("renew", help="sign the hospitals' list again: yearly, and after new root keys")
+    renew = actions.add_parser("renew", help="sign the hospitals' list again: yearly, or after `rotate`")
     page = actions.add_parser("page", help="write index.html: what is offered, and how to verify it")
     every = (init, add, refresh, withdraw, rotate, sign, renew, page)
     for action in every:

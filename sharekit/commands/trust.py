@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING
 from sharekit.errors import UsageError
 from sharekit.program.command_line import add_output_options
 from sharekit.program.output import Output
+from sharekit.storage import files
 
 if TYPE_CHECKING:
     from sharekit.signing.keys import PublicKey
     from sharekit.trust.trust_store import TrustedHospital
 
+FINGERPRINT_DIGITS = 64
+MAX_FINGERPRINT_BYTES = 1024
 SUMMARY = "add, list, remove and revoke the keys of hospitals that you trust"
 
 
@@ -44,8 +47,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action.add_argument(
             "--fingerprint",
             required=action is revoke,
-            metavar="HEX",
-            help="the key's fingerprint, 64 digits, as the hospital gave it over another way",
+            metavar="HEX|FILE",
+            help="the key's fingerprint, 64 digits or a file with them, as the hospital gave it over another way",
         )
     for action in (add, show, remove, revoke):
         add_output_options(action, nested=True)
@@ -128,8 +131,13 @@ def _confirm(key: PublicKey, given: str | None) -> str:
 
 
 def _digits(text: str) -> str:
-    """A fingerprint without the spaces and colons that people group it with."""
-    return "".join(text.split()).replace(":", "").lower()
+    """A fingerprint, or a file's, without the spaces and colons that people group it with."""
+    digits = "".join(text.split()).replace(":", "").lower()
+    if len(digits) != FINGERPRINT_DIGITS and Path(text).is_file():
+        return _digits(
+            files.read_bytes(Path(text), max_bytes=MAX_FINGERPRINT_BYTES).decode("ascii", "replace")
+        )
+    return digits
 
 
 def _with_states(hospital: TrustedHospital, now: datetime) -> dict[str, object]:

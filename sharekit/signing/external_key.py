@@ -1,7 +1,7 @@
 """Keys that never leave a PKCS#11 token or a cloud's key service, through the library securesystemslib.
 
-An external key has the same two files as any other: NAME.pub holds the public key, and NAME.key holds, instead of
-the private key, the address under which the library signs:
+An external key has the same two files as any other: NAME.pub holds the public key. NAME.key holds the address
+under which the library signs, in place of the private key:
 
     {"external_key": "hsm:2?label=release"}
 

@@ -163,7 +163,12 @@ def test_what_is_no_key_is_refused(tmp_path: Path, data: bytes) -> None:
 def test_command_makes_a_pair_and_prints_its_fingerprint(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["keys", "new", "--out", str(tmp_path / "new" / "hospital"), "--no-password", "--format", "json"]) == 0
+    assert (
+        main(
+            ["keys", "new", "--out", str(tmp_path / "new" / "hospital"), "--no-password", "--format", "json"]
+        )
+        == 0
+    )
     made = json.loads(capsys.readouterr().out)
     assert SigningKey.load(tmp_path / "new" / "hospital.key").public.fingerprint == made["fingerprint"]
     assert main(["keys", "fingerprint", made["public_key"]]) == 0
