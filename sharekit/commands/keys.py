@@ -41,7 +41,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--out",
         type=Path,
         metavar="FILE",
-        help="file to hand over by another way (left out: only the screen)",
+        help="file to hand over by another way (left out: none)",
     )
     handover = actions.add_parser("handover", help="let the old key sign the new one, for consumers")
     shared_options.private_key(handover, "the old")

@@ -48,7 +48,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
             "--fingerprint",
             required=action is revoke,
             metavar="HEX|FILE",
-            help="the key's fingerprint, 64 digits or a file with them, as the hospital gave it over another way",
+            help="the key's fingerprint, 64 digits or a file, as the hospital gave it over another way",
         )
     for action in (add, show, remove, revoke):
         add_output_options(action, nested=True)
@@ -132,12 +132,16 @@ def _confirm(key: PublicKey, given: str | None) -> str:
 
 def _digits(text: str) -> str:
     """A fingerprint, or a file's, without the spaces and colons that people group it with."""
-    digits = "".join(text.split()).replace(":", "").lower()
+    digits = _compact(text)
     if len(digits) != FINGERPRINT_DIGITS and Path(text).is_file():
-        return _digits(
-            files.read_bytes(Path(text), max_bytes=MAX_FINGERPRINT_BYTES).decode("ascii", "replace")
+        return _compact(
+            files.read_bytes(Path(text), max_bytes=MAX_FINGERPRINT_BYTES).decode(errors="replace")
         )
     return digits
+
+
+def _compact(text: str) -> str:
+    return "".join(text.split()).replace(":", "").lower()
 
 
 def _with_states(hospital: TrustedHospital, now: datetime) -> dict[str, object]:
