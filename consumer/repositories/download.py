@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import quote
 
@@ -58,7 +59,7 @@ def fetch(
 
 def _download(transport: Transport, target: TargetFile, part: Path, on_bytes: Callable[[int], None]) -> None:
     url = f"{transport.base}targets/{quote(target.get_prefixed_paths()[0])}"
-    with faults(target.path), part.open("ab") as file:
+    with faults(target.path), _naming(part.parent), part.open("ab") as file:
         start = file.tell()
         if start > target.length:
             file.truncate(0)
@@ -86,6 +87,16 @@ def _download(transport: Transport, target: TargetFile, part: Path, on_bytes: Ca
         os.fsync(file.fileno())
     with faults(target.path), part.open("rb") as file:
         target.verify_length_and_hashes(file)
+
+
+@contextlib.contextmanager
+def _naming(folder: Path) -> Iterator[None]:
+    """Put the folder into errors of writing, which name no file: the disk may be full."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(folder)
+        raise
 
 
 def _fits(target: TargetFile, path: Path) -> bool:
