@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from tuf.api.exceptions import (
     BadVersionNumberError,
@@ -113,6 +114,10 @@ class RepositoryClient:
                 next_step="do not use it; tell the repository's steward",
             )
         return found
+
+    def url_of(self, target: TargetFile) -> str:
+        """Where the server has a target: under a name that begins with its digest."""
+        return f"{self.transport.base}targets/{quote(target.get_prefixed_paths()[0])}"
 
     def _hospital(self, name: str, label: str, top: Targets) -> SeenHospital:
         withdrawn = withdrawn_by(top, name)

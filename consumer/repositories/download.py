@@ -6,7 +6,6 @@ import contextlib
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from urllib.parse import quote
 
 from tuf.api.exceptions import DownloadError, RepositoryError
 from tuf.api.metadata import TargetFile
@@ -25,11 +24,16 @@ def cached_path(folder: Path, target: TargetFile) -> Path:
 
 
 def fetch(
-    transport: Transport, target: TargetFile, folder: Path, on_bytes: Callable[[int], None] = lambda _: None
+    transport: Transport,
+    url: str,
+    target: TargetFile,
+    folder: Path,
+    on_bytes: Callable[[int], None] = lambda _: None,
 ) -> Path:
     """The cached file of a target, downloaded if it is missing; two processes download it once.
 
     Args:
+        url: where the server has the file.
         folder: the cache's folder.
         on_bytes: called with the number of bytes that have arrived.
 
@@ -46,19 +50,20 @@ def fetch(
         path.unlink(missing_ok=True)
         began_before = part.exists()
         try:
-            _download(transport, target, part, on_bytes)
+            _download(transport, url, target, part, on_bytes)
         except VerificationError:
             part.unlink(missing_ok=True)
             if not began_before:
                 raise
             # What lay there may have been damaged: once more, from the beginning.
-            _download(transport, target, part, on_bytes)
+            _download(transport, url, target, part, on_bytes)
         part.replace(path)
     return path
 
 
-def _download(transport: Transport, target: TargetFile, part: Path, on_bytes: Callable[[int], None]) -> None:
-    url = f"{transport.base}targets/{quote(target.get_prefixed_paths()[0])}"
+def _download(
+    transport: Transport, url: str, target: TargetFile, part: Path, on_bytes: Callable[[int], None]
+) -> None:
     with faults(target.path), _naming(part.parent), part.open("ab") as file:
         start = file.tell()
         if start > target.length:

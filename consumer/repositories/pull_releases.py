@@ -145,7 +145,8 @@ def fetch_sheet(client: RepositoryClient, offer: Offer) -> Path | None:
     """The contact sheet of a release, if it has one."""
     if offer.record.sheet is None:
         return None
-    return fetch(client.transport, client.target(offer.record.sheet), home() / "sheets")
+    target = client.target(offer.record.sheet)
+    return fetch(client.transport, client.url_of(target), target, home() / "sheets")
 
 
 def _fetch_all(
@@ -169,9 +170,13 @@ def _fetch_all(
 
     def bundle_and_sheet(offer: Offer) -> Path | SharekitError:
         try:
-            bundle = fetch(client.transport, targets[offer.path], home() / "bundles", note(offer.path))
+            target = targets[offer.path]
+            bundle = fetch(
+                client.transport, client.url_of(target), target, home() / "bundles", note(offer.path)
+            )
             if offer.record.sheet is not None:
-                fetch(client.transport, targets[offer.record.sheet], home() / "sheets")
+                sheet = targets[offer.record.sheet]
+                fetch(client.transport, client.url_of(sheet), sheet, home() / "sheets")
         except SharekitError as error:
             return error
         return bundle

@@ -30,7 +30,7 @@ from consumer.sampling.refinement import MAX_DRAWS, UNREFINED, Refinement, index
 from consumer.sampling.request import Request, Size
 from consumer.sampling.sample import Sample, samples_of
 from consumer.sampling.sessions import LocalRunner, Runner, Sessions
-from sharekit.bundle.bundle import VerifiedBundle
+from sharekit.bundle.bundle import Depth, VerifiedBundle
 from sharekit.bundle.manifest import GeneratorEntry
 from sharekit.generator.noise import MAX_SEED
 from sharekit.program.phrases import counted
@@ -84,7 +84,7 @@ class Bundle:
             raise refusal("threads", "at least one thread", str(threads))
         # A pulled bundle's hospital is its name in the trust store too.
         key = path.name if key is None else key
-        verified = open_verified(bundle_at(path), public_keys(key))
+        verified = open_verified(bundle_at(path), public_keys(key), depth=Depth.ON_USE)
         provider = runtime.choose_provider(device)
         return Bundle(verified, key, provider, threads, isolates(isolate, provider))
 

@@ -26,13 +26,20 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="the bundle's folder or zip, or a hospital whose bundle you pulled",
     )
     shared_options.public_key(parser, "the hospital's", several=True)
+    parser.add_argument(
+        "--digests",
+        action="store_true",
+        help="check signature and digests, and leave the ONNX rules for when a generator is opened: faster",
+    )
 
 
 def run(args: argparse.Namespace, output: Output) -> None:
+    from sharekit.bundle.bundle import Depth
     from sharekit.repository.known import bundle_at, open_verified
     from sharekit.trust.key_choice import public_keys
 
-    bundle = open_verified(bundle_at(args.bundle), public_keys(*args.key))
+    depth = Depth.DIGESTS if args.digests else Depth.FULL
+    bundle = open_verified(bundle_at(args.bundle), public_keys(*args.key), depth=depth)
     manifest = bundle.manifest
     output.result(
         bundle.to_json(),

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sharekit.bundle.bundle import AUTHENTIC, VerifiedBundle, verify_bundle
+from sharekit.bundle.bundle import AUTHENTIC, Depth, VerifiedBundle, verify_bundle
 from sharekit.errors import InputError, SharekitError, VerificationError
 from sharekit.repository.release_record import Offer, Withdrawal
 from sharekit.signing.keys import PublicKey
@@ -166,14 +166,16 @@ def refuse_withdrawn(manifest_sha256: str, item: object) -> None:
         )
 
 
-def open_verified(path: Path, keys: Sequence[PublicKey], now: datetime | None = None) -> VerifiedBundle:
+def open_verified(
+    path: Path, keys: Sequence[PublicKey], now: datetime | None = None, depth: Depth = Depth.FULL
+) -> VerifiedBundle:
     """`verify_bundle`, then refuse a withdrawn release and say whether it is the current one.
 
     Raises:
         VerificationError: as `verify_bundle`, or the release was withdrawn.
     """
     now = now or datetime.now(UTC)
-    bundle = verify_bundle(path, keys, now)
+    bundle = verify_bundle(path, keys, now, depth)
     refuse_withdrawn(bundle.manifest_sha256, path)
     freshness = freshness_of(bundle.manifest_sha256, now)
     verdict = f"{AUTHENTIC} and current" if freshness == CURRENT else AUTHENTIC

@@ -62,6 +62,11 @@ class ReleaseRecord:
             VerificationError: it does not fit the schema; names `item`.
         """
         schema.validate("release", value, item)
+        return ReleaseRecord.stored(value)
+
+    @staticmethod
+    def stored(value: Mapping[str, Any]) -> ReleaseRecord:
+        """Read a record that this machine has validated and stored."""
         return ReleaseRecord(
             **{**value, "layouts": tuple(value["layouts"]), "verdicts": tuple(value["verdicts"])}
         )
@@ -120,7 +125,7 @@ class Offer:
 
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> Offer:
-        record = ReleaseRecord.from_json(value["record"])
+        record = ReleaseRecord.stored(value["record"])
         return Offer(value["name"], value["path"], value["length"], value["sha256"], record)
 
 
