@@ -73,6 +73,7 @@ class SampledMixture:
     out: Path
     data_sets: tuple[MixedDataset, ...]
     verdicts: Mapping[str, str]
+    """Hospital and release to the bundle's verdict."""
     seconds: float
 
     def to_json(self) -> dict[str, Any]:
@@ -112,7 +113,7 @@ def sample_mixture(
 
         written.append(_write(parts, folder, chosen, request, show))
         done += len(chosen)
-    verdicts = {part.bundle.verified.manifest.hospital: part.bundle.verified.verdict for part in parts}
+    verdicts = {_name(part): part.bundle.verified.verdict for part in parts}
     return SampledMixture(out, tuple(written), verdicts, time.monotonic() - started)
 
 
@@ -127,16 +128,19 @@ def plan(parts: Sequence[Part], count: int, request: Request) -> list[Place]:
     for part in parts:
         if not 0 < part.weight < float("inf"):
             raise refusal("weights", "a positive number for each bundle", str(part.weight))
+    releases = [part.bundle.verified.manifest_sha256 for part in parts]
+    if len(set(releases)) < len(releases):
+        raise refusal("bundles", "different releases", "one twice: it would give the same samples twice")
     total = sum(part.weight for part in parts)
     entries = [part.bundle.accept(request) for part in parts]
     taken = [0] * len(parts)
     places = []
     for number in range(count):
-        behind = [(number + 1) * part.weight / total - taken[at] for at, part in enumerate(parts)]
-        part = behind.index(max(behind))
-        position, index = assign(taken[part], len(entries[part]))
-        places.append(Place(part, entries[part][position], index))
-        taken[part] += 1
+        behind = [(number + 1) * part.weight / total - done for part, done in zip(parts, taken, strict=True)]
+        at = behind.index(max(behind))
+        position, index = assign(taken[at], len(entries[at]))
+        places.append(Place(at, entries[at][position], index))
+        taken[at] += 1
     return places
 
 
@@ -167,6 +171,11 @@ def _write(
         files.write_text(folder.root / METADATA, "".join(lines))
         files.write_json(folder.root / DESCRIPTION, description)
     return MixedDataset(out, description, count - found)
+
+
+def _name(part: Part) -> str:
+    claims = part.bundle.verified.manifest
+    return f"{claims.hospital}, release {claims.release}"
 
 
 def _describe(parts: Sequence[Part], places: Sequence[Place], request: Request) -> dict[str, Any]:

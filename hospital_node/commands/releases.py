@@ -37,11 +37,7 @@ def _row(release: ReleaseHistory) -> tuple[str, ...]:
     from hospital_node.ledger.releases import ReleaseEvent
 
     last = release.of(release.state)[-1]
-    published = release.of(ReleaseEvent.PUBLISHED)
-    receivers = dict.fromkeys(
-        [one["name"] for event in published for one in event.content["recipients"]]
-        or [event.content["repository"] for event in published]
-    )
+    places = dict.fromkeys(event.content["repository"] for event in release.of(ReleaseEvent.PUBLISHED))
     withdrawn = release.of(ReleaseEvent.WITHDRAWN)
     return (
         str(release.number),
@@ -49,6 +45,6 @@ def _row(release: ReleaseHistory) -> tuple[str, ...]:
         last.time[:10],
         str(len(release.generators)),
         str(release.exported.get("images", "unknown")),
-        ", ".join(receivers),
+        ", ".join(release.recipients or places),
         withdrawn[-1].content["reason"] if withdrawn else "",
     )

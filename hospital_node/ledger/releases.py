@@ -17,6 +17,7 @@ class ReleaseEvent(StrEnum):
 
     EXPORTED = "exported"
     PUBLISHED = "published"
+    """A person signed it for a repository; `complete` says whether enough people have."""
     WITHDRAWN = "withdrawn"
 
 
@@ -38,8 +39,12 @@ class ReleaseHistory:
 
     @property
     def state(self) -> ReleaseEvent:
-        """`withdrawn` once it was; otherwise `published` or `exported`."""
-        found = {one.event for one in self.events}
+        """`withdrawn` once it was; otherwise `published` once enough people signed, or `exported`."""
+        found = {
+            one.event
+            for one in self.events
+            if one.event is not ReleaseEvent.PUBLISHED or one.content["complete"]
+        }
         return next(state for state in reversed(ReleaseEvent) if state in found)
 
     @property
@@ -51,6 +56,12 @@ class ReleaseHistory:
     def generators(self) -> tuple[str, ...]:
         """Identifiers of the generators in the release."""
         return tuple(self.exported.get("generators", ()))
+
+    @property
+    def recipients(self) -> tuple[str, ...]:
+        """Names of the recipients that any of the signers wrote down."""
+        published = self.of(ReleaseEvent.PUBLISHED)
+        return tuple(dict.fromkeys(one["name"] for event in published for one in event.content["recipients"]))
 
     def of(self, event: ReleaseEvent) -> tuple[Happened, ...]:
         """Its events of one kind."""

@@ -147,15 +147,15 @@ def publish(
 
         now = datetime.now(UTC)
         staged = store.change(name, lambda: Targets(expires=now), edit, keys, LIFETIME, now)
-        if staged.complete:
-            published = {
-                "repository": str(repository),
-                "name": name,
-                "version": staged.version,
-                "recipients": [one.to_json() for one in receiving],
-                "signed_by": [key.public.fingerprint for key in keys],
-            }
-            node.ledger.releases.append(history.number, ReleaseEvent.PUBLISHED, published)
+        published = {
+            "repository": str(repository),
+            "name": name,
+            "version": staged.version,
+            "complete": staged.complete,
+            "recipients": [one.to_json() for one in receiving],
+            "signed_by": [key.public.fingerprint for key in keys],
+        }
+        node.ledger.releases.append(history.number, ReleaseEvent.PUBLISHED, published)
     return Published(name, record, staged, receiving)
 
 

@@ -101,6 +101,10 @@ def test_mixed_layouts_give_a_data_set_for_each(hospitals: Path, tmp_path: Path)
     assert found == {"rgb-lesion": 3, "grey-lesion": 3}
 
 
+def test_one_release_is_not_mixed_with_itself(hospitals: Path, tmp_path: Path) -> None:
+    assert draw(hospitals, tmp_path / "mixed", "a", "a") == 2
+
+
 def test_a_weight_must_be_positive_and_there_is_one_for_each_bundle(hospitals: Path, tmp_path: Path) -> None:
     assert draw(hospitals, tmp_path / "mixed", "a", "b", more=("--weights", "1", "0")) == 2
     assert draw(hospitals, tmp_path / "mixed", "a", "b", more=("--weights", "1", "1", "1")) == 2

@@ -139,9 +139,10 @@ def test_recipients_stand_in_the_releases_record(node: Node, place: Path) -> Non
     with pytest.raises(InputError, match="recipient add"):
         both(node, place, recipients=["University"])
     add_recipient(node, Recipient("University", "contract 12", "2026-01-31"))
-    publish(node, place / "bundle", place / "repository", PEOPLE, SAID, ["University"])
-    (event,) = node.ledger.releases.get(1).of(ReleaseEvent.PUBLISHED)
-    assert event.content["recipients"] == [
+    both(node, place, recipients=["University"])
+    release = node.ledger.releases.get(1)
+    assert (release.state, release.recipients) == (ReleaseEvent.PUBLISHED, ("University",))
+    assert release.of(ReleaseEvent.PUBLISHED)[0].content["recipients"] == [
         {"name": "University", "agreement": "contract 12", "date": "2026-01-31"}
     ]
 
