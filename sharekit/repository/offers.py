@@ -13,8 +13,10 @@ from sharekit.repository.release_record import (
     ReleaseRecord,
     Withdrawal,
     bundle_path,
+    sheet_path,
     withdrawals_in,
 )
+from sharekit.storage.container import MAX_TOTAL_BYTES
 
 
 def offers_of(name: str, targets: Targets) -> list[Offer]:
@@ -49,11 +51,13 @@ def offer_of(name: str, target: TargetFile) -> Offer:
     """
     custom = target.custom if isinstance(target.custom, dict) else {}
     record = ReleaseRecord.from_json(custom.get(CUSTOM), target.path)
-    if target.path != bundle_path(name, record.release) or "sha256" not in target.hashes:
+    sheets = (None, sheet_path(name, record.release))
+    own = target.path == bundle_path(name, record.release) and record.sheet in sheets
+    if not own or "sha256" not in target.hashes or target.length > MAX_TOTAL_BYTES:
         raise VerificationError(
             target.path,
-            expected=f"{bundle_path(name, record.release)} with its SHA-256",
-            found=f"the record of release {record.release}",
+            expected=f"{bundle_path(name, record.release)} with its SHA-256, up to {MAX_TOTAL_BYTES} bytes",
+            found=f"{target.length} bytes with the record of release {record.release}",
             next_step="do not use it; tell the repository's steward",
         )
     return Offer(name, target.path, target.length, target.hashes["sha256"], record)

@@ -19,9 +19,10 @@ from sharekit.program.progress import Progress
 from sharekit.repository import steward
 from sharekit.repository.known import bundle_at, freshness_of, open_verified, seen_at
 from sharekit.repository.metadata_folder import KeySigner, tuf_key
-from sharekit.signing.keys import SigningKey, generate
+from sharekit.signing.keys import PublicKey, SigningKey, generate
 from sharekit.trust.home import home
 from sharekit.trust.key_choice import public_keys
+from sharekit.trust.trust_store import TrustedHospital, TrustedKey, TrustStore
 from tests.repository_world import Handler, Server, World, now, serve
 
 A, B = "alpha", "beta"
@@ -484,3 +485,19 @@ def test_tuf_needs_every_target_to_have_its_digest(world: World) -> None:
     assert all(
         isinstance(one, TargetFile) and "sha256" in one.hashes for one in found.signed.targets.values()
     )
+
+
+# -- repositories of every released form
+
+
+def test_the_golden_repository_stays_readable(own_home: Path) -> None:
+    """Written by the first version; its bundle, records, withdrawal and page still mean the same."""
+    golden = Path(__file__).parent / "golden" / "repository-1"
+    key = PublicKey.load(golden / "north.pub")
+    trusted = TrustedKey(key, now() - timedelta(days=1), now() + timedelta(days=1), "fingerprint given")
+    TrustStore().save(TrustedHospital("north", (trusted,)))
+    root = "084d082e4487a61cc94210996d6048cde1374a78baa25fa11a175dcc79203e05"
+    found = pull(str(golden), ["north"], root=root)
+    assert (found.bundles["north"].manifest.release, found.bundles["north"].freshness) == (2, "current")
+    (locked,) = found.locked
+    assert (locked.withdrawal.release, locked.withdrawal.reason) == (1, "a patient took back consent")
