@@ -48,15 +48,17 @@ def fetch(
             on_bytes(target.length)
             return path
         path.unlink(missing_ok=True)
-        began_before = part.exists()
-        try:
-            _download(transport, url, target, part, on_bytes)
-        except VerificationError:
-            part.unlink(missing_ok=True)
-            if not began_before:
-                raise
-            # What lay there may have been damaged: once more, from the beginning.
-            _download(transport, url, target, part, on_bytes)
+        # What an earlier run left may be damaged: then once more, from the beginning.
+        attempts = 2 if part.exists() else 1
+        while attempts:
+            attempts -= 1
+            try:
+                _download(transport, url, target, part, on_bytes)
+                break
+            except VerificationError:
+                part.unlink()
+                if not attempts:
+                    raise
         part.replace(path)
     return path
 
