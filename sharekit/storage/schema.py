@@ -162,21 +162,17 @@ def _validator(name: str) -> Any:
 
 
 def _inlined(part: Any) -> Any:
-    """A schema with the shared definitions in place of references: looking these up takes most of the time."""
+    """A schema with the shared definitions in place of references, whose look-up takes most of the time."""
     if isinstance(part, list):
         return [_inlined(item) for item in part]
     if not isinstance(part, dict):
         return part
     others = {key: _inlined(value) for key, value in part.items() if key != "$ref"}
-    reference = part.get("$ref")
+    reference = str(part.get("$ref", ""))
     # Next to a constraint of its own, a reference stays one.
-    if (
-        isinstance(reference, str)
-        and reference.startswith(_SHARED)
-        and others.keys() <= {"description", "title"}
-    ):
+    if reference.startswith(_SHARED) and others.keys() <= {"description", "title"}:
         return {**_shared()["$defs"][reference.removeprefix(_SHARED)], **others}
-    return part if reference is not None else others
+    return part if reference else others
 
 
 @functools.cache
