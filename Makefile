@@ -10,7 +10,7 @@ PYTHON ?= $(firstword $(foreach candidate,python3 python3.11 python3.12 python3.
 # One thread per process, because tests and Ray actors run side by side.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
 
-.PHONY: help install demo test test-all fuzz bench lint clean
+.PHONY: help install demo test test-all fuzz bench audit-power lint clean
 FUZZ_RUNS ?= 2000
 .DEFAULT_GOAL := help
 
@@ -33,6 +33,9 @@ fuzz: $(VENV)/.installed-dev  ## run every fuzzer FUZZ_RUNS times (2000): bundle
 
 bench: $(VENV)/.installed-dev  ## run the measurements in benchmarks/, one after the other
 	set -e; for benchmark in $$(grep -l __main__ benchmarks/*.py); do $(BIN)/python "$$benchmark"; done
+
+audit-power: $(VENV)/.installed-dev  ## plant leaks of graded size, and measure which of them the audit finds
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/audit_power.py
 
 lint: $(VENV)/.installed-dev  ## run ruff and mypy
 	$(BIN)/ruff check .

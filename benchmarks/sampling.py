@@ -28,6 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import consumer
 from consumer.sampling import runtime
 from consumer.sampling.drawing import Draw
+from consumer.sampling.numbering import Numbering
 from consumer.sampling.order import in_order
 from consumer.sampling.request import Request
 from consumer.sampling.sample import Sample, samples_of
@@ -81,7 +82,7 @@ class RoundRobin:
             image, mask = runtime.run_session(self.session(entry), noise)
             return list(samples_of(image, mask, entry, request, indices))
 
-        return in_order(range(count), len(entries), BATCH_SIZE, window, draw)
+        return in_order(range(count), Numbering.of(entries, request), BATCH_SIZE, window, draw)
 
     def session(self, entry):
         if entry.file not in self.sessions:

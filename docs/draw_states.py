@@ -53,6 +53,9 @@ It is planned for one or several ingested images. A plan that has not begun make
 interrupted training, or one whose worker died, is planned again and goes on from its checkpoint. A trained
 generator is never trained over. `withdrawn` is final: the images are free for another generator.
 
+`hospital-node erase` stands outside both tables: from any state, an image goes with every generator that
+learnt from it, and the history keeps only which releases held them.
+
 {diagram(GENERATOR_TRANSITIONS)}
 
 A generator that an earlier release made comes into the ledger in the state that its image had.

@@ -10,18 +10,23 @@ from hospital_node.commands import (
     approve,
     audit,
     doctor,
+    erase,
     evaluate,
     export,
     fidelity,
+    history,
     ingest,
     policy,
     publish,
     recipient,
+    reject,
     releases,
     report,
+    review,
     status,
     submitter,
     train,
+    where,
     withdraw,
 )
 from sharekit.errors import DependencyError
@@ -31,11 +36,13 @@ DESCRIPTION = "Train, audit, approve, export and publish generators inside the h
 COMMANDS = {
     "doctor": doctor,
     "ingest": ingest,
+    "review": review,
     "train": train,
     "audit": audit,
     "fidelity": fidelity,
     "policy": policy,
     "approve": approve,
+    "reject": reject,
     "export": export,
     "recipient": recipient,
     "publish": publish,
@@ -45,6 +52,9 @@ COMMANDS = {
     "evaluate": evaluate,
     "report": report,
     "status": status,
+    "history": history,
+    "where": where,
+    "erase": erase,
 }
 
 

@@ -69,6 +69,20 @@ def test_the_profiles_iterations_are_used_unless_others_are_named() -> None:
     assert not any("iterations" in part for part in default["train"])
 
 
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        (Settings(Path("demo")), ("group", "--group-size=10")),
+        (Settings(Path("demo"), count=9), ("quick",)),
+        (Settings(Path("demo"), data=Path("my/images")), ("quick",)),
+    ],
+)
+def test_enough_drawn_pictures_are_trained_in_groups(settings: Settings, expected: tuple[str, ...]) -> None:
+    train = next(step.command for step in plan(settings) if step.name == "train")
+    assert train[train.index("--profile") + 1 :] == expected
+    _parse(train)
+
+
 @pytest.mark.parametrize("data", [None, Path("my/images")])
 def test_a_journal_survives_the_round_trip(data: Path | None) -> None:
     journal = Journal(Settings(Path("demo"), data, 3, 9, 2)).finished("train", 12.345)

@@ -66,7 +66,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     approver = ("--approver", str(root / "key.pub"), "--name", "Officer")
     assert hospital_node(["policy", *node, *approver, "--set", "k=2"]) == 0
     assert hospital_node(["audit", *node, "--samples", "16"]) == 0
-    assert hospital_node(["approve", *node, "--key", str(root / "key.key"), "--by", "Officer", "--all"]) == 0
+    approve = ["approve", *node, "--key", str(root / "key.key"), "--by", "Officer", "--all", "--yes"]
+    assert hospital_node(approve) == 0
     generators = [tiny_generator(seed, sizes=((9, 11), (14, 17))) for seed in (0, 1)]
     small_bundle(root / "bundle", key, generators={each.spec: build_onnx(each) for each in generators})
     for folder in ("images", "masks"):
@@ -92,7 +93,7 @@ WRITERS = {
     "demo": "sharekit demo --out {there}/demo",
     "policy": "hospital-node policy --node {node} --set k=3",
     "audit": "hospital-node audit --node {node} --again --samples 16",
-    "approve": "hospital-node approve --node {node} --key {root}/key.key --by Officer --all",
+    "approve": "hospital-node approve --node {node} --key {root}/key.key --by Officer --all --yes",
     "export": "hospital-node export --node {node} --key {root}/key.key --out {there}/out",
     "report": "hospital-node report --node {node}",
     "submitter": "hospital-node submitter add --node {node} --key {root}/key.pub --name Laboratory",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import signal
@@ -12,20 +13,25 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 import sharekit.cli
 from sharekit.demo.phantom import write_data_set
 from sharekit.experiment.cells import ThisMachine
-from sharekit.experiment.experiment_settings import GeneratorSettings
+from sharekit.experiment.experiment_settings import GeneratorSettings, TableSettings
+from sharekit.experiment.fair_plan import read_plan
 from sharekit.experiment.fold_generators import FoldGenerators
-from sharekit.experiment.folds import Split
+from sharekit.experiment.folds import Split, split_data
+from sharekit.experiment.run_fair import prepare, run_fair
 from sharekit.experiment.run_table import PAGE, run_table
 from sharekit.experiment.tasks import file_digest
 from sharekit.signing import keys
 from sharekit.steps.processes import Processes
+from tests.consumer.pairs import disc, picture, save
 from tests.sharekit.bundles import small_bundle, tiny_onnx
-from tests.sharekit.experiment.data import small_settings, small_split, write_folds
+from tests.sharekit.experiment.data import small_settings, small_split, write_data, write_folds
 
 SEGMENTER = ("--encoder", "resnet18", "--architecture", "unet", "--size", "32", "--batch-size", "2")
 
@@ -71,6 +77,41 @@ def test_the_commands_of_a_table_end_with_scores_and_a_page(tmp_path: Path) -> N
     (histogram,) = table.histograms
     assert (sum(histogram.real), sum(histogram.synthetic)) == (2, 4)
     assert "a single pair of cells" in (tmp_path / "out" / PAGE).read_text()
+
+
+def split_by_size(root: Path, *folders: Path) -> None:
+    """Deal the pictures of a data folder into one folder for each size, the smallest pictures first."""
+    sizes = {path: Image.open(path).size for path in sorted((root / "images").iterdir())}
+    for folder, size in zip(folders, sorted(set(sizes.values())), strict=True):
+        for path in (path for path, found in sizes.items() if found == size):
+            for part in ("images", "masks"):
+                (folder / part).mkdir(parents=True, exist_ok=True)
+                shutil.copy(root / part / path.name, folder / part / path.name)
+
+
+@pytest.mark.slow
+def test_a_fair_comparison_scores_pictures_of_another_size_in_the_same_run(tmp_path: Path) -> None:
+    mixed = write_data(tmp_path / "mixed")
+    for number in range(20, 23):
+        save(mixed / f"images/large-{number}.png", np.tile(picture(number), (2, 2, 1)))
+        save(mixed / f"masks/large-{number}.png", np.tile(disc(number), (2, 2)))
+    split_by_size(mixed, tmp_path / "small", tmp_path / "large")
+    split = split_data(tmp_path / "small", count=3)
+    planned = read_plan(Path(__file__).with_name("fair-tiny.json"))
+    settings = TableSettings(
+        GeneratorSettings(split.root, tmp_path / "out"), segmenter_options=SEGMENTER, workers=1
+    )
+    prepared = prepare(planned, settings, split, tmp_path / "large")
+    generators = {(): released(split, tmp_path / "bundles")}
+    *_, table = run_fair(
+        prepared, lambda: contextlib.nullcontext(ThisMachine(Processes())), lambda _: generators
+    )
+    assert not table.failures
+    assert [each.arm for each in table.cells] == ["real", "best classical + synthetic"]
+    assert all(0 <= each.parts["external"] <= 1 for each in table.cells)
+    page = (tmp_path / "out" / PAGE).read_text()
+    assert "Too early for an answer" in page
+    assert planned.sha256 in page
 
 
 def test_the_program_refuses_a_planted_leak_and_makes_nothing(

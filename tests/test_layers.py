@@ -29,7 +29,8 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
     "hospital_node": (
         "__init__ ledger singan",
         "node candidate isolation statistics",
-        "leaks",
+        "overlays",
+        "leaks dicom",
         "intake pool audit",
         "release evaluation fidelity doctor",
         "report",
@@ -59,6 +60,8 @@ TOOLS = {"steps", "demo", "experiment", "commands", "cli"}
 SAME_MEANING = {
     "keys": "sharekit: the command that makes and shows the keys of signing/keys",
     "approve": "hospital_node: the command of release/approve",
+    "reject": "hospital_node: the command of release/reject",
+    "history": "hospital_node: the command of node/history",
     "export": "hospital_node: the command of release/export",
     "publish": "hospital_node: the command of release/publish",
     "releases": "hospital_node: the command that shows ledger/releases",
@@ -67,6 +70,7 @@ SAME_MEANING = {
     "ingest": "hospital_node: the command of intake/ingest",
     "sample": "consumer: the command that draws what sampling/sample describes",
     "train": "hospital_node and consumer: the command `train` of either program",
+    "review": "hospital_node: the command of intake/review",
     "report": "hospital_node and consumer: the command `report` of either program",
 }
 """File names that occur twice and mean the same."""

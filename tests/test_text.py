@@ -66,13 +66,13 @@ def test_an_approver_may_be_called_anything(
     trained_node(folder / "node").ledger.close()
     node = ["--node", str(folder / "node")]
     approver = ["--approver", str(folder / "key.pub"), "--name", HOSTILE]
-    assert hospital_node(["policy", *node, *approver, "--set", "k=2"]) == 0
+    assert hospital_node(["policy", *node, *approver, "--set", "k=2", "release_linkable=true"]) == 0
     assert HOSTILE in capsys.readouterr().out
     assert hospital_node(["audit", *node, "--samples", "16"]) == 0
-    approve = ["approve", *node, "--key", str(folder / "key.key"), "--by", "[/]", "--all"]
+    approve = ["approve", *node, "--key", str(folder / "key.key"), "--by", HOSTILE, "--all", "--yes"]
     assert hospital_node(approve) == 0
     told = capsys.readouterr().out
-    assert "approved by [/]" in told
+    assert f"approved by {HOSTILE}" in told
     assert str(folder / "node") in told
 
 

@@ -56,11 +56,12 @@ def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         # What training leaves: a real training takes minutes.
         trained_node(tmp_path / name, hospital=label).ledger.close()
         run(
-            "hospital-node policy --node {name} --approver keys/{name}-a.pub --name Officer --set k=2",
+            "hospital-node policy --node {name} --approver keys/{name}-a.pub --name Officer"
+            " --set k=2 release_linkable=true",
             name=name,
         )
         run("hospital-node audit --node {name} --samples 16", name=name)
-        run("hospital-node approve --node {name} --key keys/{name}-a.key --by Officer --all", name=name)
+        run("hospital-node approve --node {name} --key keys/{name}-a.key --by Officer --all --yes", name=name)
         run("hospital-node export --node {name} --out {name}-bundle --key keys/{name}.key", name=name)
         run(
             "sharekit repository add-hospital repository {name} --name {label}"

@@ -21,6 +21,7 @@ from sharekit.program.phrases import counted
 if TYPE_CHECKING:
     from rich.text import Text
 
+    from consumer.datasets.description import DatasetDescription
     from consumer.datasets.mixture import SampledMixture
     from consumer.datasets.sample_bundle import SampledBundle
 
@@ -95,6 +96,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "where it is possible, on Linux on the CPU)",
     )
     parser.add_argument(
+        "--vetted-only",
+        action="store_true",
+        help="refuse to draw more samples than the hospital vetted (`sharekit inspect` shows their number "
+        "and their seed)",
+    )
+    parser.add_argument(
         "--probabilities", action="store_true", help="also store the masks' raw probabilities"
     )
     progress.configure(parser)
@@ -134,7 +141,14 @@ def run(args: argparse.Namespace, output: Output) -> None:
 
     refinement = Refinement(args.temperature, args.mask_threshold, args.clean_masks, args.redraw_below)
     request = Request(
-        args.seed, args.generator, args.size, args.batch_size, args.probabilities, refinement, args.layout
+        args.seed,
+        args.generator,
+        args.size,
+        args.batch_size,
+        args.probabilities,
+        refinement,
+        args.layout,
+        args.vetted_only,
     )
     keys = _one_each("--key", args.key or [None], args.bundle)
     weights = _one_each("--weights", args.weights or [1.0], args.bundle)
@@ -147,7 +161,7 @@ def run(args: argparse.Namespace, output: Output) -> None:
         on_progress = stack.enter_context(progress.reporter("sample", unit="samples"))
         if len(bundles) == 1:
             result = sample_bundle(bundles[0], args.out, args.samples, request, on_progress)
-            value, lines = result.to_json(), _lines(result)
+            value, lines = result.to_json(), _lines(result, bundles[0].vetted_seed)
         else:
             parts = [Part(bundle, weight) for bundle, weight in zip(bundles, weights, strict=True)]
             mixture = sample_mixture(parts, args.out, args.samples, request, on_progress)
@@ -183,7 +197,8 @@ def _mixed_lines(mixture: SampledMixture) -> list[str | Text]:
     return lines
 
 
-def _lines(result: SampledBundle) -> list[str | Text]:
+def _lines(result: SampledBundle, seed: int | None) -> list[str | Text]:
+    """The result in words; `seed` is the one whose samples the hospital vetted."""
     origin = result.data_sets[0].description
     apart = ", in a process with limits" if result.isolated else ""
     lines: list[str | Text] = [
@@ -198,7 +213,13 @@ def _lines(result: SampledBundle) -> list[str | Text]:
             f"{counted(len(description.generators), 'generator')} in "
             f"{data_set.path}" + _share_drawn(data_set.drawn, description.count)
         )
+        if description.vetted is not None:
+            lines.append(f"vetted {description.vetted:,} of {description.count:,}{_why(description, seed)}")
     return [*lines, f"{result.samples_per_second:.1f} samples a second"] if result.drawn else lines
+
+
+def _why(description: DatasetDescription, seed: int | None) -> str:
+    return "" if description.vetted else f": the list holds for seed {seed} at the trained size"
 
 
 def _share_drawn(drawn: int, count: int) -> str:

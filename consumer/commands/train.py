@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sharekit.program import progress, shared_options
 from sharekit.program.output import Output, warn
@@ -46,6 +47,16 @@ def _configure_data(parser: argparse.ArgumentParser) -> None:
         "--hold-out-hospital",
         metavar="NAME",
         help="hospital whose synthetic images are scored and not trained on, as metadata.jsonl names it",
+    )
+    parser.add_argument(
+        "--test",
+        dest="tests",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="data set to score at the end, with the best and with the last weights; it chooses nothing "
+        "(repeat for several)",
     )
     parser.add_argument("--out", type=Path, required=True, metavar="SEGMENTER.onnx", help="file of the model")
     parser.add_argument(
@@ -132,18 +143,35 @@ def _configure_schedule(parser: argparse.ArgumentParser) -> None:
         help="learning rate of Adam",
     )
     shared_options.seed(parser, defaults.seed, "weights, batches and augmentation")
-    parser.add_argument(
-        "--augment",
-        action=argparse.BooleanOptionalAction,
-        default=defaults.augment,
-        help="flip, turn and recolour the training images at random",
-    )
+    _configure_augmentation(parser)
     parser.add_argument(
         "--validations",
         type=int,
         default=defaults.validations,
         metavar="N",
         help="largest number of validations; without --updates, at most one per epoch",
+    )
+
+
+def _configure_augmentation(parser: argparse.ArgumentParser) -> None:
+    from consumer.training.training_settings import AUGMENTATIONS, NO_AUGMENTATION, STANDARD
+
+    parser.add_argument(
+        "--augment",
+        nargs="?",
+        choices=AUGMENTATIONS,
+        const=STANDARD,
+        default=STANDARD,
+        help="change training images at random; standard: flip, turn and recolour; strong: also bend, and "
+        "recolour more; cutmix, copy-paste, mixup: standard, then mix images with each other",
+    )
+    parser.add_argument(
+        "--no-augment",
+        dest="augment",
+        action="store_const",
+        const=NO_AUGMENTATION,
+        default=argparse.SUPPRESS,
+        help="the same as --augment none",
     )
 
 
@@ -161,8 +189,9 @@ def run(args: argparse.Namespace, output: Output) -> int:
             args.datasets,
             args.validation,
             settings,
-            class_name=args.class_name,
             hold_out_hospital=args.hold_out_hospital,
+            tests=args.tests,
+            class_name=args.class_name,
             on_progress=on_progress,
         )
     with progress.reporter("train", unit="updates") as on_progress:
@@ -181,17 +210,19 @@ def run(args: argparse.Namespace, output: Output) -> int:
 def _describe(result: TrainingResult) -> list[str]:
     facts = result.to_json()
     task, best = result.task, facts["best"]["metrics"]
-    scores = ", ".join(
-        f"{name.replace('_', ' ')} {value['mean']:.3f} [{value['low']:.3f}, {value['high']:.3f}]"
-        for name, value in best.items()
-    )
+    tests = [
+        f"test on {counted(each['images'], 'image')} of {each['folder']}, the same weights: "
+        f"{_scores(each['best']['metrics'])}"
+        for each in facts["tests"]
+    ]
     return [
         f"{task.settings.architecture} with {task.settings.encoder} ({_weights(task.weights.source)}): "
         f"{counted(facts['images'], 'image')} ({facts['synthetic_images']} synthetic), "
         f"{counted(facts['updates'], 'update')}, "
         f"{result.seconds:.0f} s on {_device(result)}",
         f"best of {counted(len(task.validation), 'validation image')} after update {result.best.update}: "
-        f"{scores}",
+        f"{_scores(best)}",
+        *tests,
         *(
             f"{name}{', held out' if value['held_out'] else ''}: {counted(value['images'], 'image')}, "
             f"IoU {value['metrics']['iou']['mean']:.3f}"
@@ -199,6 +230,13 @@ def _describe(result: TrainingResult) -> list[str]:
         ),
         f"model: {result.out}",
     ]
+
+
+def _scores(metrics: Mapping[str, Any]) -> str:
+    return ", ".join(
+        f"{name.replace('_', ' ')} {value['mean']:.3f} [{value['low']:.3f}, {value['high']:.3f}]"
+        for name, value in metrics.items()
+    )
 
 
 def _device(result: TrainingResult) -> str:

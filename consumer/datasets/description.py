@@ -29,16 +29,20 @@ class DatasetDescription:
     seed: int
     count: int
     generators: tuple[str, ...]
-    """Identifiers; sample i comes from the generator at position i modulo their number."""
+    """Identifiers; sample i comes from the generator at position i modulo their number, if the bundle lists
+    no vetted samples of this seed."""
     size: Size | None  # None: each generator's own
     layout: ChannelLayout
     provider: str  # cuda or cpu
     noise_scheme: str = NOISE_SCHEME
     program_version: str = __version__
     refinement: Refinement = UNREFINED
+    vetted: int | None = None
+    """Number of samples that the hospital vetted; None for a bundle without a list."""
 
     def to_json(self) -> dict[str, Any]:
         refined = {} if self.refinement == UNREFINED else {"refinement": self.refinement.to_json()}
+        vetted = {} if self.vetted is None else {"vetted": self.vetted}
         return {
             "schema_version": SCHEMA_VERSION,
             "bundle": {
@@ -56,6 +60,7 @@ class DatasetDescription:
             "noise_scheme": self.noise_scheme,
             "program_version": self.program_version,
             **refined,
+            **vetted,
         }
 
     @staticmethod
@@ -76,6 +81,7 @@ class DatasetDescription:
             value["noise_scheme"],
             value["program_version"],
             Refinement.from_json(value.get("refinement", {})),
+            value.get("vetted"),
         )
 
     @staticmethod

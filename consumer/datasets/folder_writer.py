@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +26,9 @@ from consumer.datasets.description import DatasetDescription
 from consumer.datasets.resumable_folder import PartialFolder, is_finished, resumable_folder
 from consumer.sampling.checked import refusal
 from consumer.sampling.layout_names import common_layout
+from consumer.sampling.numbering import Numbering
 from consumer.sampling.request import Request
-from consumer.sampling.sample import Sample, assign
+from consumer.sampling.sample import Sample
 from consumer.sampling.synthetic_bundle import Bundle
 from sharekit.bundle.manifest import GeneratorEntry
 from sharekit.pictures.folder import DESCRIPTION, IMAGES, MASKS, METADATA
@@ -66,23 +67,29 @@ def write_dataset(
     entries = bundle.accept(request)
     if count < 1:
         raise refusal("samples", "a count of at least 1", str(count))
+    numbering = Numbering.of(entries, request)
+    numbering.require(request, count)
+    listed = bundle.vetted_seed is not None
     description = _describe(bundle, entries, count, request)
     settings = {**description.to_json(), "probabilities": request.probabilities}
     if is_finished(out, settings_of(out), _comparable(settings)):
         on_progress(Progress(count, count, free=count))
-        return WrittenDataset(out, description, 0)
+        there = files.parse_json(files.read_bytes(out / DESCRIPTION, max_bytes=files.MAX_JSON_BYTES), out)
+        return WrittenDataset(out, replace(description, vetted=there.get("vetted")), 0)
     with resumable_folder(out, settings) as folder:
         found = len(folder.records)
-        for position, entry in enumerate(entries):
-            numbers = [n for n in range(position, count, len(entries)) if stem_of(n) not in folder.records]
-            samples = bundle.draw(entry, request, [assign(number, len(entries))[1] for number in numbers])
+        for position, numbers_of_generator in enumerate(numbering.by_generator(count)):
+            numbers = [number for number in numbers_of_generator if stem_of(number) not in folder.records]
+            samples = bundle.draw(entries[position], request, [numbering(number)[1] for number in numbers])
             for number, sample in zip(numbers, samples, strict=True):
-                add_sample(folder, stem_of(number), sample)
+                add_sample(folder, stem_of(number), sample, listed=listed)
                 message = f"generator {position + 1} of {len(entries)}"
                 on_progress(Progress(len(folder.records), count, message, free=found))
         records = [folder.records[stem_of(number)] for number in range(count)]
         lines = [json.dumps(record, ensure_ascii=False) + "\n" for record in records]
         files.write_text(folder.root / METADATA, "".join(lines))
+        if listed:
+            description = replace(description, vetted=sum(record["vetted"] for record in records))
         files.write_json(folder.root / DESCRIPTION, description.to_json())
     return WrittenDataset(out, description, count - found)
 
@@ -121,8 +128,8 @@ def settings_of(out: Path) -> dict[str, Any] | None:
 
 
 def _comparable(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings without the program's version, which does not change a finished data set."""
-    return {name: value for name, value in settings.items() if name != "program_version"}
+    """The settings without the program's version and the count of vetted samples, which settle nothing."""
+    return {name: value for name, value in settings.items() if name not in ("program_version", "vetted")}
 
 
 def stem_of(number: int) -> str:
@@ -131,11 +138,20 @@ def stem_of(number: int) -> str:
 
 
 def add_sample(
-    folder: PartialFolder, stem: str, sample: Sample, source: Mapping[str, Any] | None = None
+    folder: PartialFolder,
+    stem: str,
+    sample: Sample,
+    *,
+    listed: bool,
+    source: Mapping[str, Any] | None = None,
 ) -> None:
     """Write one sample's files, and record the sample as complete with its line of metadata.
 
     Args:
+        folder: gets the files.
+        stem: name of the files.
+        sample: what is written.
+        listed: the bundle lists vetted samples, so the line says whether this is one.
         source: further fields of that line, such as the hospital where there are several.
     """
     record: dict[str, Any] = {"file_name": f"{IMAGES}/{stem}.png"}
@@ -152,6 +168,8 @@ def add_sample(
         np.save(path, np.stack(list(sample.probabilities.values())), allow_pickle=False)
     paths = tuple(record.values())
     record |= {"generator": sample.generator, "seed": sample.seed, "index": sample.index, **(source or {})}
+    if listed:
+        record["vetted"] = sample.vetted
     folder.add(stem, record, paths)
 
 

@@ -19,8 +19,8 @@ from consumer.datasets.folder_writer import add_sample, settings_of, stem_of
 from consumer.datasets.resumable_folder import is_finished, resumable_folder
 from consumer.sampling.checked import refusal
 from consumer.sampling.layout_names import by_layout
+from consumer.sampling.numbering import Numbering
 from consumer.sampling.request import Request
-from consumer.sampling.sample import assign
 from consumer.sampling.synthetic_bundle import Bundle
 from sharekit import __version__
 from sharekit.bundle.manifest import GeneratorEntry
@@ -133,14 +133,17 @@ def plan(parts: Sequence[Part], count: int, request: Request) -> list[Place]:
         raise refusal("bundles", "different releases", "one twice: it would give the same samples twice")
     total = sum(part.weight for part in parts)
     entries = [part.bundle.accept(request) for part in parts]
+    numberings = [Numbering.of(found, request) for found in entries]
     taken = [0] * len(parts)
     places = []
     for number in range(count):
         behind = [(number + 1) * part.weight / total - done for part, done in zip(parts, taken, strict=True)]
         at = behind.index(max(behind))
-        position, index = assign(taken[at], len(entries[at]))
+        position, index = numberings[at](taken[at])
         places.append(Place(at, entries[at][position], index))
         taken[at] += 1
+    for numbering, done in zip(numberings, taken, strict=True):
+        numbering.require(request, done)
     return places
 
 
@@ -161,10 +164,11 @@ def _write(
         for (part, entry), every in by_generator.items():
             claims = parts[part].bundle.verified.manifest
             source = {"hospital": claims.hospital, "release": claims.release}
+            listed = parts[part].bundle.vetted_seed is not None
             numbers = [number for number in every if stem_of(number) not in folder.records]
             samples = parts[part].bundle.draw(entry, request, [places[number].index for number in numbers])
             for number, sample in zip(numbers, samples, strict=True):
-                add_sample(folder, stem_of(number), sample, source)
+                add_sample(folder, stem_of(number), sample, listed=listed, source=source)
                 on_progress(Progress(len(folder.records), count, claims.hospital, free=found))
         records = [folder.records[stem_of(number)] for number in range(count)]
         lines = [json.dumps(record, ensure_ascii=False) + "\n" for record in records]

@@ -12,6 +12,7 @@ from consumer.datasets.folder_writer import WrittenDataset, write_dataset
 from consumer.datasets.resumable_folder import SUFFIX
 from consumer.sampling.checked import refusal
 from consumer.sampling.layout_names import by_layout
+from consumer.sampling.numbering import Numbering
 from consumer.sampling.request import Request
 from consumer.sampling.runtime import ProviderChoice
 from consumer.sampling.synthetic_bundle import Bundle
@@ -75,13 +76,15 @@ def sample_bundle(
     if count < 1:
         raise refusal("samples", "a count of at least 1", str(count))
     entries = bundle.accept(request)
+    numbering = Numbering.of(entries, request)
+    numbering.require(request, count)
     groups = by_layout(entries)
     data_sets: list[WrittenDataset] = []
     if len(groups) == 1:
         data_sets.append(write_dataset(bundle, out, count, request, on_progress))
     else:
         _require_folder_of(out, groups)
-        for name, share in _shares(entries, groups, count).items():
+        for name, share in _shares(entries, groups, numbering.shares(count)).items():
             done = sum(written.description.count for written in data_sets)
             free = done - sum(written.drawn for written in data_sets)
 
@@ -102,10 +105,10 @@ def sample_bundle(
 
 
 def _shares(
-    entries: Sequence[GeneratorEntry], groups: Mapping[str, Sequence[GeneratorEntry]], count: int
+    entries: Sequence[GeneratorEntry], groups: Mapping[str, Sequence[GeneratorEntry]], counts: Sequence[int]
 ) -> dict[str, int]:
-    """How many of the samples 0 to `count - 1` each layout has; layouts without samples are left out."""
-    numbers = {entry: len(range(position, count, len(entries))) for position, entry in enumerate(entries)}
+    """How many samples each layout has, from those of each generator; only layouts that have any."""
+    numbers = dict(zip(entries, counts, strict=True))
     shares = {name: sum(numbers[entry] for entry in group) for name, group in groups.items()}
     return {name: share for name, share in shares.items() if share}
 

@@ -7,14 +7,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import TypeVar
 
-from consumer.sampling.sample import assign
-
 Drawn = TypeVar("Drawn")
 
 
 def in_order(
     numbers: Iterable[int],
-    generators: int,
+    assigned: Callable[[int], tuple[int, int]],
     batch_size: int,
     window: int,
     draw: Callable[[int, Sequence[int]], Sequence[Drawn]],
@@ -26,7 +24,7 @@ def in_order(
 
     Args:
         numbers: numbers of the samples; may be endless.
-        generators: number of generators; sample i comes from generator i modulo this number.
+        assigned: the position of a sample's generator, and the sample's index within it, for its number.
         batch_size: samples that a generator draws at once.
         window: numbers to plan together, which is also the largest number of samples in memory.
         draw: draws the samples at the given indices of the generator at a position, in the same order.
@@ -35,12 +33,12 @@ def in_order(
     while planned := list(islice(remaining, window)):
         waiting: defaultdict[int, list[tuple[int, int]]] = defaultdict(list)
         for place, number in enumerate(planned):
-            position, index = assign(number, generators)
+            position, index = assigned(number)
             waiting[position].append((place, index))
         drawn: dict[int, Drawn] = {}
         for place, number in enumerate(planned):
             if place not in drawn:
-                position, _ = assign(number, generators)
+                position, _ = assigned(number)
                 batch, waiting[position] = waiting[position][:batch_size], waiting[position][batch_size:]
                 samples = draw(position, [index for _, index in batch])
                 drawn.update(zip((place for place, _ in batch), samples, strict=True))

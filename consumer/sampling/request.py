@@ -64,6 +64,8 @@ class Request:
     refinement: Refinement = UNREFINED
     layout: str | None = None
     """Name of the only channel layout to draw, such as `rgb-polyp`; see `consumer.sampling.layout_names`."""
+    vetted_only: bool = False
+    """Whether to draw only samples that the hospital vetted."""
 
     def __post_init__(self) -> None:
         set_field = object.__setattr__  # the dataclass is frozen
@@ -76,6 +78,7 @@ class Request:
             if value is not None:
                 checked.text(name, value)
         checked.truth("probabilities", self.probabilities)
+        checked.truth("vetted only", self.vetted_only)
         if not isinstance(self.refinement, Refinement):
             raise refusal("refinement", "a Refinement", checked.shown(self.refinement))
 

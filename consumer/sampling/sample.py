@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,6 +27,8 @@ class Sample:
     generator: str  # identifier
     seed: int
     index: int  # position under generator and seed
+    vetted: bool = False
+    """Whether the hospital has looked at exactly this sample and listed it as good."""
 
     @property
     def mask(self) -> NDArray[np.uint8]:
@@ -37,7 +39,8 @@ class Sample:
         height, width, channels = self.image.shape
         return (
             f"<Sample {self.index} of seed {self.seed} from generator {self.generator}: "
-            f"{width}x{height} {'RGB' if channels == 3 else 'grey'}, masks of {', '.join(self.masks)}>"
+            f"{width}x{height} {'RGB' if channels == 3 else 'grey'}, masks of {', '.join(self.masks)}"
+            f"{', vetted' if self.vetted else ''}>"
         )
 
 
@@ -53,8 +56,17 @@ def samples_of(
     entry: GeneratorEntry,
     request: Request,
     indices: Sequence[int],
+    good: Collection[int] = (),
 ) -> Iterator[Sample]:
     """Turn a generator's output in [-1, 1], `(N, c, H, W)` and `(N, k, H, W)`, into the samples `indices`.
+
+    Args:
+        image: output of the generator.
+        mask: likewise.
+        entry: the generator.
+        request: what was asked for.
+        indices: index of each sample.
+        good: indices of vetted samples.
 
     Raises:
         VerificationError: a value is NaN or infinite, which no pixel can represent.
@@ -71,6 +83,7 @@ def samples_of(
             entry.spec.id,
             request.seed,
             index,
+            index in good,
         )
 
 

@@ -1,9 +1,10 @@
 """Draw samples from a verified bundle: 8-bit images with masks of 0 and 255, in numbered order.
 
 Sample number `i` of a seed is the sample with index `i div G` of generator `i mod G`, in the manifest's
-order. When one generator is chosen, number and index are the same. A sample depends only on generator, seed,
-index and size. On the CPU, batch size, threads, order and isolation do not change a bit of it. Another kind
-of processor, or CUDA, may round differently in the last place.
+order. When one generator is chosen, number and index are the same. For the one seed whose samples the
+hospital vetted, the vetted ones come first (`numbering`). A sample depends only on generator, seed, index and
+size. On the CPU, batch size, threads, order and isolation do not change a bit of it. Another kind of
+processor, or CUDA, may round differently in the last place.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from consumer.sampling.checked import refusal
 from consumer.sampling.drawing import Draw
 from consumer.sampling.isolation import IsolatedRunner, can_isolate
 from consumer.sampling.layout_names import by_layout, of_layout
+from consumer.sampling.numbering import Numbering, applicable_list
 from consumer.sampling.order import in_order
 from consumer.sampling.refinement import MAX_DRAWS, UNREFINED, Refinement, index_of_draw
 from consumer.sampling.request import Request, Size
@@ -115,6 +117,11 @@ class Bundle:
         return tuple(by_layout(self.generators))
 
     @property
+    def vetted_seed(self) -> int | None:
+        """The seed whose samples the hospital vetted; None for a bundle without a list."""
+        return next((entry.vetted.seed for entry in self.generators if entry.vetted is not None), None)
+
+    @property
     def warnings(self) -> tuple[str, ...]:
         """Warnings about an authentic bundle, for example that it has expired."""
         return tuple(warning.message for warning in self.verified.warnings)
@@ -137,6 +144,7 @@ class Bundle:
         start: int = 0,
         probabilities: bool = False,
         refinement: Refinement = UNREFINED,
+        vetted_only: bool = False,
     ) -> Iterator[Sample]:
         """Draw samples number `start` to `start + n - 1` of `seed`, in that order.
 
@@ -151,19 +159,22 @@ class Bundle:
             start: number of the first sample.
             probabilities: keep the mask probabilities as well.
             refinement: departures from the published sampling.
+            vetted_only: draw only samples that the hospital vetted, see `vetted_seed`.
 
         Raises:
-            UsageError: an argument has a wrong type or exceeds the bundle's limits; raised at once.
+            UsageError: an argument has a wrong type or exceeds the bundle's limits, or fewer samples are
+                vetted; raised at once.
             VerificationError: a generator does not run, or gives NaN or an infinity; raised while drawing.
         """
         wanted = None if size is None else Size.of(size)
-        request = Request(seed, generator, wanted, batch_size, probabilities, refinement, layout)
+        request = Request(seed, generator, wanted, batch_size, probabilities, refinement, layout, vetted_only)
         entries = self.accept(request)
         n, start = checked.whole("n", n), checked.whole("start", start)
         if n < 0:
             raise refusal("n", "a count from 0", str(n))
         if not 0 <= start <= MAX_SEED - n:
             raise refusal("start", f"0 to {MAX_SEED - n}", str(start))
+        Numbering.of(entries, request).require(request, start + n)
         return self.draw_numbers(range(start, start + n), request, entries)
 
     def torch_dataset(
@@ -233,7 +244,7 @@ class Bundle:
         def draw(position: int, indices: Sequence[int]) -> list[Sample]:
             return list(self.draw(entries[position], request, indices))
 
-        return in_order(numbers, len(entries), batch_size, window, draw)
+        return in_order(numbers, Numbering.of(entries, request), batch_size, window, draw)
 
     def draw(self, entry: GeneratorEntry, request: Request, indices: Sequence[int]) -> Iterator[Sample]:
         """Draw the samples `indices` of one generator, in that order."""
@@ -270,7 +281,10 @@ class Bundle:
         draw = Draw(spec, request.seed, noise_indices, request.refinement.temperature)
         seconds = self._bounds.seconds(entry, size, len(indices))
         image, mask = self._own_sessions().draw(entry, draw, seconds)
-        return list(samples_of(image, mask, entry, request, indices))
+        # The hospital looked at first draws alone.
+        vetted = applicable_list(entry, request) if number == 0 else None
+        good = () if vetted is None else vetted.indices
+        return list(samples_of(image, mask, entry, request, indices, good))
 
     def _own_sessions(self) -> Sessions:
         process = os.getpid()

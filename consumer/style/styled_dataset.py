@@ -108,6 +108,7 @@ def style_dataset(
     folder.require_sound()
     style = {**_style(statistics, settings), "source_sha256": _check_images(folder)}
     description = {**folder.description, "style": style}
+    description.pop("vetted", None)
     total = len(folder.entries)
 
     def result(changes: Iterable[float], styled: int) -> StyledDataset:
@@ -244,8 +245,8 @@ def _description_of(out: Path) -> dict[str, Any] | None:
 def _record(entry: Entry) -> dict[str, Any]:
     """An entry's line of metadata; a data set without metadata gets the names that the reader knows."""
     if entry.record:
-        # Raw probabilities are not copied: they add nothing to masks that did not change.
-        return {key: value for key, value in entry.record.items() if key != "probabilities"}
+        # Raw probabilities add nothing to masks that did not change, and nobody has looked at a styled image.
+        return {key: value for key, value in entry.record.items() if key not in ("probabilities", "vetted")}
     return {
         "mask_file_name" if label == SINGLE_CLASS else f"{label}_mask_file_name": path
         for label, path in entry.masks.items()

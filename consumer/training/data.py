@@ -18,6 +18,9 @@ from sharekit.pictures.folder import SINGLE_CLASS
 from sharekit.program.progress import Progress, ProgressCallback, ignore
 from sharekit.segmenter.contract import SegmenterContract
 
+NOT_TRAINED_ON = "validation images that are not trained on"
+NOT_SEEN = "test images that are neither trained on nor choose the best weights"
+
 
 @dataclass(frozen=True)
 class Pairs:
@@ -31,6 +34,8 @@ class Pairs:
     """The images' files, for messages."""
     synthetic: NDArray[np.bool_]
     """`(N,)`: whether the folder's metadata names a generator for the image."""
+    root: Path
+    """The first folder."""
     hospitals: tuple[str, ...] = ()
     """The hospital behind each synthetic image, empty where nothing says; may be left out as a whole."""
 
@@ -46,6 +51,7 @@ class Pairs:
             self.masks[places],
             tuple(self.files[place] for place in places),
             self.synthetic[places],
+            self.root,
             tuple(self.hospitals[place] for place in places),
         )
 
@@ -118,28 +124,31 @@ def read_pairs(
         synthetic = np.array([entry.generator is not None for _, entry in found], np.bool_)
         hospitals = tuple(folder.hospital_of(entry) for folder, entry in found)
         paths = tuple(folder.root / entry.image for folder, entry in found)
-        read.append(Pairs(images, masks, paths, synthetic, hospitals))
+        read.append(Pairs(images, masks, paths, synthetic, found[0][0].root, hospitals))
     return read
 
 
-def refuse_leak(training: Pairs, validation: Pairs) -> None:
-    """Refuse validation images that are also training images.
+def refuse_leak(seen: Pairs, unseen: Pairs, expected: str = NOT_TRAINED_ON) -> None:
+    """Refuse images of one set that are also in another.
+
+    Args:
+        expected: what the error expects of the images of `unseen`.
 
     Raises:
         InputError: an image has the same pixels, at the model's size, in both sets; the error names it.
     """
-    seen = dict(zip(training.image_digests, training.files, strict=True))
+    known = dict(zip(seen.image_digests, seen.files, strict=True))
     leaked = [
-        (file, seen[digest])
-        for file, digest in zip(validation.files, validation.image_digests, strict=True)
-        if digest in seen
+        (file, known[digest])
+        for file, digest in zip(unseen.files, unseen.image_digests, strict=True)
+        if digest in known
     ]
     if leaked:
         file, twin = leaked[0]
         more = f" (and {len(leaked) - 1} more images)" if len(leaked) > 1 else ""
         raise InputError(
             file,
-            expected="validation images that are not trained on",
+            expected=expected,
             found=f"the pixels of {twin}{more}",
             next_step="take these images out of one of the two data sets",
         )

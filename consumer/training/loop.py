@@ -17,6 +17,7 @@ import torch
 
 from consumer.training.augmentation import Augmentation
 from consumer.training.batches import Batches
+from consumer.training.data import Pairs
 from consumer.training.training_settings import DECAY, update_seed
 from sharekit.errors import InputError
 from sharekit.segmenter.metrics import ImageScores, mean_scores, score_image
@@ -147,6 +148,24 @@ class Loop:
         self.network.load_state_dict(self._best_weights)
         return self.network
 
+    def scores(self, pairs: Pairs) -> tuple[ImageScores, ...]:
+        """The scores of every image with the network's present weights."""
+        self.network.eval()
+        scores: list[ImageScores] = []
+        for start in range(0, len(pairs), VALIDATION_BATCH):
+            part = slice(start, start + VALIDATION_BATCH)
+            inputs = torch.from_numpy(self.contract.normalise(pairs.images[part])).to(self.device)
+            with torch.inference_mode():
+                raw = self.network(inputs.contiguous(memory_format=torch.channels_last)).cpu().numpy()
+            if not np.isfinite(raw).all():
+                raise _diverged(self.update, float(raw.ravel()[~np.isfinite(raw.ravel())][0]))
+            found = self.contract.probabilities(raw)[:, 0]
+            scores += [
+                score_image(mask, truth, threshold=self.contract.threshold)
+                for mask, truth in zip(found, pairs.masks[part], strict=True)
+            ]
+        return tuple(scores)
+
     def _batch(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Normalised images `(B, C, h, w)` float32 and truth `(B, 1, h, w)` float32 of the next update."""
         torch.manual_seed(update_seed(self.settings.seed, self.update))
@@ -163,24 +182,6 @@ class Loop:
             self._best_weights = {
                 name: value.detach().cpu().clone() for name, value in self.network.state_dict().items()
             }
-
-    def scores(self, pairs: Pairs) -> tuple[ImageScores, ...]:
-        """The scores of images with the network's present weights."""
-        self.network.eval()
-        scores: list[ImageScores] = []
-        for start in range(0, len(pairs), VALIDATION_BATCH):
-            part = slice(start, start + VALIDATION_BATCH)
-            inputs = torch.from_numpy(self.contract.normalise(pairs.images[part])).to(self.device)
-            with torch.inference_mode():
-                raw = self.network(inputs.contiguous(memory_format=torch.channels_last)).cpu().numpy()
-            if not np.isfinite(raw).all():
-                raise _diverged(self.update, float(raw.ravel()[~np.isfinite(raw.ravel())][0]))
-            found = self.contract.probabilities(raw)[:, 0]
-            scores += [
-                score_image(mask, truth, threshold=self.contract.threshold)
-                for mask, truth in zip(found, pairs.masks[part], strict=True)
-            ]
-        return tuple(scores)
 
 
 def _diverged(update: int, value: float) -> InputError:

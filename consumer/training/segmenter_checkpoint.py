@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from consumer.training.training_settings import upgraded
 from sharekit.errors import InputError
 from sharekit.storage import files
 
@@ -53,7 +54,7 @@ class CheckpointFolder:
         again = f"remove {self.path} to train from the start"
         try:
             saved = torch.load(io.BytesIO(data), weights_only=True, map_location="cpu")
-            found, state = saved["fingerprint"], saved["state"]
+            found, state = upgraded(saved["fingerprint"]), saved["state"]
             if saved["format"] != FORMAT:
                 raise ValueError(f"format {saved['format']}")
         except Exception as error:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from consumer.datasets.reader import read_folder
-from consumer.training.data import Pairs, choose_class, read_pairs, refuse_leak
+from consumer.training.data import NOT_SEEN, Pairs, choose_class, read_pairs, refuse_leak
 from consumer.training.network import IMAGE_CHANNELS, EncoderWeights, input_statistics, read_weights
 from consumer.training.training_settings import Schedule, TrainingSettings
 from sharekit.errors import UsageError
@@ -26,6 +26,8 @@ class Task:
     weights: EncoderWeights
     training: Pairs
     validation: Pairs
+    tests: tuple[Pairs, ...] = ()
+    """Sets to score at the end; they have no part in the training."""
     held_out: str | None = None
     """The hospital whose synthetic images are not trained on, but only scored."""
     unseen: Pairs | None = None
@@ -61,18 +63,20 @@ def read_task(
     validation: Path,
     settings: TrainingSettings,
     *,
+    tests: Sequence[Path] = (),
     class_name: str | None = None,
     hold_out_hospital: str | None = None,
     on_progress: ProgressCallback = ignore,
 ) -> Task:
-    """Read and join the data sets, and read the validation images.
+    """Read and join the data sets, and read the validation images and the test sets.
 
     Args:
         hold_out_hospital: name of a hospital, as in the data sets' metadata, whose synthetic images are
             scored and not trained on.
 
     Raises:
-        InputError: a file is broken or missing, or a validation image is also a training image.
+        InputError: a file is broken or missing, a validation image is also a training image, or a test image
+            is one of either.
         UsageError: the data have several classes, and `class_name` is None; or the hospital drew none or all.
         VerificationError: a data set was drawn from a release that its hospital has withdrawn.
         DependencyError: an optional package is not installed.
@@ -80,10 +84,11 @@ def read_task(
     mean, std = input_statistics(settings)
     weights = read_weights(settings.encoder_weights)
     folders, held_out = [read_folder(root) for root in datasets], read_folder(validation)
-    for folder in (*folders, held_out):
+    unused = [read_folder(root) for root in tests]
+    for folder in (*folders, held_out, *unused):
         for manifest in folder.manifests:
             refuse_withdrawn(manifest, folder.root)
-    chosen = choose_class([*folders, held_out], class_name)
+    chosen = choose_class([*folders, held_out, *unused], class_name)
     contract = SegmenterContract(
         image_channels=IMAGE_CHANNELS,
         size=(settings.size, settings.size),
@@ -92,10 +97,14 @@ def read_task(
         output="logits",
         classes=(chosen,),
     )
-    training, unseen = read_pairs([folders, [held_out]], chosen, contract, on_progress=on_progress)
+    groups = [folders, [held_out], *([folder] for folder in unused)]
+    training, unseen, *scored = read_pairs(groups, chosen, contract, on_progress=on_progress)
     refuse_leak(training, unseen)
+    for each in scored:
+        refuse_leak(training, each, NOT_SEEN)
+        refuse_leak(unseen, each, NOT_SEEN)
     if hold_out_hospital is None:
-        return Task(settings, contract, weights, training, unseen)
+        return Task(settings, contract, weights, training, unseen, tuple(scored))
     apart, rest = training.of_hospital(hold_out_hospital)
     if not (len(apart) and len(rest)):
         known = ", ".join(sorted(set(training.hospitals) - {""})) or "no hospital"
@@ -105,4 +114,4 @@ def read_task(
             found=repr(hold_out_hospital),
             next_step="name it as metadata.jsonl does; draw from several bundles with `consumer sample`",
         )
-    return Task(settings, contract, weights, rest, unseen, hold_out_hospital, apart)
+    return Task(settings, contract, weights, rest, unseen, tuple(scored), hold_out_hospital, apart)

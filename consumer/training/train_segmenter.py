@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from consumer.torch_support import choose_device, define_missing_operators
 from consumer.training import export_segmenter
-from consumer.training.augmentation import augmentation, unchanged
+from consumer.training.augmentation import augmentation
 from consumer.training.network import EncoderWeights, build_network, try_batch
+from consumer.training.scored_set import ScoredSet
 from consumer.training.segmenter_checkpoint import CheckpointFolder
 from consumer.training.slow_updates import SlowUpdates
 from consumer.training.task import Task
@@ -24,7 +25,9 @@ from sharekit.segmenter.metrics import SMOOTHING
 from sharekit.storage import files
 
 if TYPE_CHECKING:
+    from consumer.training.data import Pairs
     from consumer.training.loop import Loop, Validation
+    from sharekit.segmenter.metrics import ImageScores
 
 SAVE_EVERY = 60.0  # seconds
 SUFFIX = ".onnx"
@@ -49,6 +52,7 @@ class TrainingResult:
     """Largest difference of a probability between ONNX Runtime and torch."""
     hospitals: Mapping[str, Validation] = field(default_factory=dict)
     """Scores of the written weights on each hospital's synthetic images, where the data names several."""
+    tests: tuple[ScoredSet, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         task, schedule = self.task, self.task.schedule
@@ -68,6 +72,7 @@ class TrainingResult:
             "threads": self.threads,
             "best": self.best.to_json(),
             "last": self.last.to_json(),
+            "tests": [each.to_json() for each in self.tests],
             "operators": dict(self.operators),
             "parity": self.parity,
             "held_out_hospital": task.held_out,
@@ -135,8 +140,10 @@ def train_segmenter(
     with torch.random.fork_rng(devices=[]):
         loop, seconds = _begin(task, folder, device)
         seconds += _run(loop, folder, seconds, save_every, threads, on_progress, on_warning)
+        last = [loop.scores(pairs) for pairs in task.tests]
         network = loop.best_network()
         hospitals = _score_hospitals(task, loop)
+        tests = tuple(_scored(loop, *each) for each in zip(task.tests, last, strict=True))
     data = export_segmenter.export_onnx(network, task.contract)
     images = task.validation.images[:VALIDATION_BATCH]
     parity = export_segmenter.measure_parity(data, network, task.contract, images, threads=threads)
@@ -154,8 +161,15 @@ def train_segmenter(
         last=loop.last,
         operators=export_segmenter.operators(data),
         parity=parity,
+        tests=tests,
         hospitals=hospitals,
     )
+
+
+def _scored(loop: Loop, pairs: Pairs, last: tuple[ImageScores, ...]) -> ScoredSet:
+    """Score a test set with the loop's present weights, the best ones."""
+    shares = pairs.masks.mean(axis=(1, 2)).tolist()
+    return ScoredSet(pairs.root, tuple(shares), loop.scores(pairs), last)
 
 
 def _score_hospitals(task: Task, loop: Loop) -> dict[str, Validation]:
@@ -180,7 +194,7 @@ def _begin(task: Task, folder: CheckpointFolder, device: str) -> tuple[Loop, flo
     network = build_network(task.settings, task.weights if saved is None else EncoderWeights(NO_WEIGHTS))
     # The package halves numerator and denominator, so the smoothing term must be halved too.
     loss = smp.losses.DiceLoss("binary", from_logits=True, smooth=SMOOTHING / 2)
-    augment = augmentation() if task.settings.augment else unchanged
+    augment = augmentation(task.settings.augment)
     if saved is None:
         try_batch(network, task.settings)
     loop = Loop(network, loss, augment, task, device)

@@ -29,6 +29,11 @@ ARCHITECTURES = (
     *("unetplusplus", "upernet"),
 )
 """Networks that the tests train and export at two sizes with two encoders."""
+NO_AUGMENTATION, STANDARD, STRONG = "none", "standard", "strong"
+CUTMIX, COPY_PASTE, MIXUP = "cutmix", "copy-paste", "mixup"
+MIXING = (CUTMIX, COPY_PASTE, MIXUP)
+"""Augmentations that mix the images of a batch with each other."""
+AUGMENTATIONS = (NO_AUGMENTATION, STANDARD, STRONG, *MIXING)
 NO_WEIGHTS = "none"
 IMAGENET = "imagenet"
 
@@ -69,7 +74,8 @@ class TrainingSettings:
     batch_size: int = 8
     learning_rate: float = 1e-4
     seed: int = 0
-    augment: bool = True
+    augment: str = STANDARD
+    """One of `AUGMENTATIONS`: how the training images change at random."""
     validations: int = 20
     """Largest number of validations in the training; without `updates`, no more than one per epoch."""
     real_share: float | None = None
@@ -91,6 +97,11 @@ class TrainingSettings:
         _require(share, "--real-share", "between 0 and 1", self.real_share)
         alone = self.real_share is not None and self.batch_size == 1
         _require(not alone, "--batch-size", "at least 2 with --real-share", self.batch_size)
+        _require(
+            self.augment in AUGMENTATIONS, "--augment", f"one of {', '.join(AUGMENTATIONS)}", self.augment
+        )
+        lonely = self.augment in MIXING and self.batch_size == 1
+        _require(not lonely, "--batch-size", f"at least 2 with --augment {self.augment}", self.batch_size)
         _require(0 <= self.real_finish < 1, "--real-finish", "from 0 to below 1", self.real_finish)
         _require(0 <= self.seed <= MAX_SEED, "--seed", f"0 to {MAX_SEED}", self.seed)
 
@@ -99,7 +110,7 @@ class TrainingSettings:
 
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> TrainingSettings:
-        return TrainingSettings(**value)
+        return TrainingSettings(**upgraded(value))
 
     def schedule(self, images: int) -> Schedule:
         """The schedule for a number of images; an epoch has as many updates as show every image once."""
@@ -116,6 +127,13 @@ class TrainingSettings:
         if self.updates is None:
             validate_every = max(validate_every, updates_of(1))
         return Schedule(updates, decay_after, validate_every)
+
+
+def upgraded(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings as this release writes them; earlier ones had only `augment: true` and `false`."""
+    named = {True: STANDARD, False: NO_AUGMENTATION}
+    augment = settings.get("augment", STANDARD)
+    return {**settings, "augment": named[augment] if isinstance(augment, bool) else augment}
 
 
 _PAPER_DECAY_AT = 50

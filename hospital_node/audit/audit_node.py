@@ -2,66 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from hospital_node.audit.attack import Array, AttackContext, AuditLimits
-from hospital_node.audit.attacks.distance import resize, with_channels
+from hospital_node.audit.attack import AuditLimits
+from hospital_node.audit.audit_one import Comparison, OtherGenerator, Outcome, audit_one, draw_for_audit
 from hospital_node.audit.audit_settings import AuditSettings
-from hospital_node.audit.audited import count_pictures, load_generator, store_audit
-from hospital_node.audit.generator_audit import GeneratorAudit, audit_generator
-from hospital_node.candidate import build_onnx, measure_parity
-from hospital_node.candidate.draw import draw_images
-from hospital_node.leaks.search import RealContent
-from hospital_node.ledger.states import GeneratorRecord, GeneratorState, ImageState
-from hospital_node.node.fingerprints import readable_pictures
+from hospital_node.audit.audit_workers import audit_on_workers
+from hospital_node.audit.audited import load_generator
+from hospital_node.audit.real_images import Unit, control_pool, node_units, units_of
+from hospital_node.candidate import build_onnx
+from hospital_node.ledger.states import GeneratorRecord, GeneratorState
+from hospital_node.node import history
 from hospital_node.node.node import Node
-from hospital_node.singan.pyramid import build_pyramid
-from hospital_node.singan.trained import TrainedGenerator
 from sharekit.errors import UsageError
 from sharekit.generator.noise import MAX_SEED
-from sharekit.generator.tensors import pixels_to_tensor
+from sharekit.generator.spec import short_id
 from sharekit.program.progress import Progress, ProgressCallback, ignore
-from sharekit.storage import files
 
-MAX_CONTROLS = 32
-"""Other real images that sources are compared with; one random choice for the whole audit."""
-CONTROL_SIDE = 256  # pixels: long side at which controls are kept in memory
+OTHERS = 2
+"""Generators kept for comparison: one that never saw the sources of another, in most nodes."""
 AUDITED_BEFORE = (GeneratorState.AUDITED, GeneratorState.WITHHELD, GeneratorState.RELEASED)
-CONTROLS = (ImageState.INGESTED,)
-"""States of control images; only an evaluation may show anything of the hold-out."""
-
-
-@dataclass(frozen=True)
-class Control:
-    """A real picture that sources are compared with."""
-
-    copies: frozenset[str]  # identifiers of every image that shows it
-    image: Array  # (C, H, W) in [-1, 1]
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """The audit's outcome for one generator."""
-
-    generator_id: str
-    images: int
-    """Images behind it."""
-    state: GeneratorState
-    reason: str
-    audit: GeneratorAudit | None  # None: the audit itself failed
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "id": self.generator_id,
-            "images": self.images,
-            "state": str(self.state),
-            "reason": self.reason,
-            "audit": None if self.audit is None else self.audit.to_json(),
-        }
 
 
 @dataclass(frozen=True)
@@ -119,20 +83,45 @@ def audit_node(
     _check(settings, limits)
     with node.write_lock():
         records = _waiting(node, settings.again)
-        largest = max((len(record.images) for record in records), default=0)
-        pool = _control_pool(node, settings.seed, largest) if records else []
+        largest = max((len(one.images) for one in records), default=0)
+        compared = _compared(node, largest, limits, settings) if records else Comparison((), (), ())
         outcomes = []
-        for number, record in enumerate(records):
-            on_progress(Progress(number, len(records), message=record.id[:8]))
-            outcome = _audit_one(node, record, pool, limits, settings)
-            node.ledger.generators.transition(record.id, outcome.state, outcome.reason)
+        on_progress(Progress(0, len(records)))
+        for generator, outcome in _outcomes(node, records, compared, limits, settings):
+            node.ledger.generators.transition(generator.id, outcome.state, outcome.reason)
             outcomes.append(outcome)
-        on_progress(Progress(len(records), len(records)))
-    return AuditReport(tuple(outcomes))
+            on_progress(Progress(len(outcomes), len(records), message=short_id(generator.id)))
+        report = AuditReport(tuple(outcomes))
+        if outcomes:
+            history.record(
+                node,
+                history.Action.AUDIT,
+                again=settings.again,
+                samples=settings.samples,
+                seed=settings.seed,
+                audited=report.audited,
+                withheld=report.withheld,
+                failed=report.failed,
+            )
+    return report
+
+
+def _outcomes(
+    node: Node,
+    records: Sequence[GeneratorRecord],
+    compared: Comparison,
+    limits: AuditLimits,
+    settings: AuditSettings,
+) -> Iterator[tuple[GeneratorRecord, Outcome]]:
+    if settings.actors > 1 and len(records) > 1:
+        yield from audit_on_workers(node, records, compared, limits, settings)
+        return
+    for record in records:
+        yield record, audit_one(node, record, compared, limits, settings)
 
 
 def _check(settings: AuditSettings, limits: AuditLimits) -> None:
-    few = settings.samples < limits.min_samples
+    few = settings.samples is not None and settings.samples < limits.min_samples
     if few or not 0 <= settings.seed <= MAX_SEED:
         raise UsageError(
             "--samples" if few else "--seed",
@@ -154,83 +143,29 @@ def _waiting(node: Node, again: bool) -> list[GeneratorRecord]:
     ]
 
 
-def _audit_one(
-    node: Node,
-    record: GeneratorRecord,
-    pool: Sequence[Control],
-    limits: AuditLimits,
-    settings: AuditSettings,
-) -> Outcome:
-    """Build the candidate, attack it, and store both; a fault becomes an outcome, and the audit goes on."""
-    images = len(record.images)
-    try:
-        generator = load_generator(node, record)
-        candidate = build_onnx(generator)
-        # An audit of earlier bytes must never lie next to new ones.
-        node.audit_path(record.id).unlink(missing_ok=True)
-        node.audit_seal_path(record.id).unlink(missing_ok=True)
-        files.write_bytes(node.candidate_path(record.id), candidate, mode=0o600)
-        context = _context(node, record, generator, candidate, pool, limits, settings)
-        parity = measure_parity(generator, candidate, settings.seed)
-        audit = audit_generator(context, parity)
-        store_audit(node, record, audit)
-    except Exception as error:
-        reason = f"the audit failed: {type(error).__name__}: {error}"
-        return Outcome(record.id, images, GeneratorState.WITHHELD, reason, None)
-    if audit.passed:
-        return Outcome(record.id, images, GeneratorState.AUDITED, str(audit.verdict), audit)
-    return Outcome(record.id, images, GeneratorState.WITHHELD, "; ".join(audit.objections), audit)
+def _compared(node: Node, largest: int, limits: AuditLimits, settings: AuditSettings) -> Comparison:
+    units = node_units(node)
+    others = _other_generators(node, units, limits, settings)
+    return Comparison(units, control_pool(node, settings.seed, largest), others)
 
 
-def _context(
-    node: Node,
-    record: GeneratorRecord,
-    generator: TrainedGenerator,
-    candidate: bytes,
-    pool: Sequence[Control],
-    limits: AuditLimits,
-    settings: AuditSettings,
-) -> AttackContext:
-    spec = generator.spec
-    channels = spec.layout.image_channels
-    pairs = node.load_sources(record.id)
-    pyramids = [build_pyramid(pair.tensor(), generator.config) for pair in pairs]
-    others = [one.image for one in pool if one.copies.isdisjoint(record.images)][:MAX_CONTROLS]
-    controls = [resize(with_channels(image, channels)[None], spec.height, spec.width)[0] for image in others]
-    return AttackContext(
-        generator_id=spec.id,
-        candidate=candidate,
-        samples=draw_images(candidate, spec, settings.seed, range(settings.samples)),
-        sources=np.stack([levels[-1][:channels] for levels in pyramids]),
-        pictures=count_pictures(node, record),
-        controls=np.stack(controls)
-        if controls
-        else np.zeros((0, channels, spec.height, spec.width), np.float32),
-        real=tuple(
-            RealContent(spec.id, (pair.image, *pair.masks.values()), tuple(levels))
-            for pair, levels in zip(pairs, pyramids, strict=True)
-        ),
-        limits=limits,
-        seed=settings.seed,
-    )
-
-
-def _control_pool(node: Node, seed: int, sources: int) -> list[Control]:
-    """A random choice of the node's distinct real pictures; what cannot be read is left out.
-
-    It holds `MAX_CONTROLS` pictures, plus as many as a generator with `sources` images may remove.
-    """
-    pictures = readable_pictures(node, node.ledger.iterate(*CONTROLS))
-    chosen = np.random.default_rng(seed).permutation(len(pictures))[: MAX_CONTROLS + sources]
-    pool = []
-    for number in chosen:
-        names = pictures[number]
-        try:
-            image = pixels_to_tensor(node.load_pair(names[0]).image)
-        except Exception:  # noqa: S112 - that image's own audit says what is wrong with it
+def _other_generators(
+    node: Node, units: Sequence[Unit], limits: AuditLimits, settings: AuditSettings
+) -> list[OtherGenerator]:
+    """Up to `OTHERS` generators of different units, a random choice; broken ones are left out."""
+    records = node.ledger.generators.records(GeneratorState.TRAINED, *AUDITED_BEFORE)
+    found: list[OtherGenerator] = []
+    for number in np.random.default_rng(settings.seed).permutation(len(records)):
+        record = records[number]
+        own = units_of(record.images, units)
+        if len(found) == OTHERS:
+            break
+        if any(not one.units.isdisjoint(own) for one in found):
             continue
-        height, width = image.shape[1:]
-        scale = min(1.0, CONTROL_SIDE / max(height, width))
-        reduced = resize(image[None], max(1, round(height * scale)), max(1, round(width * scale)))[0]
-        pool.append(Control(frozenset(names), reduced))
-    return pool
+        try:
+            generator = load_generator(node, record)
+            drawn = draw_for_audit(generator, build_onnx(generator), limits, settings)
+        except Exception:  # noqa: S112 - that generator's own audit says what is wrong with it
+            continue
+        found.append(OtherGenerator(own, drawn))
+    return found

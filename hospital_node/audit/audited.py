@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from hospital_node.audit.generator_audit import GeneratorAudit
+from hospital_node.audit.generator_audit import SCHEMA_VERSION, GeneratorAudit, version_of
 from hospital_node.ledger.states import GeneratorRecord, GeneratorState
-from hospital_node.node.fingerprints import distinct_images
 from hospital_node.node.node import Node
 from hospital_node.node.seals import Sealed, is_sealed, seal
+from hospital_node.node.units import count_units
 from hospital_node.singan.trained import TrainedGenerator
 from sharekit.errors import NodeStateError, SharekitError
 from sharekit.generator import onnx_policy
@@ -38,7 +39,7 @@ class Candidate:
     audit: GeneratorAudit | None  # None: there is no audit with the node's seal
     audit_sha256: str | None  # digest of the audit's file
     withheld: str | None = None  # the ledger's reason, where it says that this generator may not leave
-    pictures: int = 1  # distinct real ones behind it, by the ledger and the stored pixels
+    units: int = 1  # patients or distinct pictures behind it, by the ledger and the stored pixels
     no_audit: str = NO_AUDIT  # the reason when `audit` is None
 
 
@@ -107,17 +108,6 @@ def read_candidate_bytes(node: Node, generator_id: str) -> bytes:
     return files.read_bytes(node.candidate_path(generator_id), max_bytes=onnx_policy.MAX_BYTES)
 
 
-def count_pictures(node: Node, record: GeneratorRecord) -> int:
-    """How many distinct pictures stand behind a generator: copies of one count once.
-
-    Raises:
-        InputError, NodeStateError: a stored image is missing or damaged.
-    """
-    if len(record.images) == 1:
-        return 1
-    return len(distinct_images(node, node.ledger.images_of(record.id)))
-
-
 def store_audit(node: Node, record: GeneratorRecord, audit: GeneratorAudit) -> None:
     """Write an audit, sealed for the gate."""
     data = files.dump_json(audit.to_json())
@@ -137,13 +127,13 @@ class _Stored(NamedTuple):
 
 def _candidate(node: Node, record: GeneratorRecord) -> Candidate:
     withheld = record.reason if record.state is GeneratorState.WITHHELD else None
-    pictures = count_pictures(node, record)
+    units = count_units(node, record.images)
     try:
         sha256 = hashlib.sha256(read_candidate_bytes(node, record.id)).hexdigest()
     except SharekitError:
-        return Candidate(record.id, None, None, None, withheld, pictures)
+        return Candidate(record.id, None, None, None, withheld, units)
     stored = _load_audit(node, record)
-    return Candidate(record.id, sha256, stored.audit, stored.sha256, withheld, pictures, stored.reason)
+    return Candidate(record.id, sha256, stored.audit, stored.sha256, withheld, units, stored.reason)
 
 
 def _load_audit(node: Node, record: GeneratorRecord) -> _Stored:
@@ -159,8 +149,15 @@ def _load_audit(node: Node, record: GeneratorRecord) -> _Stored:
         reason = "its audit, trained file or images changed after the audit"
         return _Stored(None, None, f"{reason}; {AUDIT_AGAIN}")
     try:
-        audit = GeneratorAudit.from_json(files.parse_json(data, "audit"))
-    except (SharekitError, KeyError, TypeError, ValueError):
+        value = files.parse_json(data, "audit")
+        if version_of(value) < SCHEMA_VERSION:
+            again = f"hospital-node audit --node {shlex.quote(str(node.root))} --again"
+            reason = (
+                f"its audit is of version {version_of(value)}, which made fewer attacks; repeat it: {again}"
+            )
+            return _Stored(None, None, reason)
+        audit = GeneratorAudit.from_json(value)
+    except (SharekitError, AttributeError, KeyError, TypeError, ValueError):
         return _Stored(None, None)
     return _Stored(audit, hashlib.sha256(data).hexdigest())
 

@@ -9,18 +9,23 @@ from hospital_node.audit.attack import MIN_CONTROLS, AttackResult
 
 
 class Verdict(StrEnum):
-    """What may be said of a generator. "Anonymous" is never said of a generator of one image."""
+    """What may be said of a generator. "Anonymous" is never said."""
 
     LINKABLE = "linkable: controlled access"
     K_GROUP = "k-group"
-    ANONYMOUS_CLAIM = "anonymous-claim"
+    NO_ATTACK_SUCCEEDED = "no listed attack succeeded"
+
+    @classmethod
+    def _missing_(cls, value: object) -> Verdict | None:
+        """Audits of earlier releases said `anonymous-claim`."""
+        return cls.NO_ATTACK_SUCCEEDED if value == "anonymous-claim" else None
 
 
 def verdict(group_size: int, k: int, attacks: Sequence[AttackResult]) -> Verdict:
     """The strongest words that the evidence carries.
 
     Args:
-        group_size: distinct pictures behind the generator; 1 is always linkable, for any `k`.
+        group_size: units (patients or distinct pictures) behind the generator; 1 is always linkable.
         k: the policy's group size.
         attacks: every attack that was run.
     """
@@ -29,5 +34,5 @@ def verdict(group_size: int, k: int, attacks: Sequence[AttackResult]) -> Verdict
     if group_size < max(k, 2) or without_controls:
         return Verdict.LINKABLE
     if all(attack.at_chance for attack in informative):
-        return Verdict.ANONYMOUS_CLAIM
+        return Verdict.NO_ATTACK_SUCCEEDED
     return Verdict.K_GROUP

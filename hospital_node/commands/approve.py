@@ -3,47 +3,92 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from typing import TYPE_CHECKING
 
 from sharekit.program import password, shared_options
-from sharekit.program.output import Output
+from sharekit.program.output import Output, ask
 from sharekit.program.phrases import counted, next_command
 
-SUMMARY = "show what the audit found and sign, as a listed approver, that these generators may leave"
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from hospital_node.node.node import Node
+    from hospital_node.release.approve import Proposal
+    from hospital_node.release.release_policy import Policy
+
+SUMMARY = "show what the audit found, ask, and sign as a listed approver that these generators may leave"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     shared_options.node(parser)
     shared_options.private_key(parser, "the approver's")
-    parser.add_argument("--by", required=True, metavar="NAME", help="the approver's name or office")
+    parser.add_argument(
+        "--by", metavar="NAME", help="the approver's name, which must be the policy's for this key"
+    )
     chosen = parser.add_mutually_exclusive_group(required=True)
     chosen.add_argument("--all", action="store_true", help="everything that the audit lets leave")
     chosen.add_argument("--generator", nargs="+", metavar="ID", help="identifiers of generators")
     chosen.add_argument(
         "--image", nargs="+", default=(), metavar="ID", help="identifiers of images: the generators of these"
     )
+    parser.add_argument("--yes", action="store_true", help="sign without asking, for scripts")
     password.configure(parser)
 
 
 def run(args: argparse.Namespace, output: Output) -> None:
     from hospital_node.node.node import Node
     from hospital_node.release.approve import approve
-    from hospital_node.release.audit_words import audit_table, limits_in_words
+    from sharekit.errors import UsageError
     from sharekit.trust.key_choice import private_key
 
+    if not args.yes and not sys.stdin.isatty():
+        raise UsageError(
+            "--yes",
+            expected="a terminal, where a person reads what is signed and answers, or --yes",
+            found="neither",
+            next_step="read `hospital-node report`, then add --yes to the same command",
+        )
     node = Node.open(args.node)
     key = private_key(args)
-    given = approve(node, key, args.by, generators=args.generator, images=args.image)
+
+    def confirm(policy: Policy, proposal: Proposal) -> None:
+        if args.yes:
+            return
+        ask(
+            "Do you sign that these generators may leave?",
+            *_shown(node, policy, proposal),
+            next_step="`hospital-node reject GENERATOR` says no for good",
+        )
+
+    given = approve(node, key, args.by, generators=args.generator, images=args.image, confirm=confirm)
+    # With a question on the terminal, the person has seen it.
+    shown = _shown(node, given.policy, given.proposal) if args.yes else []
     items, refused = given.proposal.items, given.proposal.refused
     output.result(
         given.to_json(),
-        audit_table(
-            [
-                (one.record.id, len(one.record.images), one.record.state, one.record.reason, one.audit)
-                for one in items
-            ]
-        ),
-        limits_in_words(given.policy),
+        *shown,
         f"approved by {given.approver}: {counted(len(items), 'generator')}; not approved: {len(refused)}",
         f"signed approval: {given.path}",
         next_command("hospital-node", "export", "--node", args.node, "--out", "BUNDLE", "--key", "KEY"),
     )
+
+
+def _shown(node: Node, policy: Policy, proposal: Proposal) -> list[RenderableType]:
+    from hospital_node.release.audit_words import (
+        audit_table,
+        declaration_in_words,
+        limits_in_words,
+        proposal_in_words,
+    )
+
+    rows = [
+        (one.record.id, len(one.record.images), one.record.state, one.record.reason, one.audit)
+        for one in proposal.items
+    ]
+    return [
+        audit_table(rows),
+        *proposal_in_words(proposal.items),
+        limits_in_words(policy),
+        *declaration_in_words(policy),
+    ]

@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from sharekit.program import password, shared_options
+from hospital_node.release.vetting_settings import CANDIDATES
+from sharekit.program import password, progress, shared_options
+from sharekit.program.arguments import whole_number
 from sharekit.program.output import Output
 from sharekit.program.phrases import counted, next_command
 
@@ -24,7 +26,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="feature network for style statistics (left out: the node looks for one)",
     )
+    parser.add_argument(
+        "--vetted",
+        type=whole_number(),
+        metavar="N",
+        default=CANDIDATES,
+        help="samples of groups to look at; the manifest lists the good ones, which consumers draw first (0: "
+        "no list)",
+    )
     password.configure(parser)
+    progress.configure(parser)
 
 
 def run(args: argparse.Namespace, output: Output) -> None:
@@ -33,7 +44,15 @@ def run(args: argparse.Namespace, output: Output) -> None:
     from sharekit.trust.key_choice import private_key
 
     key = private_key(args)
-    result = export_bundle(Node.open(args.node), args.out, key, features_path=args.features)
+    with progress.reporter("look at samples", unit="samples") as on_progress:
+        result = export_bundle(
+            Node.open(args.node),
+            args.out,
+            key,
+            features_path=args.features,
+            vetted=args.vetted,
+            on_progress=on_progress,
+        )
     refused = [f"  {name}: {'; '.join(reasons)}" for name, reasons in result.refused.items()]
     output.result(
         result.to_json(),
@@ -42,6 +61,7 @@ def run(args: argparse.Namespace, output: Output) -> None:
         f"generators   {len(result.released)}, of {counted(result.images, 'real image')};"
         f" ONNX within {result.max_abs_difference:.1e} of the trained networks",
         f"style        {result.style}",
+        f"vetted       {result.vetted}",
         f"searched     {counted(len(result.bundle.names) + 1, 'finished file')}: nothing real found",
         f"signed by    {result.bundle.fingerprint}",
         *(f"warning      {warning}" for warning in result.warnings),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from sharekit.program import progress, shared_options
 from sharekit.program.output import Output, warning_text
-from sharekit.program.phrases import next_command
+from sharekit.program.phrases import counted, next_command
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -75,6 +75,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="take images without a finding, whose masks are empty",
     )
     parser.add_argument(
+        "--groups",
+        type=Path,
+        metavar="FILE.csv",
+        help="CSV with the columns image and group: each image's patient, kept as a keyed digest",
+    )
+    parser.add_argument(
+        "--keep-overlays",
+        action="store_true",
+        help="leave text and graphics that a device wrote into the pictures (left out: paint them over)",
+    )
+    parser.add_argument(
         "--max-side",
         type=int,
         default=IntakeRules().max_side,
@@ -98,7 +109,7 @@ def run(args: argparse.Namespace, output: Output) -> int:
     with progress.reporter("ingest", unit="images") as on_progress:
         report = ingest(args.data, node, on_progress, rules=rules, hold_out=args.hold_out)
     output.result(report.to_json(), *_text(report))
-    if not report.usable:
+    if not report.usable and not report.review:
         raise InputError(
             args.data,
             expected="at least one usable pair of an image and its masks",
@@ -111,6 +122,13 @@ def run(args: argparse.Namespace, output: Output) -> int:
             expected="every file of the folder in a usable pair",
             found=f"{len(report.refused)} refused, {report.usable} usable",
             next_step="go on with what was taken, or correct what the list of refusals says and ingest again",
+        )
+    if report.review:
+        raise PartialFailureError(
+            args.data,
+            expected="pictures whose text and graphics are certain",
+            found=f"{len(report.review)} that a person has to look at, {report.usable} usable",
+            next_step=f"hospital-node review --node {report.node}",
         )
     return 0
 
@@ -130,6 +148,8 @@ def _rules(args: argparse.Namespace) -> IntakeRules:
         mask_map=mask_map,
         turn=args.apply_orientation,
         allow_empty_masks=args.allow_empty_masks,
+        groups=args.groups,
+        keep_overlays=args.keep_overlays,
     )
 
 
@@ -137,15 +157,34 @@ def _text(report: IntakeReport) -> Iterator[RenderableType]:
     verb, following = (
         ("held out", ("evaluate", "SUBMISSION")) if report.hold_out else ("ingested", ("train",))
     )
-    yield f"{report.ingested} {verb}, {report.known} known already, {len(report.refused)} refused"
+    waiting = f", {len(report.review)} wait for a review" if report.review else ""
+    yield f"{report.ingested} {verb}, {report.known} known already, {len(report.refused)} refused{waiting}"
+    if report.images:
+        yield _units(report)
     if report.refused:
         yield from _refusals(report.refused)
+    for one in report.review[:SHOWN]:
+        yield warning_text(f"for review: {one.path} ({one.doubt})")
     for warning in report.warnings:
         named = ", ".join(warning.files[:3]) + (" …" if len(warning.files) > 3 else "")
         yield warning_text(f"warning: {warning.message}" + (f" ({named})" if named else ""))
     yield from (f"skipped: {path}" for path in report.skipped)
     if report.usable:
         yield next_command("hospital-node", *following, "--node", report.node)
+
+
+def _units(report: IntakeReport) -> str:
+    """How many patients the images count as."""
+    whose = "the hold-out" if report.hold_out else "training"
+    if not report.unknown_patients:
+        return f"{whose}: {counted(report.images, 'image')} of {counted(report.units, 'patient')}"
+    unknown = "their patients are unknown"
+    if report.unknown_patients < report.images:
+        unknown = f"the patient of {report.unknown_patients} is unknown"
+    return (
+        f"{whose}: {counted(report.images, 'image')}, {unknown}; with each distinct picture as a patient,"
+        f" they count {report.units} (name the patients with --groups FILE.csv)"
+    )
 
 
 def _refusals(refusals: Sequence[Refusal]) -> Iterator[RenderableType]:

@@ -86,6 +86,8 @@ def _generator_line(generator: GeneratorStatus, shown: int | None) -> str:
     record, count = generator.record, len(generator.sources)
     names = [*generator.sources[:shown], *([] if shown is None or count <= shown else ["…"])]
     line = f"{record.state}: {record.id}, {counted(count, 'image')} ({', '.join(names)})"
+    if record.releases:
+        line += f", in release {', '.join(map(str, record.releases))}"
     return f"{line}: {record.reason}" if record.reason else line
 
 

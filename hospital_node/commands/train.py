@@ -1,17 +1,27 @@
-"""`hospital-node train`: a generator for every ingested image, or for every group of images."""
+"""`hospital-node train`: a generator for every group of images, or for every image."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hospital_node.pool.training_options import GPU_LANES, GroupOptions, PoolOptions, TrainingReport
-from hospital_node.singan.config import DEFAULT_PROFILE, PRECISIONS, PROFILES, TrainingSettings
+from hospital_node.singan.config import (
+    DEFAULT_PROFILE,
+    GROUP_PROFILE,
+    PRECISIONS,
+    PROFILES,
+    TrainingSettings,
+)
 from sharekit.errors import PartialFailureError, UsageError
 from sharekit.program import progress, shared_options
 from sharekit.program.arguments import whole_number
 from sharekit.program.output import Output
 from sharekit.program.phrases import next_command
+
+if TYPE_CHECKING:
+    from hospital_node.node.node import Node
 
 SUMMARY = "train generators on the ingested images; the same command again goes on after an interruption"
 GOES_ON = True
@@ -20,13 +30,19 @@ GOES_ON = True
 def configure(parser: argparse.ArgumentParser) -> None:
     defaults, groups = PoolOptions(), GroupOptions()
     shared_options.node(parser)
-    parser.add_argument("--profile", choices=PROFILES, default=DEFAULT_PROFILE, help="settings of the method")
+    parser.add_argument(
+        "--profile",
+        choices=PROFILES,
+        help=f"settings of the method (left out: {GROUP_PROFILE} for the groups that a node makes by itself, "
+        f"otherwise {DEFAULT_PROFILE})",
+    )
     parser.add_argument(
         "--group-size",
         type=int,
-        default=groups.size,
         metavar="K",
-        help="least number of images behind each generator, grouped at random within one channel layout",
+        help="least number of patients or distinct pictures behind each generator, grouped at random within "
+        "one channel layout (left out, without --profile and --groups: the policy's min_group, once a layout "
+        "has that number; 1 otherwise)",
     )
     parser.add_argument(
         "--groups",
@@ -108,14 +124,23 @@ def run(args: argparse.Namespace, output: Output) -> int:
     from hospital_node.node.node import Node
     from hospital_node.pool.driver import train_node
 
-    settings = _settings(args)
-    groups = GroupOptions(args.group_size, args.groups)
+    _check_numbers(args)
+    node = Node.open(args.node)
+    profile, groups = _chosen(args, node)
+    settings = _settings(args, profile)
     pool = PoolOptions(
         args.address, args.actors, args.cpus_per_actor, args.gpus, args.max_attempts, lanes=args.lanes
     )
-    node = Node.open(args.node)
     with progress.reporter("train", unit="% of the work") as on_progress:
-        report = train_node(node, settings, pool, groups, restart=args.restart, on_progress=on_progress)
+        report = train_node(
+            node,
+            settings,
+            pool,
+            groups,
+            restart=args.restart,
+            on_progress=on_progress,
+            on_plan=lambda words: output.announce(f"{words}, profile {profile}"),
+        )
     output.result(report.to_json(), *_describe(report, args.node))
     if report.interrupted:
         raise KeyboardInterrupt
@@ -129,10 +154,10 @@ def run(args: argparse.Namespace, output: Output) -> int:
     return 0
 
 
-def _settings(args: argparse.Namespace) -> TrainingSettings:
-    """The profile's settings with the overrides; a generator's record holds them all."""
-    changes = {"iterations": args.iterations, "max_side": args.max_side, "precision": args.precision}
-    for name, least in (("iterations", 1), ("max_side", PROFILES[args.profile].min_side)):
+def _check_numbers(args: argparse.Namespace) -> None:
+    """Refuse numbers that no profile can take, before the node is opened."""
+    least_side = PROFILES[args.profile or DEFAULT_PROFILE].min_side
+    for name, least in (("iterations", 1), ("max_side", least_side), ("group_size", 1)):
         value = getattr(args, name)
         if value is not None and value < least:
             raise UsageError(
@@ -141,8 +166,28 @@ def _settings(args: argparse.Namespace) -> TrainingSettings:
                 found=str(value),
                 next_step="give a larger number",
             )
+
+
+def _chosen(args: argparse.Namespace, node: Node) -> tuple[str, GroupOptions]:
+    """The profile and the grouping: those of the options, or what the node trains by default."""
+    from hospital_node.pool.default_training import default_training
+    from hospital_node.release.release_policy import policy_or_default
+
+    profile, size = args.profile, args.group_size
+    if size is None and args.groups is None and profile in (None, GROUP_PROFILE):
+        k = policy_or_default(node.policy_path).min_group
+        if profile is None:
+            default = default_training(node, k, restart=args.restart)
+            profile, k = default.profile, default.group_size
+        size = k
+    return profile or DEFAULT_PROFILE, GroupOptions(size or GroupOptions.size, args.groups)
+
+
+def _settings(args: argparse.Namespace, profile: str) -> TrainingSettings:
+    """The profile's settings with the overrides; a generator's record holds them all."""
+    changes = {"iterations": args.iterations, "max_side": args.max_side, "precision": args.precision}
     return TrainingSettings.of(
-        args.profile, **{name: value for name, value in changes.items() if value is not None}
+        profile, **{name: value for name, value in changes.items() if value is not None}
     )
 
 

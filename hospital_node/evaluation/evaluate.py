@@ -21,12 +21,13 @@ from numpy.typing import NDArray
 
 from hospital_node.evaluation import evaluation_policy
 from hospital_node.evaluation.evaluation_policy import EvaluationPolicy, Submitter
-from hospital_node.evaluation.noised_means import noised_means, reported_metrics
+from hospital_node.evaluation.noised_means import mean_by_unit, noised_means, reported_metrics
 from hospital_node.evaluation.predict import Predictor, open_predictor
 from hospital_node.ledger.ledger import ImageRecord, ImageState
-from hospital_node.node.fingerprints import distinct_images
+from hospital_node.node import history
 from hospital_node.node.node import Node
 from hospital_node.node.pair import Pair
+from hospital_node.node.units import units
 from sharekit.errors import NodeStateError, PolicyError, SharekitError, VerificationError
 from sharekit.pictures.folder import FORMER_SINGLE_CLASS, SINGLE_CLASS
 from sharekit.program.confinement import ESSENTIAL, Layer
@@ -147,9 +148,10 @@ def _new_report(
     """Spend an evaluation, and store its report in the ledger."""
     submission, contract = signed.submission, signed.submission.contract
     records = hold_out_images(node, contract, policy.min_images)
-    counts = [_count_pictures(node, records, name) for name in contract.classes]
+    counts = [_count_units(node, records, name) for name in contract.classes]
     metrics = reported_metrics(counts, policy.images_for_all_metrics)
-    blank = _blank_report(node, submission, policy, records, metrics, now)
+    whose = {record.id: number for number, unit in enumerate(units(node, records)) for record in unit}
+    blank = _blank_report(node, submission, policy, records, whose, metrics, now)
     for record in records:
         _prepared(node.load_pair(record.id), contract)
     with (
@@ -168,7 +170,18 @@ def _new_report(
                 submitter_epsilon=policy.submitter_epsilon,
                 hold_out_epsilon=policy.hold_out_epsilon,
             )
-            scores = _scores(node, records, predictor, contract, on_progress)
+            # Before any answer: a killed evaluation is spent, too.
+            history.record(
+                node,
+                history.Action.EVALUATION,
+                submission=submission.sha256,
+                submitter=submitter.name,
+                fingerprint=submitter.fingerprint,
+                epsilon=policy.epsilon,
+                images=len(records),
+            )
+            found = _scores(node, records, predictor, contract, on_progress)
+            scores = {name: mean_by_unit(found[name], whose) for name in contract.classes}
         means = noised_means(scores, metrics, epsilon=policy.epsilon, decimals=policy.decimals)
         report = dataclasses.replace(blank, classes=means)
         node.ledger.evaluations.keep_report(number, json.dumps(report.to_statement().to_json()))
@@ -227,11 +240,12 @@ def hold_out_images(node: Node, contract: SegmenterContract, min_images: int) ->
         )
     held_out = node.ledger.records(ImageState.HELD_OUT)
     for name in contract.classes:
-        count = _count_pictures(node, held_out, name)
+        count = _count_units(node, held_out, name)
         if count < min_images:
             raise PolicyError(
                 "hold-out",
-                expected=f"at least {min_images} images with a mask of the class {name!r}, without copies",
+                expected=f"at least {min_images} images of different patients, with a mask of the class "
+                f"{name!r}, without copies",
                 found=str(count),
                 next_step="bring more in with `hospital-node ingest --hold-out`, or submit with a class "
                 "that the hold-out has (--classes)",
@@ -239,9 +253,9 @@ def hold_out_images(node: Node, contract: SegmenterContract, min_images: int) ->
     return [record for record in held_out if wanted & set(record.mask_classes)]
 
 
-def _count_pictures(node: Node, records: Sequence[ImageRecord], name: str) -> int:
-    """How many distinct pictures have a mask of a class of a contract; copies count once."""
-    return len(distinct_images(node, [one for one in records if _stored(name) in one.mask_classes]))
+def _count_units(node: Node, records: Sequence[ImageRecord], name: str) -> int:
+    """How many units (patients or distinct pictures) have a mask of a class of a contract."""
+    return len(units(node, [one for one in records if _stored(name) in one.mask_classes]))
 
 
 def _stored(name: str) -> str:
@@ -255,16 +269,16 @@ def _scores(
     predictor: Predictor,
     contract: SegmenterContract,
     on_progress: ProgressCallback,
-) -> Mapping[str, list[ImageScores]]:
-    """Class to the scores of the images that have a mask of it."""
-    scores: dict[str, list[ImageScores]] = {name: [] for name in contract.classes}
+) -> Mapping[str, dict[str, ImageScores]]:
+    """Class to the scores of the images that have a mask of it, by the image's identifier."""
+    scores: dict[str, dict[str, ImageScores]] = {name: {} for name in contract.classes}
     for number, record in enumerate(records):
         on_progress(Progress(number, len(records)))
         image, truths = _prepared(node.load_pair(record.id), contract)
         prediction = predictor.answer(image)
         for channel, name in enumerate(contract.classes):
             if name in truths:
-                scores[name].append(_score(prediction, channel, truths[name], contract))
+                scores[name][record.id] = _score(prediction, channel, truths[name], contract)
     on_progress(Progress(len(records), len(records)))
     return scores
 
@@ -298,6 +312,7 @@ def _blank_report(
     submission: Submission,
     policy: EvaluationPolicy,
     records: Sequence[ImageRecord],
+    whose: Mapping[str, int],
     metrics: Sequence[str],
     now: datetime,
 ) -> EvaluationReport:
@@ -308,7 +323,9 @@ def _blank_report(
     """
     keys = sorted(record.content_key for record in records)
     worst = {
-        name: [WORST for record in records if _stored(name) in record.mask_classes]
+        name: mean_by_unit(
+            {record.id: WORST for record in records if _stored(name) in record.mask_classes}, whose
+        )
         for name in submission.contract.classes
     }
     blank = EvaluationReport(

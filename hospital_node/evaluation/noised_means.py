@@ -1,13 +1,18 @@
-"""Means of scores with noise, all that a report says about them, so that no single image shows.
+"""Means of scores with noise, all that a report says about them, so that no single patient shows.
 
-Differential privacy protects against replacing one image by another with masks of the same classes. The
-number of images of each class is public. Scores are counted in thousandths, so that the noise is drawn
-exactly, for integers (the discrete Laplace mechanism: Ghosh, Roughgarden and Sundararajan, STOC 2009).
+Differential privacy protects against replacing one unit (a patient's images, or those of one picture where
+the patient is unknown) by another with masks of the same classes. A unit counts once, by the mean of its
+images. The number of units of each class is public.
+
+Scores are counted in thousandths, so that the noise is drawn exactly, for integers (the discrete Laplace
+mechanism: Ghosh, Roughgarden and Sundararajan, STOC 2009).
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 
 from hospital_node.statistics.privacy import add_noise
 from sharekit.intervals import Interval
@@ -23,10 +28,26 @@ def reported_metrics(counts: Sequence[int], images_for_all: int) -> tuple[str, .
     """The metrics that a report holds: all, or one where a class has few images.
 
     Args:
-        counts: images of each class.
+        counts: units of each class.
         images_for_all: least number of every class for which all metrics are reported.
     """
     return METRICS if min(counts) >= images_for_all else (SINGLE_METRIC,)
+
+
+def mean_by_unit(scores: Mapping[str, ImageScores], whose: Mapping[str, int]) -> list[ImageScores]:
+    """The scores of each unit: the means over its images.
+
+    Args:
+        scores: image to its scores.
+        whose: image to the number of its unit.
+    """
+    units: dict[int, list[ImageScores]] = defaultdict(list)
+    for image, found in scores.items():
+        units[whose[image]].append(found)
+    return [
+        ImageScores(**{name: fmean(getattr(one, name) for one in found) for name in METRICS})
+        for found in units.values()
+    ]
 
 
 def noised_means(
@@ -34,11 +55,11 @@ def noised_means(
 ) -> Mapping[str, Mapping[str, Interval]]:
     """Add noise to the means: class to metric to noised mean.
 
-    One image moves every mean of every class by at most 1 / count, so noise of the scale `noise_scale` on
+    One unit moves every mean of every class by at most 1 / count, so noise of the scale `noise_scale` on
     each makes all figures together `epsilon`-differentially private.
 
     Args:
-        scores: class to the scores of its images, each 0 to 1; at least one image.
+        scores: class to the scores of its units, each 0 to 1; at least one.
         metrics: which to report.
         epsilon: privacy parameter of all figures together.
         decimals: number of decimals of every figure.

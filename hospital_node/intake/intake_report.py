@@ -36,6 +36,22 @@ class Refusal:
         return Refusal(**value)
 
 
+@dataclass(frozen=True)
+class InReview:
+    """A picture that a person has to look at before it is taken. Law: `from_json(to_json(x)) == x`."""
+
+    path: str  # relative to the data folder
+    id: str  # of the image in the ledger
+    doubt: str
+
+    def to_json(self) -> dict[str, str]:
+        return dict(vars(self))
+
+    @staticmethod
+    def from_json(value: Mapping[str, str]) -> InReview:
+        return InReview(**value)
+
+
 class WarningKind(StrEnum):
     """What a person should check, although it was taken."""
 
@@ -57,6 +73,12 @@ class WarningKind(StrEnum):
     """Pixels that a mask map says to ignore are stored as background."""
     CONVERTED = "converted-colours"
     """Pictures were converted to RGB without a colour profile."""
+    OVERLAYS = "overlays"
+    """Text or graphics in pictures were painted over."""
+    OVERLAYS_ON_MASK = "overlays-on-mask"
+    """Painted pixels lie in a mask."""
+    KEPT_OVERLAYS = "kept-overlays"
+    """Pictures were taken without looking for text and graphics in them."""
 
 
 @dataclass(frozen=True)
@@ -92,8 +114,14 @@ class IntakeReport:
     """Images of this side of the node, training images or hold-out, after this run."""
     pictures: int
     """Distinct pictures among them: copies of one picture count once."""
+    units: int
+    """Patients among them, or distinct pictures where patients are unknown."""
+    unknown_patients: int
+    """Images among them whose patient is unknown."""
     refused: tuple[Refusal, ...]
     """Refusals of this run, including files that were refused before."""
+    review: tuple[InReview, ...]
+    """Pictures that wait for a person."""
     warnings: tuple[IntakeWarning, ...]
     skipped: tuple[str, ...]
     """Hidden files, linked folders, and folders that are not looked into."""
@@ -106,6 +134,7 @@ class IntakeReport:
         return {
             **{field.name: getattr(self, field.name) for field in dataclasses.fields(self)},
             "refused": [refusal.to_json() for refusal in self.refused],
+            "review": [one.to_json() for one in self.review],
             "warnings": [warning.to_json() for warning in self.warnings],
             "skipped": list(self.skipped),
         }
@@ -116,6 +145,7 @@ class IntakeReport:
             **{
                 **value,
                 "refused": tuple(map(Refusal.from_json, value["refused"])),
+                "review": tuple(map(InReview.from_json, value["review"])),
                 "warnings": tuple(map(IntakeWarning.from_json, value["warnings"])),
                 "skipped": tuple(value["skipped"]),
             }

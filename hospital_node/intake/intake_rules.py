@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from hospital_node.singan.config import DEFAULT_PROFILE, PROFILES
 from sharekit.errors import UsageError
@@ -30,6 +31,10 @@ class IntakeRules:
     """How to turn masks whose EXIF orientation differs from their picture's; None refuses them."""
     allow_empty_masks: bool = False
     """Take images without a finding."""
+    groups: Path | None = None
+    """CSV that names the patient of every image; None: patients are unknown."""
+    keep_overlays: bool = False
+    """Leave text and graphics that a device wrote into the pictures, and do not look for them."""
 
     def __post_init__(self) -> None:
         if self.max_side < self.short_side:

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from hospital_node.dicom.read_dicom import DicomImage
 from hospital_node.intake.intake_rules import IntakeRules
 from hospital_node.node.pair import Pair
+from hospital_node.overlays.region import Region
 from hospital_node.singan.sides import LEAST_SHORT_SIDE, least_max_side
 from sharekit.errors import InputError
 from sharekit.pictures.decode import Raster, decode, plain_pixels
@@ -38,6 +40,10 @@ class ReadPair:
     """Share of pixels that a mask map says to ignore; they are background."""
     converted: bool = False
     """Whether the picture was CMYK, which is converted to RGB without a colour profile."""
+    declared: tuple[Region, ...] = ()
+    """Regions that the file itself declares to lie outside the picture."""
+    says_burned_in: bool = False
+    """Whether the file itself says that text is burned into its pixels."""
 
 
 def read_pair(source: SourcePair, image: bytes, masks: Mapping[str, bytes], rules: IntakeRules) -> ReadPair:
@@ -78,6 +84,51 @@ def read_pair(source: SourcePair, image: bytes, masks: Mapping[str, bytes], rule
         for label, found in masks_found.items():
             stored[label] = np.ascontiguousarray(turned(found, mask_turns[name]))
     return ReadPair(Pair(pixels, stored), tuple(zero_one), ignored, converted=raster.mode == "CMYK")
+
+
+def read_dicom_pair(
+    source: SourcePair, image: DicomImage, frame: int, masks: Mapping[str, bytes], rules: IntakeRules
+) -> ReadPair:
+    """The pair of one frame of a decoded DICOM image; `source` and `masks` as in `read_pair`.
+
+    Raises:
+        MaskError: a file has values that no mask has.
+        InputError: the frame is refused; the error names it.
+    """
+    pixels = np.ascontiguousarray(image.frames[frame])
+    check_picture(pixels, source.image, rules)
+    stored: dict[str, Pixels] = {}
+    zero_one: list[str] = []
+    if image.masks:
+        stored = {name: np.ascontiguousarray(found[frame]) for name, found in image.masks.items()}
+        if not rules.allow_empty_masks:
+            stored = {name: found for name, found in stored.items() if found.any()}
+        if not stored:
+            raise InputError(
+                source.image,
+                expected="a segment on this frame",
+                found="none",
+                next_step="leave it out, or take it as a negative with --allow-empty-masks",
+            )
+    for name, data in {} if image.masks else masks.items():
+        path = source.masks[name]
+        mask = decode(data, path, rules.limits)
+        if mask.size != pixels.shape[:2]:
+            raise InputError(
+                path,
+                expected=f"a mask of the picture's size, {pixels.shape[1]}x{pixels.shape[0]} pixels",
+                found=f"{mask.size[1]}x{mask.size[0]} pixels",
+                next_step="export the mask in the picture's size",
+            )
+        if rules.mask_map is None:
+            reading = _black_and_white(mask, path, rules)
+            stored[name] = reading.mask
+            zero_one += [path] if reading.values == (0, 1) else []
+        else:
+            stored.update(_mapped(mask, name, path, rules.mask_map, rules.allow_empty_masks)[0])
+    return ReadPair(
+        Pair(pixels, stored), tuple(zero_one), declared=image.outside, says_burned_in=image.burned_in
+    )
 
 
 def check_picture(pixels: Pixels, item: object, rules: IntakeRules) -> None:

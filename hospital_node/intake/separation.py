@@ -1,4 +1,4 @@
-"""Training images and hold-out stay apart: no picture, and no near duplicate of one, is in both.
+"""Training images and hold-out stay apart: no patient, no picture and no near duplicate of one is in both.
 
 A segmenter trained on samples of a generator has indirectly seen the image behind it. On that image, or the
 next frame of the same recording, its scores would mean nothing.
@@ -14,7 +14,9 @@ from hospital_node.node.node import Node
 from sharekit.errors import InputError
 from sharekit.pictures.similarity import Fingerprint, Pictures
 
-TRAINING = tuple(state for state in ImageState if state not in (ImageState.REFUSED, ImageState.HELD_OUT))
+TRAINING = tuple(
+    state for state in ImageState if state not in (ImageState.REFUSED, ImageState.REVIEW, ImageState.HELD_OUT)
+)
 
 
 def side_of(state: ImageState) -> str:
@@ -48,6 +50,24 @@ class OtherSide:
         copies = pictures.copies(found)
         if len(copies):
             raise _refusal(item, records[copies[0]], "a near duplicate")
+
+    def check_patient(self, unit: str, item: object) -> None:
+        """Refuse an image of a patient with images on the other side.
+
+        Args:
+            unit: as in `ImageRecord.unit`; an unknown patient is on no side.
+
+        Raises:
+            InputError: naming `item`.
+        """
+        other = next((one for one in self._node.ledger.of_unit(unit) if one.state in self._states), None)
+        if other is not None:
+            raise InputError(
+                item,
+                expected=f"an image of a patient who has none among the {side_of(other.state)}",
+                found=f"the patient of {other.source_image}",
+                next_step="leave it where it is: a patient is either trained on or held out, for good",
+            )
 
     @cached_property
     def _others(self) -> tuple[list[ImageRecord], Pictures]:

@@ -44,6 +44,7 @@ class Database:
                 self._copy_to_memory()
             if not read_only:
                 self._connection.execute("PRAGMA synchronous = FULL")
+                self._connection.execute("PRAGMA secure_delete = ON")
             self._upgrade()
 
     @staticmethod

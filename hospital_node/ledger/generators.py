@@ -5,12 +5,14 @@
 from __future__ import annotations
 
 import json
+import re
 import secrets
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from hospital_node.ledger.database import Database, now
+from hospital_node.ledger.ledger_tables import BROUGHT_OVER
 from hospital_node.ledger.states import GENERATOR_TRANSITIONS, GeneratorRecord, GeneratorState
 from sharekit.errors import InputError, NodeStateError
 
@@ -19,6 +21,15 @@ _MEMBERS = (
     "(SELECT json_group_array(image) FROM"
     " (SELECT image FROM memberships WHERE generator = generators.id ORDER BY position))"
 )
+
+_RELEASES = (
+    "(SELECT json_group_array(reason) FROM events WHERE after = 'released' AND (events.id = generators.id"
+    # Schemas 1 and 2 logged a generator's events under its image.
+    f" OR events.id = (SELECT substr(reason, {len(BROUGHT_OVER) + 1}) FROM events WHERE id = generators.id"
+    f" AND reason LIKE '{BROUGHT_OVER}%')))"
+)
+_DERIVED = f"{_MEMBERS}, {_RELEASES}"
+_RELEASE = re.compile(r"release (\d+)")
 
 
 class Generators:
@@ -35,7 +46,7 @@ class Generators:
         Raises:
             InputError: the node has no such generator.
         """
-        row = self._database.one(f"SELECT {_COLUMNS}, {_MEMBERS} FROM generators WHERE id = ?", generator_id)
+        row = self._database.one(f"SELECT {_COLUMNS}, {_DERIVED} FROM generators WHERE id = ?", generator_id)
         if row is None:
             raise InputError(
                 generator_id,
@@ -49,7 +60,7 @@ class Generators:
         """Records in these states (in all, if none is given), oldest first; no record comes twice."""
         wanted = states or tuple(GeneratorState)
         marks = ", ".join("?" * len(wanted))
-        query = f"SELECT {_COLUMNS}, {_MEMBERS}, sequence FROM generators WHERE state IN ({marks})"
+        query = f"SELECT {_COLUMNS}, {_DERIVED}, sequence FROM generators WHERE state IN ({marks})"
         yield from map(_record, self._database.pages(query, *wanted))
 
     def records(self, *states: GeneratorState) -> list[GeneratorRecord]:
@@ -73,7 +84,7 @@ class Generators:
     def of_image(self, image_id: str) -> list[GeneratorRecord]:
         """Every generator that an image stands behind, oldest first."""
         query = (
-            f"SELECT {_COLUMNS}, {_MEMBERS} FROM generators"
+            f"SELECT {_COLUMNS}, {_DERIVED} FROM generators"
             " WHERE id IN (SELECT generator FROM memberships WHERE image = ?) ORDER BY sequence"
         )
         return [_record(row) for row in self._database.all(query, image_id)]
@@ -194,4 +205,8 @@ class Generators:
 def _record(row: Sequence[Any]) -> GeneratorRecord:
     values = dict(zip(_COLUMNS.split(", "), row, strict=False))
     images = tuple(json.loads(row[len(values)]))
-    return GeneratorRecord(**{**values, "state": GeneratorState(values["state"]), "images": images})
+    found = map(_RELEASE.fullmatch, json.loads(row[len(values) + 1]))
+    releases = tuple(sorted({int(match[1]) for match in found if match}))
+    return GeneratorRecord(
+        **{**values, "state": GeneratorState(values["state"]), "images": images, "releases": releases}
+    )

@@ -14,16 +14,18 @@ from pathlib import Path
 from typing import Any
 
 from hospital_node.ledger.database import Database, now
+from hospital_node.ledger.erasures import Erasures
 from hospital_node.ledger.evaluations import Evaluations
 from hospital_node.ledger.generators import Generators
+from hospital_node.ledger.history_table import HistoryTable
 from hospital_node.ledger.publications import Publications
 from hospital_node.ledger.releases import Releases
 from hospital_node.ledger.states import Event, GeneratorState, ImageRecord, ImageState, State
-from sharekit.errors import InputError
+from sharekit.errors import InputError, NodeStateError
 
 _COLUMNS = (
     "id, source_image, source_masks, state, reason, height, width, image_channels, mask_classes, updated,"
-    " data_dir, content_key"
+    " data_dir, content_key, unit, overlays"
 )
 _UNTRAINED = (
     f"SELECT {_COLUMNS}, sequence FROM images WHERE state = '{ImageState.INGESTED}' AND NOT EXISTS"
@@ -33,7 +35,7 @@ _UNTRAINED = (
 
 
 class Ledger:
-    """The images, `generators`, `releases`, `evaluations`, `publications`, the log, and the release counter.
+    """Images, `generators`, `releases`, `evaluations`, `publications`, `history`, log and release counter.
 
     Every write is one transaction that survives a power cut (write-ahead log, `synchronous=FULL`).
 
@@ -52,6 +54,8 @@ class Ledger:
         self.evaluations = Evaluations(self._database)
         self.publications = Publications(self._database)
         self.releases = Releases(self._database)
+        self.history = HistoryTable(self._database)
+        self.erasures = Erasures(self._database, self.history)
 
     @staticmethod
     def create(path: Path) -> None:
@@ -102,6 +106,11 @@ class Ledger:
         """`iterate` as a list."""
         return list(self.iterate(*states))
 
+    def of_unit(self, unit: str) -> list[ImageRecord]:
+        """Every image of a patient, oldest first; `unit` as in `ImageRecord.unit`, not empty."""
+        query = f"SELECT {_COLUMNS} FROM images WHERE unit = ? AND unit <> '' ORDER BY sequence"
+        return [_record(row) for row in self._database.all(query, unit)]
+
     def untrained(self) -> Iterator[ImageRecord]:
         """Ingested images that no generator has learnt from or failed on."""
         waiting = GeneratorState.PLANNED, GeneratorState.TRAINING
@@ -135,18 +144,18 @@ class Ledger:
     # -- writing
 
     def add(self, record: ImageRecord) -> None:
-        """Write a new image. It supersedes refusals of the same source files.
+        """Write a new image. It supersedes refusals and reviews of the same source files.
 
         Raises:
             NodeStateError: the identifier or the content is in the ledger already.
         """
         time = now()
         with self._database.transaction() as connection:
-            for stale in self._refusals_of(record):
+            for stale, state in self._superseded_by(record):
                 connection.execute("DELETE FROM images WHERE id = ?", (stale,))
-                self._database.log(time, stale, ImageState.REFUSED, None, f"superseded by {record.id}")
+                self._database.log(time, stale, state, None, f"superseded by {record.id}")
             connection.execute(
-                f"INSERT INTO images ({_COLUMNS}) VALUES ({', '.join('?' * 12)})",
+                f"INSERT INTO images ({_COLUMNS}) VALUES ({', '.join('?' * 14)})",
                 (
                     record.id,
                     record.source_image,
@@ -160,9 +169,60 @@ class Ledger:
                     time,
                     record.data_dir,
                     record.content_key or None,
+                    record.unit,
+                    record.overlays,
                 ),
             )
             self._database.log(time, record.id, None, record.state, record.reason)
+
+    def set_unit(self, image_id: str, unit: str) -> None:
+        """Record the patient of an image whose patient was unknown; see `ImageRecord.unit`.
+
+        Raises:
+            NodeStateError: the image belongs to another patient already.
+        """
+        time = now()
+        with self._database.transaction() as connection:
+            record = self.get(image_id)
+            if record.unit == unit:
+                return
+            if record.unit:
+                raise NodeStateError(
+                    image_id,
+                    expected="an image whose patient is not known yet",
+                    found="one of another patient",
+                    next_step="erase the image with `hospital-node erase`, and ingest it again",
+                )
+            connection.execute("UPDATE images SET unit = ?, updated = ? WHERE id = ?", (unit, time, image_id))
+
+    def rule(self, image_id: str, state: ImageState, reason: str, overlays: str) -> None:
+        """Record what a person decided about an image in review.
+
+        Args:
+            image_id: the image.
+            state: `REVIEW`, until the next ingest takes it, or `REFUSED`.
+            reason: who decided what, for a person.
+            overlays: as in `ImageRecord.overlays`, with the ruling.
+
+        Raises:
+            InputError: the node has no such image.
+            NodeStateError: it is not in review.
+        """
+        time = now()
+        with self._database.transaction() as connection:
+            record = self.get(image_id)
+            if record.state is not ImageState.REVIEW:
+                raise NodeStateError(
+                    image_id,
+                    expected="an image that waits for a review",
+                    found=str(record.state),
+                    next_step="see `hospital-node review --node NODE` for those that wait",
+                )
+            connection.execute(
+                "UPDATE images SET state = ?, reason = ?, overlays = ?, updated = ? WHERE id = ?",
+                (state, reason, overlays, time, image_id),
+            )
+            self._database.log(time, image_id, record.state, state, reason)
 
     def next_release(self) -> int:
         """The next number of the release counter: 1, 2, …, never the same twice."""
@@ -172,11 +232,12 @@ class Ledger:
 
     # -- internal
 
-    def _refusals_of(self, record: ImageRecord) -> list[str]:
-        """Identifiers of refused records that stand for the same source files as `record`."""
+    def _superseded_by(self, record: ImageRecord) -> list[tuple[str, ImageState]]:
+        """Identifier and state of records without pixels that stand for the same source files as `record`."""
         lone_masks = [json.dumps([path]) for path in record.source_masks]
         rows = self._database.all(
-            f"SELECT id FROM images WHERE state = '{ImageState.REFUSED}' AND data_dir = ? AND"
+            "SELECT id, state FROM images WHERE"
+            f" state IN ('{ImageState.REFUSED}', '{ImageState.REVIEW}') AND data_dir = ? AND"
             " (source_image = ? AND (source_image <> '' OR source_masks = ?)"
             f" OR source_image = '' AND source_masks IN ({', '.join('?' * len(lone_masks))}))",
             record.data_dir,
@@ -184,7 +245,7 @@ class Ledger:
             json.dumps(record.source_masks),
             *lone_masks,
         )
-        return [row[0] for row in rows]
+        return [(row[0], ImageState(row[1])) for row in rows]
 
 
 def _state(text: str) -> State:

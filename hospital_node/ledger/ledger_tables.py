@@ -16,9 +16,11 @@ from hospital_node.ledger.states import GeneratorState, ImageState
 SCHEMA_VERSION = 4
 OLDER_VERSIONS = frozenset({1, 2, 3})
 """Version 1 had no hold-out and no evaluations; in versions 1 and 2 an image was also its generator.
-
-Versions before 4 wrote down a release only as its generators' reason.
+Version 3 knew no patients, kept no history, could not erase, and wrote down a release only as a reason.
 """
+
+BROUGHT_OVER = "brought over from image "
+"""How the log names the image whose state an upgraded generator had."""
 
 
 def _one_of(states: type[StrEnum]) -> str:
@@ -39,10 +41,15 @@ CREATE TABLE images (
     mask_classes TEXT NOT NULL,
     updated TEXT NOT NULL,
     data_dir TEXT NOT NULL,
-    content_key TEXT UNIQUE
+    content_key TEXT UNIQUE,
+    unit TEXT NOT NULL,
+    overlays TEXT NOT NULL
 ) STRICT;
 CREATE INDEX images_by_state ON images (state, sequence);
 CREATE INDEX images_by_source ON images (source_image);
+"""
+_BY_UNIT = """
+CREATE INDEX images_by_unit ON images (unit);
 """
 
 _GENERATORS = f"""
@@ -125,13 +132,41 @@ INSERT INTO release_events (time, release, event, content)
 """
 """The releases that earlier versions wrote down as the reason of their generators."""
 
+_HISTORY = """
+CREATE TABLE history (
+    number INTEGER PRIMARY KEY,
+    entry TEXT NOT NULL,
+    mac TEXT NOT NULL
+) STRICT;
+CREATE TRIGGER history_unchanged BEFORE UPDATE ON history
+    BEGIN SELECT RAISE(ABORT, 'the history is append-only'); END;
+CREATE TRIGGER history_kept BEFORE DELETE ON history
+    BEGIN SELECT RAISE(ABORT, 'the history is append-only'); END;
+"""
+
+_ERASURES = """
+CREATE TABLE erasures (name TEXT NOT NULL) STRICT;
+"""
+"""Identifiers whose files an erasure has still to remove; empty unless one was interrupted."""
+
+EVENTS_UNCHANGED = (
+    """CREATE TRIGGER events_unchanged BEFORE UPDATE ON events
+    BEGIN SELECT RAISE(ABORT, 'events are append-only'); END""",
+    """CREATE TRIGGER events_kept BEFORE DELETE ON events
+    BEGIN SELECT RAISE(ABORT, 'events are append-only'); END""",
+)
+"""The triggers that keep the log; an erasure lifts them for its own transaction."""
+
 SCHEMA = f"""
 {_IMAGES}
+{_BY_UNIT}
 {_GENERATORS}
 {_EVALUATIONS}
 {_EVALUATIONS_UNCHANGED}
 {_PUBLICATIONS}
 {_RELEASES}
+{_HISTORY}
+{_ERASURES}
 CREATE TABLE events (
     sequence INTEGER PRIMARY KEY,
     time TEXT NOT NULL,
@@ -141,10 +176,7 @@ CREATE TABLE events (
     reason TEXT NOT NULL
 ) STRICT;
 CREATE INDEX events_by_image ON events (id, sequence);
-CREATE TRIGGER events_unchanged BEFORE UPDATE ON events
-    BEGIN SELECT RAISE(ABORT, 'events are append-only'); END;
-CREATE TRIGGER events_kept BEFORE DELETE ON events
-    BEGIN SELECT RAISE(ABORT, 'events are append-only'); END;
+{";".join(EVENTS_UNCHANGED)};
 CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT;
 INSERT INTO counters VALUES ('release', 0);
 PRAGMA user_version = {SCHEMA_VERSION};
@@ -161,7 +193,7 @@ INSERT INTO images
     SELECT sequence, id, source_image, source_masks,
         CASE WHEN state IN ('refused', 'held-out') THEN state ELSE 'ingested' END,
         CASE WHEN state IN ('refused', 'held-out') THEN reason ELSE '' END,
-        height, width, image_channels, mask_classes, updated, data_dir, content_key
+        height, width, image_channels, mask_classes, updated, data_dir, content_key, '', ''
     FROM images_before;
 """
 """Upgrade from version 2: the images only. `_bring_over` adds their generators."""
@@ -178,6 +210,16 @@ INSERT INTO evaluations SELECT *, NULL FROM evaluations_before;
 DROP TABLE evaluations_before;
 """
 """Upgrade from version 2, whose evaluations had no noise."""
+
+_WITH_UNITS = f"""
+DROP INDEX images_by_state;
+DROP INDEX images_by_source;
+ALTER TABLE images RENAME TO images_before;
+{_IMAGES}
+INSERT INTO images SELECT *, '', '' FROM images_before;
+DROP TABLE images_before;
+"""
+"""Upgrade from version 3, which knew no patients and did not look for overlays."""
 
 _SETTINGS = re.compile(r"(?:(?P<reason>.*); )?profile (?P<profile>\S+), settings (?P<digest>[0-9a-f]+)")
 """How versions 1 and 2 joined settings to a reason."""
@@ -196,7 +238,10 @@ def upgrade(connection: sqlite3.Connection, version: int, now: str) -> None:
         _run(connection, _SEPARATE + _PUBLICATIONS)
         _bring_over(connection, now)
         _run(connection, "DROP TABLE images_before;\n")
-    _run(connection, f"{_RELEASES}{_EARLIER_RELEASES}PRAGMA user_version = {SCHEMA_VERSION};\n")
+    if version == 3:
+        _run(connection, _WITH_UNITS)
+    _run(connection, _BY_UNIT + _HISTORY + _ERASURES + _RELEASES + _EARLIER_RELEASES)
+    _run(connection, f"PRAGMA user_version = {SCHEMA_VERSION};\n")
 
 
 def _bring_over(connection: sqlite3.Connection, now: str) -> None:
@@ -223,7 +268,7 @@ def _bring_over(connection: sqlite3.Connection, now: str) -> None:
         connection.execute("INSERT INTO memberships VALUES (?, 0, ?)", (generator, image))
         connection.execute(
             "INSERT INTO events (time, id, before, after, reason) VALUES (?, ?, NULL, ?, ?)",
-            (now, generator, state, f"brought over from image {image}"),
+            (now, generator, state, f"{BROUGHT_OVER}{image}"),
         )
 
 

@@ -14,7 +14,9 @@ class ImageState(StrEnum):
     """The state of an image; every image is in exactly one."""
 
     REFUSED = "refused"
-    """Intake did not take it."""
+    """Intake did not take it, or a person refused it."""
+    REVIEW = "review"
+    """Quarantined: intake is unsure about text or graphics in it, and a person decides (`review`)."""
     INGESTED = "ingested"
     """Its pixels are in the node, and generators may learn from it."""
     HELD_OUT = "held-out"
@@ -45,7 +47,9 @@ State = ImageState | GeneratorState
 _I, _G = ImageState, GeneratorState
 
 IMAGE_TRANSITIONS: Mapping[ImageState | None, frozenset[ImageState | None]] = {
-    None: frozenset({_I.REFUSED, _I.INGESTED, _I.HELD_OUT}),
+    None: frozenset({_I.REFUSED, _I.REVIEW, _I.INGESTED, _I.HELD_OUT}),
+    # A person decided; the record of the image that was then taken supersedes it.
+    _I.REVIEW: frozenset({_I.REFUSED, None}),
     # The record of a corrected file supersedes the refusal.
     _I.REFUSED: frozenset({None}),
     # Both are final: scores on an image that a generator has learnt from say nothing about new images.
@@ -96,6 +100,10 @@ class ImageRecord:
     """The folder it was ingested from."""
     content_key: str = ""
     """Keyed commitment to the source files, so that a second ingest recognises them; may be empty."""
+    unit: str = ""
+    """Keyed digest of the patient's identifier (`units.patient_unit`); empty if the patient is unknown."""
+    overlays: str = ""
+    """Text and graphics that intake found, as JSON (`outcome.Overlays`); empty if it did not look."""
 
     @property
     def size(self) -> tuple[int, int, int]:
@@ -144,6 +152,8 @@ class GeneratorRecord:
     """How often its worker died while training it."""
     reason: str = ""
     """Why it is in this state, for a person."""
+    releases: tuple[int, ...] = ()
+    """The releases that hold it, whatever became of it later."""
     created: str = ""
     """UTC time at which it was planned, ISO 8601."""
     updated: str = ""

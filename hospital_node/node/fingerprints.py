@@ -1,16 +1,14 @@
-"""Group a node's images by the picture that they show, from stored fingerprints."""
+"""Fingerprints of a node's pictures, stored next to their pixels."""
 
 from __future__ import annotations
 
 import contextlib
 import hmac
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from hospital_node.ledger.ledger import ImageRecord
 from hospital_node.node.node import Node
-from sharekit.errors import InputError, SharekitError
-from sharekit.pictures.similarity import Fingerprint, distinct_pictures, fingerprint
+from sharekit.errors import InputError
+from sharekit.pictures.similarity import Fingerprint, fingerprint
 from sharekit.storage import files
 
 FILE = "fingerprint"
@@ -32,25 +30,6 @@ def fingerprint_of(node: Node, image_id: str) -> Fingerprint:
         if hmac.compare_digest(mac, _mac(node, image_id, data)):
             return Fingerprint.from_bytes(data)
     return fingerprint(node.load_pair(image_id).image)
-
-
-def distinct_images(node: Node, records: Sequence[ImageRecord]) -> tuple[tuple[ImageRecord, ...], ...]:
-    """Groups of images that show one picture: equal, re-encoded, mirrored, or the next frame.
-
-    Wherever a number of images protects somebody, count these groups.
-    """
-    groups = distinct_pictures([fingerprint_of(node, record.id) for record in records])
-    return tuple(tuple(records[index] for index in group) for group in groups)
-
-
-def readable_pictures(node: Node, records: Iterable[ImageRecord]) -> list[tuple[str, ...]]:
-    """Identifiers of the images of each distinct picture, in order; unreadable images are left out."""
-    found = {}
-    for record in records:
-        with contextlib.suppress(SharekitError):
-            found[record.id] = fingerprint_of(node, record.id)
-    names = list(found)
-    return [tuple(names[index] for index in group) for group in distinct_pictures(list(found.values()))]
 
 
 def _path(node: Node, image_id: str) -> Path:

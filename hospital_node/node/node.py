@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from hospital_node.ledger.ledger import Ledger
+from hospital_node.node.left_files import finish_interrupted_erasure
 from hospital_node.node.pair import Pair, common_size, encode_png, read_png
 from hospital_node.node.upgrade import OLDER_VERSIONS, SCHEMA_VERSION, upgrade
 from hospital_node.node.write_lock import write_lock
@@ -80,8 +81,8 @@ class Node:
     def open(root: Path, *, read_only: bool = False) -> Node:
         """Open a node; `read_only` works while another process trains.
 
-        A node of an earlier release is upgraded, but not with `read_only`: then its ledger can be read, and
-        asking for a generator's files raises an error.
+        An interrupted erasure is finished, and a node of an earlier release is upgraded, but not with
+        `read_only`: then an older ledger can be read, and asking for a generator's files raises an error.
 
         Raises:
             InputError: `root` holds no node.
@@ -119,6 +120,8 @@ class Node:
             upgrade(root, description)
             version = SCHEMA_VERSION
         ledger = Ledger(root / "ledger.sqlite", read_only=read_only)
+        if not read_only:
+            finish_interrupted_erasure(root, ledger)
         return Node(root, description["hospital"], ledger, up_to_date=version == SCHEMA_VERSION)
 
     @staticmethod

@@ -14,6 +14,8 @@ class Sealed(StrEnum):
 
     AUDIT = "audit"
     PICTURE = "picture"
+    HISTORY = "history"
+    HISTORY_END = "end of the history"
 
 
 def seal(node: Node, kind: Sealed, *parts: bytes) -> str:

@@ -14,6 +14,7 @@ import torch
 from hospital_node.isolation import sockets
 from hospital_node.isolation.closed_ray import closed_ray, joined_ray
 from hospital_node.ledger.states import GeneratorState
+from hospital_node.node import history
 from hospital_node.node.node import Node
 from hospital_node.pool import live, schedule
 from hospital_node.pool.actors import START_TIMEOUT, Pool, resources, room
@@ -52,6 +53,7 @@ def train_node(
     restart: bool = False,
     engine: Engine | None = None,
     on_progress: ProgressCallback = ignore,
+    on_plan: Callable[[str], None] | None = None,
 ) -> TrainingReport:
     """Plan generators of the node's images, and train all that wait, until a signal asks to stop.
 
@@ -63,6 +65,7 @@ def train_node(
         settings: those of every training.
         groups: how many images stand behind each generator, and which belong together.
         restart: train interrupted, failed and quarantined generators from the beginning.
+        on_plan: called once with what is trained, in words, before it begins.
         engine: function that trains generators in the workers; by default `singan.training.train_lanes`.
 
     Raises:
@@ -74,10 +77,13 @@ def train_node(
     with _full_disk_said(node), node.write_lock():
         started = time.monotonic()
         queue = fill_queue(node, settings, groups, restart=restart)
-        notes, count = queue.notes, len(queue.generators)
+        notes, words, count = queue.notes, queue.plan, len(queue.generators)
+        if on_plan is not None:
+            on_plan(words)
         if not count:
-            return _report(node, notes, None, interrupted=False, seconds=0.0)
+            return _report(node, notes, words, None, interrupted=False, seconds=0.0)
         work = queue.workload(settings.config)
+        history.record(node, history.Action.TRAINING, begun=count, profile=settings.profile)
         with (
             live.recorded(node.root / live.NAME, settings.profile, count) as recorder,
             _ray(node, options) as check,
@@ -92,7 +98,10 @@ def train_node(
             remote = options.address is not None
             driver = _Driver(node, settings, pool, check, work, remote, options.heartbeat)
             interrupted = driver.run(plan, stop_asked, recorder, on_progress)
-        return _report(node, notes, work, interrupted=interrupted, seconds=time.monotonic() - started)
+        counts = {str(state): number for state, number in node.ledger.generators.counts().items() if number}
+        history.record(node, history.Action.TRAINING, interrupted=interrupted, generators=counts)
+        seconds = time.monotonic() - started
+        return _report(node, notes, words, work, interrupted=interrupted, seconds=seconds)
 
 
 @dataclass
@@ -348,7 +357,13 @@ def _size(options: PoolOptions, generators: int) -> tuple[int, float]:
 
 
 def _report(
-    node: Node, notes: tuple[str, ...], work: Workload | None, *, interrupted: bool, seconds: float
+    node: Node,
+    notes: tuple[str, ...],
+    plan: str,
+    work: Workload | None,
+    *,
+    interrupted: bool,
+    seconds: float,
 ) -> TrainingReport:
     table = node.ledger.generators
     counts = table.counts()
@@ -358,6 +373,7 @@ def _report(
         failed={record.id: record.reason for record in table.iterate(GeneratorState.FAILED)},
         quarantined={record.id: record.reason for record in table.iterate(GeneratorState.QUARANTINED)},
         notes=notes,
+        plan=plan,
         interrupted=interrupted,
         seconds=round(seconds, 1),
         iterations_per_second=round(work.iterations_per_second, 1) if work else 0.0,

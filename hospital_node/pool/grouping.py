@@ -16,13 +16,13 @@ Unit = tuple[ImageRecord, ...]
 
 @dataclass(frozen=True)
 class Grouping:
-    """The grouping that a person asked for."""
+    """How images are to be grouped."""
 
     size: int = 1
-    """Least number of images behind a generator."""
+    """Least number of units behind a generator."""
     units: Mapping[str, str] | None = None
-    """Image to its unit (a patient, a sequence), whose images all go to one generator. None: every image is
-    its own unit, in random groups."""
+    """Image to its unit (a patient, a sequence, the copies of one picture), whose images all go to one
+    generator. None: every image is its own unit."""
 
 
 @dataclass(frozen=True)
@@ -43,16 +43,16 @@ def plan_generators(
     grouping: Grouping,
     rng: random.Random,
 ) -> Plan:
-    """Plan generators for units that have none of the kind yet, in groups of at least `grouping.size`.
+    """Plan generators for units that have none of the kind yet, in random groups of at least `grouping.size`.
 
     There are two kinds of generators: of one image, and of several. An image stands behind at most one
-    generator of each kind that was not withdrawn, so that the same call plans nothing twice. Images that are
+    generator of each kind that was not withdrawn, so that the same call plans nothing twice. Units that are
     left over once all groups have their size join the smallest groups.
 
     Args:
         images: those that may be trained on, oldest first.
         generators: all of the node.
-        grouping: the grouping that a person asked for.
+        grouping: size and units of the groups.
         rng: source of the random groups.
     """
     units, unlisted = _units(images, grouping)
@@ -73,7 +73,9 @@ def plan_generators(
     groups: list[tuple[str, ...]] = []
     notes = _wait(unlisted, "not in the file of groups")
     notes += _wait(late, "others of the same unit are in a generator already")
-    smaller = sum(len(members) for members in live if 1 < len(members) < grouping.size)
+    smaller = sum(
+        len(members) for members in live if len(members) > 1 and _count(members, unit_of) < grouping.size
+    )
     if smaller:
         notes.append(f"{smaller} images stay in groups of fewer than {grouping.size}")
     for layout, waiting in free.items():
@@ -105,7 +107,8 @@ def _fits(
         return size == 1 if grouping.size == 1 else size >= grouping.size
     touched = {unit_of[image] for image in generator.images if image in unit_of}
     listed = all(image in unit_of for image in generator.images)
-    return size >= grouping.size and listed and sum(len(units[number]) for number in touched) == size
+    whole = sum(len(units[number]) for number in touched) == size
+    return len(touched) >= grouping.size and listed and whole
 
 
 def _free(
@@ -127,25 +130,20 @@ def _free(
 
 
 def _pack(units: Sequence[Unit], size: int, rng: random.Random) -> tuple[list[tuple[str, ...]], int]:
-    """Groups of whole units with at least `size` images, and the number of images left without a group."""
+    """Groups of at least `size` whole units, and the number of images left without a group."""
     if size == 1:
         return [_members([unit]) for unit in units], 0
-    groups: list[list[Unit]] = []
-    filling: list[Unit] = []
-    for unit in rng.sample(units, len(units)):
-        filling.append(unit)
-        if _count(filling) >= size:
-            groups.append(filling)
-            filling = []
-    if not groups:
-        return [], _count(filling)
-    for unit in filling:
-        min(groups, key=_count).append(unit)
-    return [_members(group) for group in groups], 0
+    shuffled = rng.sample(units, len(units))
+    count = len(units) // size
+    if not count:
+        return [], sum(map(len, units))
+    # Dealt out like cards: the groups' numbers of units differ by one at most.
+    return [_members(shuffled[number::count]) for number in range(count)], 0
 
 
-def _count(units: Sequence[Unit]) -> int:
-    return sum(map(len, units))
+def _count(members: Sequence[str], unit_of: Mapping[str, int]) -> int:
+    """Units behind a generator; an image that is not to be trained on now counts as its own."""
+    return len({unit_of.get(image, image) for image in members})
 
 
 def _members(units: Sequence[Unit]) -> tuple[str, ...]:

@@ -38,6 +38,7 @@ class GeneratorStatus:
             "state": str(record.state),
             "reason": record.reason,
             "images": list(record.images),
+            "releases": list(record.releases),
             "sources": list(self.sources),
             "attempts": record.attempts,
             "profile": record.profile,

@@ -12,11 +12,12 @@ from functools import cache
 from typing import Any
 
 from hospital_node.ledger.states import GeneratorRecord, GeneratorState, ImageRecord, ImageState
+from hospital_node.node.groups_file import read_groups
 from hospital_node.node.node import Node
 from hospital_node.node.pair import common_size
+from hospital_node.node.units import readable_units
 from hospital_node.pool import schedule
 from hospital_node.pool.grouping import Grouping, plan_generators
-from hospital_node.pool.groups_file import read_groups
 from hospital_node.pool.training_options import GroupOptions
 from hospital_node.pool.workload import Workload, scale_costs
 from hospital_node.singan import checkpoint
@@ -24,6 +25,7 @@ from hospital_node.singan.config import TrainingConfig, TrainingSettings
 from hospital_node.singan.pyramid import pyramid_sizes
 from hospital_node.singan.trained import TrainedGenerator
 from sharekit.errors import InputError, NodeStateError
+from sharekit.program.phrases import counted
 
 _S = GeneratorState
 Size = tuple[int, int, int]
@@ -40,6 +42,19 @@ class Queue:
     """Size of the images behind each, after they are resized to one size."""
     notes: tuple[str, ...]
     """Sentences about images that wait."""
+
+    @property
+    def plan(self) -> str:
+        """What is trained, in words: `3 groups of 10 to 11 images`."""
+        sizes = [len(one.images) for one in self.generators]
+        grouped = sorted(size for size in sizes if size > 1)
+        parts = []
+        if grouped:
+            span = f"{grouped[0]}" if grouped[0] == grouped[-1] else f"{grouped[0]} to {grouped[-1]}"
+            parts.append(f"{counted(len(grouped), 'group')} of {span} images")
+        if single := sizes.count(1):
+            parts.append(f"{counted(single, 'generator')} of one image")
+        return " and ".join(parts) or "no generator waits"
 
     def workload(self, config: TrainingConfig) -> Workload:
         """The work of all of them."""
@@ -89,12 +104,12 @@ def fill_queue(node: Node, settings: TrainingSettings, groups: GroupOptions, *, 
             found="none that intake has taken",
             next_step="bring some in with `hospital-node ingest`",
         )
-    # Read the file first, so that a broken one changes nothing.
-    units = None if groups.file is None else read_groups(groups.file, node.ledger.iterate())
     images = {image.id: image for image in node.ledger.iterate(ImageState.INGESTED)}
+    # Read the file first, so that a broken one changes nothing.
+    grouping, reason = _grouping(node, list(images.values()), groups)
     record_finished(node)
     _resume(node, settings, restart=restart)
-    notes = _plan(node, list(images.values()), Grouping(groups.size, units))
+    notes = _plan(node, list(images.values()), grouping, reason)
     waiting = sorted(node.ledger.generators.iterate(_S.PLANNED), key=lambda record: not record.begun)
     sizes = {one.id: size_of([images[image] for image in one.images]) for one in waiting}
     return Queue(tuple(waiting), sizes, notes)
@@ -156,7 +171,28 @@ def _named(settings: Mapping[str, Any], names: Sequence[str]) -> str:
     return ", ".join(f"{name} {settings.get(name, 'unknown')}" for name in names)
 
 
-def _plan(node: Node, images: Sequence[ImageRecord], grouping: Grouping) -> tuple[str, ...]:
+def _grouping(node: Node, images: Sequence[ImageRecord], groups: GroupOptions) -> tuple[Grouping, str]:
+    """The grouping that the options ask for, and why these images belong together."""
+    if groups.file is not None:
+        units = read_groups(groups.file, node.ledger.iterate())
+        return Grouping(groups.size, units), "images chosen by the file of groups"
+    if groups.size == 1:
+        return Grouping(), ""
+    return Grouping(groups.size, unit_names(node, images)), "images chosen by chance"
+
+
+def unit_names(node: Node, images: Sequence[ImageRecord]) -> Mapping[str, str]:
+    """Image to the name of its unit: images of one patient, or that show one picture, share it.
+
+    An image that cannot be read is a unit of its own; its generator fails alone.
+    """
+    names = {image.id: image.id for image in images}
+    for unit in readable_units(node, images):
+        names |= dict.fromkeys(unit, unit[0])
+    return names
+
+
+def _plan(node: Node, images: Sequence[ImageRecord], grouping: Grouping, reason: str) -> tuple[str, ...]:
     """Write the plan into the ledger; return the sentences about images that wait."""
     table = node.ledger.generators
     plan = plan_generators(images, table.records(), grouping, secrets.SystemRandom())
@@ -165,8 +201,7 @@ def _plan(node: Node, images: Sequence[ImageRecord], grouping: Grouping) -> tupl
         for generator_id in plan.replaced:
             shutil.rmtree(node.generator_path(generator_id).parent, ignore_errors=True)
     if plan.groups:
-        chosen = "by chance" if grouping.units is None else "by the file of groups"
-        table.plan(plan.groups, "" if grouping == Grouping() else f"images chosen {chosen}")
+        table.plan(plan.groups, reason)
     return plan.notes
 
 

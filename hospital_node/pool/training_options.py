@@ -19,7 +19,7 @@ class GroupOptions:
     """How many images stand behind each generator, and which belong together."""
 
     size: int = 1
-    """Least number of images."""
+    """Least number of units: images of one patient, or of one picture, count once."""
     file: Path | None = None
     """CSV of images and their groups, each of which stays whole; None makes random groups."""
 
@@ -85,6 +85,8 @@ class TrainingReport:
     """Quarantined generators of the node, each with its reason."""
     notes: tuple[str, ...]
     """Sentences about images that no generator has taken in."""
+    plan: str
+    """What this run was to train, in words."""
     interrupted: bool
     seconds: float
     iterations_per_second: float

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from hospital_node.singan.config import TrainingConfig
 from hospital_node.singan.networks import channels_at
-from hospital_node.singan.pyramid import pyramid_sizes
+from hospital_node.singan.pyramid import pictures_at, pyramid_sizes
 from sharekit.errors import InputError
 from sharekit.generator.spec import PADDING
 from sharekit.program.progress import Progress
@@ -22,7 +22,7 @@ OVERHEAD = 5e5
 
 
 def scale_costs(height: int, width: int, config: TrainingConfig) -> tuple[float, ...]:
-    """Relative cost of each scale: padded area x channels^2, plus `OVERHEAD`.
+    """Relative cost of each scale: pictures x padded area x channels^2, plus `OVERHEAD`.
 
     Empty for images that are too small to train on, which the engine will refuse.
     """
@@ -31,7 +31,11 @@ def scale_costs(height: int, width: int, config: TrainingConfig) -> tuple[float,
     except InputError:
         return ()
     return tuple(
-        (h + 2 * PADDING) * (w + 2 * PADDING) * channels_at(scale, config) ** 2 + OVERHEAD
+        pictures_at(scale, sizes, config)
+        * (h + 2 * PADDING)
+        * (w + 2 * PADDING)
+        * channels_at(scale, config) ** 2
+        + OVERHEAD
         for scale, (h, w) in enumerate(sizes)
     )
 

@@ -53,7 +53,7 @@ class Approval:
 
     approved: tuple[Approved, ...]
     policy_sha256: str
-    approver: str  # the name the approver gave; the key is what counts
+    approver: str  # the name that the policy lists for the key; the key is what counts
     date: str  # UTC, ISO 8601
 
     def to_statement(self) -> dsse.Statement:

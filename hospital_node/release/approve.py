@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from hospital_node.audit.audited import ASKING, Asking, read_asking
+from hospital_node.node import history
 from hospital_node.node.node import Node
 from hospital_node.release.approval import Approval, Approved, sign_approval
-from hospital_node.release.gate import audit_reasons
-from hospital_node.release.release_policy import Policy, load_policy
+from hospital_node.release.gate import audit_reasons, way_out
+from hospital_node.release.policy_change import current_policy, listed_approver
+from hospital_node.release.release_policy import Policy
 from sharekit.errors import InputError, PolicyError, VerificationError
 from sharekit.signing.keys import Signer
 from sharekit.storage import files
@@ -57,31 +59,36 @@ class GivenApproval:
 def approve(
     node: Node,
     key: Signer,
-    by: str,
+    by: str | None = None,
     *,
     generators: Collection[str] | None = None,
     images: Sequence[str] = (),
+    confirm: Callable[[Policy, Proposal], None] | None = None,
 ) -> GivenApproval:
     """Sign that generators may leave under the node's policy.
 
     Args:
         node: gets one more file in its folder of approvals.
         key: an approver's.
-        by: the approver's name.
+        by: the name that the approver gives; None takes the policy's.
         generators: identifiers; None: all that passed their audit, or those of `images` if it is given.
         images: identifiers of images; stands for the generators that learnt from them.
+        confirm: shows the proposal to the person before it is signed; an exception stops the approval.
 
     Raises:
         InputError: an identifier that has no trained generator.
         PolicyError: the policy cannot be read, a named generator may not leave, nothing may leave, the key is
-            not a listed approver's, or the name cannot be written.
+            not a listed approver's, or is listed under another name.
     """
-    policy = load_policy(node.policy_path)
+    policy = current_policy(node)
+    approver = listed_approver(policy, key, by)
     if images:
         generators = [*(generators or ()), *generators_of(node, images)]
     proposal = propose(node, policy, generators)
+    if confirm is not None:
+        confirm(policy, proposal)
     path = give_approval(node, policy, proposal, key, by)
-    return GivenApproval(path, by, key.public.fingerprint, policy, proposal)
+    return GivenApproval(path, approver.name, key.public.fingerprint, policy, proposal)
 
 
 def generators_of(node: Node, images: Sequence[str]) -> list[str]:
@@ -134,7 +141,7 @@ def propose(node: Node, policy: Policy, generators: Collection[str] | None = Non
             expected="generators whose audit lets them leave",
             found="; ".join(f"{name}: {'; '.join(refused[name])}" for name in shown)
             or "no trained generator",
-            next_step="run `hospital-node audit`; what it withholds cannot be approved",
+            next_step=way_out(reason for name in shown for reason in refused[name]),
         )
     return Proposal(tuple(chosen), refused)
 
@@ -149,7 +156,12 @@ def _unknown(name: str, expected: str) -> InputError:
 
 
 def give_approval(
-    node: Node, policy: Policy, proposal: Proposal, key: Signer, by: str, now: datetime | None = None
+    node: Node,
+    policy: Policy,
+    proposal: Proposal,
+    key: Signer,
+    by: str | None = None,
+    now: datetime | None = None,
 ) -> Path:
     """Sign a proposal and store the envelope in the node.
 
@@ -158,24 +170,16 @@ def give_approval(
         policy: the node's; the approval covers exactly this policy.
         proposal: what is approved, as it was shown.
         key: an approver's.
-        by: the approver's name.
+        by: the name that the approver gives; None takes the policy's.
         now: UTC; None reads the clock.
 
     Raises:
-        PolicyError: the key is not a listed approver's, or the name cannot be written.
+        PolicyError: the key is not a listed approver's, or `by` is not the name listed for it.
     """
-    fingerprint = key.public.fingerprint
-    if fingerprint not in {approver.key.fingerprint for approver in policy.approvers}:
-        listed = ", ".join(f"{approver.name} ({approver.key.fingerprint})" for approver in policy.approvers)
-        raise PolicyError(
-            "--key",
-            expected=f"a listed approver's key: {listed or 'none is listed'}",
-            found=fingerprint,
-            next_step="list it with `hospital-node policy --node NODE --approver PUB --name NAME`",
-        )
+    approver = listed_approver(policy, key, by)
     date = (now or datetime.now(UTC)).strftime("%Y-%m-%dT%H:%M:%SZ")
     approved = tuple(Approved.of(item.candidate) for item in proposal.items)
-    approval = Approval(approved, policy.digest, by, date)
+    approval = Approval(approved, policy.digest, approver.name, date)
     try:
         Approval.from_statement(approval.to_statement())
     except VerificationError as error:
@@ -184,5 +188,13 @@ def give_approval(
         ) from error
     name = f"{date.replace(':', '').replace('-', '')}-{secrets.token_hex(4)}.json"
     path = node.approvals_dir / name
+    history.record(
+        node,
+        history.Action.APPROVAL,
+        approver.label,
+        file=name,
+        policy_sha256=policy.digest,
+        generators=[item.record.id for item in proposal.items],
+    )
     files.write_bytes(path, sign_approval(approval, key).to_bytes(), mode=0o600)
     return path

@@ -2,48 +2,99 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Sequence
 
 from rich.table import Table
 
-from hospital_node.audit.attack import Space
+from hospital_node.audit.attack import Measure, Space
 from hospital_node.audit.attacks.nearest import DISTANCE_RATIO, LINKAGE_RATE
+from hospital_node.audit.audited import Asking, images_behind
 from hospital_node.audit.generator_audit import GeneratorAudit
 from hospital_node.ledger.states import GeneratorState
 from hospital_node.release.release_policy import Policy
+from sharekit.generator.spec import short_id
+from sharekit.program.phrases import counted
 
 Row = tuple[str, int, GeneratorState, str, GeneratorAudit | None]
 """Generator, number of images behind it, state, reason, audit."""
 
 
 def audit_table(rows: Sequence[Row]) -> Table:
-    """One line a generator: images behind it, state, nearest sample, linkage, and the verdict or reason."""
+    """Generators by risk: the nearest sample with both comparisons, linkage, successes, verdict or reason."""
     table = Table(box=None, header_style="bold")
-    for title in ("generator", "images", "state", "nearest sample", "source linked", "verdict or reason"):
+    for title in ("generator", "images", "state", "nearest sample", "source linked", "succeeded", "verdict"):
         table.add_column(title)
-    for generator_id, images, state, reason, audit in rows:
+    for generator_id, images, state, reason, audit in sorted(rows, key=_risk):
         ratio = audit and audit.measure(Space.FULL, DISTANCE_RATIO)
         rate = audit and audit.measure(Space.FULL, LINKAGE_RATE)
         table.add_row(
-            generator_id[:8],
+            short_id(generator_id),
             str(images),
             str(state),
-            f"{ratio.value:.2f} [{ratio.low:.2f}, {ratio.high:.2f}]" if ratio else "no controls",
+            _three_columns(ratio) if ratio else "no controls",
             f"{rate.value:.0%} of samples (chance {rate.baseline or 0:.0%})" if rate else "no controls",
+            "–" if audit is None else f"{len(audit.succeeded)} of {len(audit.attacks)} attacks",
             reason if audit is None or not audit.passed else str(audit.verdict),
         )
     table.caption = (
-        "nearest sample: distance to a source / median distance between real images, 95 % interval"
+        "nearest sample: distance to a source / median distance between real images [95 % interval], then"
+        " member against member / a generator that never saw the source"
     )
     return table
 
 
+def _risk(row: Row) -> float:
+    """The nearest sample first; audits without other real images, and failed ones, last."""
+    ratio = row[4] and row[4].measure(Space.FULL, DISTANCE_RATIO)
+    return ratio.value if ratio else math.inf
+
+
+def _three_columns(ratio: Measure) -> str:
+    others = " / ".join("–" if one is None else f"{one:.2f}" for one in (ratio.control, ratio.stranger))
+    return f"{ratio.value:.2f} [{ratio.low:.2f}, {ratio.high:.2f}], {others}"
+
+
+def proposal_in_words(items: Sequence[Asking]) -> tuple[str, ...]:
+    """Counts, verdicts, the worst figures, and what has left before, of the generators that ask to leave."""
+    images = len(images_behind(items))
+    units = sorted(item.candidate.units for item in items)
+    span = str(units[0]) if units[0] == units[-1] else f"{units[0]} to {units[-1]}"
+    verdicts = Counter(str(item.audit.verdict) for item in items)
+    lines = [
+        f"{counted(len(items), 'generator')} of {counted(images, 'real image')}; patients or distinct"
+        f" pictures behind each: {span}",
+        "verdicts: " + ", ".join(f"{words} ({count})" for words, count in verdicts.most_common()),
+    ]
+    for quantity, worst, words in (
+        (DISTANCE_RATIO, min, "nearest sample of all: {value:.2f} of the distance between real images"),
+        (LINKAGE_RATE, max, "most linked to its source: {value:.0%} of samples"),
+    ):
+        found = [
+            (measure.value, item.record.id)
+            for item in items
+            if (measure := item.audit.measure(Space.FULL, quantity)) is not None
+        ]
+        if found:
+            value, generator_id = worst(found)
+            lines.append(f"{words.format(value=value)} (generator {generator_id[:8]})")
+    released = [item.record for item in items if item.record.releases]
+    if released:
+        numbers = sorted({number for record in released for number in record.releases})
+        lines.append(
+            f"{counted(len(released), 'generator')} left before, in release {', '.join(map(str, numbers))}"
+        )
+    return tuple(lines)
+
+
 def limits_in_words(policy: Policy) -> str:
     """What the policy demands, in one sentence."""
+    small = f"a generator of fewer than {policy.min_group} patients or pictures, or one that is linkable,"
     linkable = (
-        "what is linkable may leave under controlled access, to recipients that the hospital knows"
+        f"{small} may leave under controlled access, to recipients that the hospital knows"
         if policy.release_linkable
-        else "what is linkable may not leave"
+        else f"{small} may not leave"
     )
     return (
         f"policy: {linkable}; no sample nearer than {policy.limits.min_distance_ratio:g} of the source's"
@@ -52,14 +103,22 @@ def limits_in_words(policy: Policy) -> str:
     )
 
 
+def declaration_in_words(policy: Policy) -> tuple[str, ...]:
+    """What the card will not state, because the hospital has not declared it."""
+    missing = policy.declaration.missing
+    return (f"the card will not state: {', '.join(missing)} (hospital-node policy)",) if missing else ()
+
+
 def policy_table(policy: Policy) -> Table:
     """Every setting and approver."""
     table = Table(box=None, show_header=False)
     value = policy.to_json()
-    for name in ("approvals", "release_linkable", "epsilon", "max_total_epsilon"):
+    for name in ("approvals", "min_group", "release_linkable", "epsilon", "max_total_epsilon"):
         table.add_row(name, str(value[name]))
     for name, limit in policy.limits.to_json().items():
         table.add_row(name, str(limit))
+    for name, text in policy.declaration.stated.items():
+        table.add_row(name.replace("_", " "), text)
     for approver in policy.approvers:
         table.add_row("approver", f"{approver.name}  {approver.key.fingerprint}")
     if not policy.approvers:

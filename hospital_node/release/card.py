@@ -3,31 +3,37 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from hospital_node.audit.attack import Space
+from hospital_node.audit.attack import Measure, Space
 from hospital_node.audit.attacks.nearest import DISTANCE_RATIO
-from hospital_node.audit.generator_audit import MISSING_CONTROLS, GeneratorAudit
+from hospital_node.audit.figure_words import SMALLEST_LEAKS
+from hospital_node.audit.generator_audit import MISSING_CONTROLS, NONE_SUCCEEDED, GeneratorAudit
 from hospital_node.audit.release_summary import summarise
 from hospital_node.audit.verdict import Verdict
+from hospital_node.overlays.outcome import Treatment
+from hospital_node.release.officer import Officer, officer_section
 from hospital_node.singan.trained import TrainedGenerator
 from hospital_node.statistics.protected_coverage import CoverageStatistics
+from sharekit.bundle.manifest import Group, Unit
+from sharekit.program.phrases import counted
 
 ONE_IMAGE = (
     "Every such generator was trained on one real image and can be linked to it by whoever already has that"
     " image. It is for named recipients under an agreement, not for the public."
 )
 MEANINGS = {
-    Verdict.LINKABLE: "Every such generator was trained on {sizes}: fewer than the policy asks of a group, or"
-    " there were too few other images to compare with. Take it that it can be linked to each of them by"
-    " whoever already has that image. It is for named recipients under an agreement, not for the public.",
-    Verdict.K_GROUP: "Every such generator was trained on {sizes}, at least the policy's size of a group;"
-    " attacks still did better than guessing.",
-    Verdict.ANONYMOUS_CLAIM: "Every such generator was trained on {sizes}, at least the policy's size of a"
-    " group, and the attacks that were run did no better than guessing. Other attacks may.",
+    Verdict.LINKABLE: "Every such generator was trained on images of {sizes}: fewer than the policy asks of a"
+    " group, or there were too few other images to compare with. Take it that it can be linked to each of"
+    " them by whoever already has that image. It is for named recipients under an agreement, not for the"
+    " public.",
+    Verdict.K_GROUP: "Every such generator was trained on images of {sizes}, at least the policy's size of a"
+    " group; attacks still did better than guessing.",
+    Verdict.NO_ATTACK_SUCCEEDED: "Every such generator was trained on images of {sizes}, at least the"
+    " policy's size of a group, and no attack of the audit did better than guessing. Other attacks may.",
 }
 """What a verdict means for generators of several images."""
-SPACE_WORDS = {Space.THUMBNAIL: "as thumbnails", Space.FULL: "at full scale"}
+SPACE_WORDS: Mapping[str, str] = {Space.THUMBNAIL: "as thumbnails", Space.FULL: "at full scale"}
 
 
 def model_card(
@@ -35,8 +41,12 @@ def model_card(
     release: int,
     generators: Sequence[TrainedGenerator],
     audits: Sequence[GeneratorAudit],
+    groups: Sequence[Group],
     statistics: CoverageStatistics,
     style: str,
+    vetted: str,
+    overlays: str,
+    officer: Officer,
 ) -> str:
     """The card, in Markdown.
 
@@ -45,8 +55,12 @@ def model_card(
         release: the release counter.
         generators: those in the bundle.
         audits: audits of the same generators, in the same order.
+        groups: what stands behind the same generators, in the same order.
         statistics: the protected histograms.
         style: the bundle's style statistics in words, or why it has none.
+        vetted: how many samples were found good, in words.
+        overlays: what was done about text that devices wrote into the real images (`overlays_in_words`).
+        officer: the facts for a data-protection officer.
     """
     sections = [
         f"# Synthetic-image generators of {hospital}, release {release}",
@@ -56,15 +70,41 @@ def model_card(
         "Training and pre-training of segmentation models, teaching, and development of software. Not for"
         " diagnosis, not as evidence about a patient, not for estimating how common a finding is: the share"
         " of findings in it is the share in the images that were chosen.",
-        _privacy(audits),
+        _privacy(audits, groups),
+        officer_section(officer, audits),
+        _vetted(vetted),
         _statistics(statistics, style),
         "## Known limits\n\n"
         f"- Each generator varies {_scenes(generators)}: many samples of it add little variety over a few.\n"
         "- Samples may show anatomy that cannot exist, and masks that do not fit it.\n"
-        "- Text or marks that were burned into an image may come back in its samples, in part or distorted.\n"
+        f"- {overlays}\n"
         "- A segmentation model that was trained on it must be tested on real images before any use.",
     ]
     return "\n\n".join(sections) + "\n"
+
+
+def overlays_in_words(treatments: Sequence[Treatment]) -> str:
+    """What was done about text and graphics in the real images; `treatments`: one for each image."""
+    counts = Counter(treatments)
+    unlooked = {
+        Treatment.KEPT: "were taken on purpose without looking for them",
+        Treatment.UNKNOWN: "were taken by a release that did not look for them",
+    }
+    parts = [
+        f"{counts[kind]} of {len(treatments)} images {words}"
+        for kind, words in unlooked.items()
+        if counts[kind]
+    ]
+    looked = len(treatments) - sum(counts[kind] for kind in unlooked)
+    if looked:
+        parts.append(
+            f"from {looked} of {len(treatments)} images they were removed, as far as a detector found them"
+        )
+    return (
+        "Text and graphics that devices write into pictures: "
+        + "; ".join(parts)
+        + ". What is left may come back in samples, in part or distorted."
+    )
 
 
 def _what(generators: Sequence[TrainedGenerator]) -> str:
@@ -110,10 +150,27 @@ def _images(count: int) -> str:
     return "1 real image" if count == 1 else f"{count} real images"
 
 
-def _privacy(audits: Sequence[GeneratorAudit]) -> str:
-    lines = ["## Privacy", ""]
+def _vetted(vetted: str) -> str:
+    return (
+        "## Vetted samples\n\n"
+        f"The hospital looked at samples of its groups and listed as good: {vetted}. A listed sample has"
+        " sound masks and the usual look of its generator, and is not nearer to a real image of its generator"
+        " than other real images are. Chance dropped some good samples, so that a missing one says little."
+        " Consumers draw the listed samples first; all others are unvetted."
+    )
+
+
+def _behind(groups: Sequence[Group]) -> str:
+    shown = Counter(map(str, groups)).most_common(8)
+    more = "; and others" if len(shown) < len(set(map(str, groups))) else ""
+    words = "; ".join(f"{group} ({count} of {len(groups)} generators)" for group, count in shown)
+    return f"Behind the generators stand: {words}{more}. Which images these are stays inside the hospital."
+
+
+def _privacy(audits: Sequence[GeneratorAudit], groups: Sequence[Group]) -> str:
+    lines = ["## Privacy", "", _behind(groups), ""]
     for words, count in Counter(audit.verdict for audit in audits).most_common():
-        lines += [f"**{words}** ({count} of {len(audits)} generators). {_meaning(words, audits)}", ""]
+        lines += [f"**{words}** ({count} of {len(audits)} generators). {_meaning(words, audits, groups)}", ""]
     for measure in summarise(audits):
         lines.append(
             "- generators to whose samples a real image that they learnt from is the nearest"
@@ -126,22 +183,51 @@ def _privacy(audits: Sequence[GeneratorAudit]) -> str:
         nearest = min(ratios, key=lambda measure: measure.value)
         lines.append(
             f"- nearest sample of all to an image that its generator learnt from: {nearest.value:.2f} of the"
-            f" median distance between real images (95 % interval {nearest.low:.2f} to {nearest.high:.2f})"
+            f" median distance between real images (95 % interval {nearest.low:.2f} to {nearest.high:.2f};"
+            f" {_compared(nearest)})"
         )
+    lines.append(_succeeded(audits))
     without = sum(MISSING_CONTROLS in audit.remarks for audit in audits)
     if without:
         lines.append(f"- {without} generators: {MISSING_CONTROLS}")
-    lines.append("- every figure, with its control and interval, is in `privacy.json`")
+    lines += [
+        f"- planted leaks as small as these were found: {'; '.join(SMALLEST_LEAKS)}. A smaller leak, or"
+        " another kind of leak, may stay unseen",
+        "- every figure, with both comparisons and its interval, is in `privacy.json`",
+    ]
     return "\n".join(lines)
 
 
-def _meaning(words: Verdict, audits: Sequence[GeneratorAudit]) -> str:
+def _compared(measure: Measure) -> str:
+    """Put the other two columns of a figure in words."""
+    columns = (
+        ("member against member", measure.control),
+        ("a generator that never saw the image", measure.stranger),
+    )
+    return ", ".join(
+        f"{words} {'not known' if value is None else f'{value:.2f}'}" for words, value in columns
+    )
+
+
+def _succeeded(audits: Sequence[GeneratorAudit]) -> str:
+    """Which attacks succeeded, on how many generators."""
+    names = [attack.attack for attack in audits[0].attacks] if audits else []
+    counts = Counter(name for audit in audits for name in audit.succeeded)
+    if not counts:
+        return f"- {NONE_SUCCEEDED} ({', '.join(names)})"
+    shown = ", ".join(f"{name} on {count}" for name, count in counts.most_common())
+    return f"- attacks that succeeded, of {', '.join(names)}: {shown} of {len(audits)} generators"
+
+
+def _meaning(words: Verdict, audits: Sequence[GeneratorAudit], groups: Sequence[Group]) -> str:
     """What a verdict means for the generators that have it."""
-    sizes = sorted(audit.group_size for audit in audits if audit.verdict is words)
-    if words is Verdict.LINKABLE and sizes[-1] == 1:
+    behind = [group for audit, group in zip(audits, groups, strict=True) if audit.verdict is words]
+    if words is Verdict.LINKABLE and all(group.images == 1 for group in behind):
         return ONE_IMAGE
-    shown = _images(sizes[0]) if sizes[0] == sizes[-1] else f"{sizes[0]} to {_images(sizes[-1])}"
-    return MEANINGS[words].format(sizes=shown)
+    sizes = sorted(group.units for group in behind)
+    patients = all(group.unit is Unit.PATIENT for group in behind)
+    last = counted(sizes[-1], "patient" if patients else "distinct picture")
+    return MEANINGS[words].format(sizes=last if sizes[0] == sizes[-1] else f"{sizes[0]} to {last}")
 
 
 def _statistics(statistics: CoverageStatistics, style: str) -> str:

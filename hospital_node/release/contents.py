@@ -8,16 +8,29 @@ from datetime import datetime, timedelta
 
 from hospital_node.audit.audited import Asking, images_behind, read_candidate_bytes
 from hospital_node.audit.generator_audit import GeneratorAudit
+from hospital_node.node import history
 from hospital_node.node.node import Node
-from hospital_node.release.card import model_card
+from hospital_node.overlays.outcome import Overlays, Treatment
+from hospital_node.release.card import model_card, overlays_in_words
 from hospital_node.release.gate import Decision
-from hospital_node.release.pictures import RealPicture
+from hospital_node.release.officer import Officer
 from hospital_node.release.provenance import Made, privacy_statement, provenance_statement
 from hospital_node.release.release_policy import Policy
+from hospital_node.release.units_behind import RealUnit
+from hospital_node.release.vetting import in_words
 from hospital_node.statistics.protected_coverage import CoverageStatistics, publish_coverage
 from sharekit.bundle.bundle import CARD_NAME, PRIVACY_NAME, PROVENANCE_NAME
-from sharekit.bundle.manifest import Dependencies, FeatureSource, GeneratorEntry, Limits, Manifest
+from sharekit.bundle.manifest import (
+    Dependencies,
+    FeatureSource,
+    GeneratorEntry,
+    Group,
+    Limits,
+    Manifest,
+    Unit,
+)
 from sharekit.bundle.style_statistics import StyleStatistics
+from sharekit.bundle.vetted import Vetted
 from sharekit.generator.onnx_contract import IR_VERSION, OPSET
 from sharekit.pictures.mask_statistics import coverage
 from sharekit.signing import dsse
@@ -36,13 +49,14 @@ class Release:
 
     node: Node
     leaving: tuple[Asking, ...]  # what the gate allowed, at least one
-    pictures: tuple[RealPicture, ...]  # distinct ones behind these generators
+    units: tuple[RealUnit, ...]  # behind these generators
     policy: Policy
     decision: Decision
     number: int  # release counter
     created: datetime  # UTC, whole seconds
     style: StyleStatistics | None
     style_text: str  # the bundle's style statistics in words, or why it has none
+    vetted: Mapping[str, Vetted]  # by generator, as far as samples were looked at
 
     @property
     def images(self) -> tuple[str, ...]:
@@ -52,6 +66,17 @@ class Release:
     @property
     def audits(self) -> list[GeneratorAudit]:
         return [item.audit for item in self.leaving]
+
+    @property
+    def officer(self) -> Officer:
+        """The facts for a data-protection officer."""
+        return Officer(
+            self.policy.declaration,
+            len(self.images),
+            len(self.units),
+            sum(unit.patient_known for unit in self.units),
+            tuple(item.generator.profile for item in self.leaving),
+        )
 
     def manifest(self) -> Manifest:
         """The bundle's manifest, with its list of files still empty."""
@@ -71,6 +96,8 @@ class Release:
                     item.generator.profile,
                     item.audit.parity.stated,
                     str(item.audit.verdict),
+                    group_behind(self.node, item),
+                    self.vetted.get(item.record.id),
                 )
                 for item in self.leaving
             ),
@@ -92,13 +119,24 @@ class Release:
             self.policy.digest,
             len(self.images),
             data_set_commitment(self.node, self.images),
+            history.head(self.node),
             self.number,
             self.created.strftime("%Y-%m-%dT%H:%M:%SZ"),
         )
         card = model_card(
-            self.node.hospital, self.number, generators, self.audits, statistics, self.style_text
+            self.node.hospital,
+            self.number,
+            generators,
+            self.audits,
+            [group_behind(self.node, item) for item in self.leaving],
+            statistics,
+            self.style_text,
+            in_words(self.vetted),
+            overlays_in_words(self._treatments()),
+            self.officer,
         )
-        privacy, provenance = privacy_statement(self.audits), provenance_statement(self.audits, made)
+        privacy = privacy_statement(self.audits, self.officer)
+        provenance = provenance_statement(self.audits, made)
         described = {
             CARD_NAME: card.encode(),
             STATISTICS_NAME: files.dump_json(statistics.to_json()),
@@ -108,14 +146,19 @@ class Release:
         }
         return _Contents(described, self.node, {item.bundle_path: item.record.id for item in self.leaving})
 
+    def _treatments(self) -> list[Treatment]:
+        """What happened to the overlays of each image behind the generators."""
+        records = (self.node.ledger.get(image) for image in self.images)
+        return [Overlays.from_text(record.overlays).treatment for record in records]
+
     def _coverage(self) -> CoverageStatistics:
         coverages: dict[str, list[float]] = {}
-        for picture in self.pictures:
-            for name, mean in _mean_coverages(self.node, picture).items():
+        for unit in self.units:
+            for name, mean in _mean_coverages(self.node, unit).items():
                 coverages.setdefault(name, []).append(mean)
         return publish_coverage(
             coverages,
-            image_count=len(self.pictures),
+            image_count=len(self.units),
             commitment=data_set_commitment(self.node, self.images),
             ledger=self.node.ledger,
             earlier=self.node.root / PUBLISHED_NAME,
@@ -124,10 +167,17 @@ class Release:
         )
 
 
-def _mean_coverages(node: Node, picture: RealPicture) -> dict[str, float]:
-    """Class to the mean coverage in [0, 1] over the images of one picture, which so counts once."""
+def group_behind(node: Node, item: Asking) -> Group:
+    """How many images and units stand behind a generator, as the gate counted them."""
+    images = node.ledger.images_of(item.record.id)
+    unit = Unit.PATIENT if all(image.unit for image in images) else Unit.PICTURE
+    return Group(len(images), item.candidate.units, unit)
+
+
+def _mean_coverages(node: Node, unit: RealUnit) -> dict[str, float]:
+    """Class to the mean coverage in [0, 1] over the images of one unit, which so counts once."""
     found: dict[str, list[float]] = {}
-    for image in picture.behind:
+    for image in unit.behind:
         for name, mask in node.load_pair(image).masks.items():
             found.setdefault(name, []).append(coverage(mask))
     return {name: sum(values) / len(values) for name, values in found.items()}

@@ -14,16 +14,20 @@ from hospital_node.leaks.node_content import node_content
 from hospital_node.leaks.search import refuse_real_content
 from hospital_node.ledger.releases import ReleaseEvent
 from hospital_node.ledger.states import GeneratorState
+from hospital_node.node import history
 from hospital_node.node.image_layouts import layout_warning, layouts
 from hospital_node.node.node import Node
 from hospital_node.release.approval import read_approvals
 from hospital_node.release.contents import Release
-from hospital_node.release.gate import decide
-from hospital_node.release.pictures import pictures_behind
-from hospital_node.release.release_policy import load_policy
+from hospital_node.release.gate import decide, way_out
+from hospital_node.release.policy_change import current_policy
 from hospital_node.release.released_style import publish_style
+from hospital_node.release.units_behind import units_behind
+from hospital_node.release.vetting import in_words, vet
+from hospital_node.release.vetting_settings import CANDIDATES
 from sharekit.bundle.bundle import VerifiedBundle, verify_bundle, write_bundle
 from sharekit.errors import InputError, PolicyError
+from sharekit.program.progress import ProgressCallback, ignore
 from sharekit.program.umask import users_umask
 from sharekit.signing.keys import Signer
 from sharekit.storage import container
@@ -39,6 +43,7 @@ class ExportResult:
     images: int  # distinct ones behind all of them
     refused: Mapping[str, tuple[str, ...]]  # generator: reasons
     style: str  # the bundle's style statistics in words, or why it has none
+    vetted: str  # how many samples were found good, in words
     warnings: tuple[str, ...]  # what a person should know, although the bundle was written
 
     @property
@@ -58,12 +63,20 @@ class ExportResult:
             "max_abs_difference": self.max_abs_difference,
             "refused": {name: list(reasons) for name, reasons in self.refused.items()},
             "style": self.style,
+            "vetted": self.vetted,
             "warnings": list(self.warnings),
         }
 
 
 def export_bundle(
-    node: Node, out: Path, key: Signer, *, features_path: Path | None = None, now: datetime | None = None
+    node: Node,
+    out: Path,
+    key: Signer,
+    *,
+    features_path: Path | None = None,
+    vetted: int = CANDIDATES,
+    now: datetime | None = None,
+    on_progress: ProgressCallback = ignore,
 ) -> ExportResult:
     """Release every generator that the gate allows, as one bundle.
 
@@ -74,7 +87,9 @@ def export_bundle(
         out: a new folder, or a new zip when it ends in `.zip`; outside the node.
         key: the hospital's release key.
         features_path: file of the feature network for style statistics; None looks for one.
+        vetted: samples to look at, so that consumers draw good ones first; 0 looks at no sample.
         now: time of the release, UTC; None reads the clock.
+        on_progress: called while samples are looked at.
 
     Raises:
         PolicyError: the policy cannot be read or lets no generator leave, or the privacy budget is spent.
@@ -82,7 +97,7 @@ def export_bundle(
         InputError: `out` exists already, or lies inside the node.
     """
     _check_out(node, out)
-    policy = load_policy(node.policy_path)
+    policy = current_policy(node)
     with node.write_lock():
         asking, unreadable = read_asking(node)
         decision = decide(policy, [item.candidate for item in asking], read_approvals(node))
@@ -90,11 +105,14 @@ def export_bundle(
         refused = {**decision.refused, **{name: (why,) for name, why in unreadable.items()}}
         _require_some(node, leaving, refused)
         images = images_behind(leaving)
-        pictures = pictures_behind(node, images)
-        style, style_text = publish_style(node, pictures, policy.limits.k, features_path)
+        units = units_behind(node, images)
+        style, style_text = publish_style(node, units, policy.limits.k, features_path)
+        good = vet(node, leaving, vetted, on_progress)
         created = (now or datetime.now(UTC)).replace(microsecond=0)
         number = node.next_release()
-        release = Release(node, leaving, pictures, policy, decision, number, created, style, style_text)
+        # First: a release that was written and then interrupted is in the history, and carries this entry.
+        history.record(node, history.Action.EXPORT, begun=number, signed_by=key.public.fingerprint)
+        release = Release(node, leaving, units, policy, decision, number, created, style, style_text, good)
         bundle = _write_checked(release, out, key)
         for item in leaving:
             node.ledger.generators.transition(item.record.id, GeneratorState.RELEASED, f"release {number}")
@@ -102,13 +120,25 @@ def export_bundle(
             "manifest_sha256": bundle.manifest_sha256,
             "public_key": key.public.pem().decode(),
             "generators": [item.record.id for item in leaving],
-            "images": len(pictures),
+            "images": len(images),
         }
         node.ledger.releases.append(number, ReleaseEvent.EXPORTED, exported)
+        history.record(
+            node,
+            history.Action.EXPORT,
+            release=number,
+            generators=[item.record.id for item in leaving],
+            images=len(images),
+            units=len(units),
+            policy_sha256=policy.digest,
+            signed_by=key.public.fingerprint,
+        )
     sizes = {item.record.id: len(item.record.images) for item in leaving}
     layout = layout_warning(layouts(node.ledger.get(image) for image in images))
     warnings = () if layout is None else (layout,)
-    return ExportResult(bundle, tuple(sizes), sizes, len(images), refused, style_text, warnings)
+    return ExportResult(
+        bundle, tuple(sizes), sizes, len(images), refused, style_text, in_words(good), warnings
+    )
 
 
 def _check_out(node: Node, out: Path) -> None:
@@ -130,7 +160,7 @@ def _require_some(node: Node, leaving: Sequence[Asking], refused: Mapping[str, t
         node.root,
         expected="at least one generator with a passed audit and an approval",
         found="; ".join(reasons) or "no trained generator",
-        next_step="run `hospital-node audit`, then `hospital-node approve`, and export again",
+        next_step=way_out(reason for why in refused.values() for reason in why),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from hospital_node.audit.audited import AUDIT_AGAIN, Candidate
@@ -10,7 +10,10 @@ from hospital_node.audit.generator_audit import ATTACKS
 from hospital_node.audit.verdict import verdict
 from hospital_node.release.approval import Approval, Approved, Envelopes, valid_approvals
 from hospital_node.release.release_policy import Policy
+from sharekit.program.phrases import counted
 from sharekit.signing.keys import PublicKey
+
+NOT_LINKABLE = "release_linkable is false in the policy"
 
 
 @dataclass(frozen=True)
@@ -35,8 +38,11 @@ def decide(policy: Policy, candidates: Sequence[Candidate], approvals: Envelopes
     for candidate in candidates:
         reasons = audit_reasons(policy, candidate)
         approvers = _approvers(candidate, valid)
-        if len(approvers) < max(policy.approvals, 1):
-            needed = f"approved by {len(approvers)} of {max(policy.approvals, 1)} listed approvers"
+        people = {one.person for one in policy.approvers if one.key.fingerprint in approvers}
+        if len(people) < max(policy.approvals, 1):
+            needed = f"approved by {len(people)} of {max(policy.approvals, 1)} listed approvers"
+            if len(people) < len(approvers):
+                needed += " (the keys of one person count once)"
             reasons = (*reasons, "; ".join([needed, *void]))
         if reasons:
             refused[candidate.generator_id] = reasons
@@ -58,10 +64,10 @@ def audit_reasons(policy: Policy, candidate: Candidate) -> tuple[str, ...]:
         reasons.append(f"withheld: {candidate.withheld}")
     if audit.generator_id != candidate.generator_id or audit.candidate_sha256 != candidate.sha256:
         reasons.append("the audit is about other bytes than the candidate's")
-    if audit.group_size != candidate.pictures:
+    if audit.group_size != candidate.units:
         reasons.append(
-            f"its audit counts {audit.group_size} images behind it, the ledger {candidate.pictures} without"
-            f" copies; {AUDIT_AGAIN}"
+            f"its audit counts {audit.group_size} images behind it, the ledger {candidate.units} patients or"
+            f" distinct pictures; {AUDIT_AGAIN}"
         )
     if audit.limits != policy.limits:
         reasons.append("the audit was made under other limits than the policy's")
@@ -70,11 +76,24 @@ def audit_reasons(policy: Policy, candidate: Candidate) -> tuple[str, ...]:
     missing = {attack.name for attack in ATTACKS} - {result.attack for result in audit.attacks}
     if missing:
         reasons.append(f"attacks were not run: {', '.join(sorted(missing))}")
-    if audit.verdict != verdict(candidate.pictures, audit.limits.k, audit.attacks):
+    if audit.verdict != verdict(candidate.units, audit.limits.k, audit.attacks):
         reasons.append("the audit's verdict does not follow from its attacks")
     if audit.verdict not in policy.released_verdicts:
-        reasons.append(f"the policy does not release what is {audit.verdict}")
+        reasons.append(f"the policy does not release what is {audit.verdict}: {NOT_LINKABLE}")
+    elif candidate.units < policy.min_group and not policy.release_linkable:
+        who = counted(candidate.units, "patient or distinct picture", "patients or distinct pictures")
+        reasons.append(f"it stands for {who}, fewer than min_group = {policy.min_group}: {NOT_LINKABLE}")
     return tuple(reasons)
+
+
+def way_out(reasons: Iterable[str]) -> str:
+    """The next step for a person whose generators these reasons hold back."""
+    if any(NOT_LINKABLE in reason for reason in reasons):
+        return (
+            "train generators of more patients (`hospital-node train`), or let the person who answers for it"
+            " set `hospital-node policy --node NODE --key KEY --set release_linkable=true` and approve again"
+        )
+    return "run `hospital-node audit`, then `hospital-node approve`; what the audit withholds stays inside"
 
 
 def _approvers(candidate: Candidate, valid: Sequence[tuple[Approval, PublicKey]]) -> tuple[str, ...]:

@@ -7,19 +7,23 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
+from pathlib import Path
 
 import torch
 
 from hospital_node.audit.generator_audit import GeneratorAudit
 from hospital_node.audit.release_summary import summarise
+from hospital_node.release.officer import Officer
 from hospital_node.singan.trained import TrainedGenerator
 from sharekit import __version__
-from sharekit.bundle.bundle import PRIVACY_PREDICATE, PROVENANCE_PREDICATE
+from sharekit.bundle.bundle import PRIVACY_PREDICATE, PROVENANCE_NAME, PROVENANCE_PREDICATE
 from sharekit.signing import dsse
+from sharekit.storage import container, schema
 
 BUILD_TYPE = "urn:sharekit:build:singan-seg:v1"
 BUILDER = "urn:sharekit:builder:hospital-node"
-SCHEMA_VERSION = 1
+PRIVACY_VERSION = 2
+"""Version 1 of the predicate had one control for each figure."""
 PACKAGES = ("numpy", "onnx", "onnxruntime", "onnxruntime-gpu", "opendp", "torch")
 
 
@@ -32,19 +36,21 @@ class Made:
     policy_sha256: str
     images: int  # distinct ones behind the generators
     data_set_commitment: str  # HMAC-SHA256 under the node's own key
+    history: tuple[int, str]  # number and code of the last entry of the node's history
     release: int
     finished: str  # UTC, RFC 3339
 
 
-def privacy_statement(audits: Sequence[GeneratorAudit]) -> dsse.Statement:
+def privacy_statement(audits: Sequence[GeneratorAudit], officer: Officer) -> dsse.Statement:
     """The audits' findings about the exact files of the bundle; the predicate has the schema `privacy`."""
     return dsse.Statement(
         tuple(_subject(audit) for audit in audits),
         PRIVACY_PREDICATE,
         {
-            "schema_version": SCHEMA_VERSION,
+            "schema_version": PRIVACY_VERSION,
             "summary": [measure.to_json() for measure in summarise(audits)],
-            "audits": [audit.to_json() for audit in audits],
+            "audits": [audit.published() for audit in audits],
+            "officer": officer.to_json(audits),
         },
     )
 
@@ -77,6 +83,7 @@ def provenance_statement(audits: Sequence[GeneratorAudit], made: Made) -> dsse.S
         "internalParameters": {
             "policy_sha256": made.policy_sha256,
             "approvals": {name: list(fingerprints) for name, fingerprints in made.approvals.items()},
+            "history": {"entries": made.history[0], "head": made.history[1]},
         },
         "resolvedDependencies": [data_set, *installed_packages()],
     }
@@ -89,6 +96,27 @@ def provenance_statement(audits: Sequence[GeneratorAudit], made: Made) -> dsse.S
         PROVENANCE_PREDICATE,
         {"buildDefinition": definition, "runDetails": run},
     )
+
+
+def carried_history(path: Path) -> tuple[int, str]:
+    """Number and code of the last entry of the node's history when a bundle was exported.
+
+    The bundle is not verified: a wrong code cannot be in the node's history by chance.
+
+    Args:
+        path: the bundle's folder or zip.
+
+    Raises:
+        VerificationError: the bundle is malformed, or carries no such code, as those of earlier releases.
+    """
+    data = container.open_container(path).read(PROVENANCE_NAME)
+    envelope = dsse.Envelope.from_bytes(data, PROVENANCE_NAME)
+    predicate = dsse.Statement.from_bytes(envelope.payload, PROVENANCE_NAME).predicate
+    schema.validate("provenance", predicate, PROVENANCE_NAME)
+    found = predicate["buildDefinition"]["internalParameters"].get("history")
+    if found is None:
+        raise dsse.refusal(path, "a bundle that carries the head of the history", "one of an earlier release")
+    return found["entries"], found["head"]
 
 
 def installed_packages() -> list[dict[str, str]]:

@@ -330,12 +330,13 @@ def _require_same(record: ReleaseRecord, description: Description) -> None:
 
 
 def _withdraw_generators(node: Node, history: ReleaseHistory, reason: str) -> list[str]:
-    gone = []
-    for identifier in history.generators:
+    # An erasure removes generators from the ledger for good.
+    known = {record.id for record in node.ledger.generators.iterate()}
+    gone = [identifier for identifier in history.generators if identifier in known]
+    for identifier in gone:
         if node.ledger.generators.get(identifier).state is not GeneratorState.WITHDRAWN:
             words = f"release {history.number} was withdrawn: {reason}"
             node.ledger.generators.transition(identifier, GeneratorState.WITHDRAWN, words)
-        gone.append(identifier)
     return gone
 
 

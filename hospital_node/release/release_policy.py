@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 from hospital_node.audit.attack import AuditLimits
 from hospital_node.audit.verdict import Verdict
+from hospital_node.release.declaration import Declaration
 from sharekit.errors import PolicyError, SharekitError, UsageError
 from sharekit.signing.keys import PublicKey
 from sharekit.storage import files, schema
@@ -29,6 +31,16 @@ class Approver:
     def key(self) -> PublicKey:
         return PublicKey.from_pem(self.public_key.encode())
 
+    @property
+    def person(self) -> str:
+        """The name as people compare names: two keys under one name are one person's."""
+        return " ".join(unicodedata.normalize("NFKC", self.name).casefold().split())
+
+    @property
+    def label(self) -> str:
+        """Name and fingerprint, for messages and the history."""
+        return f"{self.name} ({self.key.fingerprint})"
+
     def to_json(self) -> dict[str, str]:
         return {"name": self.name, "public_key": self.public_key}
 
@@ -42,16 +54,20 @@ class Policy:
     """What may leave. Law: `from_json(to_json(x)) == x`."""
 
     approvers: tuple[Approver, ...] = ()
-    approvals: int = 1  # different listed approvers that every release needs
-    release_linkable: bool = True  # under controlled access, to recipients that the hospital knows
+    approvals: int = 1  # different people among the approvers that every release needs
+    release_linkable: bool = False  # under controlled access, to recipients that the hospital knows
+    min_group: int = 10
+    """Fewest units behind a generator that may leave without `release_linkable`: patients where the node
+    knows them, distinct pictures otherwise."""
     limits: AuditLimits = field(default_factory=AuditLimits)
     epsilon: float = 1.0  # privacy parameter of one histogram of the masks
     max_total_epsilon: float = 4.0  # limit for all histograms that this node ever publishes
+    declaration: Declaration = field(default_factory=Declaration)
 
     @property
     def released_verdicts(self) -> frozenset[Verdict]:
         linkable = {Verdict.LINKABLE} if self.release_linkable else set()
-        return frozenset({Verdict.K_GROUP, Verdict.ANONYMOUS_CLAIM} | linkable)
+        return frozenset({Verdict.K_GROUP, Verdict.NO_ATTACK_SUCCEEDED} | linkable)
 
     @property
     def digest(self) -> str:
@@ -64,21 +80,63 @@ class Policy:
             "approvers": [approver.to_json() for approver in self.approvers],
             "approvals": self.approvals,
             "release_linkable": self.release_linkable,
+            "min_group": self.min_group,
             "limits": self.limits.to_json(),
             "epsilon": self.epsilon,
             "max_total_epsilon": self.max_total_epsilon,
+            # Left out while it is empty: approvals of earlier policies stay valid.
+            **({"declaration": self.declaration.to_json()} if self.declaration.stated else {}),
         }
 
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> Policy:
+        # A file of an earlier release has no `min_group`. True was the default there, so nobody chose it.
+        chosen = "min_group" in value
         return Policy(
             tuple(Approver.from_json(approver) for approver in value["approvers"]),
             int(value["approvals"]),
-            bool(value["release_linkable"]),
+            chosen and bool(value["release_linkable"]),
+            int(value["min_group"]) if chosen else Policy.min_group,
             AuditLimits.from_json(value["limits"]),
             float(value["epsilon"]),
             float(value["max_total_epsilon"]),
+            Declaration.from_json(value.get("declaration", {})),
         )
+
+    @property
+    def people(self) -> frozenset[str]:
+        """The different people among the approvers."""
+        return frozenset(approver.person for approver in self.approvers)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Every setting by its name: what `with_setting` takes, and what the hospital declares."""
+        value = self.to_json()
+        numbers = {name: {**value, **value["limits"]}[name] for name in SETTINGS}
+        return numbers | dataclasses.asdict(self.declaration)
+
+    def approver(self, key: PublicKey) -> Approver | None:
+        """The approver with this key, if one is listed."""
+        return next((one for one in self.approvers if one.key.fingerprint == key.fingerprint), None)
+
+    def without_approver(self, who: str) -> Policy:
+        """The same policy without a person's keys, or without one key.
+
+        Args:
+            who: a listed name, or a fingerprint.
+
+        Raises:
+            UsageError: nobody of this name and no such key is listed.
+        """
+        kept = tuple(one for one in self.approvers if who not in (one.name, one.key.fingerprint))
+        if kept == self.approvers:
+            raise UsageError(
+                "--remove-approver",
+                expected=f"a listed name or fingerprint: {', '.join(one.label for one in self.approvers)}",
+                found=repr(who),
+                next_step="see `hospital-node policy --node NODE` for the approvers",
+            )
+        return dataclasses.replace(self, approvers=kept)
 
     def with_approver(self, approver: Approver) -> Policy:
         """The same policy with one more approver, or with a known key under its new name."""
@@ -119,9 +177,9 @@ def _names(cls: type[Any]) -> list[str]:
     return [item.name for item in dataclasses.fields(cls)]
 
 
-SETTINGS = tuple(name for name in _names(Policy) if name not in {"approvers", "limits"}) + tuple(
-    _names(AuditLimits)
-)
+SETTINGS = tuple(
+    name for name in _names(Policy) if name not in {"approvers", "limits", "declaration"}
+) + tuple(_names(AuditLimits))
 """What `with_setting` can change."""
 
 
@@ -153,9 +211,18 @@ def save_policy(path: Path, policy: Policy) -> None:
     Raises:
         PolicyError: the policy breaks the schema.
     """
-    value = policy.to_json()
+    check_policy(policy, path)
+    files.write_json(path, policy.to_json(), mode=0o600)
+
+
+def check_policy(policy: Policy, path: Path) -> None:
+    """Refuse a policy that could not be read again.
+
+    Raises:
+        PolicyError: the policy breaks the schema; names `path`.
+    """
     try:
-        schema.validate("policy", value, path)
+        schema.validate("policy", policy.to_json(), path)
     except SharekitError as error:
         raise PolicyError(
             path,
@@ -163,7 +230,6 @@ def save_policy(path: Path, policy: Policy) -> None:
             found=error.found,
             next_step="choose another value",
         ) from error
-    files.write_json(path, value, mode=0o600)
 
 
 def load_or_create_policy(path: Path) -> Policy:
@@ -171,3 +237,12 @@ def load_or_create_policy(path: Path) -> Policy:
     if not path.exists() and not path.is_symlink():
         save_policy(path, Policy())
     return load_policy(path)
+
+
+def policy_or_default(path: Path) -> Policy:
+    """The node's policy, or the default if it has none yet; writes nothing.
+
+    Raises:
+        PolicyError: the policy cannot be read.
+    """
+    return load_policy(path) if path.exists() or path.is_symlink() else Policy()

@@ -1,4 +1,4 @@
-"""Style statistics of a release: neither they nor their differences describe fewer than k pictures."""
+"""Style statistics of a release: neither they nor their differences describe fewer than k units."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from hospital_node.ledger.publications import Published
 from hospital_node.ledger.states import GeneratorState
 from hospital_node.node.node import Node
-from hospital_node.release.pictures import RealPicture, keyed_pictures, pictures_behind
+from hospital_node.release.units_behind import RealUnit, keyed_units, noun_of, units_behind
 from hospital_node.statistics.gram_matrices import load_torch, style_statistics
 from hospital_node.statistics.style_differences import smallest_part
 from sharekit.bundle import features
@@ -19,36 +19,37 @@ from sharekit.program.phrases import counted
 
 
 def publish_style(
-    node: Node, pictures: Sequence[RealPicture], k: int, features_path: Path | None
+    node: Node, units: Sequence[RealUnit], k: int, features_path: Path | None
 ) -> tuple[StyleStatistics | None, str]:
-    """Style statistics of the pictures behind a bundle, and a sentence about them.
+    """Style statistics of the units behind a bundle, one picture each, and a sentence about them.
 
     Args:
         node: holds the images; its ledger keeps the pictures behind published statistics.
-        pictures: the distinct ones behind the bundle's generators.
-        k: fewest pictures that may be averaged, and that a difference of averages may describe.
+        units: those behind the bundle's generators.
+        k: fewest units that may be averaged, and that a difference of averages may describe.
         features_path: file of the feature network; None looks for one.
     """
     # First: it may read the log, which cannot distinguish releases with and without style statistics.
     published = _published(node, k)
-    images = sum(len(picture.behind) for picture in pictures)
-    if len(pictures) < k:
+    noun = noun_of(units)
+    images = sum(len(unit.behind) for unit in units)
+    if len(units) < k:
         shown = f"{images} images"
-        if images > len(pictures):
-            shown += f" show {counted(len(pictures), 'distinct picture')} and"
+        if images > len(units):
+            shown += f" show {counted(len(units), f'distinct {noun}')} and"
         return None, f"none, because {shown} are fewer than k = {k}"
     path = features_path or features.find()
     if path is None:
         return None, "none, because no file of a feature network was found (`--features FILE`)"
-    wanted = keyed_pictures(node, pictures)
+    wanted = keyed_units(node, units)
     small = smallest_part(published, wanted, k)
     if small is not None:
         return None, (
             "none, because their difference from published ones would tell of"
-            f" {counted(small, 'picture')}, fewer than k = {k}; release the same pictures as before, or at"
+            f" {counted(small, noun)}, fewer than k = {k}; release the same {noun}s as before, or at"
             f" least {k} new ones at once"
         )
-    tensors = (pixels_to_tensor(node.load_pair(picture.first).image) for picture in pictures)
+    tensors = (pixels_to_tensor(node.load_pair(unit.first).image) for unit in units)
     style = style_statistics(tensors, load_torch(path), k=k)
     if wanted not in published:
         # Written before anything is shown: an interrupted export may have shown it.
@@ -71,4 +72,4 @@ def _logged(node: Node, k: int) -> list[frozenset[str]]:
         if event.after is GeneratorState.RELEASED:
             releases[event.reason] += [image.id for image in node.ledger.images_of(event.id)]
     sets = [set(images) for images in releases.values()]
-    return [keyed_pictures(node, pictures_behind(node, sorted(one))) for one in sets if len(one) >= k]
+    return [keyed_units(node, units_behind(node, sorted(one))) for one in sets if len(one) >= k]

@@ -17,7 +17,7 @@ NO_CONTROLS = "no controls"
 
 
 def distances(risks: Sequence[Risk], limit: float) -> bytes:
-    """How near each generator's samples come to the source, with its interval, and to another real image.
+    """How near each generator's samples come to the source, other real images, and another generator's.
 
     Args:
         risks: in the order of the page; the first `MAX_ROWS` are drawn.
@@ -33,10 +33,13 @@ def distances(risks: Sequence[Risk], limit: float) -> bytes:
                 continue
             _interval(axes, row, found.value, found.low, found.high)
             _other(axes, row, found.control)
+            if found.stranger is not None:
+                axes.plot(found.stranger, row, "x", color=CONTROL)
+        axes.plot([], [], "x", color=CONTROL, label="a generator that never saw it")
         axes.axvline(1, color=BASELINE, lw=1, ls=":", label="real to real")
         axes.axvline(limit, color=SOURCE, lw=1, ls="--", label=f"policy: at least {limit:g}")
-        _name_marks(axes, "to the source, 95 %", "to the nearest other real image")
-        axes.set_xlabel("RMSE of the nearest sample / median RMSE between real images")
+        _name_marks(axes, "this generator, 95 %", "member against member")
+        axes.set_xlabel("RMSE of the nearest sample to the source / median RMSE between real images")
         return _finished(figure, axes, [risk.name for risk in shown])
 
 

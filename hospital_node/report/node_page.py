@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
+from hospital_node.audit.attack import Measure
+from hospital_node.audit.figure_words import figure_in_words
 from hospital_node.audit.generator_audit import GeneratorAudit
 from hospital_node.audit.verdict import Verdict
 from hospital_node.report import audit_plots
@@ -80,6 +83,11 @@ class GeneratorSection:
     sources: tuple[Source, ...]
     samples: tuple[Strip, ...]
     audit: GeneratorAudit | None
+
+    @property
+    def words(self) -> Callable[[Measure], str]:
+        """Puts a figure in words."""
+        return figure_in_words
 
     @property
     def name(self) -> str:

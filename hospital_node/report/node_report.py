@@ -32,11 +32,16 @@ from hospital_node.report.node_page import (
 )
 from hospital_node.report.risk import Risk
 from sharekit.errors import PolicyError, UsageError
-from sharekit.generator.tensors import mask_probability, probability_to_mask, tensor_to_pixels
+from sharekit.generator.tensors import (
+    ChannelLayout,
+    mask_probability,
+    probability_to_mask,
+    tensor_to_pixels,
+)
 from sharekit.storage import files
 
 MAX_PICTURED = 200  # sections with pictures; a page must still open
-SAMPLES = 4  # samples of every generator
+SAMPLES = 3  # samples of every generator, and the nearest
 SOURCES = 4  # pictured, of the images behind a generator
 THUMBNAIL = 220  # pixels, long side
 
@@ -162,15 +167,37 @@ def _real_pictures(node: Node, image: str) -> Strip:
 def _sample_pictures(node: Node, record: GeneratorRecord, asking: Asking | None, seed: int) -> list[Strip]:
     if asking is None or record.state is GeneratorState.TRAINED or asking.candidate.sha256 is None:
         return []
-    strips = list[Strip]()
+    strips = _nearest_pictures(node, asking)
     spec = asking.generator.spec
     drawn = draw(node.candidate_path(record.id).read_bytes(), spec, seed, range(SAMPLES))
-    channels = spec.layout.image_channels
     for number, sample in enumerate(drawn):
-        image = Picture(f"sample {number}", _png(tensor_to_pixels(sample[:channels])), real=False)
-        mask = probability_to_mask(mask_probability(sample[channels]))
-        strips.append((image, Picture(f"its mask {spec.layout.mask_classes[0]}", _png(mask), real=False)))
+        strips.append(_sample_strip(f"sample {number}", sample, spec.layout))
     return strips
+
+
+def _nearest_pictures(node: Node, asking: Asking) -> list[Strip]:
+    """The audit's sample nearest to a source, next to that source."""
+    audit = asking.candidate.audit
+    if audit is None or asking.candidate.sha256 != audit.candidate_sha256:
+        return []
+    spec, (number, source) = asking.generator.spec, audit.nearest
+    (sample,) = draw(node.candidate_path(asking.record.id).read_bytes(), spec, audit.seed, [number])
+    pair = node.load_sources(asking.record.id)[source]
+    return [
+        (
+            Picture("nearest source (real)", _png(pair.image), real=True),
+            *_sample_strip(f"nearest of {audit.samples:,} samples: number {number}", sample, spec.layout),
+        )
+    ]
+
+
+def _sample_strip(caption: str, sample: NDArray[np.float32], layout: ChannelLayout) -> Strip:
+    channels = layout.image_channels
+    mask = probability_to_mask(mask_probability(sample[channels]))
+    return (
+        Picture(caption, _png(tensor_to_pixels(sample[:channels])), real=False),
+        Picture(f"its mask {layout.mask_classes[0]}", _png(mask), real=False),
+    )
 
 
 def _png(pixels: NDArray[np.uint8]) -> bytes:

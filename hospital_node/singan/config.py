@@ -44,6 +44,17 @@ class TrainingConfig:
     noise_amplitude: float = 0.1  # times the RMSE of the upsampled reconstruction; 1 at scale 0
     redraw_z_star: bool = False
     """Draw new scale-0 reconstruction noise in every iteration, as the authors' code does."""
+    pictures: int = 1
+    """Real pictures, and as many drawn ones, in every update of the coarsest scale; see `pictures_at`."""
+    z_star: bool = True
+    """Give every picture a noise and train scale 0 to rebuild it. Without, no noise belongs to a picture, and
+    the scales above rebuild each picture from its own smaller self."""
+    critic_norm: bool = True
+    """Norm the critic's layers picture by picture, which hides mean colour and contrast from it."""
+    colour_jitter: float = 0.0
+    """Largest random change of a real picture's brightness and colour, either way, in every update."""
+    flips: bool = False
+    """Mirror real pictures at random in every update."""
     precision: str = "float32"
     """Precision of pictures and convolutions in training; the rest is always float32."""
 
@@ -56,6 +67,7 @@ class TrainingConfig:
             "generator_steps",
             "penalty_interval",
             "base_channels",
+            "pictures",
         )
         for name in positive:
             if getattr(self, name) < 1:
@@ -74,12 +86,18 @@ class TrainingConfig:
             )
 
     def to_json(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
+        """All settings, without later ones that change nothing: earlier files stay equal."""
+        unchanged = {one.name for one in dataclasses.fields(self) if getattr(self, one.name) == one.default}
+        left_out = unchanged & LATER
+        return {name: value for name, value in dataclasses.asdict(self).items() if name not in left_out}
 
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> TrainingConfig:
         return TrainingConfig(**value)
 
+
+LATER = frozenset({"pictures", "z_star", "critic_norm", "colour_jitter", "flips"})
+"""Settings that came with generators of groups: earlier ledgers and checkpoints do not name them."""
 
 PROFILES: Mapping[str, TrainingConfig] = {
     "paper": TrainingConfig(redraw_z_star=True),
@@ -96,8 +114,25 @@ PROFILES: Mapping[str, TrainingConfig] = {
     "quick": TrainingConfig(
         max_side=64, iterations=200, discriminator_steps=1, generator_steps=1, max_channels=32
     ),
+    "group": TrainingConfig(
+        max_side=64,
+        min_side=12,
+        scale_factor=0.4,
+        iterations=400,
+        discriminator_steps=1,
+        generator_steps=1,
+        max_channels=32,
+        learning_rate=1e-3,
+        noise_amplitude=1.0,
+        pictures=8,
+        z_star=False,
+        critic_norm=False,
+    ),
 }
 DEFAULT_PROFILE = "private"
+"""For generators of one image."""
+GROUP_PROFILE = "group"
+"""For groups of images, which a node trains by default once it has enough of them."""
 
 
 @dataclass(frozen=True)

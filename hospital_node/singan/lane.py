@@ -77,7 +77,8 @@ class Lane:
         )
         self.scales: list[TrainedScale] = []
         self.discriminator_state: dict[str, Tensor] | None = None
-        self.z_star = [self.noise("z*", image, self.noise_shape(0)) for image in range(len(job.tensors))]
+        rebuilt = range(len(job.tensors) if config.z_star else 0)
+        self.z_star = [self.noise("z*", image, self.noise_shape(0)) for image in rebuilt]
         self.reconstructions: list[Tensor] = []
         self.running: dict[str, Any] | None = None
         """State of an interrupted scale, as `ScaleTraining.states` gave it."""

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from hospital_node.singan.config import TrainingConfig
 from hospital_node.singan.networks import DEPTH, channels_at
-from hospital_node.singan.pyramid import pyramid_sizes
+from hospital_node.singan.pyramid import pictures_at, pyramid_sizes
 from sharekit.generator.spec import PADDING
 
 MAPS = 110
@@ -50,7 +50,10 @@ def image_needs(height: int, width: int, channels: int, config: TrainingConfig) 
     """
     sizes = pyramid_sizes(height, width, config)
     widths = [channels_at(scale, config) for scale in range(len(sizes))]
-    maps = [(h + 2 * PADDING) * (w + 2 * PADDING) * c for (h, w), c in zip(sizes, widths, strict=True)]
+    maps = [
+        pictures_at(scale, sizes, config) * (h + 2 * PADDING) * (w + 2 * PADDING) * widths[scale]
+        for scale, (h, w) in enumerate(sizes)
+    ]
     generator = FLOAT * sum(stack_weights(channels, channels, c) for c in widths)
     in_training = FLOAT * (
         stack_weights(channels, channels, widths[-1]) + stack_weights(channels, 1, widths[-1])

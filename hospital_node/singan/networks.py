@@ -7,6 +7,7 @@ of one lane reaches another.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
@@ -41,31 +42,36 @@ class ConvStack(nn.Module):
     """Five unpadded 3x3 convolutions, the first four with a norm and LeakyReLU."""
 
     def __init__(
-        self, inputs: int, outputs: int, channels: int, norm: type[nn.Module], lanes: int = 1
+        self, inputs: int, outputs: int, channels: int, norm: type[nn.Module] | None, lanes: int = 1
     ) -> None:
         super().__init__()
         self.lanes = lanes
         widths = [lanes * width for width in (inputs, *[channels] * (DEPTH - 1), outputs)]
         # A norm removes a bias before it: the bias's gradient is rounding, which Adam would turn into steps.
         self.convolutions = nn.ModuleList(
-            nn.Conv2d(widths[i], widths[i + 1], kernel_size=3, groups=lanes, bias=i == DEPTH - 1)
+            nn.Conv2d(
+                widths[i], widths[i + 1], kernel_size=3, groups=lanes, bias=norm is None or i == DEPTH - 1
+            )
             for i in range(DEPTH)
         )
         self.norms = nn.ModuleList(
-            norm(lanes * channels, eps=BATCH_NORM_EPSILON, affine=True) for _ in range(DEPTH - 1)
+            norm(lanes * channels, eps=BATCH_NORM_EPSILON, affine=True) for _ in range(DEPTH - 1) if norm
         )
 
     @property
     def layers(self) -> list[tuple[nn.Conv2d, nn.BatchNorm2d | None]]:
         """Each convolution with its norm (of whichever kind), the last without."""
-        return list(zip(self.convolutions, [*self.norms, None], strict=True))  # type: ignore[arg-type]
+        norms = [*self.norms, *[None] * (DEPTH - len(self.norms))]
+        return list(zip(self.convolutions, norms, strict=True))  # type: ignore[arg-type]
 
     def stack(self, x: Tensor) -> Tensor:
         """`(N, lanes * inputs, H, W)` to `(N, lanes * outputs, H-10, W-10)`."""
-        for convolution, norm in self.layers:
+        for position, (convolution, norm) in enumerate(self.layers):
             x = convolution(x)
             if norm is not None:
-                x = F.leaky_relu(norm(x), LEAKY_SLOPE)
+                x = norm(x)
+            if position < DEPTH - 1:
+                x = F.leaky_relu(x, LEAKY_SLOPE)
         return x
 
 
@@ -77,8 +83,8 @@ def pad(x: Tensor) -> Tensor:
 class Generator(ConvStack):
     """Adds detail to the upsampled output of the scale below.
 
-    Batch norm in training uses the statistics of the single picture in the batch, and the running ones for
-    sampling, as SinGAN does.
+    Batch norm in training uses the statistics of the batch, which is one picture in SinGAN, and the running
+    ones for sampling.
     """
 
     def __init__(self, image_channels: int, channels: int, lanes: int = 1) -> None:
@@ -94,11 +100,12 @@ class Discriminator(ConvStack):
     """A patch critic: `(N, lanes * C, H, W)` to maps `(N, lanes, H-10, W-10)`.
 
     Batch norm over a batch of one is instance norm. Written that way, real and fake go through together. The
-    critic never runs in evaluation mode, so it keeps no running statistics.
+    critic never runs in evaluation mode, so it keeps no running statistics. Without norms it also sees how
+    bright and how coloured a picture is.
     """
 
-    def __init__(self, image_channels: int, channels: int, lanes: int = 1) -> None:
-        super().__init__(image_channels, 1, channels, nn.InstanceNorm2d, lanes)
+    def __init__(self, image_channels: int, channels: int, lanes: int = 1, *, norm: bool = True) -> None:
+        super().__init__(image_channels, 1, channels, nn.InstanceNorm2d if norm else None, lanes)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.stack(x)
@@ -108,11 +115,14 @@ class Discriminator(ConvStack):
 def initialise(network: ConvStack, *generators: torch.Generator) -> None:
     """SinGAN's start: convolutions from N(0, 0.02), norm weights from N(1, 0.02), biases zero.
 
-    Each lane draws from its own random generator, on the CPU.
+    Without norms, convolutions keep the size of what passes them (He et al., ICCV 2015). Each lane draws from
+    its own random generator, on the CPU.
     """
     for convolution, norm in network.layers:
+        kept = math.sqrt(2 / (1 + LEAKY_SLOPE**2) / convolution.weight[0].numel())
+        spread = 0.02 if network.norms else kept
         for part, generator in zip(convolution.weight.chunk(network.lanes), generators, strict=True):
-            part.normal_(0.0, 0.02, generator=generator)
+            part.normal_(0.0, spread, generator=generator)
         if convolution.bias is not None:
             convolution.bias.zero_()
         if norm is not None:

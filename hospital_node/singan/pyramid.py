@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -47,6 +48,15 @@ def pyramid_sizes(height: int, width: int, config: TrainingConfig) -> list[tuple
         (_ceil(finest[0] * ratio), _ceil(finest[1] * ratio))
         for ratio in (solved ** (steps - scale) for scale in range(steps))
     ] + [finest]
+
+
+def pictures_at(scale: int, sizes: Sequence[tuple[int, int]], config: TrainingConfig) -> int:
+    """Pictures in every update: `config.pictures` at the coarsest scale, as many as cost the same above it.
+
+    At least two, if there are several at all: batch norm averages over them.
+    """
+    areas = [height * width for height, width in sizes]
+    return max(min(config.pictures, 2), config.pictures * areas[0] // areas[scale])
 
 
 def _ceil(value: float) -> int:

@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from hospital_node.singan.augment_real import augment
 from hospital_node.singan.critic import critic_gradients
+from hospital_node.singan.free_critic import autograd_gradients
 from hospital_node.singan.lane import Lane, ScaleProgress
 from hospital_node.singan.networks import (
     Discriminator,
@@ -23,7 +25,7 @@ from hospital_node.singan.networks import (
     run_chain,
     to_arrays,
 )
-from hospital_node.singan.pyramid import upsample
+from hospital_node.singan.pyramid import pictures_at, upsample
 from sharekit.errors import SharekitError
 
 PREFETCH = 8
@@ -48,6 +50,8 @@ class ScaleTraining:
         self.pictures = len(first.job.tensors)
         self.reals = self._side_by_side(lambda lane: lane.reals[self.number])
         self.height, self.width = self.reals[0].shape[2:]
+        sizes = [(scale.height, scale.width) for scale in first.spec.scales]
+        self.batch = pictures_at(self.number, sizes, self.config)
         self.z_star = self._side_by_side(lambda lane: lane.z_star)
         self.iteration = 0
         self.precision: torch.dtype = getattr(torch, self.config.precision)
@@ -56,7 +60,10 @@ class ScaleTraining:
             self.previous_reconstructions = [torch.zeros_like(real) for real in self.reals]
             self.amplitudes = [1.0] * len(lanes)
         else:
-            reconstructions = self._side_by_side(lambda lane: lane.reconstructions)
+            below = self.number - 1
+            reconstructions = self._side_by_side(
+                lambda lane: lane.reconstructions if self.config.z_star else lane.reals[below]
+            )
             self.previous_reconstructions = [
                 upsample(picture, self.height, self.width) for picture in reconstructions
             ]
@@ -94,7 +101,7 @@ class ScaleTraining:
             for scales in trained
         ]
         self.generator = Generator(self.channels, channels, count)
-        self.discriminator = Discriminator(self.channels, channels, count)
+        self.discriminator = Discriminator(self.channels, channels, count, norm=self.config.critic_norm)
         states = [lane.discriminator_state for lane in self.lanes if lane.discriminator_state is not None]
         if states and channels == channels_at(self.number - 1, self.config):
             self.generator.load_state_dict(self.lower[-1].state_dict())
@@ -107,7 +114,7 @@ class ScaleTraining:
         for network in (self.generator, self.discriminator):
             network.to(self.device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
         self.generator.requires_grad_(True)
-        # Its gradients are written by hand, and the generator's go through it to the picture alone.
+        # Its gradients are set by their own functions; the generator's go through it to the picture alone.
         self.discriminator.requires_grad_(False)
         self.generator_optimiser = self._adam(self.generator)
         self.discriminator_optimiser = self._adam(self.discriminator)
@@ -164,68 +171,109 @@ class ScaleTraining:
         )
 
     def _previous(self, draw: int) -> Tensor:
-        """Output of the frozen lower scales from fresh noise, upsampled: the `draw`-th of this scale."""
+        """Outputs of the frozen lower scales from fresh noise, upsampled: this scale's `draw`-th batch."""
+        batch = self.batch
         if self.number == 0:
-            return torch.zeros_like(self.reals[0])
+            return torch.zeros_like(self.reals[0]).expand(batch, -1, -1, -1)
         block, place = divmod(draw, PREFETCH)
         if self._prefetched is None or self._prefetched[0] != block:
             noise = [
-                self._noise(f"lower/{self.number}/{lower}", block, lower, PREFETCH)
+                self._noise(f"lower/{self.number}/{lower}", block, lower, PREFETCH * batch)
                 for lower in range(self.number)
             ]
             picture = run_chain(self.lower, self.lower_amplitudes, noise)
             self._prefetched = block, upsample(picture, self.height, self.width)
-        return self._prefetched[1][place : place + 1]
+        return self._prefetched[1][place * batch : (place + 1) * batch]
 
     def _fresh_noise(self, draw: int) -> Tensor:
-        noise = self._noise(f"noise/{self.number}", draw, self.number)
+        noise = self._noise(f"noise/{self.number}", draw, self.number, self.batch)
         return self._amplitude * expand_noise(noise, len(self.lanes), self.channels)
+
+    def _real(self, images: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Real pictures, and what the generator is to rebuild them from, both changed alike at random."""
+        pictures = tuple(
+            torch.cat([those[image] for image in images])
+            for those in (self.reals, self.previous_reconstructions)
+        )
+        config = self.config
+        if config.colour_jitter or config.flips:
+            changed = [
+                augment(
+                    tuple(parts),
+                    lane.job.layout.image_channels,
+                    config.colour_jitter,
+                    config.flips,
+                    lane.random(f"augment/{self.number}", self.iteration, device=torch.device("cpu")),
+                )
+                for lane, *parts in zip(
+                    self.lanes, *(one.chunk(len(self.lanes), dim=1) for one in pictures), strict=True
+                )
+            ]
+            pictures = tuple(torch.cat(parts, dim=1) for parts in zip(*changed, strict=True))
+        real, smaller = pictures
+        return real, smaller
 
     def step(self) -> None:
         """One iteration: the critic's updates, then the generator's."""
         config = self.config
-        image = self.iteration % self.pictures
+        first = self.iteration * self.batch
+        images = [number % self.pictures for number in range(first, first + self.batch)]
         if self.iteration == math.floor(config.decay_at * config.iterations):
             for optimiser in (self.generator_optimiser, self.discriminator_optimiser):
                 for group in optimiser.param_groups:
                     group["lr"] = config.learning_rate * config.decay_factor
         if self.number == 0 and config.redraw_z_star:
-            self.z_star[image] = self._noise("redrawn z*", self.iteration, 0)
+            for image in images:
+                self.z_star[image] = self._noise("redrawn z*", self.iteration, 0)
 
         first_draw = self.iteration * config.discriminator_steps
+        real, smaller = self._real(images)
         for draw in range(first_draw, first_draw + config.discriminator_steps):
             noise, previous = self._fresh_noise(draw), self._previous(draw)
-            critic = self._update_discriminator(self.reals[image], noise, previous, draw)
+            critic = self._update_discriminator(real, noise, previous, draw)
         for _ in range(config.generator_steps):
-            reconstruction = self._update_generator(image, noise, previous)
+            reconstruction = self._update_generator(images, real, smaller, noise, previous)
         self.last_losses = (critic, reconstruction)
         self.iteration += 1
 
     def _update_discriminator(self, real: Tensor, noise: Tensor, previous: Tensor, draw: int) -> Tensor:
         with torch.no_grad(), self._reduced_precision():
             fake = self.generator(noise, previous)
+        shape = (self.batch, 1, 1, 1)
         mixes = [
-            torch.rand((1, 1, 1, 1), generator=lane.random(f"mix/{self.number}", draw), device=self.device)
+            torch.rand(shape, generator=lane.random(f"mix/{self.number}", draw), device=self.device)
             for lane in self.lanes
         ]
         mix = torch.cat(mixes, dim=1).repeat_interleave(self.channels, dim=1)
         interval = self.config.penalty_interval
         weight = 0.0 if draw % interval else interval * self.config.gradient_penalty
-        losses = critic_gradients(self.discriminator, real, fake, mix, weight, self.precision)
+        by_hand = self.config.critic_norm and self.batch == 1
+        gradients = critic_gradients if by_hand else autograd_gradients
+        losses = gradients(self.discriminator, real, fake, mix, weight, self.precision)
         self.discriminator_optimiser.step()
         return losses.critic
 
-    def _update_generator(self, image: int, noise: Tensor, previous: Tensor) -> Tensor:
+    def _update_generator(
+        self, images: Sequence[int], real: Tensor, smaller: Tensor, noise: Tensor, previous: Tensor
+    ) -> Tensor:
         self.generator_optimiser.zero_grad(set_to_none=True)
-        rebuilt_from = self.previous_reconstructions[image]
         with self._reduced_precision():
             scores = self.discriminator(self.generator(noise, previous))
-            rebuilt = self.generator(self._z_star(image), rebuilt_from)
-        adversarial = -scores.float().mean(dim=(0, 2, 3)).sum()
-        reconstruction = self._mean_squared_error(rebuilt, self.reals[image])
-        (adversarial + self.config.reconstruction_weight * reconstruction.sum()).backward()
+        loss = -scores.float().mean(dim=(0, 2, 3)).sum()
+        reconstruction = torch.zeros(len(self.lanes), device=self.device)
+        if self._rebuilds:
+            with self._reduced_precision():
+                rebuilt = self.generator(torch.cat([self._z_star(image) for image in images]), smaller)
+            reconstruction = self._mean_squared_error(rebuilt, real)
+            loss = loss + self.config.reconstruction_weight * reconstruction.sum()
+        loss.backward()
         self.generator_optimiser.step()
         return reconstruction.detach()
+
+    @property
+    def _rebuilds(self) -> bool:
+        """Whether this scale learns to rebuild real pictures; without z*, scale 0 has no start for them."""
+        return self.config.z_star or (self.number > 0 and self.config.reconstruction_weight > 0)
 
     def _z_star(self, image: int) -> Tensor:
         """The reconstruction's noise: z* at scale 0, none above."""
@@ -251,6 +299,7 @@ class ScaleTraining:
             rebuilt = [
                 generator(self._z_star(image), picture).chunk(count, dim=1)
                 for image, picture in enumerate(self.previous_reconstructions)
+                if self.config.z_star
             ]
         critics = _split(self.discriminator.state_dict(), count)
         trained = to_arrays(generator, self.amplitudes)

@@ -9,7 +9,8 @@ from typing import Any
 
 import opendp.prelude as dp
 
-# Public count, bounded neighbours: replacing one picture moves it from one bin to another, in every class.
+# Public count, bounded neighbours: replacing one unit (patient or picture) moves it from one bin to another,
+# in every class. It counts once, by the mean of its images, however many it has.
 L1_SENSITIVITY_PER_HISTOGRAM = 2
 
 dp.enable_features("contrib")
@@ -56,11 +57,12 @@ def protect(
     """Noised histograms, and how they were protected.
 
     Args:
-        histograms: class to counts of pictures in each bin; each picture counts at most once per class.
+        histograms: class to counts of units (patients or distinct pictures) in each bin; each counts at
+            most once per class.
         epsilon: privacy parameter of all of them together (pure differential privacy).
 
     The discrete Laplace (two-sided geometric) mechanism: Ghosh, Roughgarden and Sundararajan, STOC 2009. The
-    number of pictures is public: a bundle says it.
+    number of units is public: a bundle says it.
     """
     sensitivity = L1_SENSITIVITY_PER_HISTOGRAM * max(len(histograms), 1)
     scale = sensitivity / epsilon
@@ -70,7 +72,7 @@ def protect(
     protection = Protection(
         mechanism="discrete Laplace (geometric)",
         library=f"opendp {version('opendp')}",
-        neighbours="one picture replaced by another; the number of distinct pictures is public",
+        neighbours="one patient, or picture of an unknown one, replaced by another; their number is public",
         epsilon=epsilon,
         l1_sensitivity=sensitivity,
         scale=scale,

@@ -382,6 +382,12 @@ def check_attestation(name: str, data: bytes, claims: Manifest, key: PublicKey) 
     _require_same(name, subjects, sorted((entry.file, entry.sha256) for entry in claims.generators))
     if name == PRIVACY_NAME:
         audits = statement.predicate["audits"]
+        units = {one["generator_id"]: one["group_size"] for one in audits}
+        for entry in claims.generators:
+            behind = units.get(entry.spec.id)
+            if entry.group is not None and entry.group.units != behind:
+                expected = f"the manifest's {entry.group.units} units behind generator {entry.spec.id}"
+                raise _refusal(name, expected, f"{behind}")
         found = sorted((one["generator_id"], one["candidate_sha256"], one["verdict"]) for one in audits)
         _require_same(
             name, found, sorted((entry.spec.id, entry.sha256, entry.verdict) for entry in claims.generators)

@@ -6,11 +6,14 @@ import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from typing import Any
 
+from sharekit.bundle.vetted import Vetted
 from sharekit.errors import VerificationError
 from sharekit.generator.noise import NOISE_SCHEME
 from sharekit.generator.spec import GeneratorSpec
+from sharekit.program.phrases import counted
 from sharekit.storage import files, schema
 
 MANIFEST_NAME = "manifest.json"
@@ -66,6 +69,34 @@ class Parity:
         return Parity(float(value["max_abs_difference"]), int(value["opset"]))
 
 
+class Unit(StrEnum):
+    """Whom a count of units counts."""
+
+    PATIENT = "patient"
+    PICTURE = "picture"
+    """A distinct picture: the patients of these images are not all known."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """What stands behind a generator, in numbers alone. Law: `from_json(to_json(x)) == x`."""
+
+    images: int
+    units: int
+    unit: Unit
+
+    def __str__(self) -> str:
+        whose = counted(self.units, "patient" if self.unit is Unit.PATIENT else "distinct picture")
+        return f"{counted(self.images, 'image')} of {whose}"
+
+    def to_json(self) -> dict[str, Any]:
+        return {"images": self.images, "units": self.units, "unit": str(self.unit)}
+
+    @staticmethod
+    def from_json(value: Mapping[str, Any]) -> Group:
+        return Group(int(value["images"]), int(value["units"]), Unit(value["unit"]))
+
+
 @dataclass(frozen=True)
 class GeneratorEntry:
     """A generator of the bundle. Law: `from_json(to_json(x)) == x`."""
@@ -77,8 +108,13 @@ class GeneratorEntry:
     parity: Parity
     verdict: str
     """The audit's verdict, in words."""
+    group: Group | None = None
+    """None in bundles of earlier releases."""
+    vetted: Vetted | None = None
+    """Samples that the hospital has looked at; None if it has not."""
 
     def to_json(self) -> dict[str, Any]:
+        optional = {"group": self.group, "vetted": self.vetted}
         return {
             "spec": self.spec.to_json(),
             "file": self.file,
@@ -86,6 +122,7 @@ class GeneratorEntry:
             "profile": self.profile,
             "parity": self.parity.to_json(),
             "verdict": self.verdict,
+            **{name: value.to_json() for name, value in optional.items() if value is not None},
         }
 
     @staticmethod
@@ -97,6 +134,8 @@ class GeneratorEntry:
             value["profile"],
             Parity.from_json(value["parity"]),
             value["verdict"],
+            Group.from_json(value["group"]) if "group" in value else None,
+            Vetted.from_json(value["vetted"]) if "vetted" in value else None,
         )
 
 
@@ -245,7 +284,10 @@ def parse(data: bytes, item: object = MANIFEST_NAME) -> Manifest:
     """
     value = files.parse_json(data, item)
     schema.validate("manifest", value, item)
-    manifest = Manifest.from_json(value)
+    try:
+        manifest = Manifest.from_json(value)
+    except ValueError as error:
+        raise _inconsistent(item, "values that fit together", str(error)) from None
     check_consistency(manifest, item)
     return manifest
 
@@ -255,18 +297,14 @@ def check_consistency(manifest: Manifest, item: object = MANIFEST_NAME) -> None:
 
     Raises:
         VerificationError: a file or generator occurs twice, a generator lacks its file or has another digest,
-            a generator file is not listed, scales are impossible or beyond the manifest's own limits, or the
-            bundle expires before its creation.
+            a generator file is not listed, a generator has more units than images, vetted samples are of
+            several seeds, scales are impossible or beyond the manifest's own limits, or the bundle expires
+            before its creation.
     """
 
     def require(holds: bool, expected: str, found: str) -> None:
         if not holds:
-            raise VerificationError(
-                item,
-                expected=expected,
-                found=found,
-                next_step="do not use it; ask the hospital to export again",
-            )
+            raise _inconsistent(item, expected, found)
 
     paths = [entry.path for entry in manifest.files]
     require(paths == sorted(set(paths)), "files sorted by path, each once", "another order, or a path twice")
@@ -282,11 +320,21 @@ def check_consistency(manifest: Manifest, item: object = MANIFEST_NAME) -> None:
             listed.get(entry.file, "no such file"),
         )
         _check_scales(entry, manifest.limits, require)
+        group = entry.group
+        few = group is None or group.units <= group.images
+        require(few, f"no more units than images behind generator {name}", str(group))
+    seeds = {entry.vetted.seed for entry in manifest.generators if entry.vetted is not None}
+    require(len(seeds) < 2, "vetted samples of one seed", ", ".join(map(str, sorted(seeds))))
     spare = {path for path in listed if path.startswith(GENERATOR_FOLDER)} - {
         entry.file for entry in manifest.generators
     }
     require(not spare, "every file of generators/ described", ", ".join(sorted(spare)))
     require(manifest.created < manifest.expires, "an expiry after the creation", str(manifest.expires))
+
+
+def _inconsistent(item: object, expected: str, found: str) -> VerificationError:
+    next_step = "do not use it; ask the hospital to export again"
+    return VerificationError(item, expected=expected, found=found, next_step=next_step)
 
 
 def is_known_file(path: str) -> bool:

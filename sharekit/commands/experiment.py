@@ -31,10 +31,12 @@ if TYPE_CHECKING:
 SUMMARY = "run the paper's experiments: can the synthetic data replace the real, or complement them?"
 GOES_ON = True
 GENERATORS = "generators"
+FAIR = "fair"
 ACTIONS = {
     GENERATORS: "train, audit and release the generators of every fold, which both tables need",
     "table1": "compare real data with FAKE-1, FAKE-2, …, without and with style transfer, fold by fold",
     "table2": "compare R real images with their synthetic data, and with both together",
+    FAIR: "compare synthetic data with what costs nothing, by a plan registered before the first result",
 }
 
 
@@ -44,11 +46,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action = actions.add_parser(name, help=summary, description=summary)
         _add_generator_options(action)
         if name != GENERATORS:
+            _add_cell_options(action)
+        if name.startswith("table"):
             _add_table_options(action)
         if name == "table1":
             _add_table1_options(action)
         if name == "table2":
             _add_table2_options(action)
+        if name == FAIR:
+            _add_fair_options(action)
         progress.configure(action)
         add_output_options(action, nested=True)
 
@@ -85,12 +91,6 @@ def _add_table_options(parser: argparse.ArgumentParser) -> None:
     _add_number(parser, TableSettings, "--updates", "updates of every segmenter's weights")
     _add_numbers(parser, "--seeds", "S", "seeds of segmenters and samples")
     parser.add_argument(
-        "--held",
-        nargs="+",
-        metavar="FOLD",
-        help="folds to hold out in turn (left out: all for table1, the first for table2)",
-    )
-    parser.add_argument(
         "--validation-images",
         type=int,
         metavar="N",
@@ -98,6 +98,15 @@ def _add_table_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--fixed-samples", action="store_true", help="use the same samples for every seed: less to style"
+    )
+
+
+def _add_cell_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--held",
+        nargs="+",
+        metavar="FOLD",
+        help="folds to hold out in turn (left out: all for table1, otherwise the first)",
     )
     _add_options_for(parser, "--sample-options", "consumer sample", "--size 128x96")
     _add_options_for(parser, "--segmenter-options", "consumer train", "--encoder resnet18 --batch-size 4")
@@ -131,6 +140,21 @@ def _add_table2_options(parser: argparse.ArgumentParser) -> None:
     _add_number(parser, TableSettings, "--samples-per-image", "samples to draw for each real image")
 
 
+def _add_fair_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--plan",
+        type=Path,
+        metavar="FILE.json",
+        help="plan of the comparison: arms, draws, primary comparison (left out: the one of this release)",
+    )
+    parser.add_argument(
+        "--external",
+        type=Path,
+        metavar="DIR",
+        help="second data set, from elsewhere, to score every segmenter on as well",
+    )
+
+
 def _add_number(parser: argparse.ArgumentParser, settings: type, option: str, text: str) -> None:
     default = default_of(settings, option[2:].replace("-", "_"))
     parser.add_argument(option, type=int, metavar="N", default=default, help=text)
@@ -162,6 +186,9 @@ def run(args: argparse.Namespace, output: Output) -> int:
     processes = Processes()
     with ending_like_an_interrupt():
         split = _split(settings)
+        if args.action == FAIR and tables is not None:
+            require_matplotlib()
+            return _run_fair(args, tables, split, processes, output)
         if tables is not None:
             # Fail before hours of training, not after them.
             require_matplotlib()
@@ -234,7 +261,45 @@ def _run_table(
         for table in run_table(args.action, settings, split, generators, machine, keep_segmenters=keep):
             done = table.expected - table.waiting
             on_progress(progress.Progress(done, table.expected, values={"failed": len(table.failures)}))
-    page = settings.generators.out / PAGE
+    return _printed(table, settings.generators.out / PAGE, output)
+
+
+def _run_fair(
+    args: argparse.Namespace, settings: TableSettings, split: Split, processes: Processes, output: Output
+) -> int:
+    from sharekit.experiment.fair_plan import read_plan
+    from sharekit.experiment.fair_stages import Generators, check_fair, trained_folds
+    from sharekit.experiment.run_fair import prepare, run_fair
+    from sharekit.experiment.run_table import PAGE
+
+    planned = read_plan(args.plan)
+    check_fair(planned.plan, settings, split)
+    prepared = prepare(planned, settings, split, args.external)
+    note = f"{prepared.registration.registered}, SHA-256 of the plan {planned.sha256}"
+    Story(sys.stderr).say(f"registered before the first result: {note}")
+
+    def make_generators(options: Sequence[tuple[str, ...]]) -> Generators:
+        labels = trained_folds(settings, split)
+        return {
+            each: _make_generators(
+                split, dataclasses.replace(settings.generators, train_options=each), processes, labels
+            )
+            for each in options
+        }
+
+    with progress.reporter(FAIR, unit="cells") as on_progress:
+        for table in run_fair(
+            prepared,
+            lambda: _machine(args.address, settings),
+            make_generators,
+            keep_segmenters=args.keep_segmenters,
+        ):
+            done = table.expected - table.waiting
+            on_progress(progress.Progress(done, table.expected, values={"failed": len(table.failures)}))
+    return _printed(table, settings.generators.out / PAGE, output)
+
+
+def _printed(table: Table, page: Path, output: Output) -> int:
     output.result({**table.to_json(), "page": str(page)}, *_table_lines(table, page))
     return PartialFailureError.exit_code if table.failures else 0
 
@@ -258,8 +323,11 @@ def _table_lines(table: Table, page: Path) -> list[Any]:
     from rich.text import Text
 
     from sharekit.experiment.answer import answer
+    from sharekit.experiment.fair_answer import fair_answer
+    from sharekit.experiment.fair_section import plan_of
 
-    found = answer(table.name, table.cells)
+    fair = table.name == FAIR
+    found = fair_answer(plan_of(table), table.cells) if fair else answer(table.name, table.cells)
     failed = [
         f"failed: {failure.arm}, fold {failure.held} held out, seed {failure.seed}: {failure.reason}"
         for failure in table.failures

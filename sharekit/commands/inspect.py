@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from sharekit.bundle.inspection import Inspection
-    from sharekit.bundle.manifest import Manifest
+    from sharekit.bundle.manifest import GeneratorEntry, Manifest
 
 SUMMARY = "show what a bundle says that it holds; unverified unless --key is given"
 
@@ -62,9 +62,16 @@ def _generators(manifest: Manifest) -> Table:
             spec.id,
             f"{spec.width}x{spec.height} {image} + {', '.join(spec.layout.mask_classes)}\n"
             f"{entry.profile}, ONNX error {entry.parity.max_abs_difference:.0e}",
-            entry.verdict,
+            "\n".join([entry.verdict, *_behind(entry)]),
         )
     return table
+
+
+def _behind(entry: GeneratorEntry) -> Iterator[str]:
+    if entry.group is not None:
+        yield str(entry.group)
+    if (vetted := entry.vetted) is not None:
+        yield f"{len(vetted.good)} of {vetted.candidates} samples of seed {vetted.seed} vetted"
 
 
 def _files(lengths: Mapping[str, int]) -> Table:

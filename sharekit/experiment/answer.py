@@ -54,7 +54,7 @@ def _of_table1(rows: Sequence[Row], compared: Sequence[tuple[Row, Interval]]) ->
     best, difference = max(whole, key=lambda each: each[1].mean)
     real = next(row for row in rows if row.arm == REAL)
     share = "" if best.ratio is None else f", with {100 * best.ratio.mean:.0f} % of the IoU of real data"
-    mood = _mood(difference)
+    mood = mood_of(difference)
     verdict = {
         Mood.GOOD: f"Synthetic data can replace the real here{share}.",
         Mood.WARN: f"Undecided{share}: so few folds and seeds cannot tell the difference from chance.",
@@ -78,7 +78,7 @@ def _of_table2(cells: Sequence[Observation], compared: Sequence[tuple[Row, Inter
     found = {arm: figure for arm in _ARMS if (figure := overall(arm, cells)) is not None}
     if not found:
         return Answer(Mood.WARN, "Too early to say: the R have no fold and seed in common.", ())
-    moods = {arm: _mood(figure.difference) for arm, figure in found.items()}
+    moods = {arm: mood_of(figure.difference) for arm, figure in found.items()}
     reasons = [
         *(_mean_over_images(arm, figure) for arm, figure in found.items()),
         "Each R alone, which is no verdict:",
@@ -105,7 +105,8 @@ def _alone(row: Row, difference: Interval, figure: Overall | None) -> str:
     return f"R = {row.images}, {row.arm}: IoU {signed(difference)} against real alone{share}{hedge}"
 
 
-def _mood(difference: Interval) -> Mood:
+def mood_of(difference: Interval) -> Mood:
+    """Whether a difference is a gain, a loss, or something that chance can do."""
     if difference.low > 0:
         return Mood.GOOD
     return Mood.BAD if difference.high < 0 else Mood.WARN

@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from sharekit.errors import InputError
@@ -25,6 +26,7 @@ class Failure:
     held: str
     seed: int
     reason: str
+    draw: int = 0
 
     def to_json(self) -> dict[str, Any]:
         return dict(vars(self))
@@ -64,7 +66,7 @@ class Table:
     failures: tuple[Failure, ...]
     histograms: tuple[Histogram, ...]
 
-    @property
+    @cached_property
     def rows(self) -> tuple[Row, ...]:
         return summarise(self.name, self.cells)
 
@@ -128,12 +130,12 @@ def rows_csv(rows: Sequence[Row]) -> str:
     names = [f"{which}_{name}" for which, name in intervals] + list(compared)
     header = ["arm", "R", "cells", "real_images", "synthetic_images"]
     header += [f"{name}{suffix}" for name in names for suffix in ("", "_low", "_high")]
-    return _csv([*header, "pairs", "paper_iou"], map(line, rows))
+    return csv_text([*header, "pairs", "paper_iou"], map(line, rows))
 
 
 def cells_csv(cells: Sequence[Observation]) -> str:
     """One line per cell, so that anybody can compute other intervals."""
-    start = ("arm", "images", "held", "seed", "real_images", "synthetic_images", "key")
+    start = ("arm", "images", "held", "draw", "seed", "real_images", "synthetic_images", "key")
     header = [*start, *(f"{which}_{name}" for which in ("best", "last") for name in METRICS)]
     lines = (
         [
@@ -142,10 +144,11 @@ def cells_csv(cells: Sequence[Observation]) -> str:
         ]
         for cell in cells
     )
-    return _csv(header, lines)
+    return csv_text(header, lines)
 
 
-def _csv(header: Sequence[str], lines: Iterable[Sequence[object]]) -> str:
+def csv_text(header: Sequence[str], lines: Iterable[Sequence[object]]) -> str:
+    """A CSV table; fractions have six decimals."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(header)

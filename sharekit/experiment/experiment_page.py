@@ -11,6 +11,8 @@ from sharekit.experiment import paper_figures as plots
 from sharekit.experiment import published
 from sharekit.experiment.answer import Answer, answer, percent, signed
 from sharekit.experiment.document import Failure, FoldCounts, Table
+from sharekit.experiment.fair_plan import NAME as FAIR
+from sharekit.experiment.fair_section import FairSection, fair_section
 from sharekit.experiment.tables import IOU, Row
 from sharekit.intervals import Interval
 from sharekit.page.mood import Mood
@@ -75,7 +77,7 @@ class TableSection:
 class ExperimentPage:
     """The content of the page. It neither names nor shows an image."""
 
-    tables: tuple[TableSection, ...]
+    tables: tuple[TableSection | FairSection, ...]
     citation: str = published.CITATION
     metrics: ClassVar[tuple[str, ...]] = tuple(_METRICS.values())
     as_planned: ClassVar[str] = AS_PLANNED
@@ -92,7 +94,9 @@ def render(tables: Sequence[Table]) -> str:
     return render_page("sharekit.experiment", "experiment.html", page)
 
 
-def _section(table: Table) -> TableSection:
+def _section(table: Table) -> TableSection | FairSection:
+    if table.name == FAIR:
+        return fair_section(table, _progress(table))
     found, rows = answer(table.name, table.cells), table.rows
     return TableSection(
         table.name,

@@ -124,16 +124,24 @@ def fold_steps(plan: FoldPlan, settings: GeneratorSettings) -> tuple[Step, ...]:
             made / "ingest.json",
             accepted=DONE_FOR_SOME,
         ),
-        Step("train", command("train", *settings.train_options), made / "train.json", accepted=DONE_FOR_SOME),
+        Step(
+            "train",
+            # The experiments compare each picture with its own generator, unless the options say otherwise.
+            command("train", "--group-size", 1, *settings.train_options),
+            made / "train.json",
+            accepted=DONE_FOR_SOME,
+        ),
         Step(
             "policy",
-            command("policy", "--approver", f"{approver}.pub", "--name", OFFICER),
+            command(
+                "policy", "--approver", f"{approver}.pub", "--name", OFFICER, "--set", "release_linkable=true"
+            ),
             made / "policy.json",
         ),
         Step("audit", command("audit"), made / "audit.json", accepted=DONE_FOR_SOME),
         Step(
             "approve",
-            command("approve", "--key", f"{approver}.key", "--by", OFFICER, "--all"),
+            command("approve", "--key", f"{approver}.key", "--by", OFFICER, "--all", "--yes"),
             made / "approve.json",
         ),
         Step(

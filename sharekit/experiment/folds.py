@@ -207,6 +207,24 @@ def check_leaks(fold_of: Mapping[str, str], alike: Iterable[tuple[Picture, Pictu
             raise _leak(first.name, second.name, fold_of, how)
 
 
+def refuse_shared(split: Split, external: Sequence[Picture]) -> None:
+    """Refuse external pictures that look like one of the folds.
+
+    Raises:
+        InputError: naming both images.
+    """
+    own = [picture for pictures in split.folds.values() for picture in pictures]
+    ours = set(map(id, own))
+    for first, second, bits in _alike([*own, *external]):
+        if (id(first) in ours) != (id(second) in ours):
+            raise InputError(
+                f"{first.name} and {second.name}",
+                expected="external data that share no image or near duplicate with the folds",
+                found=f"perceptual hashes that differ in {bits} of {HASH_BITS} bits",
+                next_step="take the image out of the external data: it was trained on, or chose weights",
+            )
+
+
 def _leak(first: str, second: str, fold_of: Mapping[str, str], how: str) -> InputError:
     return InputError(
         f"{first} and {second}",

@@ -17,7 +17,7 @@ from sharekit.experiment.stages import Cell, Impossible, Plan
 from sharekit.experiment.tables import Observation
 from sharekit.storage import files
 
-TABLES = ("table1", "table2")
+TABLES = ("fair", "table1", "table2")
 PAGE = "experiment.html"
 
 
@@ -80,19 +80,27 @@ def _described(split: Split, generators: Sequence[FoldGenerators]) -> dict[str, 
     }
 
 
-def _written(table: Table, out: Path) -> Table:
+def write_table(table: Table, out: Path) -> None:
     """Write a table's JSON and CSV, and the page with all tables in `out`."""
     out.mkdir(parents=True, exist_ok=True)
     files.write_json(out / f"{table.name}.json", table.to_json())
     files.write_text(out / f"{table.name}.csv", rows_csv(table.rows))
     files.write_text(out / f"{table.name}-cells.csv", cells_csv(table.cells))
-    tables = [table if name == table.name else _read(out / f"{name}.json") for name in TABLES]
+    tables = [table if name == table.name else read_table_file(out / f"{name}.json") for name in TABLES]
     files.write_text(out / PAGE, render([each for each in tables if each is not None]))
-    return table
 
 
-def _read(path: Path) -> Table | None:
-    """Read another table of the same folder; None if it is not written yet."""
+def read_table_file(path: Path) -> Table | None:
+    """Read a table that was written; None if it is not there yet.
+
+    Raises:
+        InputError: the file has another form.
+    """
     if not path.exists():
         return None
     return Table.from_json(files.parse_json(files.read_bytes(path, max_bytes=files.MAX_JSON_BYTES), path))
+
+
+def _written(table: Table, out: Path) -> Table:
+    write_table(table, out)
+    return table

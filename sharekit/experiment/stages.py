@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sharekit.errors import DependencyError, UsageError
-from sharekit.experiment.experiment_settings import MAX_ROUNDS, NO_STYLE, TableSettings, parse_style
+from sharekit.experiment.cell_commands import CellCommands
+from sharekit.experiment.experiment_settings import MAX_ROUNDS, NO_STYLE, TableSettings
 from sharekit.experiment.fold_generators import FoldGenerators
 from sharekit.experiment.folds import Split
 from sharekit.experiment.picture_pool import Picture, shuffled
-from sharekit.experiment.tasks import Argument, Given, Kind, Place, RealImages, Task, given_file, options
+from sharekit.experiment.tasks import Argument, RealImages, Task
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Arm:
 
 @dataclass(frozen=True)
 class Cell:
-    """One training of a segmenter: an arm, the fold that is held out, and a seed."""
+    """One training of a segmenter: an arm, the fold that is held out, a draw of real images, and a seed."""
 
     table: str
     arm: Arm
@@ -37,6 +38,7 @@ class Cell:
     real_images: int
     synthetic_images: int
     task: Task
+    draw: int = 0
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,7 @@ class Impossible:
     held: str
     seed: int
     reason: str
+    draw: int = 0
 
 
 def table1_arms(settings: TableSettings) -> tuple[Arm, ...]:
@@ -130,14 +133,7 @@ class Plan:
         self.settings = settings
         self.split = split
         self.generators = {fold.label: fold for fold in generators}
-        self._options = {
-            name: options(getattr(settings, name))
-            for name in ("sample_options", "style_options", "segmenter_options")
-        }
-        features = settings.generators.features
-        self._features: tuple[Argument, ...] = (
-            () if features is None else ("--features", given_file(features))
-        )
+        self._commands = CellCommands(settings)
 
     def table1(self) -> tuple[Cell | Impossible, ...]:
         return self._cells("table1", table1_arms(self.settings))
@@ -166,25 +162,7 @@ class Plan:
         elif arm.real:
             sets.append(RealImages(chosen))
         validation = self.split.folds[held][: self.settings.validation_images]
-        task = Task(
-            Kind.SEGMENTER,
-            (
-                "consumer",
-                "train",
-                *sets,
-                *synthetic,
-                "--validation",
-                RealImages(validation),
-                "--out",
-                Place.OUTPUT,
-                "--updates",
-                str(self.settings.updates),
-                "--seed",
-                str(seed),
-                *self._options["segmenter_options"],
-            ),
-            self._threads,
-        )
+        task = self._commands.segmenter([*sets, *synthetic], RealImages(validation), seed)
         return Cell(table, arm, held, seed, len(chosen) if arm.real else 0, count, task)
 
     def _trained(self, held: str) -> tuple[Picture, ...]:
@@ -204,6 +182,7 @@ class Plan:
         self, arm: Arm, held: str, seed: int, chosen: Sequence[Picture]
     ) -> tuple[list[Argument], int]:
         """The synthetic data sets of a cell, and their total number of images."""
+        commands = self._commands
         first = 0 if self.settings.fixed_samples else seed * MAX_ROUNDS
         sets: list[Argument] = []
         count = 0
@@ -215,63 +194,12 @@ class Plan:
             released = {name: fold.generators[name] for name in sorted(names & fold.generators.keys())}
             if arm.images is None and released:
                 # One data set per round: FAKE-2 reuses that of FAKE-1, so each is styled only once.
-                sets += [
-                    self._styled(fold, arm.style, self._sample(fold, len(released), first + number))
-                    for number in range(arm.samples)
-                ]
+                rounds = range(first, first + arm.samples)
+                samples = (commands.sample(fold, len(released), number) for number in rounds)
+                sets += [commands.styled(fold, arm.style, each) for each in samples]
             elif arm.images is not None:
                 sets += [
-                    self._sample(fold, arm.samples, first, identifier) for identifier in released.values()
+                    commands.sample(fold, arm.samples, first, identifier) for identifier in released.values()
                 ]
             count += arm.samples * len(released)
         return sets, count
-
-    def _sample(self, fold: FoldGenerators, count: int, seed: int, generator: str | None = None) -> Task:
-        one = () if generator is None else ("--generator", generator)
-        return Task(
-            Kind.DATA_SET,
-            (
-                "consumer",
-                "sample",
-                Given(fold.bundle, fold.manifest_sha256),
-                "--count",
-                str(count),
-                "--seed",
-                str(seed),
-                "--out",
-                Place.OUTPUT,
-                *one,
-                *self._options["sample_options"],
-            ),
-            ("--key", str(fold.key), *self._threads),
-        )
-
-    def _styled(self, fold: FoldGenerators, style: str, samples: Task) -> Task:
-        if style == NO_STYLE:
-            return samples
-        content, look = parse_style(style)
-        return Task(
-            Kind.DATA_SET,
-            (
-                "consumer",
-                "style",
-                samples,
-                "--bundle",
-                Given(fold.bundle, fold.manifest_sha256),
-                "--content-weight",
-                content,
-                "--style-weight",
-                look,
-                "--steps",
-                str(self.settings.style_steps),
-                "--out",
-                Place.OUTPUT,
-                *self._features,
-                *self._options["style_options"],
-            ),
-            ("--key", str(fold.key), *self._threads),
-        )
-
-    @property
-    def _threads(self) -> tuple[str, str]:
-        return "--threads", str(self.settings.threads)

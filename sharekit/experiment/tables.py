@@ -6,7 +6,8 @@ fold (Davison and Hinkley, Bootstrap Methods and their Application, 1997, sectio
 they are rough, so the tables also show the number of cells.
 
 Verdicts rest on paired differences, whose intervals must not be too narrow. They are Student's t intervals
-over independent units: the held-out folds if there are at least two, otherwise the seeds.
+over independent units: the held-out folds if there are at least two, otherwise the draws of real images, or
+the seeds if there is one draw.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from __future__ import annotations
 import dataclasses
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -29,8 +30,8 @@ REAL = "real"
 """The arm to which others with the same R, fold and seed are compared."""
 IOU = Metric.IOU
 
-Where = tuple[str, int]
-"""The fold that is held out, and the seed."""
+Where = tuple[str, int, int]
+"""The fold that is held out, the draw of real images, and the seed."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,16 @@ class Observation:
     """Scores of the weights with the best IoU on the held-out fold, on that fold: the paper's rule."""
     last: Mapping[Metric, float]
     """Scores of the last weights on the same fold, which did not choose them."""
+    draw: int = 0
+    """Number of the draw of real images, where draws and seeds are counted apart."""
+    validation: float | None = None
+    """IoU of the best weights on the images that chose them, where those are not the scored ones."""
+    parts: Mapping[str, float] = field(default_factory=dict)
+    """IoU of the best weights on a part of the scored images, or on other images."""
+
+    @property
+    def where(self) -> Where:
+        return self.held, self.draw, self.seed
 
     @staticmethod
     def of(cell: Cell, result: Mapping[str, Any]) -> Observation:
@@ -99,7 +110,7 @@ class Row:
     """Mean best IoU / that of the real arm, over the pairs; None for the real arm, without pairs, or if the
     real arm's IoU is too close to 0."""
     difference: Interval | None
-    """Mean of best IoU minus that of the real arm, over `count` folds or, with one fold, seeds."""
+    """Mean of best IoU minus that of the real arm, over `count` folds, draws or seeds; see `paired`."""
     last_difference: Interval | None
     """The same difference for the last weights."""
     paper: float | None
@@ -145,19 +156,29 @@ class Overall:
 def overall(arm: str, observations: Iterable[Observation]) -> Overall | None:
     """Average the differences from the real arm over R; None if there is no pair."""
     groups = _grouped(observations)
-    found = {
-        images: _differences(_pairs(cells, groups.get((REAL, images), ())), "best")
-        for (name, images), cells in groups.items()
-        if name == arm
-    }
-    most = max(map(len, found.values()), default=0)
-    whole = {images: differences for images, differences in found.items() if len(differences) == most}
-    # Use only folds and seeds that all of these R have, so that every mean is over the same R.
+    return averaged(
+        {
+            images: _differences(_pairs(cells, groups.get((REAL, images), ())), "best")
+            for (name, images), cells in groups.items()
+            if name == arm
+        }
+    )
+
+
+def averaged(differences: Mapping[int | None, Mapping[Where, float]]) -> Overall | None:
+    """Average paired differences over R; None if there is no pair.
+
+    Args:
+        differences: R to the difference of every pair.
+    """
+    most = max(map(len, differences.values()), default=0)
+    whole = {images: of for images, of in differences.items() if len(of) == most}
+    # Use only pairs that all of these R have, so that every mean is over the same R.
     shared = [where for where in next(iter(whole.values()), ()) if all(where in of for of in whole.values())]
     if not shared:
         return None
     means = {where: float(np.mean([of[where] for of in whole.values()])) for where in shared}
-    return Overall(tuple(whole), len(shared), _difference(means))
+    return Overall(tuple(whole), len(shared), paired(means))
 
 
 def _grouped(observations: Iterable[Observation]) -> dict[tuple[str, int | None], list[Observation]]:
@@ -175,7 +196,7 @@ def _row(
     cells: Sequence[Observation],
     real: Sequence[Observation],
 ) -> Row:
-    weights = nested_weights([cell.held for cell in cells])
+    weights = nested_weights(_clusters(cells))
     scores = {
         which: _means(weights, [[getattr(cell, which)[name] for name in METRICS] for cell in cells])
         for which in ("best", "last")
@@ -191,8 +212,8 @@ def _row(
         scores["last"],
         len(pairs),
         _ratio(pairs) if pairs else None,
-        _difference(_differences(pairs, "best")) if pairs else None,
-        _difference(_differences(pairs, "last")) if pairs else None,
+        paired(_differences(pairs, "best")) if pairs else None,
+        paired(_differences(pairs, "last")) if pairs else None,
         published.IOU.get((table, arm, images)),
     )
 
@@ -210,26 +231,36 @@ def _means(weights: NDArray[np.float64], values: Sequence[Sequence[float]]) -> d
 def _pairs(
     cells: Iterable[Observation], real: Iterable[Observation]
 ) -> list[tuple[Observation, Observation]]:
-    """Pair each cell with the real cell of the same fold and seed, if it exists."""
-    beside = {(cell.held, cell.seed): cell for cell in real}
-    return [(cell, beside[cell.held, cell.seed]) for cell in cells if (cell.held, cell.seed) in beside]
+    """Pair each cell with the real cell of the same fold, draw and seed, if it exists."""
+    beside = {cell.where: cell for cell in real}
+    return [(cell, beside[cell.where]) for cell in cells if cell.where in beside]
 
 
 def _differences(pairs: Iterable[tuple[Observation, Observation]], which: str) -> dict[Where, float]:
     """IoU minus that of the real cell, for the `best` or the `last` weights."""
-    return {
-        (cell.held, cell.seed): getattr(cell, which)[IOU] - getattr(real, which)[IOU] for cell, real in pairs
-    }
+    return {cell.where: getattr(cell, which)[IOU] - getattr(real, which)[IOU] for cell, real in pairs}
 
 
-def _difference(differences: Mapping[Where, float]) -> Interval:
-    """Student's interval over the means of the folds, or over the seeds of a single fold."""
-    folds: dict[str, list[float]] = defaultdict(list)
-    for (held, _), difference in differences.items():
-        folds[held].append(difference)
-    if len(folds) == 1:
-        return student_mean(list(differences.values()))
-    return student_mean([float(np.mean(of)) for of in folds.values()])
+def paired(differences: Mapping[Where, float]) -> Interval:
+    """Student's interval over independent units: the means of the folds, or of the draws of a single fold, or
+    the seeds of a single draw.
+
+    Raises:
+        ValueError: there is no difference.
+    """
+    for depth in range(1, 4):
+        units: dict[tuple[object, ...], list[float]] = defaultdict(list)
+        for where, difference in differences.items():
+            units[where[:depth]].append(difference)
+        if len(units) > 1:
+            break
+    return student_mean([float(np.mean(of)) for of in units.values()])
+
+
+def _clusters(cells: Sequence[Observation]) -> list[str]:
+    """What the bootstrap draws first: the fold of each cell, or its draw if all have one fold."""
+    folds = [cell.held for cell in cells]
+    return folds if len(set(folds)) > 1 else [str(cell.draw) for cell in cells]
 
 
 def _ratio(pairs: Sequence[tuple[Observation, Observation]]) -> Interval | None:
@@ -239,7 +270,7 @@ def _ratio(pairs: Sequence[tuple[Observation, Observation]]) -> Interval | None:
     cells' mean is 0 in more resamples than the interval omits at one end.
     """
     best = np.array([[cell.best[IOU], real.best[IOU]] for cell, real in pairs])
-    drawn = nested_weights([cell.held for cell, _ in pairs]) @ best
+    drawn = nested_weights(_clusters([cell for cell, _ in pairs])) @ best
     some = drawn[:, 1] > 0
     if np.mean(~some) > (1 - LEVEL) / 2:
         return None

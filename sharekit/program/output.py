@@ -21,7 +21,7 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-from sharekit.errors import SharekitError
+from sharekit.errors import PolicyError, SharekitError
 
 UNLIMITED = 10_000  # columns, if no terminal limits them
 RULE_WIDTH = 100  # columns
@@ -47,6 +47,11 @@ class Output:
         else:
             for part in parts:
                 show(self._console, part)
+
+    def announce(self, text: str) -> None:
+        """Print a line on stderr before long work; with `--format json` the result alone says it."""
+        if self.form != "json":
+            show(console_for(sys.stderr), text)
 
 
 def strong(text: str, rest: str = "", style: str = "bold") -> Text:
@@ -79,6 +84,21 @@ class Story:
 def warn(text: str) -> None:
     """Print a warning on stderr; the work goes on."""
     show(console_for(sys.stderr), warning_text(f"warning: {text}"))
+
+
+def ask(question: str, *parts: RenderableType, next_step: str) -> None:
+    """Show `parts` on the terminal and ask; anything but `yes` is a refusal.
+
+    Raises:
+        PolicyError: the person did not say yes.
+    """
+    console = console_for(sys.stderr)
+    for part in parts:
+        show(console, part)
+    print(f"{question} Type yes: ", end="", file=sys.stderr, flush=True)
+    answer = sys.stdin.readline().strip()
+    if answer.lower() != "yes":
+        raise PolicyError(question, expected="yes", found=repr(answer), next_step=next_step)
 
 
 def console_for(stream: TextIO) -> Console:

@@ -13,9 +13,21 @@ def node(parser: argparse.ArgumentParser, *, required: bool = True, help: str = 
     parser.add_argument("--node", type=Path, required=required, metavar="NODE", help=help)
 
 
-def private_key(parser: argparse.ArgumentParser, whose: str) -> None:
+def private_key(parser: argparse.ArgumentParser, whose: str, *, required: bool = True, why: str = "") -> None:
     """Add `--key KEY`; `whose` is a phrase such as `the approver's`. Call `password.configure` too."""
-    parser.add_argument("--key", type=Path, required=True, metavar="KEY", help=f"{whose} private key")
+    parser.add_argument(
+        "--key", type=Path, required=required, metavar="KEY", help=f"{whose} private key{why}"
+    )
+
+
+def images_or_patient(parser: argparse.ArgumentParser) -> None:
+    """Add `IMAGE` and `--patient`, which name images of a node in two ways."""
+    parser.add_argument(
+        "image", nargs="*", metavar="IMAGE", help="identifier, path, file name or stem of an image"
+    )
+    parser.add_argument(
+        "--patient", metavar="PATIENT", help="the patient's identifier, as in the file given to --groups"
+    )
 
 
 def signers(parser: argparse.ArgumentParser, whose: str, *, required: bool = False) -> None:

@@ -24,7 +24,7 @@ SCHEMA_VERSION = 2
 _WITHOUT_NOISE = 1
 BUDGET = Budget(2**20, max_nodes=10_000, max_depth=16, max_keys=10_000)
 MECHANISM = "discrete Laplace"
-NEIGHBOURS = "one image replaced by another with masks of the same classes"
+NEIGHBOURS = "one patient, or picture of an unknown one, replaced by another with masks of the same classes"
 INTERVALS = "95 % intervals from mean, count and noise alone, as wide as they can be; no bootstrap"
 """Explanation of a report's intervals for its readers."""
 _NORMAL = 1.96  # 0.975 quantile of the normal distribution
@@ -46,14 +46,14 @@ class EvaluationReport:
     classes: Mapping[str, Mapping[str, Interval]]
     """Class to metric to `reported_interval`; a class counts only images that have its mask."""
     epsilon: float | None = None
-    """Epsilon of all figures together, for one replaced image; None in a report without noise."""
+    """Epsilon of all figures together, for one replaced patient; None in a report without noise."""
 
     @property
     def protection(self) -> str:
         """A description of how the figures are protected."""
         if self.epsilon is None:
             return "rounded, without noise"
-        return f"noise of epsilon {self.epsilon:g} on all figures together, for one image"
+        return f"noise of epsilon {self.epsilon:g} on all figures together, for one patient"
 
     def to_statement(self) -> dsse.Statement:
         version = _WITHOUT_NOISE if self.epsilon is None else SCHEMA_VERSION

@@ -142,8 +142,13 @@ def validate(name: str, value: Any, item: object) -> None:
 
 def is_label(text: str) -> bool:
     """Whether `text` is a `label` of the schemas: one line for a person."""
-    label = {"$ref": "urn:sharekit:schema:v1:defs#/$defs/label"}
-    return bool(StrictValidator(label, registry=_registry()).is_valid(text))
+    return fits_shared("label", text)
+
+
+def fits_shared(definition: str, value: Any) -> bool:
+    """Whether a value fits one of the definitions that all schemas share, such as `sentence`."""
+    reference = {"$ref": f"urn:sharekit:schema:v1:defs#/$defs/{definition}"}
+    return bool(StrictValidator(reference, registry=_registry()).is_valid(value))
 
 
 def fits(name: str, definition: str, value: Any) -> bool:
@@ -171,7 +176,7 @@ def _inlined(part: Any) -> Any:
     reference = str(part.get("$ref", ""))
     # Next to a constraint of its own, a reference stays one.
     if reference.startswith(_SHARED) and others.keys() <= {"description", "title"}:
-        return {**_shared()["$defs"][reference.removeprefix(_SHARED)], **others}
+        return {**_inlined(_shared()["$defs"][reference.removeprefix(_SHARED)]), **others}
     return part if reference else others
 
 
@@ -185,4 +190,5 @@ def _registry() -> Registry:
 def _shared() -> Any:
     """The definitions that several schemas share."""
     path = resources.files("schemas") / VERSION / "defs.json"
-    return json.loads(path.read_text(encoding="utf-8"))
+    # Definitions refer to each other within their file; elsewhere they need its name.
+    return json.loads(path.read_text(encoding="utf-8").replace('"#/$defs/', f'"{_SHARED}'))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from functools import partial
 
 import pytest
 
@@ -14,6 +15,9 @@ from consumer.sampling.sample import assign
 from tests.consumer.conftest import BundleMaker
 from tests.consumer.test_sampling import same
 from tests.tiny import tiny_generator
+
+FIFTY = partial(assign, generators=50)
+"""Samples of fifty generators, spread evenly."""
 
 
 class Recorder:
@@ -32,20 +36,20 @@ class Recorder:
 @pytest.mark.parametrize("window", [8, 30, 1000])
 def test_every_number_comes_once_and_in_order(generators: int, batch_size: int, window: int) -> None:
     numbers = [*range(3, 120), *range(500, 503), 7]
-    drawn = list(in_order(numbers, generators, batch_size, window, Recorder()))
+    drawn = list(in_order(numbers, partial(assign, generators=generators), batch_size, window, Recorder()))
     assert drawn == [assign(number, generators) for number in numbers]
 
 
 def test_a_generator_is_needed_once_in_a_batch_of_rounds() -> None:
     draw = Recorder()
-    list(in_order(range(1000), 50, 8, 400, draw))
+    list(in_order(range(1000), FIFTY, 8, 400, draw))
     assert len(draw.batches) == 50 * 3  # 20 samples each: 8, 8 and 4
     assert max(len(indices) for _, indices in draw.batches) == 8
 
 
 def test_the_first_sample_waits_for_one_batch_alone() -> None:
     draw = Recorder()
-    stream = in_order(itertools.count(), 50, 8, 400, draw)
+    stream = in_order(itertools.count(), FIFTY, 8, 400, draw)
     next(stream)
     assert draw.batches == [(0, list(range(8)))]
     list(itertools.islice(stream, 49))
@@ -54,7 +58,7 @@ def test_the_first_sample_waits_for_one_batch_alone() -> None:
 
 def test_no_more_than_the_window_is_drawn_ahead() -> None:
     draw = Recorder()
-    for handed_out, _ in enumerate(in_order(range(500), 50, 8, 60, draw), start=1):
+    for handed_out, _ in enumerate(in_order(range(500), FIFTY, 8, 60, draw), start=1):
         assert sum(len(indices) for _, indices in draw.batches) - handed_out <= 60
 
 

@@ -113,6 +113,29 @@ def test_equal_settings_give_equal_bytes_and_another_seed_gives_others(
     assert other.read_bytes() != whole
 
 
+def test_test_sets_are_scored_and_change_nothing(data: Path, whole: bytes, tmp_path: Path) -> None:
+    unused = write(tmp_path / "unused", range(300, 303))
+    given = read_task([data / "train"], data / "held-out", TINY, tests=[unused, unused])
+    result = train_segmenter(given, tmp_path / "model.onnx", device="cpu")
+    assert (tmp_path / "model.onnx").read_bytes() == whole
+    first, second = result.to_json()["tests"]
+    assert first == second
+    assert first["images"] == 3
+    assert first["foreground"] == pytest.approx(given.tests[0].masks.mean(axis=(1, 2)), abs=1e-6)
+    for which in ("best", "last"):
+        mean = first[which]["metrics"]["iou"]["mean"]
+        assert mean == pytest.approx(np.mean(first[f"{which}_iou"]), abs=1e-6)
+
+
+def test_a_test_image_that_is_trained_on_or_chooses_the_weights_is_refused(
+    data: Path, tmp_path: Path
+) -> None:
+    for seeds in (range(3, 5), range(102, 106)):
+        leaked = write(tmp_path / str(seeds.start), seeds)
+        with pytest.raises(InputError, match="test images that are neither"):
+            read_task([data / "train"], data / "held-out", TINY, tests=[leaked])
+
+
 def test_a_killed_training_goes_on_to_the_same_bytes(data: Path, whole: bytes, tmp_path: Path) -> None:
     out = tmp_path / "model.onnx"
     program = (

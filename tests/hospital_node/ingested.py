@@ -11,12 +11,13 @@ from hospital_node.node.pair import Pair
 HEIGHT, WIDTH = 28, 32
 
 
-def ingested_image(node: Node, number: int, shade: int = 0) -> str:
-    """One more image of the node, all its pixels `shade`; its identifier."""
+def ingested_image(node: Node, number: int, shade: int | None = None) -> str:
+    """One more image of the node, all its pixels `shade`, by default `number`; its identifier."""
     image_id = f"{number:032x}"
+    pixels = np.full((HEIGHT, WIDTH, 3), number if shade is None else shade, np.uint8)
     mask = np.zeros((HEIGHT, WIDTH), np.uint8)
     mask[8:16, 8:20] = 255
-    node.store_pair(image_id, Pair(np.full((HEIGHT, WIDTH, 3), shade, np.uint8), {"polyp": mask}))
+    node.store_pair(image_id, Pair(pixels, {"polyp": mask}))
     node.ledger.add(
         ImageRecord(
             image_id,

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image, ImageDraw, ImageFont
 
 from hospital_node.audit.attack import (
     Array,
@@ -31,6 +32,7 @@ from hospital_node.audit.attacks.nearest import (
     near_copy,
     nearness,
 )
+from hospital_node.audit.attacks.text import TEXT_RATE, TextInSamples
 from hospital_node.audit.generator_audit import MISSING_CONTROLS, GeneratorAudit, audit_generator
 from hospital_node.audit.release_summary import TOP_1_ACCURACY, summarise
 from hospital_node.audit.verdict import Verdict, verdict
@@ -54,7 +56,7 @@ def context(samples: Array, *, controls: int = 8, sources: Sequence[int] = (0,))
         candidate=b"",
         samples=samples.astype(np.float32),
         sources=np.stack([real(source) for source in sources]),
-        pictures=len(sources),
+        units=len(sources),
         controls=np.stack(others) if others else np.zeros((0, *real(0).shape), np.float32),
         real=(),
         limits=AuditLimits(),
@@ -250,12 +252,12 @@ def test_audit_survives_its_json() -> None:
 def test_the_names_of_measures_in_an_audit_stay_what_they_were() -> None:
     """Approvals are about the digest of this JSON, and `privacy.json` is read outside."""
     nearest = ["best_distance", "distance_ratio", "rank", "linkage_rate"]
-    mean = ["distance", "correlation"]
+    mean = ["distance", "correlation", "median_distance"]
     written = audit(strangers()).to_json()["attacks"]
     for attack, quantities in zip(written, (nearest, mean), strict=True):
         found = [item["name"] for item in attack["measures"]]
         assert found == [f"{space}.{quantity}" for space in ("thumbnail", "full") for quantity in quantities]
-    keys = {"name", "value", "low", "high", "method", "baseline", "control"}
+    keys = {"name", "value", "low", "high", "method", "baseline", "control", "stranger", "effect"}
     assert all(set(item) == keys for attack in written for item in attack["measures"])
 
 
@@ -314,5 +316,26 @@ def test_a_group_needs_at_least_k_images_and_controls(k: int, results: list[Atta
 
 @given(st.lists(RESULTS))
 def test_an_anonymous_claim_needs_every_attack_at_chance(results: list[AttackResult]) -> None:
-    if verdict(9, 5, results) is Verdict.ANONYMOUS_CLAIM:
+    if verdict(9, 5, results) is Verdict.NO_ATTACK_SUCCEEDED:
         assert all(result.at_chance is True for result in results if result.samples)
+
+
+def large(text: str, count: int) -> Array:
+    """Smooth pictures with a line of text in each, or without."""
+    pictures = []
+    for seed in range(count):
+        small = np.random.default_rng(seed).integers(80, 150, (4, 6, 3), dtype=np.uint8)
+        image = Image.fromarray(small).resize((240, 160), Image.Resampling.BICUBIC)
+        ImageDraw.Draw(image).text((20, 10), text, (255, 255, 255), font=ImageFont.load_default(18))
+        pictures.append(pixels_to_tensor(np.asarray(image)))
+    return np.stack(pictures)
+
+
+def test_text_that_samples_repeat_withholds_the_generator_and_plain_samples_do_not():
+    shared = context(strangers(), controls=0)
+    written = dataclasses.replace(shared, samples=large("DOE JANE 12/03/1954", 4))
+    plain = dataclasses.replace(shared, samples=large("", 4))
+    found = TextInSamples().run(written)
+    assert found.measure(Space.FULL, TEXT_RATE).value == 1
+    assert "4 of 4 samples" in found.objections[0]
+    assert TextInSamples().run(plain).objections == ()

@@ -39,7 +39,10 @@ def node_of(root: Path, pairs: Sequence[Pair], groups: Sequence[Sequence[int]]) 
     images = [add_image(node, number, pair) for number, pair in enumerate(pairs, 1)]
     for seed, group in enumerate(groups):
         train(node, [images[index] for index in group], seed)
-    save_policy(node.policy_path, Policy((Approver(APPROVER_NAME, KEYS.approver.public.pem().decode()),)))
+    save_policy(
+        node.policy_path,
+        Policy((Approver(APPROVER_NAME, KEYS.approver.public.pem().decode()),), release_linkable=True),
+    )
     audit_node(node, load_policy(node.policy_path).limits, FEW)
     approve(node, KEYS.approver, APPROVER_NAME)
     return node

@@ -31,7 +31,10 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An audited node of two generators, which every test copies."""
     root = tmp_path_factory.mktemp("template") / "node"
     node = trained_node(root, 2)
-    save_policy(node.policy_path, Policy((Approver(APPROVER_NAME, KEYS.approver.public.pem().decode()),)))
+    save_policy(
+        node.policy_path,
+        Policy((Approver(APPROVER_NAME, KEYS.approver.public.pem().decode()),), release_linkable=True),
+    )
     audit_node(node, load_policy(node.policy_path).limits, FEW)
     node.ledger.close()
     return root

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
 
-from hospital_node.audit.audit_node import CONTROLS
+from hospital_node.audit.real_images import CONTROLS
 from hospital_node.cli import main
 from hospital_node.intake import ingest
 from hospital_node.ledger.ledger import Ledger

@@ -14,9 +14,10 @@ from hospital_node.cli import main
 from hospital_node.intake import IntakeReport, ingest
 from hospital_node.intake.intake_rules import IntakeRules
 from hospital_node.intake.read_pair import check_picture
-from hospital_node.node.fingerprints import FILE, distinct_images, fingerprint_of
+from hospital_node.node.fingerprints import FILE, fingerprint_of
 from hospital_node.node.image_layouts import layout_warning, layouts
 from hospital_node.node.node import Node
+from hospital_node.node.units import units
 from hospital_node.singan.config import TrainingConfig
 from hospital_node.singan.pyramid import pyramid_sizes
 from hospital_node.singan.sides import least_max_side
@@ -394,7 +395,7 @@ def test_one_picture_with_five_masks_is_one_picture(data, node):
         add(data, f"scan_reader{reader}", image(0), mask(reader))
     report = ingest(data, node)
     assert (report.ingested, report.images, report.pictures, kinds(report)) == (5, 5, 1, ["copies"])
-    groups = distinct_images(node, node.ledger.records())
+    groups = units(node, node.ledger.records())
     assert [len(group) for group in groups] == [5]
 
 

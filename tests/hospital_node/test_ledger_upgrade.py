@@ -113,21 +113,16 @@ def test_the_release_counter_and_spent_evaluations_are_kept(tmp_path: Path) -> N
     assert (first.evaluations.count(), first.next_release()) == (0, 2)
 
 
-def test_an_upgraded_ledger_has_the_tables_of_a_new_one(old: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("version", [1, 2, 3])
+def test_an_upgraded_ledger_has_the_tables_of_a_new_one(version: int, tmp_path: Path) -> None:
+    old = write_ledger(version, tmp_path / "ledger.sqlite")
     Ledger(old).close()
     Ledger.create(tmp_path / "new.sqlite")
     query = "SELECT type, name, sql FROM sqlite_master ORDER BY name"
     assert rows(old, query) == rows(tmp_path / "new.sqlite", query)
 
 
-def test_a_ledger_before_releases_gets_the_tables_of_a_new_one(tmp_path: Path) -> None:
-    Ledger(write_ledger(3, tmp_path / "old.sqlite")).close()
-    Ledger.create(tmp_path / "new.sqlite")
-    query = "SELECT type, name, sql FROM sqlite_master ORDER BY name"
-    assert rows(tmp_path / "old.sqlite", query) == rows(tmp_path / "new.sqlite", query)
-
-
-@pytest.mark.parametrize(("version", "expected"), [(2, {1: 1}), (3, {1: 1, 2: 2})])
+@pytest.mark.parametrize(("version", "expected"), [(2, {1: 1}), (3, {1: 1})])
 def test_releases_of_earlier_ledgers_are_listed_with_the_generators_that_left_last_in_them(
     tmp_path: Path, version: int, expected: dict[int, int]
 ) -> None:
@@ -159,6 +154,44 @@ def test_an_upgrade_that_is_cut_off_leaves_the_old_ledger(old: Path, monkeypatch
             Ledger(old)
     assert rows(old, "SELECT * FROM images") == before
     assert len(Ledger(old).generators.records()) == len(GENERATORS)
+
+
+def facts(path: Path) -> list[list[tuple]]:
+    """Everything that schema 3 holds."""
+    images = (
+        "SELECT sequence, id, source_image, source_masks, state, reason, height, width, image_channels,"
+        " mask_classes, updated, data_dir, content_key FROM images ORDER BY sequence"
+    )
+    tables = ("generators", "memberships", "evaluations", "publications", "events", "counters")
+    return [rows(path, query) for query in (images, *(f"SELECT * FROM {one}" for one in tables))]  # noqa: S608
+
+
+def test_a_ledger_of_schema_3_keeps_every_fact_and_its_patients_are_unknown(tmp_path: Path) -> None:
+    old = write_ledger(3, tmp_path / "ledger.sqlite")
+    before = facts(old)
+    ledger = Ledger(old)
+    found = ledger.records()
+    assert {record.unit for record in found} == {""}
+    ledger.set_unit(found[1].id, "ab" * 32)
+    assert ledger.of_unit("ab" * 32) == [ledger.get(found[1].id)]
+    ledger.close()
+    assert facts(old)[1:] == before[1:]
+    assert len(facts(old)[0]) == len(before[0]) == 6
+
+
+def test_an_upgrade_of_schema_3_that_is_cut_off_is_finished_by_the_next_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = write_ledger(3, tmp_path / "ledger.sqlite")
+    before = facts(old)
+    tables = rows(old, "SELECT sql FROM sqlite_master ORDER BY name")
+    with monkeypatch.context() as patch:
+        patch.setattr(ledger_tables, "SCHEMA_VERSION", "not a version")
+        with pytest.raises(NodeStateError):
+            Ledger(old)
+    assert (facts(old), rows(old, "SELECT sql FROM sqlite_master ORDER BY name")) == (before, tables)
+    Ledger(old).close()
+    assert facts(old) == before
 
 
 # -- a whole node
@@ -236,7 +269,7 @@ def test_what_an_earlier_release_audited_leaves_after_another_audit_and_approval
     with pytest.raises(PolicyError, match="hospital-node audit --again"):
         export_bundle(node, tmp_path / "bundle", key)
     approver = Approver("Officer", key.public.pem().decode())
-    policy = load_policy(node.policy_path).with_approver(approver)
+    policy = load_policy(node.policy_path).with_approver(approver).with_setting("release_linkable=true")
     save_policy(node.policy_path, policy)
     audit_node(node, policy.limits, AuditSettings(samples=16, again=True))
     approve(node, key, approver.name)

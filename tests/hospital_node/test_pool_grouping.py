@@ -60,10 +60,12 @@ def test_every_image_is_in_one_group_of_its_layout_or_waits(drawn, size, with_un
     members = [name for group in plan.groups for name in group]
     assert len(members) == len(set(members))
     for group in plan.groups:
-        assert len(group) >= size
+        assert len({units[name] if units else name for name in group}) >= size
         assert len({layout_of[name] for name in group}) == 1
-    # Whoever waits has too few others of the same layout.
-    counts = Counter(layout_of.values())
+    # Whoever waits has too few other units of the same layout.
+    counts = Counter(
+        layout for layout, _ in {(layout_of[name], units[name] if units else name) for name in layout_of}
+    )
     waiting = set(layout_of) - set(members)
     assert {layout_of[name] for name in waiting} == {one for one, count in counts.items() if count < size}
     assert all(f"a generator needs at least {size}" in note for note in plan.notes)
@@ -171,6 +173,14 @@ def test_a_planned_group_that_splits_a_unit_is_planned_anew():
     found = images(4)
     units = {one.id: "ab"[number // 2] for number, one in enumerate(found)}
     split = [generator("x", [found[0], found[2]]), generator("y", [found[1], found[3]])]
-    plan = make(found, split, 2, units)
+    plan = make(found, split, 1, units)
     assert plan.replaced == ("x", "y")
     assert sorted(map(sorted, plan.groups)) == [[one.id for one in found[:2]], [one.id for one in found[2:]]]
+
+
+def test_images_of_one_unit_count_once():
+    found = images(5)
+    units = {one.id: str(number // 2) for number, one in enumerate(found)}
+    assert make(found, [], 4, units).groups == ()
+    (group,) = make(found, [], 3, units).groups
+    assert len(group) == 5

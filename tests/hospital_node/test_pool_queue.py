@@ -7,16 +7,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hospital_node.cli import main
 from hospital_node.ledger.states import GeneratorState, ImageRecord, ImageState
+from hospital_node.node.groups_file import read_groups
 from hospital_node.node.node import Node
 from hospital_node.node.pair import Pair
-from hospital_node.pool.groups_file import read_groups
+from hospital_node.pool.default_training import SINGLES, DefaultTraining, default_training
 from hospital_node.pool.queue import Queue, fill_queue
 from hospital_node.pool.training_options import GroupOptions
+from hospital_node.release.release_policy import Policy, save_policy
 from hospital_node.singan.config import TrainingSettings
 from sharekit.errors import InputError, NodeStateError
 from tests.hospital_node.golden import write_node
 from tests.hospital_node.ingested import ingested_image
+from tests.hospital_node.trained_node import add_image, train
 
 G = GeneratorState
 SETTINGS = TrainingSettings.of("quick", iterations=2, max_side=32)
@@ -98,6 +102,57 @@ def test_too_few_images_wait_and_the_queue_says_so(node: Node) -> None:
     )
     ingested_image(node, 2)
     assert [len(one.images) for one in fill(node, 2).generators] == [2]
+
+
+def test_copies_of_one_picture_stay_together_and_count_once(node: Node) -> None:
+    shades = [10, 20, 10, 30, 20, 10]
+    images = [ingested_image(node, number, shade) for number, shade in enumerate(shades)]
+    assert fill(node, 4).generators == ()
+    queue = fill(node, 3)
+    assert queue.plan == "1 group of 6 images"
+    assert set(queue.generators[0].images) == set(images)
+
+
+def test_the_plan_is_said_in_words(node: Node) -> None:
+    for number in range(31):
+        ingested_image(node, number)
+    assert fill(node, 10).plan == "3 groups of 10 to 11 images"
+    assert fill(node).plan == "31 generators of one image"
+
+
+def test_a_node_trains_groups_by_default_once_a_layout_has_enough_pictures(node: Node) -> None:
+    for number in range(3):
+        ingested_image(node, number)
+    assert default_training(node, 4) == SINGLES
+    copy = ingested_image(node, 3, shade=0)
+    assert default_training(node, 4) == SINGLES, copy
+    ingested_image(node, 4)
+    assert default_training(node, 4) == DefaultTraining("group", 4)
+
+
+def test_the_command_without_options_trains_groups_of_the_policys_size(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "node"
+    node = Node.create(root, "Test hospital")
+    save_policy(node.policy_path, Policy(min_group=3))
+    train(node, [add_image(node, number) for number in range(4)], seed=1)
+    node.ledger.close()
+    # Their group is trained, so nothing waits and no Ray starts; generators of single images would wait.
+    assert main(["train", "--node", str(root)]) == 0
+    printed = capsys.readouterr()
+    assert "no generator waits, profile group" in printed.err
+    assert "1 trained, 0 waiting" in printed.out
+
+
+def test_an_unfinished_training_decides_what_is_trained_by_default(node: Node) -> None:
+    images = [ingested_image(node, number) for number in range(4)]
+    (generator,) = node.ledger.generators.plan([images[:1]])
+    node.ledger.generators.begin(generator, "private", "{}")
+    assert default_training(node, 4) == SINGLES
+    assert default_training(node, 4, restart=True).profile == "group"
+    node.ledger.generators.transition(generator, G.FAILED, "no gradient")
+    assert default_training(node, 4).profile == "group"
 
 
 def test_another_request_replaces_what_was_not_begun_and_leaves_a_line_in_the_log(node: Node) -> None:

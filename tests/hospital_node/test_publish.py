@@ -39,7 +39,10 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("template")
     node = trained_node(root / "node", images=2)
     approver: SigningKey = generate()
-    save_policy(node.policy_path, Policy((Approver("Officer", approver.public.pem().decode()),)))
+    save_policy(
+        node.policy_path,
+        Policy((Approver("Officer", approver.public.pem().decode()),), release_linkable=True),
+    )
     policy = load_policy(node.policy_path)
     audit_node(node, policy.limits, AuditSettings(samples=16))
     give_approval(node, policy, propose(node, policy), approver, "Officer")

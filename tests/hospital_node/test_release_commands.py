@@ -41,8 +41,9 @@ def shell(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Shell:
 def test_the_way_from_training_to_a_bundle(shell: Shell) -> None:
     bundle = shell.root / "bundle"
     export = ("export", "--out", bundle, "--key", shell.root / "release.key")
-    approve = ("approve", "--key", shell.root / "approver.key", "--by", "Officer", "--all")
+    approve = ("approve", "--key", shell.root / "approver.key", "--by", "Officer", "--all", "--yes")
 
+    signed = ("--key", shell.root / "approver.key")
     assert shell.run(*export, expect=5)["item"].endswith("policy.json")
     policy = shell.run(
         "policy", "--approver", shell.root / "approver.pub", "--name", "Officer", "--set", "k=2"
@@ -53,13 +54,17 @@ def test_the_way_from_training_to_a_bundle(shell: Shell) -> None:
 
     assert shell.run("audit", "--samples", 16)["audited"] == 3
     assert "approved by 0 of 1" in shell.run(*export, expect=5)["found"]
-    stranger = ("approve", "--key", shell.root / "stranger.key", "--by", "Nobody", "--all")
+    refused = shell.run(*approve, expect=5)
+    assert "release_linkable is false" in refused["found"]
+    assert "--set release_linkable=true" in refused["next_step"]
+    assert shell.run("policy", *signed, "--set", "release_linkable=true", "min_group=2")["min_group"] == 2
+    stranger = ("approve", "--key", shell.root / "stranger.key", "--by", "Nobody", "--all", "--yes")
     assert "listed approver" in shell.run(*stranger, expect=5)["expected"]
 
     assert len(shell.run(*approve)["approved"]) == 3
-    shell.run("policy", "--set", "min_samples=17")
+    shell.run("policy", *signed, "--set", "min_samples=17")
     assert "other limits" in shell.run(*export, expect=5)["found"]
-    shell.run("policy", "--set", "min_samples=16")
+    shell.run("policy", *signed, "--set", "min_samples=16")
     result = shell.run(*export)
     assert (len(result["generators"]), result["refused"], result["verdict"]) == (3, {}, "authentic")
     shell.run(*export, expect=3)

@@ -46,7 +46,7 @@ KEYS = make_keys()
 def audited(root: Path, images: int = 3) -> Node:
     node = trained_node(root, images)
     approver = Approver(APPROVER_NAME, KEYS.approver.public.pem().decode())
-    save_policy(node.policy_path, Policy((approver,)))
+    save_policy(node.policy_path, Policy((approver,), release_linkable=True))
     audit_node(node, load_policy(node.policy_path).limits, FEW)
     return node
 
@@ -358,7 +358,10 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Node, ExportResult]
     images = [record.id for record in node.ledger.iterate()]
     train(node, [*images, add_image(node, 3)], seed=5)
     add_image(node, 4)
-    save_policy(node.policy_path, Policy((Approver(APPROVER_NAME, KEYS.approver.public.pem().decode()),)))
+    save_policy(
+        node.policy_path,
+        Policy((Approver(APPROVER_NAME, KEYS.approver.public.pem().decode()),), release_linkable=True),
+    )
     audit_node(node, load_policy(node.policy_path).limits, FEW)
     approve(node)
     return node, export_bundle(node, root / "bundle", KEYS.release)
@@ -400,6 +403,6 @@ def test_nothing_of_any_image_of_a_group_is_in_the_bundle(mixed: tuple[Node, Exp
 def test_card_says_how_many_images_stand_behind_a_generator(mixed: tuple[Node, ExportResult]) -> None:
     card = " ".join(mixed[1].bundle.read("CARD.md").decode().split())
     assert "Real images behind a generator: 1 (2 of 3), 3 (1 of 3)" in card
-    assert "trained on 1 to 3 real images: fewer than the policy asks of a group" in card
+    assert "trained on images of 1 to 3 distinct pictures: fewer than the policy asks of a group" in card
     assert "coverage of the masks of 3 real images" in card
     assert "anonymous" not in card.lower()

@@ -14,7 +14,7 @@ from hospital_node.audit.verdict import Verdict
 from hospital_node.candidate import Parity
 from hospital_node.candidate.parity import ParityCase
 from hospital_node.release.approval import Approval, Approved, sign_approval, verify_approval
-from hospital_node.release.gate import Decision, decide
+from hospital_node.release.gate import Decision, decide, way_out
 from hospital_node.release.release_policy import Approver, Policy
 from sharekit.errors import VerificationError
 from sharekit.signing import dsse
@@ -43,7 +43,7 @@ AUDIT = GeneratorAudit(
 )
 CANDIDATE = Candidate(GENERATOR, BYTES, AUDIT, AUDIT_DIGEST)
 APPROVED = Approved.of(CANDIDATE)
-POLICY = Policy((Approver("Officer", APPROVER.public.pem().decode()),))
+POLICY = Policy((Approver("Officer", APPROVER.public.pem().decode()),), release_linkable=True)
 
 
 def approval(key: SigningKey = APPROVER, approved: Approved = APPROVED, policy: Policy = POLICY) -> Envelope:
@@ -95,7 +95,7 @@ def test_failed_audit_is_refused_though_a_person_approved_it() -> None:
 
 
 def test_audit_without_one_of_the_attacks_is_refused() -> None:
-    assert "not run: static" in reasons(ask(audited(attacks=AUDIT.attacks[:2])))
+    assert "not run: static" in reasons(ask(audited(attacks=AUDIT.attacks[:-1])))
 
 
 def test_audit_of_too_few_samples_is_refused() -> None:
@@ -107,7 +107,7 @@ def test_audit_under_other_limits_is_refused() -> None:
 
 
 def test_audit_with_a_better_verdict_than_its_attacks_is_refused() -> None:
-    assert "does not follow" in reasons(ask(audited(verdict=Verdict.ANONYMOUS_CLAIM)))
+    assert "does not follow" in reasons(ask(audited(verdict=Verdict.NO_ATTACK_SUCCEEDED)))
 
 
 def test_audit_of_a_file_unlike_the_trained_network_is_refused() -> None:
@@ -124,6 +124,28 @@ def test_linkable_is_refused_where_the_policy_does_not_release_it() -> None:
     assert "does not release what is linkable" in reasons(
         ask(policy=POLICY.with_setting("release_linkable=false"))
     )
+
+
+def of_group(pictures: int) -> Candidate:
+    """A candidate whose attacks were at chance, and which stands for so many pictures."""
+    attacks = tuple(dataclasses.replace(one, at_chance=True) for one in AUDIT.attacks)
+    audit = dataclasses.replace(
+        AUDIT, group_size=pictures, attacks=attacks, verdict=Verdict.NO_ATTACK_SUCCEEDED
+    )
+    return dataclasses.replace(CANDIDATE, audit=audit, units=pictures)
+
+
+def test_a_generator_of_fewer_units_than_min_group_needs_a_policy_that_releases_linkable_ones() -> None:
+    strict = POLICY.with_setting("release_linkable=false")
+    assert list(ask(of_group(10), strict).allowed) == [GENERATOR]
+    why = reasons(ask(of_group(9), strict))
+    assert why == (
+        "it stands for 9 patients or distinct pictures, fewer than min_group = 10:"
+        " release_linkable is false in the policy"
+    )
+    assert "--set release_linkable=true" in way_out([why])
+    assert list(ask(of_group(9)).allowed) == [GENERATOR]
+    assert list(ask(of_group(9), strict.with_setting("min_group=9")).allowed) == [GENERATOR]
 
 
 def test_missing_approval_is_refused() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 
 import pytest
@@ -31,7 +32,7 @@ def test_default_policy_has_no_approver_and_is_written_at_first_use(tmp_path: Pa
 
 
 def test_policy_survives_its_json() -> None:
-    policy = Policy(release_linkable=False, epsilon=0.25).with_approver(approver())
+    policy = Policy(release_linkable=True, min_group=3, epsilon=0.25).with_approver(approver())
     assert Policy.from_json(policy.to_json()) == policy
 
 
@@ -41,7 +42,8 @@ def test_digest_changes_with_every_setting() -> None:
         policy.with_setting(f"{name}={value}")
         for name, value in {
             "approvals": "2",
-            "release_linkable": "false",
+            "release_linkable": "true",
+            "min_group": "20",
             "epsilon": "0.5",
             "max_total_epsilon": "9",
             "k": "7",
@@ -70,7 +72,7 @@ def test_wrong_settings_are_refused(text: str) -> None:
 
 def test_settings_beyond_the_schema_are_not_written(tmp_path: Path) -> None:
     path = tmp_path / "policy.json"
-    for text in ("k=1", "approvals=0", "epsilon=-1", "min_distance_ratio=nan"):
+    for text in ("k=1", "min_group=1", "approvals=0", "epsilon=-1", "min_distance_ratio=nan"):
         with pytest.raises((PolicyError, ValueError)):
             save_policy(path, Policy().with_setting(text))
     assert not path.exists()
@@ -86,6 +88,20 @@ def test_unreadable_policy_is_an_error_and_not_a_default(tmp_path: Path, data: b
         with pytest.raises(PolicyError):
             read(path)
     assert path.read_bytes() == data
+
+
+def test_a_file_of_an_earlier_release_loads_and_releases_nothing_linkable(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "policy.json"
+    save_policy(path, Policy(release_linkable=True, epsilon=0.5))
+    value = json.loads(path.read_text())
+    del value["min_group"]
+    path.write_text(json.dumps(value))
+    policy = load_policy(path)
+    assert (policy.min_group, policy.release_linkable, policy.epsilon) == (10, False, 0.5)
+    save_policy(path, policy.with_setting("release_linkable=true"))
+    assert load_policy(path) == Policy(release_linkable=True, epsilon=0.5)
 
 
 def test_missing_policy_is_an_error_for_a_release(tmp_path: Path) -> None:

@@ -15,9 +15,9 @@ from hospital_node.ledger.states import GeneratorState
 from hospital_node.node.node import Node
 from hospital_node.release.approve import approve
 from hospital_node.release.export import ExportResult, export_bundle
-from hospital_node.release.pictures import pictures_behind
 from hospital_node.release.release_policy import Approver, Policy, load_policy, save_policy
 from hospital_node.release.released_style import publish_style
+from hospital_node.release.units_behind import units_behind
 from hospital_node.statistics.style_differences import smallest_part
 from sharekit.bundle import features
 from sharekit.bundle.style_statistics import StyleStatistics
@@ -88,7 +88,10 @@ def test_the_sixth_picture_s_style_can_not_be_computed_from_two_releases(tmp_pat
     if features.find() is None:
         pytest.skip("no file of a feature network on this machine")
     node = Node.create(tmp_path / "node", "Test hospital")
-    save_policy(node.policy_path, Policy((Approver(APPROVER_NAME, KEYS.approver.public.pem().decode()),)))
+    save_policy(
+        node.policy_path,
+        Policy((Approver(APPROVER_NAME, KEYS.approver.public.pem().decode()),), release_linkable=True),
+    )
     train(node, [add_image(node, number) for number in range(1, 6)], seed=1)
     first = style(release(node, tmp_path / "five"))
     assert style(release(node, tmp_path / "again")) == first
@@ -102,7 +105,7 @@ def test_the_sixth_picture_s_style_can_not_be_computed_from_two_releases(tmp_pat
     new = [f"{6:032x}", *(add_image(node, number) for number in range(7, 11))]
     train(node, new[1:], seed=3)
     ten = style(release(node, tmp_path / "ten"))
-    alone, _ = publish_style(node, pictures_behind(node, new), 5, None)
+    alone, _ = publish_style(node, units_behind(node, new), 5, None)
     assert alone is not None
     for layer, gram in ten.grams.items():
         difference = (10 * gram - 5 * first.grams[layer]) / 5
@@ -117,7 +120,7 @@ def test_releases_from_before_the_record_count_as_published(tmp_path: Path) -> N
     old = train(node, images[:5], seed=1)
     node.ledger.generators.transition(old, GeneratorState.AUDITED)
     node.ledger.generators.transition(old, GeneratorState.RELEASED, "release 1")
-    found, text = publish_style(node, pictures_behind(node, images), 5, None)
+    found, text = publish_style(node, units_behind(node, images), 5, None)
     assert found is None
     assert "tell of 1 picture" in text
-    assert publish_style(node, pictures_behind(node, images[:5]), 5, None)[0] is not None
+    assert publish_style(node, units_behind(node, images[:5]), 5, None)[0] is not None

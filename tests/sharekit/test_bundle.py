@@ -595,6 +595,13 @@ def test_manifest_that_says_more_than_the_audit_is_refused(tmp_path: Path) -> No
     assert (error.item, VERDICT in error.found or "anonymous-claim" in error.found) == ("privacy.json", True)
 
 
+def test_manifest_that_counts_more_units_than_the_audit_is_refused(tmp_path: Path) -> None:
+    group = {"images": 12, "units": 10, "unit": "patient"}
+    error = edited_manifest(tmp_path, lambda value: value["generators"][0].update(group=group))
+    assert (error.item, error.found) == ("privacy.json", "1")
+    assert "10 units" in error.expected
+
+
 def test_attestation_outside_its_schema_is_refused(tmp_path: Path) -> None:
     entries = make_parts(KEY).manifest.generators
     predicate = privacy_predicate(entries) | {"patients": ["x"]}

@@ -19,10 +19,13 @@ from sharekit.bundle.manifest import (
     FeatureSource,
     FileEntry,
     GeneratorEntry,
+    Group,
     Limits,
     Manifest,
     Parity,
+    Unit,
 )
+from sharekit.bundle.vetted import Vetted
 from sharekit.errors import VerificationError
 from sharekit.generator.noise import NOISE_SCHEME
 from sharekit.generator.spec import GeneratorSpec, Scale
@@ -45,6 +48,14 @@ specs = st.builds(
         tuple
     ),
 )
+vetted_lists = st.integers(1, 40).flatmap(
+    lambda count: st.builds(
+        Vetted,
+        st.integers(0, 2**63 - 1),
+        st.just(count),
+        st.sets(st.integers(0, count - 1)).map(lambda good: tuple(sorted(good))),
+    )
+)
 generator_entries = st.builds(
     GeneratorEntry,
     specs,
@@ -53,6 +64,8 @@ generator_entries = st.builds(
     st.just("private"),
     st.builds(Parity, st.floats(0, 2), st.integers(11, 64)),
     st.text(min_size=1, max_size=20),
+    st.none() | st.builds(Group, st.integers(1, 99), st.integers(1, 99), st.sampled_from(Unit)),
+    st.none() | vetted_lists,
 )
 dependencies = st.builds(
     Dependencies,
@@ -162,9 +175,30 @@ def _expiry_before_creation(value: dict[str, Any]) -> None:
     value["expires"] = value["created"]
 
 
+def _more_units_than_images(value: dict[str, Any]) -> None:
+    value["generators"][0]["group"] = {"images": 3, "units": 4, "unit": "patient"}
+
+
+def _vetted_samples_of_two_seeds(value: dict[str, Any]) -> None:
+    for seed, generator in enumerate(value["generators"]):
+        generator["vetted"] = {"seed": seed, "candidates": 8, "good": "ff"}
+
+
+def _vetted_list_of_another_length(value: dict[str, Any]) -> None:
+    value["generators"][0]["vetted"] = {"seed": 1, "candidates": 9, "good": "ff"}
+
+
+def _vetted_sample_beyond_the_candidates(value: dict[str, Any]) -> None:
+    value["generators"][0]["vetted"] = {"seed": 1, "candidates": 7, "good": "80"}
+
+
 @pytest.mark.parametrize(
     "change",
     [
+        _more_units_than_images,
+        _vetted_samples_of_two_seeds,
+        _vetted_list_of_another_length,
+        _vetted_sample_beyond_the_candidates,
         _file_twice,
         _files_unsorted,
         _generator_twice,

@@ -8,18 +8,28 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from hospital_node.audit.attack import Array, Space
+from hospital_node.audit.attack import Array, Compared, Space
 from hospital_node.singan.pyramid import resize as resize_tensor
 
 THUMBNAIL = 16
 """Long side in pixels: what stays of an image when texture and small detail are gone."""
+NEAREST_POSSIBLE = 1e-6
+"""RMSE that stands for a perfect copy where a logarithm is taken."""
+_ROWS = 128  # images that are converted to float64 at once
 
 
 def resize(images: Array, height: int, width: int) -> Array:
     """`(N, C, H, W)` to `(N, C, height, width)` in [-1, 1], as the pyramid itself is made."""
     if images.shape[-2:] == (height, width) or not len(images):
-        return images.reshape(len(images), images.shape[1], height, width)
+        return images if len(images) else images.reshape(0, images.shape[1], height, width)
     return resize_tensor(torch.from_numpy(np.ascontiguousarray(images)), height, width).numpy()
+
+
+def reduced(images: Array, long_side: int) -> Array:
+    """`(N, C, H, W)` with the long side at `long_side` pixels at most."""
+    height, width = images.shape[-2:]
+    scale = min(1.0, long_side / max(height, width))
+    return resize(images, max(1, round(height * scale)), max(1, round(width * scale)))
 
 
 def thumbnail(images: Array) -> Array:
@@ -46,14 +56,34 @@ SPACES: dict[Space, Callable[[Array], Array]] = {
 
 def rmse(first: Array, second: Array) -> NDArray[np.float64]:
     """Root mean squared difference of every pair: `(N, C, H, W)` and `(M, C, H, W)` to `(N, M)`, 0 to 2."""
-    a = first.reshape(len(first), -1).astype(np.float64)
-    b = second.reshape(len(second), a.shape[1]).astype(np.float64)
-    # |a - b|^2 = |a|^2 + |b|^2 - 2 ab, as one matrix product; rounding may leave a tiny negative number.
-    squares = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1)[None] - 2 * (a @ b.T)
-    return np.sqrt(np.maximum(squares, 0) / a.shape[1])
+    width = int(np.prod(first.shape[1:]))
+    b = second.reshape(len(second), width).astype(np.float64)
+    found = np.empty((len(first), len(second)))
+    for start in range(0, len(first), _ROWS):
+        a = first[start : start + _ROWS].reshape(-1, width).astype(np.float64)
+        # |a - b|^2 = |a|^2 + |b|^2 - 2 ab, as one matrix product; rounding may leave a tiny negative number.
+        squares = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1)[None] - 2 * (a @ b.T)
+        found[start : start + _ROWS] = np.sqrt(np.maximum(squares, 0) / width)
+    return found
 
 
 def between(images: Array) -> NDArray[np.float64]:
     """RMSE of every unordered pair of different images, `(N * (N - 1) / 2,)`."""
     rows, columns = np.triu_indices(len(images), k=1)
     return rmse(images, images)[rows, columns]
+
+
+def difficulty(found: Compared) -> NDArray[np.float64]:
+    """Median RMSE of each real image to the controls, itself left out: `(k + M,)`.
+
+    A dark, plain image is near to everything. Scores are divided by this, so that it does not look exposed.
+    """
+    pairs = rmse(found.real, found.controls)
+    k = len(found.sources)
+    pairs[np.arange(k, len(pairs)), np.arange(len(found.controls))] = np.nan
+    return np.maximum(np.nanmedian(pairs, axis=1), NEAREST_POSSIBLE)
+
+
+def scores(distances: NDArray[np.float64], hard: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Log of distances `(k + M,)` relative to `difficulty`: the lower, the more exposed."""
+    return np.log(np.maximum(distances, NEAREST_POSSIBLE) / hard)

@@ -2,30 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hospital_node.audit.attack import (
+    MIN_CONTROLS,
     RESAMPLES,
     Array,
     AttackContext,
     AttackResult,
     AuditLimits,
+    Compared,
     Measure,
     Quantity,
-    Space,
+    scale_space,
 )
-from hospital_node.audit.attacks.distance import SPACES, between, rmse
+from hospital_node.audit.attacks.distance import SPACES, between, difficulty, rmse, scores
+from hospital_node.audit.exposure import Exposure, exposure, worst
 from sharekit.intervals import bootstrap, wilson
 
 NAME = "best-of-n"
-BEST_DISTANCE = Quantity(NAME, "best_distance")
-DISTANCE_RATIO = Quantity(NAME, "distance_ratio")
-RANK = Quantity(NAME, "rank")
-LINKAGE_RATE = Quantity(NAME, "linkage_rate")
+BEST_DISTANCE = Quantity(
+    NAME, "best_distance", "distance of the nearest sample to a source (RMSE)", lower_is_worse=True
+)
+DISTANCE_RATIO = Quantity(
+    NAME,
+    "distance_ratio",
+    "distance of the nearest sample to a source, of the median between real images",
+    lower_is_worse=True,
+)
+RANK = Quantity(
+    NAME, "rank", "place of the sources among the real images that samples come near to", lower_is_worse=True
+)
+LINKAGE_RATE = Quantity(NAME, "linkage_rate", "share of samples whose nearest real image is a source")
 
 BOOTSTRAP = "percentile bootstrap over the samples, 95 %"
 BOOTSTRAP_BOTH = "percentile bootstrap over the samples and the pairs of real images, 95 %"
@@ -34,40 +46,56 @@ WILSON = "Wilson, 95 %"
 
 @dataclass(frozen=True)
 class BestOfN:
-    """The attacker draws N samples and keeps the one nearest to each real image."""
+    """The attacker draws N samples and keeps the one nearest to each real image, at every scale."""
 
     name: str = NAME
 
     def run(self, context: AttackContext) -> AttackResult:
         measures: list[Measure] = []
         nearest: list[Nearness] = []
-        at_chance: bool | None = True if context.has_controls else None
-        for space, view in SPACES.items():
-            sources = view(context.sources)
-            real = np.concatenate([sources, view(context.controls)])
-            distances = rmse(view(context.samples), real)
-            pairs = between(real) if context.has_controls else np.zeros(0)
-            measures.append(_best_distance(space, distances, len(sources), pairs, context.seed))
+        found: list[Exposure] = []
+        for space, images in _views(context):
+            table = Distances.of(images, context.seed)
+            found.append(table.exposed)
+            measures.append(table.best_distance(space))
             if context.has_controls:
-                ratio, rank, rate = _compared_with_controls(
-                    space, distances, len(sources), pairs, context.seed
-                )
-                measures += [ratio, rank, rate]
-                at_chance = at_chance and rate.low <= (rate.baseline or 0)
-            nearest += [
-                nearness(distances[:, number].min(), sources[number : number + 1], pairs)
-                for number in range(len(sources))
-            ]
+                measures.append(table.distance_ratio(space))
+            if context.has_controls and space in SPACES:
+                measures += [table.rank(space), table.linkage_rate(space)]
+            nearest += table.nearest
         return AttackResult(
             self.name,
             "RMSE in [-1, 1] of the image channels, from every sample to the sources and to other real"
-            " images",
+            " images, as thumbnails, at the output of every scale, and at full size",
             len(context.samples),
             len(context.controls),
             tuple(measures),
-            at_chance,
+            worst(found),
             near_copy("the nearest sample", nearest, context.limits),
         )
+
+
+def _views(context: AttackContext) -> Iterator[tuple[str, Compared]]:
+    for space, view in SPACES.items():
+        yield space, context.compared.at(view)
+    for number, images in enumerate(context.scales):
+        yield scale_space(number), images
+
+
+def nearest_sample(context: AttackContext) -> tuple[int, int]:
+    """Index of the sample that lies nearest to a source at full size, and the number of that source."""
+    distances = rmse(context.samples, context.sources)
+    sample, source = np.unravel_index(distances.argmin(), distances.shape)
+    return int(sample), int(source)
+
+
+def exposed_by(images: Compared, distances: NDArray[np.float64]) -> Exposure:
+    """Whether a source stands out, by one distance to each real image, `(k + M,)`."""
+    k = len(images.sources)
+    if len(images.controls) < MIN_CONTROLS:
+        return exposure(distances[:k], distances[k:])
+    logs = scores(distances, difficulty(images))
+    return exposure(logs[:k], logs[k:])
 
 
 @dataclass(frozen=True)
@@ -92,6 +120,14 @@ def nearness(distance: float, source: Array, pairs: NDArray[np.float64]) -> Near
     return Nearness(distance / measure if measure > 0 else np.inf, reference)
 
 
+def nearnesses(distances: NDArray[np.float64], sources: Array, pairs: NDArray[np.float64]) -> list[Nearness]:
+    """How near something comes to each source; `distances` begin with those to the k sources."""
+    return [
+        nearness(float(distances[number]), sources[number : number + 1], pairs)
+        for number in range(len(sources))
+    ]
+
+
 def near_copy(what: str, found: Sequence[Nearness], limits: AuditLimits) -> tuple[str, ...]:
     """The objection when the nearest of `found` is below what the limits tolerate."""
     nearest = min(found, key=lambda one: one.ratio)
@@ -103,66 +139,105 @@ def near_copy(what: str, found: Sequence[Nearness], limits: AuditLimits) -> tupl
     )
 
 
-def _best_distance(
-    space: Space, distances: NDArray[np.float64], k: int, pairs: NDArray[np.float64], seed: int
-) -> Measure:
-    """From `(N, k + M)` distances, the k sources first, and those between real images, if any."""
-    own, others = distances[:, :k].min(axis=1), distances[:, k:]
-    return Measure.of(
-        space,
-        BEST_DISTANCE,
-        bootstrap(own.min(), len(own), lambda rows, _: own[rows].min(), seed=seed, draws=RESAMPLES),
-        BOOTSTRAP,
-        baseline=float(np.median(pairs)) if len(pairs) else None,
-        control=float(others.min()) if others.size else None,
-    )
+@dataclass(frozen=True)
+class Distances:
+    """Distances of samples to the real images, and the same of other images in the samples' place."""
 
+    images: Compared
+    distances: NDArray[np.float64]  # (N, k + M), the k sources first
+    pairs: NDArray[np.float64]  # between real images; empty without controls
+    exposed: Exposure
+    seed: int
 
-def _compared_with_controls(
-    space: Space, distances: NDArray[np.float64], k: int, pairs: NDArray[np.float64], seed: int
-) -> tuple[Measure, Measure, Measure]:
-    """Distance ratio, rank and linkage rate from `(N, k + M)` distances and those between real images.
+    @property
+    def k(self) -> int:
+        return len(self.images.sources)
 
-    The nearest source stands for all k of them. Chance: k + M images are nearest with equal odds, and the
-    best of k comes, on average, before all but M / (k + 1) of the M others.
-    """
-    count, images = distances.shape
-    own = distances[:, :k].min(axis=1)
-    nearest = distances.argmin(axis=1)
-    # The k others that the samples are nearest to most often.
-    others = np.sort(np.bincount(nearest, minlength=images)[k:])[-k:]
-    ratio = Measure.of(
-        space,
-        DISTANCE_RATIO,
-        bootstrap(
-            own.min() / np.median(pairs),
-            count,
-            lambda rows, rng: own[rows].min() / np.median(rng.choice(pairs, len(pairs))),
-            seed=seed,
-            draws=RESAMPLES,
-        ),
-        BOOTSTRAP_BOTH,
-        baseline=1.0,
-        control=float(distances[:, k:].min() / np.median(pairs)),
-    )
-    rank = Measure.of(
-        space,
-        RANK,
-        bootstrap(
-            _rank(distances, k), count, lambda rows, _: _rank(distances[rows], k), seed=seed, draws=RESAMPLES
-        ),
-        BOOTSTRAP,
-        baseline=1 + (images - k) / (k + 1),
-    )
-    rate = Measure.of(
-        space,
-        LINKAGE_RATE,
-        wilson(int((nearest < k).sum()), count),
-        WILSON,
-        baseline=k / images,
-        control=float(others.sum() / count),
-    )
-    return ratio, rank, rate
+    @staticmethod
+    def of(images: Compared, seed: int) -> Distances:
+        distances = rmse(images.samples, images.real)
+        pairs = between(images.real) if len(images.controls) >= MIN_CONTROLS else np.zeros(0)
+        return Distances(images, distances, pairs, exposed_by(images, distances.min(axis=0)), seed)
+
+    @property
+    def nearest(self) -> list[Nearness]:
+        """How near the nearest sample comes to each source."""
+        return nearnesses(self.distances.min(axis=0), self.images.sources, self.pairs)
+
+    def columns(self, figure: Callable[[NDArray[np.float64]], float]) -> dict[str, float | None]:
+        """One figure for member against member, and for a generator that never saw the sources."""
+        members = rmse(self.images.controls, self.images.real)
+        own = np.arange(len(members))
+        members[own, self.k + own] = np.inf  # no image is compared with itself
+        strangers = rmse(self.images.strangers, self.images.real)
+        return {
+            "control": figure(members) if len(members) >= MIN_CONTROLS else None,
+            "stranger": figure(strangers) if len(strangers) else None,
+        }
+
+    def best_distance(self, space: str, quantity: Quantity = BEST_DISTANCE) -> Measure:
+        count, own = len(self.distances), self.distances[:, : self.k].min(axis=1)
+        return Measure.of(
+            space,
+            quantity,
+            bootstrap(own.min(), count, lambda rows, _: own[rows].min(), seed=self.seed, draws=RESAMPLES),
+            BOOTSTRAP,
+            baseline=float(np.median(self.pairs)) if len(self.pairs) else None,
+            effect=self.exposed.effect,
+            **self.columns(lambda found: float(found[:, : self.k].min())),
+        )
+
+    def distance_ratio(self, space: str, quantity: Quantity = DISTANCE_RATIO) -> Measure:
+        count, own, pairs = len(self.distances), self.distances[:, : self.k].min(axis=1), self.pairs
+        return Measure.of(
+            space,
+            quantity,
+            bootstrap(
+                own.min() / np.median(pairs),
+                count,
+                lambda rows, rng: own[rows].min() / np.median(rng.choice(pairs, len(pairs))),
+                seed=self.seed,
+                draws=RESAMPLES,
+            ),
+            BOOTSTRAP_BOTH,
+            baseline=1.0,
+            effect=self.exposed.effect,
+            **self.columns(lambda found: float(found[:, : self.k].min() / np.median(pairs))),
+        )
+
+    def rank(self, space: str) -> Measure:
+        """Chance: the best of k comes, on average, before all but M / (k + 1) of the M others."""
+        count, images = self.distances.shape
+        return Measure.of(
+            space,
+            RANK,
+            bootstrap(
+                _rank(self.distances, self.k),
+                count,
+                lambda rows, _: _rank(self.distances[rows], self.k),
+                seed=self.seed,
+                draws=RESAMPLES,
+            ),
+            BOOTSTRAP,
+            baseline=1 + (images - self.k) / (self.k + 1),
+            **self.columns(lambda found: _rank(found, self.k)),
+        )
+
+    def linkage_rate(self, space: str) -> Measure:
+        """The nearest source stands for all k of them. Chance: k + M images are nearest with equal odds."""
+
+        def linked(found: NDArray[np.float64]) -> int:
+            return int((found.argmin(axis=1) < self.k).sum())
+
+        count, images = self.distances.shape
+        return Measure.of(
+            space,
+            LINKAGE_RATE,
+            wilson(linked(self.distances), count),
+            WILSON,
+            baseline=self.k / images,
+            **self.columns(lambda found: linked(found) / len(found)),
+        )
 
 
 def _rank(distances: NDArray[np.float64], k: int) -> float:

@@ -1,9 +1,8 @@
 """Ledgers and a node as earlier releases wrote them, each with its own code, and how to lay them out.
 
-`ledger-1.sql` and `ledger-2.sql` are dumps of schema 1 and 2 with an image in every state, `ledger-3.sql` of
-schema 3 with two releases. `node-2` is a node
-of schema 2: its first image is audited and approved, its second withheld, and the training of its third was
-interrupted.
+`ledger-1.sql`, `ledger-2.sql` and `ledger-3.sql` are dumps of schemas 1 to 3 with images in every state.
+`node-2` is a node of schema 2: its first image is audited and approved, its second withheld, and the
+training of its third was interrupted.
 """
 
 from __future__ import annotations

@@ -6,8 +6,8 @@ import csv
 import io
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path, PurePath
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path, PurePath, PurePosixPath
 
 from hospital_node.ledger.states import ImageRecord, ImageState
 from sharekit.errors import InputError
@@ -15,6 +15,8 @@ from sharekit.storage import files
 
 MAX_BYTES = 16 * 2**20
 COLUMNS = ("image", "group")
+PATIENT = "patient"
+"""Another name for the second column."""
 
 
 def read_groups(path: Path, images: Iterable[ImageRecord]) -> dict[str, str]:
@@ -28,20 +30,53 @@ def read_groups(path: Path, images: Iterable[ImageRecord]) -> dict[str, str]:
     Raises:
         InputError: the file is unreadable, a name fits no image or several, or an image is in two groups.
     """
-    known = _by_name(images)
+    sources = {image.id: image for image in images if image.source_image}
+    known = by_name({name: (image.source_image, image.data_dir) for name, image in sources.items()})
+    next_step = "see `hospital-node status --all --format json` for the images' paths"
+
+    def ingested(found: Sequence[str]) -> list[str]:
+        return [image for image in found if sources[image].state is ImageState.INGESTED]
+
+    return _read(path, known, ingested, "one image of this node", next_step)
+
+
+def read_patients(path: Path, data: Path, images: Iterable[str]) -> dict[str, str]:
+    """The patient of every image of a data folder that the file names, by the image's path in the folder.
+
+    Args:
+        path: as for `read_groups`; the second column may also be called `patient`.
+        data: the data folder.
+        images: paths of all its images, relative to it.
+
+    Raises:
+        InputError: the file is unreadable, a name fits no image or several, or an image has two patients.
+    """
+    known = by_name({image: (image, str(data)) for image in images})
+    next_step = "correct the name, or take the row out; nothing was ingested"
+    return _read(path, known, list, f"one image of {data}", next_step)
+
+
+def _read(
+    path: Path,
+    known: Callable[[str], Sequence[str]],
+    choose: Callable[[Sequence[str]], Sequence[str]],
+    expected: str,
+    next_step: str,
+) -> dict[str, str]:
+    """Image to group; `known` gives the images that a name fits, and `choose` those of them that count."""
     groups: dict[str, str] = {}
     for line, name, group in _rows(path):
-        found = known.get(unicodedata.normalize("NFC", name), [])
-        ingested = [image.id for image in found if image.state is ImageState.INGESTED]
-        if not found or len(ingested) > 1:
+        found = known(name)
+        chosen = choose(found)
+        if not found or len(chosen) > 1:
             raise _refusal(
                 path,
                 line,
-                expected="the path, file name or stem of one image of this node",
-                found=f"{name!r}, which is {'no image' if not found else f'{len(ingested)} images'}",
-                next_step="see `hospital-node status --all --format json` for the images' paths",
+                expected=f"the path, file name or stem of {expected}",
+                found=f"{name!r}, which is {'no image' if not found else f'{len(chosen)} images'}",
+                next_step=next_step,
             )
-        for image in ingested:
+        for image in chosen:
             if groups.setdefault(image, group) != group:
                 raise _refusal(
                     path,
@@ -53,14 +88,22 @@ def read_groups(path: Path, images: Iterable[ImageRecord]) -> dict[str, str]:
     return groups
 
 
-def _by_name(images: Iterable[ImageRecord]) -> Mapping[str, list[ImageRecord]]:
+def by_name(sources: Mapping[str, tuple[str, str]]) -> Callable[[str], Sequence[str]]:
+    """A function from a name, a path, a file name or a stem to the images that have it.
+
+    Args:
+        sources: image to its path and its data folder.
+    """
     found = defaultdict(list)
-    for image in images:
-        if image.source_image:
-            source = PurePath(image.source_image)
-            for name in {str(source), str(PurePath(image.data_dir) / source), source.name, source.stem}:
-                found[unicodedata.normalize("NFC", name)].append(image)
-    return found
+    for image, (path, data) in sources.items():
+        source = PurePosixPath(path)
+        for name in {str(source), str(PurePath(data) / source), source.name, source.stem}:
+            found[_normal(name)].append(image)
+    return lambda name: found.get(_normal(name), [])
+
+
+def _normal(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
 
 
 def _rows(path: Path) -> Iterator[tuple[int, str, str]]:
@@ -80,7 +123,8 @@ def _rows(path: Path) -> Iterator[tuple[int, str, str]]:
             found=f"{type(error).__name__}: {error}",
             next_step="save the table as CSV in UTF-8",
         ) from error
-    if not set(COLUMNS) <= set(header):
+    columns = (COLUMNS[0], PATIENT) if PATIENT in header and COLUMNS[1] not in header else COLUMNS
+    if not set(columns) <= set(header):
         raise _refusal(
             path,
             1,
@@ -89,7 +133,7 @@ def _rows(path: Path) -> Iterator[tuple[int, str, str]]:
             next_step="write a first line `image,group`",
         )
     for line, row in rows:
-        image, group = ((row[column] or "").strip() for column in COLUMNS)
+        image, group = ((row[column] or "").strip() for column in columns)
         if not image or not group:
             raise _refusal(
                 path,

@@ -1,0 +1,148 @@
+"""Retrieval: does a search for images like the samples return a source first, by colours or deep features?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional
+
+from hospital_node.audit.attack import (
+    MIN_CONTROLS,
+    Array,
+    AttackContext,
+    AttackResult,
+    Compared,
+    Measure,
+    Quantity,
+    Space,
+)
+from hospital_node.audit.attacks.distance import NEAREST_POSSIBLE, reduced, with_channels
+from hospital_node.audit.exposure import Exposure, exposure, worst
+from hospital_node.statistics.gram_matrices import load_torch
+from sharekit.bundle import features
+from sharekit.intervals import wilson
+
+NAME = "retrieval"
+BINS = 4
+"""Bins of one colour channel; the histogram is joint over the channels."""
+DEEP_SAMPLES = 16
+DEEP_SIDE = 48
+"""Pixels, long side, at which deep features are computed."""
+DEEP_LAYER = "conv3_1"
+WILSON = "Wilson, 95 %"
+_BATCH = 16  # images that pass the network at once
+
+HISTOGRAM = Quantity(NAME, "histogram", "share of samples whose colours are most like a source's")
+DEEP = Quantity(NAME, "deep", "share of samples whose deep features (VGG) are most like a source's")
+
+Features = Callable[[Array], NDArray[np.float64]]
+"""`(n, C, H, W)` to unit vectors `(n, d)`."""
+
+
+@dataclass(frozen=True)
+class Retrieval:
+    """The attacker searches the real images for those that look like the samples."""
+
+    name: str = NAME
+
+    def run(self, context: AttackContext) -> AttackResult:
+        if not context.has_controls:
+            return AttackResult.not_made(self.name, "there are too few other real images to search among")
+        measures: list[Measure] = []
+        found: list[Exposure] = []
+        for quantity, images, describe in _searches(context.compared):
+            measure, exposed = _search(quantity, images, describe)
+            measures.append(measure)
+            found.append(exposed)
+        deep = "" if len(measures) > 1 else "; no deep features: no file of a feature network"
+        return AttackResult(
+            self.name,
+            f"cosine distance of colour histograms and of deep features, from samples to real images{deep}",
+            len(context.samples),
+            len(context.controls),
+            tuple(measures),
+            worst(found),
+        )
+
+
+def _searches(images: Compared) -> Iterator[tuple[Quantity, Compared, Features]]:
+    yield HISTOGRAM, images, _histograms
+    path = features.find()
+    small = images.at(lambda one: reduced(one[: DEEP_SAMPLES * 4], DEEP_SIDE))
+    if path is not None and min(small.sources.shape[-2:]) >= features.MIN_SIDE:
+        some = Compared(
+            small.samples[:DEEP_SAMPLES], small.sources, small.controls, small.strangers[:DEEP_SAMPLES]
+        )
+        yield DEEP, some, lambda one: _deep(one, path)
+
+
+def _search(quantity: Quantity, images: Compared, describe: Features) -> tuple[Measure, Exposure]:
+    samples, sources, controls, strangers = (describe(one) if len(one) else None for one in images.each())
+    if samples is None or sources is None or controls is None:
+        raise ValueError("retrieval needs samples, sources and controls")
+    k, real = len(sources), np.concatenate([sources, controls])
+    distances = 1 - samples @ real.T
+    members = 1 - controls @ real.T
+    own = np.arange(len(controls))
+    members[own, k + own] = np.inf
+    # A picture of common colours is like everything: its usual distance to the others is divided out.
+    usual = 1 - real @ controls.T
+    usual[k + own, own] = np.nan
+    scores = np.log(
+        np.maximum(distances.mean(axis=0), NEAREST_POSSIBLE)
+        / np.maximum(np.nanmedian(usual, axis=1), NEAREST_POSSIBLE)
+    )
+    exposed = exposure(scores[:k], scores[k:])
+
+    def linked(found: NDArray[np.float64]) -> int:
+        return int((found.argmin(axis=1) < k).sum())
+
+    return (
+        Measure.of(
+            Space.FULL,
+            quantity,
+            wilson(linked(distances), len(distances)),
+            WILSON,
+            baseline=k / len(real),
+            control=linked(members) / len(members) if len(members) >= MIN_CONTROLS else None,
+            stranger=None if strangers is None else linked(1 - strangers @ real.T) / len(strangers),
+            effect=exposed.effect,
+        ),
+        exposed,
+    )
+
+
+def _histograms(images: Array) -> NDArray[np.float64]:
+    """Square roots of joint colour histograms: unit vectors `(n, BINS ** C)`."""
+    count, channels = images.shape[:2]
+    bins = np.clip(((images + 1) / 2 * BINS).astype(np.int64), 0, BINS - 1)
+    codes = np.zeros((count, *images.shape[2:]), np.int64)
+    for channel in range(channels):
+        codes = codes * BINS + bins[:, channel]
+    counts = np.stack([np.bincount(one.ravel(), minlength=BINS**channels) for one in codes])
+    found: NDArray[np.float64] = np.sqrt(counts / counts.sum(axis=1, keepdims=True))
+    return found
+
+
+@torch.no_grad()
+def _deep(images: Array, path: Path) -> NDArray[np.float64]:
+    """Mean activations of `DEEP_LAYER`, as unit vectors `(n, channels)`."""
+    network, found = _network(path), []
+    for start in range(0, len(images), _BATCH):
+        batch = np.stack([with_channels(image, 3) for image in images[start : start + _BATCH]])
+        values = features.activations(torch.from_numpy(batch), network, functional, (DEEP_LAYER,))[DEEP_LAYER]
+        found.append(values.mean(dim=(2, 3)).double().numpy())
+    stacked = np.concatenate(found)
+    return stacked / np.maximum(np.linalg.norm(stacked, axis=1, keepdims=True), NEAREST_POSSIBLE)
+
+
+@cache
+def _network(path: Path) -> Any:
+    return load_torch(path)

@@ -1,0 +1,1 @@
+"""Overlays: text and graphics that a device wrote into the pixels of a picture."""

@@ -1,0 +1,194 @@
+"""What the experiments' page says about a fair comparison: every arm in one table, nulls next to wins."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from sharekit.experiment.answer import Answer, signed
+from sharekit.experiment.document import Failure, FoldCounts, Table
+from sharekit.experiment.fair_answer import fair_answer
+from sharekit.experiment.fair_comparisons import (
+    CLASSICAL,
+    EXTERNAL,
+    LAST,
+    Comparison,
+    Comparisons,
+    compare,
+    stratum_labels,
+)
+from sharekit.experiment.fair_plan import FairPlan
+from sharekit.experiment.tables import IOU, REAL, Row
+from sharekit.intervals import Interval
+from sharekit.page.mood import Mood
+from sharekit.page.plots import BLUE, INK, MUTED, ORANGE, drawing, label_rows, svg
+from sharekit.page.shell import Embedded
+from sharekit.program.phrases import counted
+
+TITLE = "Does synthetic data help, compared with what costs nothing?"
+
+
+@dataclass(frozen=True)
+class FairLine:
+    """One arm at one R, or over all R, formatted for the page."""
+
+    arm: str
+    role: str
+    size: str
+    score: Interval | None
+    last: Interval | None
+    against_real: str
+    against_best: str
+    """Difference from the best classical arm; then for the last weights, and for every part."""
+    against_best_last: str
+    parts: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class FairGroup:
+    """The lines of one R, or of the mean over R."""
+
+    title: str
+    best: str
+    lines: tuple[FairLine, ...]
+
+    @property
+    def scored(self) -> bool:
+        """Whether the lines have an IoU: the mean over R has only differences."""
+        return any(line.score is not None for line in self.lines)
+
+
+@dataclass(frozen=True)
+class FairSection:
+    """The section of the page."""
+
+    name: str
+    title: str
+    about: str
+    progress: str
+    mood: Mood
+    answer: Answer
+    figure: Embedded | None
+    parts: tuple[str, ...]
+    groups: tuple[FairGroup, ...]
+    failures: tuple[Failure, ...]
+    folds: tuple[tuple[str, FoldCounts], ...]
+    registered: tuple[tuple[str, str], ...]
+    plan: str  # JSON
+    settings: str  # JSON
+
+
+def plan_of(table: Table) -> FairPlan:
+    """The plan that the table's registration holds."""
+    return FairPlan.from_json(table.settings["registration"]["plan"])
+
+
+def fair_section(table: Table, progress: str) -> FairSection:
+    """Format a table for the page."""
+    plan, cells = plan_of(table), table.cells
+    found, answer = compare(plan, cells), fair_answer(plan, cells)
+    used = {each.part for each in found.found}
+    parts = tuple(part for part in (*stratum_labels(plan.strata), EXTERNAL) if part in used)
+    registration = table.settings["registration"]
+    return FairSection(
+        table.name,
+        TITLE,
+        plan.question,
+        progress,
+        Mood.WARN if table.waiting else answer.mood,
+        answer,
+        _figure(plan, found),
+        parts,
+        tuple(_groups(plan, found, table.rows, parts)),
+        table.failures,
+        tuple(table.folds.items()),
+        (
+            ("registered", registration["registered"]),
+            ("SHA-256 of the plan's file", registration["plan_sha256"]),
+            ("SHA-256 of the plan and all other choices", registration["sha256"]),
+            ("primary comparison", f"{plan.primary.arm} against the best classical arm, IoU, mean over R"),
+            ("draws of the real images, seeds of each", f"{plan.draws}, {plan.seeds}"),
+            *(("left out", rule) for rule in plan.exclusions),
+        ),
+        json.dumps(plan.to_json(), indent=2, ensure_ascii=False),
+        json.dumps(
+            {name: value for name, value in table.settings.items() if name != "registration"},
+            indent=2,
+            ensure_ascii=False,
+        ),
+    )
+
+
+def _groups(
+    plan: FairPlan, found: Comparisons, rows: Sequence[Row], parts: Sequence[str]
+) -> Iterator[FairGroup]:
+    by_arm = {(row.arm, row.images): row for row in rows}
+    several: tuple[int | None, ...] = (None,) if len(plan.real) > 1 else ()
+    for images in (*several, *plan.real):
+        lines = tuple(_lines(plan, found, by_arm, images, parts))
+        best = found.best.get(images) if images is not None else None
+        name = "" if best is None else f"best classical arm by the validation images: {best.name}"
+        if lines:
+            yield FairGroup("Mean over R" if images is None else f"R = {images} real images", name, lines)
+
+
+def _lines(
+    plan: FairPlan,
+    found: Comparisons,
+    rows: dict[tuple[str, int | None], Row],
+    images: int | None,
+    parts: Sequence[str],
+) -> Iterator[FairLine]:
+    for arm in plan.arms:
+        row = rows.get((arm.name, images))
+        against_real, against_best = (found.get(arm.name, images, of) for of in (REAL, CLASSICAL))
+        if row is None and against_real is None and against_best is None:
+            continue
+        yield FairLine(
+            arm.name,
+            arm.role,
+            "" if row is None else _size(row),
+            None if row is None else row.best[IOU],
+            None if row is None else row.last[IOU],
+            _signed(against_real),
+            _signed(against_best),
+            _signed(found.get(arm.name, images, CLASSICAL, LAST)),
+            tuple(_signed(found.get(arm.name, images, CLASSICAL, part)) for part in parts),
+        )
+
+
+def _size(row: Row) -> str:
+    return f"{row.real_images:.0f} + {row.synthetic_images:.0f} images, {counted(row.cells, 'cell')}"
+
+
+def _signed(found: Comparison | None) -> str:
+    return "" if found is None else signed(found.difference)
+
+
+def _figure(plan: FairPlan, found: Comparisons) -> Embedded | None:
+    """Each arm's difference over all R, against real images alone and against the best classical arm."""
+    shown = [
+        (arm.name, found.get(arm.name, None, REAL), found.get(arm.name, None, CLASSICAL)) for arm in plan.arms
+    ]
+    shown = [(name, real, best) for name, real, best in shown if real or best]
+    if not shown:
+        return None
+    with drawing(0.9 + 0.28 * len(shown)) as figure:
+        axes = figure.add_subplot()
+        axes.axvline(0, color=MUTED, linewidth=0.8)
+        for place, (_, *pair) in enumerate(shown):
+            for each, offset, colour in zip(pair, (-0.13, 0.13), (BLUE, ORANGE), strict=True):
+                if each is not None:
+                    mean, low, high = each.difference.mean, each.difference.low, each.difference.high
+                    axes.plot([low, high], [place + offset] * 2, color=colour, linewidth=1.4)
+                    axes.plot(mean, place + offset, "o", color=colour, markersize=4)
+        for colour, label in ((BLUE, "against real alone"), (ORANGE, "against the best classical arm")):
+            axes.plot([], [], "o-", color=colour, markersize=4, label=label)
+        label_rows(axes, [name for name, _, _ in shown])
+        axes.tick_params(axis="y", labelcolor=INK)
+        axes.set_xlabel("difference of IoU, mean over R, with its 95 % interval")
+        axes.grid(axis="x")
+        figure.legend(loc="outside upper right", ncols=2)
+        drawn = svg(figure)
+    return Embedded.svg(drawn, f"{TITLE} Difference of IoU by arm.")

@@ -1,0 +1,225 @@
+"""Plans the cells of a fair comparison; pure.
+
+Three folds have three roles: one is tested on, the next one gives the images that choose the best weights,
+the others give real images and generators. So neither patients nor near duplicates cross a role.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from sharekit.errors import UsageError
+from sharekit.experiment.cell_commands import CellCommands
+from sharekit.experiment.experiment_settings import MAX_ROUNDS, NO_STYLE, GeneratorSettings, TableSettings
+from sharekit.experiment.fair_plan import NAME, FairArm, FairPlan, Role
+from sharekit.experiment.fold_generators import FoldGenerators
+from sharekit.experiment.folds import Split
+from sharekit.experiment.picture_pool import Picture, shuffled
+from sharekit.experiment.stages import Cell, Impossible
+from sharekit.experiment.tasks import Argument, Given, RealImages
+
+LEAST_FOLDS = 3
+
+Generators = Mapping[tuple[str, ...], Sequence[FoldGenerators]]
+"""Training options to the generators of the training folds."""
+Planned = tuple[Cell | Impossible, ...]
+
+
+@dataclass(frozen=True)
+class Roles:
+    """What each fold is for while one is held out."""
+
+    test: str
+    validation: str
+    training: tuple[str, ...]
+
+
+def roles(split: Split, held: str) -> Roles:
+    """The fold after the held-out one validates, in the order of labels; all others train."""
+    labels = split.labels
+    validation = labels[(labels.index(held) + 1) % len(labels)]
+    return Roles(held, validation, tuple(label for label in labels if label not in (held, validation)))
+
+
+def held_folds(settings: TableSettings, split: Split) -> tuple[str, ...]:
+    """The folds to test on in turn; the first one if none is named."""
+    return settings.held or split.labels[:1]
+
+
+def trained_folds(settings: TableSettings, split: Split) -> tuple[str, ...]:
+    """The folds whose generators the comparison needs."""
+    needed = {label for held in held_folds(settings, split) for label in roles(split, held).training}
+    return tuple(label for label in split.labels if label in needed)
+
+
+def check_fair(plan: FairPlan, settings: TableSettings, split: Split) -> None:
+    """Refuse folds that cannot serve the plan, before anything is trained.
+
+    Raises:
+        UsageError: too few folds, a fold that does not exist, or too few images for the largest R.
+    """
+    if len(split.labels) < LEAST_FOLDS:
+        raise UsageError(
+            "--folds",
+            expected=f"at least {LEAST_FOLDS} folds: to test, to choose the best weights and to train",
+            found=str(len(split.labels)),
+            next_step="name another table, or leave it out and use --fold-count 3",
+        )
+    for label in held_folds(settings, split):
+        if label not in split.folds:
+            raise UsageError(
+                "--held",
+                expected=f"some of the folds {', '.join(split.labels)}",
+                found=repr(label),
+                next_step="name folds of the data",
+            )
+        found = roles(split, label)
+        # With no image to spare, every draw would be the same images.
+        pool, spare = len(pool_of(split, found, settings.generators)), int(plan.draws > 1)
+        most = min(pool - spare, len(split.folds[found.validation]))
+        if max(plan.real) > most:
+            raise UsageError(
+                "the plan's R",
+                expected=f"at most {most}: with fold {label} held out, {pool} images are drawn from, and "
+                f"fold {found.validation} has {len(split.folds[found.validation])} to validate on",
+                found=str(max(plan.real)),
+                next_step="plan smaller R, or give more images or --images-per-fold",
+            )
+
+
+def pool_of(split: Split, found: Roles, settings: GeneratorSettings) -> tuple[Picture, ...]:
+    """The real images that draws choose from."""
+    return tuple(
+        picture for label in found.training for picture in split.folds[label][: settings.images_per_fold]
+    )
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where an arm is tried: the fold that is held out, the number of real images, a draw and a seed."""
+
+    held: str
+    images: int
+    draw: int
+    seed: int
+
+
+class FairStages:
+    """Makes the cells of arms."""
+
+    def __init__(
+        self,
+        plan: FairPlan,
+        settings: TableSettings,
+        split: Split,
+        external: Given | None = None,
+    ) -> None:
+        self.plan, self.settings, self.split = plan, settings, split
+        self._external = external
+        self._commands = CellCommands(settings)
+
+    @property
+    def places(self) -> Iterator[Place]:
+        # The outermost loop is over draws, so that a half-finished comparison has every arm.
+        return (
+            Place(held, images, draw, seed)
+            for draw in range(self.plan.draws)
+            for seed in range(self.plan.seeds)
+            for held in held_folds(self.settings, self.split)
+            for images in self.plan.real
+        )
+
+    def real_cells(self, arms: Sequence[FairArm]) -> Planned:
+        """The cells of arms without samples: they need no generator."""
+        return tuple(self._cell(arm, place, []) for place in self.places for arm in arms)
+
+    def synthetic_cells(
+        self, arms: Sequence[FairArm], best: Mapping[int, FairArm], generators: Generators
+    ) -> Planned:
+        """The cells of arms with samples.
+
+        Args:
+            best: R to the best classical arm, which some arms build on.
+            generators: the generators of every training that an arm names.
+        """
+        return tuple(self._on_best(arm, place, best, generators) for place in self.places for arm in arms)
+
+    def _on_best(
+        self, arm: FairArm, place: Place, best: Mapping[int, FairArm], generators: Generators
+    ) -> Cell | Impossible:
+        if arm.role is not Role.ON_BEST:
+            return self._synthetic_cell(arm, place, generators)
+        if place.images not in best:
+            return self._impossible(arm, place, "no classical arm has a result to build on")
+        # The arm's own options come last, so they override those of the classical arm.
+        words = (*best[place.images].segmenter_options, *arm.segmenter_options)
+        built = dataclasses.replace(arm, segmenter_options=words)
+        return self._synthetic_cell(built, place, generators)
+
+    def _synthetic_cell(self, arm: FairArm, place: Place, generators: Generators) -> Cell | Impossible:
+        options = self.settings.generators.train_options
+        made = generators[options if arm.generator_options is None else arm.generator_options]
+        found = roles(self.split, place.held)
+        names = {picture.name for picture in self._chosen(found, place)}
+        first = 0 if self.plan.fixed_samples else self._number(place) * MAX_ROUNDS
+        reason = None
+        if arm.style != NO_STYLE and self.settings.generators.features is None:
+            reason = "no feature network on this machine, which style transfer needs"
+        sets: list[Argument] = []
+        for fold in made:
+            if fold.label not in found.training or reason:
+                continue
+            for name in sorted(names & fold.generators.keys()):
+                samples = self._commands.sample(
+                    fold, arm.samples, first, fold.generators[name], arm.sample_options
+                )
+                sets.append(self._commands.styled(fold, arm.style, samples))
+        if not sets:
+            reason = reason or "no generator of these images was released"
+            return self._impossible(arm, place, reason)
+        return self._cell(arm, place, sets)
+
+    def _cell(self, arm: FairArm, place: Place, synthetic: Sequence[Argument]) -> Cell:
+        found = roles(self.split, place.held)
+        chosen = self._chosen(found, place)
+        real = [RealImages(chosen)] * arm.repeats if arm.real else []
+        validation = self._shuffled(self.split.folds[found.validation], place)[: place.images]
+        tests: list[Argument] = [RealImages(self.split.folds[place.held])]
+        task = self._commands.segmenter(
+            [*real, *synthetic],
+            RealImages(validation),
+            self._number(place),
+            tests=tests if self._external is None else [*tests, self._external],
+            more=arm.segmenter_options,
+        )
+        return Cell(
+            NAME,
+            self._at(arm, place),
+            place.held,
+            place.seed,
+            len(chosen) if arm.real else 0,
+            arm.samples * len(synthetic),
+            task,
+            place.draw,
+        )
+
+    def _impossible(self, arm: FairArm, place: Place, reason: str) -> Impossible:
+        return Impossible(self._at(arm, place), place.held, place.seed, reason, place.draw)
+
+    @staticmethod
+    def _at(arm: FairArm, place: Place) -> FairArm:
+        return dataclasses.replace(arm, images=place.images)
+
+    def _number(self, place: Place) -> int:
+        """The seed of a cell's weights and samples: another one for every draw and seed."""
+        return place.draw * self.plan.seeds + place.seed
+
+    def _chosen(self, found: Roles, place: Place) -> tuple[Picture, ...]:
+        """The real images of a draw. Its larger R include its smaller R."""
+        return self._shuffled(pool_of(self.split, found, self.settings.generators), place)[: place.images]
+
+    @staticmethod
+    def _shuffled(pictures: Sequence[Picture], place: Place) -> tuple[Picture, ...]:
+        return tuple(sorted(pictures, key=lambda picture: shuffled(picture.name, place.draw)))

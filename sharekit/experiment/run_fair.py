@@ -1,0 +1,215 @@
+"""Runs a fair comparison: first what costs nothing, then the generators, then what is synthetic."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sharekit.errors import SharekitError
+from sharekit.experiment.cells import Machine, Outcome, Runner, Store, run_cells
+from sharekit.experiment.document import Failure, FoldCounts, Table
+from sharekit.experiment.experiment_settings import TableSettings
+from sharekit.experiment.fair_comparisons import best_classical, compare, comparisons_csv, observe
+from sharekit.experiment.fair_plan import NAME, FairPlan, PlanFile, Role
+from sharekit.experiment.fair_stages import FairStages, Generators, Planned, trained_folds
+from sharekit.experiment.folds import Split, refuse_shared
+from sharekit.experiment.histograms import histograms
+from sharekit.experiment.picture_pool import digest_of, read_pictures
+from sharekit.experiment.registration import Registration, register
+from sharekit.experiment.run_table import read_table_file, write_table
+from sharekit.experiment.stages import Cell, Impossible
+from sharekit.experiment.tasks import Given, file_digest
+from sharekit.experiment.tasks import options as identified
+from sharekit.storage import files
+
+WRITE_EVERY = 10.0
+"""Least seconds between two writings of the tables and the page, but for the last of a part."""
+
+
+@dataclass(frozen=True)
+class FairRun:
+    """What a run needs: the registered plan, the settings, the folds and the external data."""
+
+    plan: FairPlan
+    registration: Registration
+    settings: TableSettings
+    split: Split
+    external: Given | None
+    begun: bool
+    """Whether an earlier run of it has results."""
+
+
+def table_settings(plan: FairPlan, settings: TableSettings) -> TableSettings:
+    """The settings with the plan's numbers."""
+    return dataclasses.replace(
+        settings, updates=plan.updates, style_steps=plan.style_steps, real=plan.real, seeds=(0,)
+    )
+
+
+def prepare(planned: PlanFile, settings: TableSettings, split: Split, external: Path | None) -> FairRun:
+    """Read the external data and register everything that changes a number.
+
+    Raises:
+        InputError: the comparison has begun with another plan or other choices, or an external image is
+            one of the data.
+    """
+    settings = table_settings(planned.plan, settings)
+    given = None if external is None else _external(external, split)
+    out = settings.generators.out
+    earlier = read_table_file(out / f"{NAME}.json")
+    wanted = Registration(
+        planned.sha256,
+        planned.plan.to_json(),
+        _choices(settings, split, given),
+        datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+    )
+    begun = earlier is not None and bool(earlier.cells)
+    registration = register(out, wanted, begun=begun)
+    return FairRun(planned.plan, registration, settings, split, given, begun)
+
+
+def run_fair(
+    run: FairRun,
+    machine: Callable[[], AbstractContextManager[Machine]],
+    make_generators: Callable[[Sequence[tuple[str, ...]]], Generators],
+    *,
+    keep_segmenters: bool = False,
+) -> Iterator[Table]:
+    """Run all cells and yield the table's state now and then, once it is written to `OUT`.
+
+    The best classical arm is chosen when all arms without samples are done. Then the generators are made,
+    then the arms with samples run.
+
+    Args:
+        machine: opens a machine for one part of the cells.
+        make_generators: makes the generators of each of the given training options.
+
+    Raises:
+        KeyboardInterrupt: after SIGINT, once every command has ended.
+    """
+    plan, settings = run.plan, run.settings
+    stages = FairStages(plan, settings, run.split, run.external)
+    state = _State(run)
+    # A table without results would hide that there were some, and with them that the plan is fixed.
+    if not run.begun:
+        yield state.written()
+    yield from state.run(stages.real_cells(plan.of(Role.CLASSICAL, Role.CONTROL)), machine, keep_segmenters)
+    arms = plan.of(Role.SYNTHETIC, Role.ON_BEST, Role.LEVER)
+    if not arms:
+        return
+    best = best_classical(plan, state.table().cells)
+    own = settings.generators.train_options
+    wanted = [own if arm.generator_options is None else arm.generator_options for arm in arms]
+    generators = make_generators(tuple(dict.fromkeys(wanted)))
+    state.generators = {fold.label: len(fold.generators) for fold in generators.get(own, ())}
+    yield from state.run(stages.synthetic_cells(arms, best, generators), machine, keep_segmenters)
+
+
+class _State:
+    """The cells so far, as a table."""
+
+    def __init__(self, run: FairRun) -> None:
+        self.generators: dict[str, int] = {}
+        self._last_written = -math.inf
+        self._given = run
+        self._store = Store(run.settings.generators.out, run.split.root)
+        self._cells: list[Cell] = []
+        self._failures: list[Failure] = []
+        self._results: dict[int, Outcome] = {}
+
+    def run(
+        self,
+        planned: Planned,
+        machine: Callable[[], AbstractContextManager[Machine]],
+        keep_segmenters: bool,
+    ) -> Iterator[Table]:
+        """Run a part of the cells."""
+        cells = [each for each in planned if isinstance(each, Cell)]
+        self._cells += cells
+        self._failures += [_failed(each, each.reason) for each in planned if isinstance(each, Impossible)]
+        with machine() as one:
+            runner = Runner(self._store, one, keep_segmenters=keep_segmenters)
+            for outcome in run_cells(cells, runner, self._given.settings.workers):
+                self._results[id(outcome.cell)] = outcome
+                if outcome.error is not None:
+                    self._failures.append(_failed(outcome.cell, outcome.error))
+                # Cells that an earlier run finished come in a burst.
+                if time.monotonic() - self._last_written > WRITE_EVERY:
+                    yield self.written()
+        yield self.written()
+
+    def table(self) -> Table:
+        plan, settings = self._given.plan, self._given.settings
+        # Keep the order of the plan, whichever cell was done first.
+        results = [(cell, self._results[id(cell)]) for cell in self._cells if id(cell) in self._results]
+        done = [(cell, outcome.result) for cell, outcome in results if outcome.error is None]
+        stages = FairStages(plan, settings, self._given.split)
+        return Table(
+            NAME,
+            {"registration": self._given.registration.to_json(), **settings.to_json()},
+            self._folds(),
+            len(plan.arms) * len(list(stages.places)),
+            tuple(observe(cell, result, plan.strata) for cell, result in done),
+            tuple(self._failures),
+            histograms([cell for cell, _ in done], self._store),
+        )
+
+    def written(self) -> Table:
+        table, out = self.table(), self._given.settings.generators.out
+        write_table(table, out)
+        comparisons = compare(self._given.plan, table.cells)
+        files.write_text(out / f"{NAME}-comparisons.csv", comparisons_csv(comparisons))
+        self._last_written = time.monotonic()
+        return table
+
+    def _folds(self) -> dict[str, FoldCounts]:
+        split, settings = self._given.split, self._given.settings
+        return {
+            label: FoldCounts(
+                len(split.folds[label]),
+                len(split.folds[label][: settings.generators.images_per_fold]),
+                self.generators.get(label, 0),
+            )
+            for label in trained_folds(settings, split)
+        }
+
+
+def _failed(cell: Cell | Impossible, reason: str | SharekitError) -> Failure:
+    return Failure(cell.arm.name, cell.arm.images, cell.held, cell.seed, str(reason), cell.draw)
+
+
+def _external(folder: Path, split: Split) -> Given:
+    """The external data, which must not look like any image of the folds."""
+    pictures = read_pictures(folder)
+    refuse_shared(split, pictures)
+    return Given(folder, digest_of(pictures))
+
+
+def _choices(settings: TableSettings, split: Split, external: Given | None) -> dict[str, Any]:
+    """What changes a number and is not in the plan; files by their content, so that folders may move."""
+    generators = settings.generators
+    words = {
+        "train_options": generators.train_options,
+        "sample_options": settings.sample_options,
+        "style_options": settings.style_options,
+        "segmenter_options": settings.segmenter_options,
+    }
+    return {
+        "folds": {label: digest_of(pictures) for label, pictures in split.folds.items()},
+        "images_per_fold": generators.images_per_fold,
+        "choice_seed": generators.choice_seed,
+        "held": list(settings.held),
+        "external": None if external is None else external.digest,
+        "features": None if generators.features is None else file_digest(generators.features),
+        **{
+            name: [part.digest if isinstance(part, Given) else part for part in identified(given)]
+            for name, given in words.items()
+        },
+    }
