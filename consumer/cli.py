@@ -1,14 +1,16 @@
-"""The program `consumer`: sample, style and validate synthetic data sets from a verified bundle."""
+"""The program `consumer`: pull bundles, and sample, style and validate synthetic data sets."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from consumer.commands import report, sample, style, submit, train, validate
+from consumer.commands import catalogue, pull, report, sample, style, submit, train, validate
 from sharekit.program import command_line
 
-DESCRIPTION = "Draw, style and validate synthetic data sets from a bundle and a pinned key."
+DESCRIPTION = "Pull bundles; draw, style and validate synthetic data sets from a bundle and a pinned key."
 COMMANDS = {
+    "pull": pull,
+    "catalogue": catalogue,
     "sample": sample,
     "style": style,
     "validate": validate,

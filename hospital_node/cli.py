@@ -17,18 +17,22 @@ from hospital_node.commands import (
     history,
     ingest,
     policy,
+    publish,
+    recipient,
     reject,
+    releases,
     report,
     review,
     status,
     submitter,
     train,
     where,
+    withdraw,
 )
 from sharekit.errors import DependencyError
 from sharekit.program import command_line
 
-DESCRIPTION = "Train, audit, approve and export generators inside the hospital; no image leaves."
+DESCRIPTION = "Train, audit, approve, export and publish generators inside the hospital; no image leaves."
 COMMANDS = {
     "doctor": doctor,
     "ingest": ingest,
@@ -40,6 +44,10 @@ COMMANDS = {
     "approve": approve,
     "reject": reject,
     "export": export,
+    "recipient": recipient,
+    "publish": publish,
+    "releases": releases,
+    "withdraw": withdraw,
     "submitter": submitter,
     "evaluate": evaluate,
     "report": report,

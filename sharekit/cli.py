@@ -1,14 +1,22 @@
-"""The program `sharekit`: keys, verification and the demo."""
+"""The program `sharekit`: keys, trust, verification, repositories and the demo."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sharekit.commands import demo, experiment, inspect, keys, verify
+from sharekit.commands import demo, experiment, inspect, keys, repository, trust, verify
 from sharekit.program import command_line
 
-DESCRIPTION = "Keys, verification and inspection of bundles, and a demonstration of both sides."
-COMMANDS = {"keys": keys, "verify": verify, "inspect": inspect, "demo": demo, "experiment": experiment}
+DESCRIPTION = "Keys, trust, verification of bundles, repositories, and a demonstration of both sides."
+COMMANDS = {
+    "keys": keys,
+    "trust": trust,
+    "verify": verify,
+    "inspect": inspect,
+    "repository": repository,
+    "demo": demo,
+    "experiment": experiment,
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

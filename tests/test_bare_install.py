@@ -19,6 +19,7 @@ SOURCES = ("sharekit", "hospital_node", "consumer", "schemas")
 OPTIONAL = (
     *("torch", "ray", "safetensors", "opendp", "psutil", "scipy", "matplotlib"),
     *("tifffile", "skimage", "lpips", "torchvision", "segmentation_models_pytorch"),
+    *("tuf", "securesystemslib", "pkcs11"),
 )
 
 
@@ -128,7 +129,9 @@ def test_help_works(bare: Bare, program: str) -> None:
     assert result.stdout.startswith(f"usage: {program}")
 
 
-@pytest.mark.parametrize("command", ["sample", "style", "validate", "train", "submit", "report"])
+@pytest.mark.parametrize(
+    "command", ["pull", "catalogue", "sample", "style", "validate", "train", "submit", "report"]
+)
 def test_help_of_the_consumers_commands_works(bare: Bare, command: str) -> None:
     result = bare.program("consumer", command, "--help")
     assert result.returncode == 0, result.stderr
@@ -151,6 +154,15 @@ def test_a_function_that_needs_an_extra_names_it(bare: Bare, program: str, extra
         (("hospital-node", "train", "--node", "{node}"), "hospital"),
         (("hospital-node", "audit", "--node", "{node}"), "hospital"),
         (("consumer", "validate", "{data}"), "validate"),
+        (("consumer", "pull", "{data}", "--hospital", "north"), "repository"),
+        (("sharekit", "repository", "refresh", "{data}", "--key", "{data}/online.key"), "repository"),
+        (
+            (
+                *("hospital-node", "publish", "{data}", "--node", "{node}", "--repository", "{data}"),
+                *("--key", "{data}/person.key"),
+            ),
+            "repository",
+        ),
         (
             ("consumer", "train", "{data}", "--validation", "{data}", "--out", "{data}/segmenter.onnx"),
             "train",

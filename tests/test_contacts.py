@@ -16,6 +16,7 @@ from sharekit import silence
 from sharekit.program.onnx_runtime import onnxruntime
 from tests import observed
 from tests.observed import Contact, Observation
+from tests.repository_world import World, serve
 from tests.tiny import tiny_generator
 
 OBSTACLE = observed.obstacle()
@@ -146,3 +147,41 @@ def test_ray_does_not_ask_for_the_clouds_name(tmp_path: Path) -> None:
     assert seen.returncode == 0, seen.stderr
     assert seen.strangers == []
     assert any(one.port == 9 for one in seen.contacts), "Ray asked nobody: is the proxy still needed?"
+
+
+PULL = "import sys; from consumer.cli import main; sys.exit(main(['pull', *sys.argv[1:]]))"
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    monkeypatch.setenv("SHAREKIT_HOME", str(tmp_path / "sharekit-home"))
+    return World.make(tmp_path, "alpha")
+
+
+def test_a_pull_contacts_the_named_server_and_nobody_else(tmp_path: Path, world: World) -> None:
+    with serve(world.folder) as server:
+        asked = (server.address, "--hospital", "alpha", "--root", world.root_fingerprint)
+        own = {"SHAREKIT_HOME": str(tmp_path / "sharekit-home")}
+        seen = _observe(tmp_path, "-c", PULL, *asked, environment=own)
+    assert seen.returncode == 0, seen.stderr
+    assert {(one.address, one.port) for one in seen.contacts} == {("127.0.0.1", server.server_port)}
+    assert seen.outside([tmp_path / "temporary", tmp_path / "sharekit-home", Path("/dev")]) == []
+
+
+def test_a_pull_from_a_folder_contacts_nobody(tmp_path: Path, world: World) -> None:
+    asked = (str(world.folder), "--hospital", "alpha", "--root", world.root_fingerprint)
+    own = {"SHAREKIT_HOME": str(tmp_path / "sharekit-home")}
+    seen = _observe(tmp_path, "-c", PULL, *asked, environment=own)
+    assert seen.returncode == 0, seen.stderr
+    assert seen.contacts == set()
+
+
+def test_a_redirection_elsewhere_is_not_followed(tmp_path: Path, world: World) -> None:
+    elsewhere = {"Location": f"http://{NOBODY}/metadata/timestamp.json"}
+    with serve(world.folder) as server:
+        server.rules.append(("timestamp", lambda handler, _: handler.answer(b"", 302, elsewhere)))
+        asked = (server.address, "--hospital", "alpha", "--root", world.root_fingerprint)
+        own = {"SHAREKIT_HOME": str(tmp_path / "sharekit-home")}
+        seen = _observe(tmp_path, "-c", PULL, *asked, environment=own)
+    assert seen.returncode == 3, seen.stderr
+    assert seen.strangers == []

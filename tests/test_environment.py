@@ -23,6 +23,7 @@ from sharekit.signing.keys import generate
 from tests import observed
 from tests.hospital_node.trained_node import trained_node
 from tests.observed import Observation, Refusal
+from tests.repository_world import World
 from tests.sharekit.bundles import small_bundle
 from tests.tiny import tiny_generator
 
@@ -88,7 +89,7 @@ def place(made: Path, tmp_path: Path) -> Place:
 
 
 WRITERS = {
-    "keys": "sharekit keys new --out {there}/new",
+    "keys": "sharekit keys new --out {there}/new --no-password",
     "demo": "sharekit demo --out {there}/demo",
     "policy": "hospital-node policy --node {node} --set k=3",
     "audit": "hospital-node audit --node {node} --again --samples 16",
@@ -210,3 +211,30 @@ def test_too_little_memory_is_no_broken_bundle(place: Place) -> None:
     )
     assert ended.returncode == NodeStateError.exit_code, ended.stderr
     assert "expected enough memory" in ended.stderr
+
+
+@needs_a_kernel
+def test_a_full_disk_during_a_pull_keeps_what_has_arrived_and_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "home"
+    monkeypatch.setenv("SHAREKIT_HOME", str(home))
+    world = World.make(tmp_path, "alpha")
+    line = [
+        BIN / "consumer",
+        "pull",
+        str(world.folder),
+        "--hospital",
+        "alpha",
+        "--root",
+        world.root_fingerprint,
+    ]
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+    bundles = home / "bundles"
+    full = observed.full_disk(bundles)
+    seen = observed.run(line, cwd=tmp_path, environment=environment, refusals=(full,))
+    assert seen.returncode == InputError.exit_code, seen.stderr
+    assert str(bundles) in seen.stderr
+    assert "No space left" in seen.stderr
+    again = observed.run(line, cwd=tmp_path, environment=environment)
+    assert again.returncode == 0, again.stderr

@@ -68,6 +68,8 @@ def _run(command: list[str], folder: Path) -> None:
     for path in (home, temporary):
         path.mkdir(exist_ok=True)
     environment = {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
+    # What a user trusts and has pulled: `~/.sharekit`, unless this names another folder.
+    environment["SHAREKIT_HOME"] = str(folder / "sharekit-home")
     # torch sets it in a process that has loaded its compiler, such as this one.
     environment.pop("TORCHINDUCTOR_CACHE_DIR", None)
     if OBSTACLE is not None or command[0] not in PROGRAMS:

@@ -62,7 +62,7 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Shell:
 @pytest.mark.parametrize(
     "line",
     [
-        "sharekit keys new --out mine",
+        "sharekit keys new --out mine --no-password",
         "sharekit keys fingerprint key.pub",
         "sharekit verify bundle --key key.pub",
         "sharekit inspect bundle",

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sharekit.program import shared_options
 from sharekit.program.command_line import add_output_options
 from sharekit.program.output import Output, strong
 from sharekit.program.phrases import counted
@@ -22,16 +23,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     verify = actions.add_parser("verify", help="check signature, form, and what it is about")
     verify.add_argument("report", type=Path, metavar="REPORT", help="the file that the hospital sent")
-    verify.add_argument("--key", type=Path, required=True, metavar="PUB", help="the hospital's public key")
+    shared_options.public_key(verify, "the hospital's")
     verify.add_argument("--submission", type=Path, metavar="SUBMISSION", help="submission it must be about")
     add_output_options(verify, nested=True)
 
 
 def run(args: argparse.Namespace, output: Output) -> None:
     from consumer.submission.verified_report import verify_report
-    from sharekit.signing.keys import PublicKey
+    from sharekit.trust.key_choice import public_keys
 
-    verified = verify_report(args.report, PublicKey.load(args.key), args.submission)
+    verified = verify_report(args.report, public_keys(args.key), args.submission)
     output.result(verified.to_json(), *_describe(verified))
 
 

@@ -1,10 +1,12 @@
-"""`consumer sample`: draw a folder of images with masks from a verified bundle."""
+"""`consumer sample`: draw a folder of images with masks from one verified bundle, or from several."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from consumer import open_bundle
 from consumer.sampling.refinement import UNREFINED, Refinement
@@ -20,16 +22,37 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from consumer.datasets.description import DatasetDescription
+    from consumer.datasets.mixture import SampledMixture
     from consumer.datasets.sample_bundle import SampledBundle
 
-SUMMARY = "draw a synthetic data set from a verified bundle"
+T = TypeVar("T")
+
+SUMMARY = "draw a synthetic data set from a verified bundle, or from several hospitals' bundles"
 GOES_ON = True
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="the bundle's folder or zip file")
     parser.add_argument(
-        "--key", type=Path, required=True, metavar="PUB", help="the hospital's pinned public key"
+        "bundle",
+        type=Path,
+        nargs="+",
+        metavar="BUNDLE",
+        help="folder or zip file, or a hospital whose bundle you pulled; several bundles give one data set",
+    )
+    parser.add_argument(
+        "--key",
+        action="append",
+        default=[],
+        metavar="PUB",
+        help="public key of the hospital, or the name of one that you trust; one for all bundles, or one "
+        "for each in order (left out: each pulled bundle's hospital)",
+    )
+    parser.add_argument(
+        "--weights",
+        type=float,
+        nargs="+",
+        metavar="W",
+        help="share of the samples for each bundle, in order (left out: equal shares)",
     )
     count = parser.add_argument(
         *("--samples", "--count"),
@@ -112,7 +135,9 @@ def _configure_refinement(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, output: Output) -> None:
+    from consumer.datasets.mixture import Part, sample_mixture
     from consumer.datasets.sample_bundle import sample_bundle
+    from sharekit.repository.known import note_drawn
 
     refinement = Refinement(args.temperature, args.mask_threshold, args.clean_masks, args.redraw_below)
     request = Request(
@@ -125,15 +150,51 @@ def run(args: argparse.Namespace, output: Output) -> None:
         args.layout,
         args.vetted_only,
     )
-    with (
-        open_bundle(
-            args.bundle, args.key, device=args.device, threads=args.threads, isolate=args.isolate
-        ) as bundle,
-        progress.reporter("sample", unit="samples") as on_progress,
-    ):
-        result = sample_bundle(bundle, args.out, args.samples, request, on_progress)
-        vetted_seed = bundle.vetted_seed
-    output.result(result.to_json(), *_lines(result, vetted_seed))
+    keys = _one_each("--key", args.key or [None], args.bundle)
+    weights = _one_each("--weights", args.weights or [1.0], args.bundle)
+    options = {"device": args.device, "threads": args.threads, "isolate": args.isolate}
+    with contextlib.ExitStack() as stack:
+        bundles = [
+            stack.enter_context(open_bundle(path, key, **options))
+            for path, key in zip(args.bundle, keys, strict=True)
+        ]
+        on_progress = stack.enter_context(progress.reporter("sample", unit="samples"))
+        if len(bundles) == 1:
+            result = sample_bundle(bundles[0], args.out, args.samples, request, on_progress)
+            value, lines = result.to_json(), _lines(result, bundles[0].vetted_seed)
+        else:
+            parts = [Part(bundle, weight) for bundle, weight in zip(bundles, weights, strict=True)]
+            mixture = sample_mixture(parts, args.out, args.samples, request, on_progress)
+            value, lines = mixture.to_json(), _mixed_lines(mixture)
+    for bundle in bundles:
+        note_drawn(bundle.verified.manifest_sha256, args.out)
+    output.result(value, *lines)
+
+
+def _one_each(option: str, values: Sequence[T], bundles: Sequence[Path]) -> Sequence[T]:
+    """One value for each bundle; a single one counts for all.
+
+    Raises:
+        UsageError: there are as many as neither.
+    """
+    if len(values) == 1:
+        return [*values] * len(bundles)
+    if len(values) != len(bundles):
+        raise UsageError(
+            option,
+            expected=f"one for all bundles, or {len(bundles)}: one for each",
+            found=str(len(values)),
+            next_step="name them in the order of the bundles",
+        )
+    return values
+
+
+def _mixed_lines(mixture: SampledMixture) -> list[str | Text]:
+    lines: list[str | Text] = [f"{verdict}: {name}" for name, verdict in mixture.verdicts.items()]
+    for data_set in mixture.data_sets:
+        shares = ", ".join(f"{count} of {name}" for name, count in data_set.counts.items())
+        lines.append(f"{counted(sum(data_set.counts.values()), 'sample')} in {data_set.path}: {shares}")
+    return lines
 
 
 def _lines(result: SampledBundle, seed: int | None) -> list[str | Text]:

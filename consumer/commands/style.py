@@ -33,7 +33,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="bundle whose style statistics are the target; it is verified",
     )
     parser.add_argument(
-        "--key", type=Path, metavar="PUB", help="the hospital's public key (left out: the data set's own)"
+        "--key",
+        metavar="PUB",
+        help="the hospital's public key, or the name of a hospital that you trust (left out: the data "
+        "set's own)",
     )
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="folder of the new data set (left out: DATASET-styled)"

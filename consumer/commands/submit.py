@@ -70,7 +70,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, output: Output) -> None:
     from consumer.submission.pack import ContractOptions, pack_submission
     from consumer.submission.usual_exports import Channels
-    from sharekit.signing.keys import SigningKey
+    from sharekit.trust.key_choice import private_key
 
     options = ContractOptions(
         size=args.size,
@@ -82,7 +82,7 @@ def run(args: argparse.Namespace, output: Output) -> None:
         output_name=args.output_name,
         channels=Channels(tuple(args.channel), args.background),
     )
-    key = SigningKey.load(args.key, password.from_args(args))
+    key = private_key(args)
     packed = pack_submission(args.model, key, args.out, options=options, purpose=args.purpose)
     output.result(packed.to_json(), *_describe(packed))
 

@@ -44,6 +44,11 @@ def _configure_data(parser: argparse.ArgumentParser) -> None:
         help="data set that decides which weights are best; no image of it may be trained on",
     )
     parser.add_argument(
+        "--hold-out-hospital",
+        metavar="NAME",
+        help="hospital whose synthetic images are scored and not trained on, as metadata.jsonl names it",
+    )
+    parser.add_argument(
         "--test",
         dest="tests",
         type=Path,
@@ -184,6 +189,7 @@ def run(args: argparse.Namespace, output: Output) -> int:
             args.datasets,
             args.validation,
             settings,
+            hold_out_hospital=args.hold_out_hospital,
             tests=args.tests,
             class_name=args.class_name,
             on_progress=on_progress,
@@ -217,6 +223,11 @@ def _describe(result: TrainingResult) -> list[str]:
         f"best of {counted(len(task.validation), 'validation image')} after update {result.best.update}: "
         f"{_scores(best)}",
         *tests,
+        *(
+            f"{name}{', held out' if value['held_out'] else ''}: {counted(value['images'], 'image')}, "
+            f"IoU {value['metrics']['iou']['mean']:.3f}"
+            for name, value in facts["hospitals"].items()
+        ),
         f"model: {result.out}",
     ]
 

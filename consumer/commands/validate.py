@@ -32,7 +32,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--bundle", type=Path, metavar="BUNDLE", help="compare mask coverage with this bundle's statistics"
     )
     parser.add_argument(
-        "--key", type=Path, metavar="PUB", help="the hospital's public key (left out: the data set's own)"
+        "--key",
+        metavar="PUB",
+        help="the hospital's public key, or the name of a hospital that you trust (left out: the data "
+        "set's own)",
     )
     parser.add_argument(
         "--lpips",

@@ -72,20 +72,20 @@ def write_dataset(
     listed = bundle.vetted_seed is not None
     description = _describe(bundle, entries, count, request)
     settings = {**description.to_json(), "probabilities": request.probabilities}
-    if is_finished(out, _settings_of(out), _comparable(settings)):
+    if is_finished(out, settings_of(out), _comparable(settings)):
         on_progress(Progress(count, count, free=count))
         there = files.parse_json(files.read_bytes(out / DESCRIPTION, max_bytes=files.MAX_JSON_BYTES), out)
         return WrittenDataset(out, replace(description, vetted=there.get("vetted")), 0)
     with resumable_folder(out, settings) as folder:
         found = len(folder.records)
         for position, numbers_of_generator in enumerate(numbering.by_generator(count)):
-            numbers = [number for number in numbers_of_generator if _stem(number) not in folder.records]
+            numbers = [number for number in numbers_of_generator if stem_of(number) not in folder.records]
             samples = bundle.draw(entries[position], request, [numbering(number)[1] for number in numbers])
             for number, sample in zip(numbers, samples, strict=True):
-                _add_sample(folder, _stem(number), sample, listed=listed)
+                add_sample(folder, stem_of(number), sample, listed=listed)
                 message = f"generator {position + 1} of {len(entries)}"
                 on_progress(Progress(len(folder.records), count, message, free=found))
-        records = [folder.records[_stem(number)] for number in range(count)]
+        records = [folder.records[stem_of(number)] for number in range(count)]
         lines = [json.dumps(record, ensure_ascii=False) + "\n" for record in records]
         files.write_text(folder.root / METADATA, "".join(lines))
         if listed:
@@ -114,7 +114,7 @@ def _describe(
     )
 
 
-def _settings_of(out: Path) -> dict[str, Any] | None:
+def settings_of(out: Path) -> dict[str, Any] | None:
     """The settings of the finished data set at `out`; None when it does not exist."""
     if not (out / DESCRIPTION).is_file():
         return None
@@ -132,11 +132,19 @@ def _comparable(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in settings.items() if name not in ("program_version", "vetted")}
 
 
-def _stem(number: int) -> str:
+def stem_of(number: int) -> str:
+    """The name of a sample's files without their ending."""
     return f"{number:06d}"
 
 
-def _add_sample(folder: PartialFolder, stem: str, sample: Sample, *, listed: bool) -> None:
+def add_sample(
+    folder: PartialFolder,
+    stem: str,
+    sample: Sample,
+    *,
+    listed: bool,
+    source: Mapping[str, Any] | None = None,
+) -> None:
     """Write one sample's files, and record the sample as complete with its line of metadata.
 
     Args:
@@ -144,6 +152,7 @@ def _add_sample(folder: PartialFolder, stem: str, sample: Sample, *, listed: boo
         stem: name of the files.
         sample: what is written.
         listed: the bundle lists vetted samples, so the line says whether this is one.
+        source: further fields of that line, such as the hospital where there are several.
     """
     record: dict[str, Any] = {"file_name": f"{IMAGES}/{stem}.png"}
     _write_png(folder.root / record["file_name"], sample.image)
@@ -158,7 +167,7 @@ def _add_sample(folder: PartialFolder, stem: str, sample: Sample, *, listed: boo
         path.parent.mkdir(exist_ok=True)
         np.save(path, np.stack(list(sample.probabilities.values())), allow_pickle=False)
     paths = tuple(record.values())
-    record |= {"generator": sample.generator, "seed": sample.seed, "index": sample.index}
+    record |= {"generator": sample.generator, "seed": sample.seed, "index": sample.index, **(source or {})}
     if listed:
         record["vetted"] = sample.vetted
     folder.add(stem, record, paths)

@@ -34,7 +34,7 @@ from sharekit.pictures.folder import (
 from sharekit.pictures.masks import USABLE, MaskError, MaskKind, MaskReading, read_mask
 from sharekit.pictures.orientation import OrientationError, agreement, turned
 from sharekit.pictures.pairing import pair
-from sharekit.storage import files
+from sharekit.storage import files, schema
 from sharekit.storage.budget import Budget
 from sharekit.storage.names import printable
 
@@ -96,6 +96,21 @@ class DatasetFolder:
     problems: tuple[Problem, ...] = ()
     drawn: DatasetDescription | None = None
     """How the data set was drawn from a bundle; None where `dataset.json` does not say."""
+
+    @property
+    def manifests(self) -> tuple[str, ...]:
+        """Digests of the manifests of the bundles that it was drawn from, if `dataset.json` says."""
+        if self.drawn is not None:
+            return (self.drawn.manifest_sha256,)
+        sources = self.description["sources"] if is_mixture(self.description) else ()
+        return tuple(source["manifest_sha256"] for source in sources)
+
+    def hospital_of(self, entry: Entry) -> str:
+        """The hospital whose generator drew an image; empty if nothing says."""
+        if self.drawn is not None:
+            return self.drawn.hospital
+        hospital = entry.record.get("hospital")
+        return hospital if isinstance(hospital, str) else ""
 
     def read_image(self, entry: Entry) -> Pixels:
         """Read an image upright: uint8 `(H, W, 3)`, or `(H, W)` when grey.
@@ -204,12 +219,24 @@ def read_folder(root: Path) -> DatasetFolder:
     entries = (
         _from_metadata(root, present, problems) if (root / METADATA).exists() else _by_name(present, problems)
     )
-    classes = () if drawn is None else drawn.layout.mask_classes
+    classes = _classes_of(description, drawn)
     if len(classes) == 1:
         # The masks of a data set's only class lie in `masks/` itself.
         entries = [_renamed(entry, classes[0]) for entry in entries]
     problems.sort(key=lambda problem: problem.path)
     return DatasetFolder(root, tuple(entries), description, tuple(problems), drawn)
+
+
+def is_mixture(description: Mapping[str, Any]) -> bool:
+    """Whether a `dataset.json` is of a data set that `consumer sample` drew from several bundles."""
+    return "sources" in description and "noise_scheme" in description
+
+
+def _classes_of(description: Mapping[str, Any], drawn: DatasetDescription | None) -> tuple[str, ...]:
+    """The mask classes of a data set that was drawn from one bundle or from several."""
+    if drawn is not None:
+        return drawn.layout.mask_classes
+    return tuple(description["layout"]["mask_classes"]) if is_mixture(description) else ()
 
 
 def decode(data: bytes, item: object) -> Pixels:
@@ -383,6 +410,9 @@ def _read_description(
         return {}, None
     try:
         value = files.parse_json(files.read_bytes(path, max_bytes=files.MAX_JSON_BYTES), DESCRIPTION)
+        if isinstance(value, dict) and is_mixture(value):
+            schema.validate("mixture", value, DESCRIPTION)
+            return value, None
         if isinstance(value, dict):
             return value, DatasetDescription.read(value, DESCRIPTION)
         found = "not a JSON object"

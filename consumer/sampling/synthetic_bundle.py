@@ -32,11 +32,12 @@ from consumer.sampling.refinement import MAX_DRAWS, UNREFINED, Refinement, index
 from consumer.sampling.request import Request, Size
 from consumer.sampling.sample import Sample, samples_of
 from consumer.sampling.sessions import LocalRunner, Runner, Sessions
-from sharekit.bundle.bundle import VerifiedBundle, verify_bundle
+from sharekit.bundle.bundle import Depth, VerifiedBundle
 from sharekit.bundle.manifest import GeneratorEntry
 from sharekit.generator.noise import MAX_SEED
 from sharekit.program.phrases import counted
-from sharekit.signing.keys import PublicKey
+from sharekit.repository.known import bundle_at, open_verified
+from sharekit.trust.key_choice import public_keys
 
 if TYPE_CHECKING:
     from consumer.sampling.stream import SyntheticDataset
@@ -57,7 +58,7 @@ class Bundle:
     def __init__(
         self,
         verified: VerifiedBundle,
-        key: Path,
+        key: str | Path,
         provider: runtime.ProviderChoice,
         threads: int | None = None,
         isolate: bool = False,
@@ -74,12 +75,18 @@ class Bundle:
 
     @staticmethod
     def open(
-        path: Path, key: Path, device: str, threads: int | None = None, isolate: bool | None = None
+        path: Path,
+        key: str | Path | None,
+        device: str,
+        threads: int | None = None,
+        isolate: bool | None = None,
     ) -> Bundle:
         """See `consumer.open_bundle`."""
         if threads is not None and checked.whole("threads", threads) < 1:
             raise refusal("threads", "at least one thread", str(threads))
-        verified = verify_bundle(path, [PublicKey.load(key)])
+        # A pulled bundle's hospital is its name in the trust store too.
+        key = path.name if key is None else key
+        verified = open_verified(bundle_at(path), public_keys(key), depth=Depth.ON_USE)
         provider = runtime.choose_provider(device)
         return Bundle(verified, key, provider, threads, isolates(isolate, provider))
 

@@ -41,7 +41,7 @@ class StyledBundle:
 def style_data_set(
     dataset: Path,
     bundle: Path,
-    key: Path | None = None,
+    key: str | Path | None = None,
     out: Path | None = None,
     settings: StyleSettings | None = None,
     *,

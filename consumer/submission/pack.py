@@ -20,7 +20,7 @@ from sharekit.program.onnx_runtime import onnxruntime
 from sharekit.segmenter.contract import METADATA_KEY, OutputKind, SegmenterContract, contract_of
 from sharekit.segmenter.segmenter_policy import OPERATORS, check_segmenter
 from sharekit.segmenter.submission import Submission, write_submission
-from sharekit.signing.keys import SigningKey
+from sharekit.signing.keys import Signer
 from sharekit.storage import files
 
 
@@ -71,7 +71,7 @@ class PackedSubmission:
 
 
 def pack_submission(
-    path: Path, key: SigningKey, out: Path, *, options: ContractOptions, purpose: str
+    path: Path, key: Signer, out: Path, *, options: ContractOptions, purpose: str
 ) -> PackedSubmission:
     """Rewrite a model into the node's form, try it, sign it and write it.
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sharekit.segmenter.evaluation_report import EvaluationReport, check_belongs, read_report
+from sharekit.segmenter.evaluation_report import EvaluationReport, check_belongs, read_signed_report
 from sharekit.segmenter.submission import read_submission
 from sharekit.signing.keys import PublicKey
 
@@ -31,15 +32,15 @@ class VerifiedReport:
         }
 
 
-def verify_report(path: Path, key: PublicKey, submission: Path | None = None) -> VerifiedReport:
-    """Verify a report and, if a submission is given, that the report is about it.
+def verify_report(path: Path, keys: Sequence[PublicKey], submission: Path | None = None) -> VerifiedReport:
+    """Verify that one of the keys signed a report and, if a submission is given, that the report is about it.
 
     Raises:
         InputError: a file cannot be read.
         VerificationError: the report has another form, was changed, is signed with another key, or is about
             another submission.
     """
-    report = read_report(path, [key])
+    report, key = read_signed_report(path, keys)
     if submission is not None:
         check_belongs(report, read_submission(submission).submission, path)
     return VerifiedReport(report, key.fingerprint, None if submission is None else True)

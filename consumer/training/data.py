@@ -36,6 +36,24 @@ class Pairs:
     """`(N,)`: whether the folder's metadata names a generator for the image."""
     root: Path
     """The first folder."""
+    hospitals: tuple[str, ...] = ()
+    """The hospital behind each synthetic image, empty where nothing says; may be left out as a whole."""
+
+    def of_hospital(self, name: str) -> tuple[Pairs, Pairs]:
+        """The pairs of a hospital, and all others."""
+        own = np.array([hospital == name for hospital in self.hospitals], np.bool_)
+        return self._chosen(own), self._chosen(~own)
+
+    def _chosen(self, which: NDArray[np.bool_]) -> Pairs:
+        places = np.flatnonzero(which)
+        return Pairs(
+            self.images[places],
+            self.masks[places],
+            tuple(self.files[place] for place in places),
+            self.synthetic[places],
+            self.root,
+            tuple(self.hospitals[place] for place in places),
+        )
 
     def __len__(self) -> int:
         return len(self.images)
@@ -104,15 +122,9 @@ def read_pairs(
             done += 1
             on_progress(Progress(done, total))
         synthetic = np.array([entry.generator is not None for _, entry in found], np.bool_)
-        read.append(
-            Pairs(
-                images,
-                masks,
-                tuple(folder.root / entry.image for folder, entry in found),
-                synthetic,
-                found[0][0].root,
-            )
-        )
+        hospitals = tuple(folder.hospital_of(entry) for folder, entry in found)
+        paths = tuple(folder.root / entry.image for folder, entry in found)
+        read.append(Pairs(images, masks, paths, synthetic, found[0][0].root, hospitals))
     return read
 
 

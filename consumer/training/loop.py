@@ -23,6 +23,7 @@ from sharekit.errors import InputError
 from sharekit.segmenter.metrics import ImageScores, mean_scores, score_image
 
 if TYPE_CHECKING:
+    from consumer.training.data import Pairs
     from consumer.training.task import Task
 
 VALIDATION_BATCH = 16  # images; affects only the speed

@@ -11,7 +11,9 @@ from consumer.datasets.reader import read_folder
 from consumer.training.data import NOT_SEEN, Pairs, choose_class, read_pairs, refuse_leak
 from consumer.training.network import IMAGE_CHANNELS, EncoderWeights, input_statistics, read_weights
 from consumer.training.training_settings import Schedule, TrainingSettings
+from sharekit.errors import UsageError
 from sharekit.program.progress import ProgressCallback, ignore
+from sharekit.repository.known import refuse_withdrawn
 from sharekit.segmenter.contract import SegmenterContract
 
 
@@ -26,6 +28,19 @@ class Task:
     validation: Pairs
     tests: tuple[Pairs, ...] = ()
     """Sets to score at the end; they have no part in the training."""
+    held_out: str | None = None
+    """The hospital whose synthetic images are not trained on, but only scored."""
+    unseen: Pairs | None = None
+    """These images."""
+
+    @property
+    def by_hospital(self) -> dict[str, Pairs]:
+        """The synthetic images of each hospital: all of them trained on, but those of `held_out`."""
+        names = sorted(set(self.training.hospitals) - {""})
+        found = {name: self.training.of_hospital(name)[0] for name in names}
+        return (
+            found if self.held_out is None or self.unseen is None else {**found, self.held_out: self.unseen}
+        )
 
     @property
     def schedule(self) -> Schedule:
@@ -50,20 +65,29 @@ def read_task(
     *,
     tests: Sequence[Path] = (),
     class_name: str | None = None,
+    hold_out_hospital: str | None = None,
     on_progress: ProgressCallback = ignore,
 ) -> Task:
     """Read and join the data sets, and read the validation images and the test sets.
 
+    Args:
+        hold_out_hospital: name of a hospital, as in the data sets' metadata, whose synthetic images are
+            scored and not trained on.
+
     Raises:
         InputError: a file is broken or missing, a validation image is also a training image, or a test image
             is one of either.
-        UsageError: the data have several classes, and `class_name` is None.
+        UsageError: the data have several classes, and `class_name` is None; or the hospital drew none or all.
+        VerificationError: a data set was drawn from a release that its hospital has withdrawn.
         DependencyError: an optional package is not installed.
     """
     mean, std = input_statistics(settings)
     weights = read_weights(settings.encoder_weights)
     folders, held_out = [read_folder(root) for root in datasets], read_folder(validation)
     unused = [read_folder(root) for root in tests]
+    for folder in (*folders, held_out, *unused):
+        for manifest in folder.manifests:
+            refuse_withdrawn(manifest, folder.root)
     chosen = choose_class([*folders, held_out, *unused], class_name)
     contract = SegmenterContract(
         image_channels=IMAGE_CHANNELS,
@@ -79,4 +103,15 @@ def read_task(
     for each in scored:
         refuse_leak(training, each, NOT_SEEN)
         refuse_leak(unseen, each, NOT_SEEN)
-    return Task(settings, contract, weights, training, unseen, tuple(scored))
+    if hold_out_hospital is None:
+        return Task(settings, contract, weights, training, unseen, tuple(scored))
+    apart, rest = training.of_hospital(hold_out_hospital)
+    if not (len(apart) and len(rest)):
+        known = ", ".join(sorted(set(training.hospitals) - {""})) or "no hospital"
+        raise UsageError(
+            "--hold-out-hospital",
+            expected=f"one of several hospitals in the data sets, which name {known}",
+            found=repr(hold_out_hospital),
+            next_step="name it as metadata.jsonl does; draw from several bundles with `consumer sample`",
+        )
+    return Task(settings, contract, weights, rest, unseen, tuple(scored), hold_out_hospital, apart)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +50,8 @@ class TrainingResult:
     """Operator types of the ONNX file, with their counts."""
     parity: float
     """Largest difference of a probability between ONNX Runtime and torch."""
+    hospitals: Mapping[str, Validation] = field(default_factory=dict)
+    """Scores of the written weights on each hospital's synthetic images, where the data names several."""
     tests: tuple[ScoredSet, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
@@ -73,6 +75,11 @@ class TrainingResult:
             "tests": [each.to_json() for each in self.tests],
             "operators": dict(self.operators),
             "parity": self.parity,
+            "held_out_hospital": task.held_out,
+            "hospitals": {
+                name: {"held_out": name == task.held_out, "images": len(scores.scores), **scores.to_json()}
+                for name, scores in self.hospitals.items()
+            },
         }
 
 
@@ -135,6 +142,7 @@ def train_segmenter(
         seconds += _run(loop, folder, seconds, save_every, threads, on_progress, on_warning)
         last = [loop.scores(pairs) for pairs in task.tests]
         network = loop.best_network()
+        hospitals = _score_hospitals(task, loop)
         tests = tuple(_scored(loop, *each) for each in zip(task.tests, last, strict=True))
     data = export_segmenter.export_onnx(network, task.contract)
     images = task.validation.images[:VALIDATION_BATCH]
@@ -154,6 +162,7 @@ def train_segmenter(
         operators=export_segmenter.operators(data),
         parity=parity,
         tests=tests,
+        hospitals=hospitals,
     )
 
 
@@ -161,6 +170,16 @@ def _scored(loop: Loop, pairs: Pairs, last: tuple[ImageScores, ...]) -> ScoredSe
     """Score a test set with the loop's present weights, the best ones."""
     shares = pairs.masks.mean(axis=(1, 2)).tolist()
     return ScoredSet(pairs.root, tuple(shares), loop.scores(pairs), last)
+
+
+def _score_hospitals(task: Task, loop: Loop) -> dict[str, Validation]:
+    """Scores of the best weights on each hospital's synthetic images, where there are several hospitals."""
+    from consumer.training.loop import Validation
+
+    groups = task.by_hospital
+    if len(groups) < 2:
+        return {}
+    return {name: Validation(loop.best.update, loop.scores(pairs)) for name, pairs in groups.items()}
 
 
 def _begin(task: Task, folder: CheckpointFolder, device: str) -> tuple[Loop, float]:

@@ -44,7 +44,7 @@ def silent(_stage: str, _unit: str) -> AbstractContextManager[ProgressCallback]:
 def validate_folder(
     dataset: Path,
     bundle: Path | None = None,
-    key: Path | None = None,
+    key: str | Path | None = None,
     page: Path | None = None,
     lpips: LpipsOptions | None = None,
     *,

@@ -40,7 +40,7 @@ def run(args: argparse.Namespace, output: Output) -> None:
     from hospital_node.node.node import Node
     from hospital_node.release.approve import approve
     from sharekit.errors import UsageError
-    from sharekit.signing.keys import SigningKey
+    from sharekit.trust.key_choice import private_key
 
     if not args.yes and not sys.stdin.isatty():
         raise UsageError(
@@ -50,7 +50,7 @@ def run(args: argparse.Namespace, output: Output) -> None:
             next_step="read `hospital-node report`, then add --yes to the same command",
         )
     node = Node.open(args.node)
-    key = SigningKey.load(args.key, password.from_args(args))
+    key = private_key(args)
 
     def confirm(policy: Policy, proposal: Proposal) -> None:
         if args.yes:

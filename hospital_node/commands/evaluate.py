@@ -41,11 +41,11 @@ def run(args: argparse.Namespace, output: Output) -> None:
     from sharekit.program.confinement import ESSENTIAL, Layer
     from sharekit.program.processors import free_processors
     from sharekit.segmenter.submission import read_submission
-    from sharekit.signing.keys import SigningKey
+    from sharekit.trust.key_choice import private_key
 
     # A report that cannot be written must not cost an evaluation.
     check_out(args.out)
-    key = SigningKey.load(args.key, password.from_args(args))
+    key = private_key(args)
     signed = read_submission(args.submission)
     node = Node.open(args.node)
     with progress.reporter("evaluate", unit="images") as on_progress:

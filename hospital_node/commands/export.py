@@ -41,9 +41,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, output: Output) -> None:
     from hospital_node.node.node import Node
     from hospital_node.release.export import export_bundle
-    from sharekit.signing.keys import SigningKey
+    from sharekit.trust.key_choice import private_key
 
-    key = SigningKey.load(args.key, password.from_args(args))
+    key = private_key(args)
     with progress.reporter("look at samples", unit="samples") as on_progress:
         result = export_bundle(
             Node.open(args.node),

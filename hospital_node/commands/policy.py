@@ -59,7 +59,8 @@ def run(args: argparse.Namespace, output: Output) -> None:
     from hospital_node.release.policy_change import change_policy
     from hospital_node.release.release_policy import Approver, Policy
     from sharekit.errors import UsageError
-    from sharekit.signing.keys import PublicKey, SigningKey
+    from sharekit.signing.keys import PublicKey
+    from sharekit.trust.key_choice import private_key
 
     if (args.approver is None) != (args.name is None):
         raise UsageError(
@@ -80,7 +81,7 @@ def run(args: argparse.Namespace, output: Output) -> None:
         declaration = policy.declaration.with_({name: getattr(args, name) for name in HELP})
         return dataclasses.replace(policy, declaration=declaration)
 
-    key = None if args.key is None else SigningKey.load(args.key, password.from_args(args))
+    key = None if args.key is None else private_key(args)
     change = change_policy(Node.open(args.node), changed, key)
     output.result(
         change.to_json(),

@@ -30,9 +30,9 @@ def run(args: argparse.Namespace, output: Output) -> None:
     from hospital_node.node.node import Node
     from hospital_node.release.reject import reject, trained_on
     from sharekit.errors import UsageError
-    from sharekit.signing.keys import SigningKey
+    from sharekit.trust.key_choice import private_key
 
-    key = SigningKey.load(args.key, password.from_args(args))
+    key = private_key(args)
     node = Node.open(args.node)
     chosen = [*args.generator, *trained_on(node, args.image)]
     if not chosen:

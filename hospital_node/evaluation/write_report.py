@@ -10,7 +10,7 @@ from hospital_node.leaks.search import refuse_real_content
 from hospital_node.node.node import Node
 from sharekit.errors import InputError
 from sharekit.segmenter.evaluation_report import EvaluationReport, sign_report
-from sharekit.signing.keys import SigningKey
+from sharekit.signing.keys import Signer
 from sharekit.storage import files
 
 
@@ -30,7 +30,7 @@ def check_out(out: Path) -> None:
         )
 
 
-def write_report(node: Node, report: EvaluationReport, key: SigningKey, out: Path) -> None:
+def write_report(node: Node, report: EvaluationReport, key: Signer, out: Path) -> None:
     """Sign a report and write it.
 
     Raises:

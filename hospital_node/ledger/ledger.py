@@ -1,4 +1,4 @@
-"""The node's private ledger: images, generators, spent evaluations, published statistics, the log of changes.
+"""The node's private ledger: images, generators, releases, spent evaluations, published statistics, the log.
 
 One process writes (the holder of the node's write lock); any number of processes read. File names are kept
 here and nowhere else.
@@ -19,6 +19,7 @@ from hospital_node.ledger.evaluations import Evaluations
 from hospital_node.ledger.generators import Generators
 from hospital_node.ledger.history_table import HistoryTable
 from hospital_node.ledger.publications import Publications
+from hospital_node.ledger.releases import Releases
 from hospital_node.ledger.states import Event, GeneratorState, ImageRecord, ImageState, State
 from sharekit.errors import InputError, NodeStateError
 
@@ -34,7 +35,7 @@ _UNTRAINED = (
 
 
 class Ledger:
-    """The images, their `generators`, `evaluations`, `publications`, `history`, the log, the release counter.
+    """Images, `generators`, `releases`, `evaluations`, `publications`, `history`, log and release counter.
 
     Every write is one transaction that survives a power cut (write-ahead log, `synchronous=FULL`).
 
@@ -52,6 +53,7 @@ class Ledger:
         self.generators = Generators(self._database)
         self.evaluations = Evaluations(self._database)
         self.publications = Publications(self._database)
+        self.releases = Releases(self._database)
         self.history = HistoryTable(self._database)
         self.erasures = Erasures(self._database, self.history)
 

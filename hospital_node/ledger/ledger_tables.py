@@ -16,7 +16,8 @@ from hospital_node.ledger.states import GeneratorState, ImageState
 SCHEMA_VERSION = 4
 OLDER_VERSIONS = frozenset({1, 2, 3})
 """Version 1 had no hold-out and no evaluations; in versions 1 and 2 an image was also its generator.
-Version 3 knew no patients, kept no history and could not erase."""
+Version 3 knew no patients, kept no history, could not erase, and wrote down a release only as a reason.
+"""
 
 BROUGHT_OVER = "brought over from image "
 """How the log names the image whose state an upgraded generator had."""
@@ -107,6 +108,30 @@ CREATE TRIGGER publications_kept BEFORE DELETE ON publications
     BEGIN SELECT RAISE(ABORT, 'what was published stays published'); END;
 """
 
+_RELEASES = """
+CREATE TABLE release_events (
+    sequence INTEGER PRIMARY KEY,
+    time TEXT NOT NULL,
+    release INTEGER NOT NULL,
+    event TEXT NOT NULL CHECK (event IN ('exported', 'published', 'withdrawn')),
+    content TEXT NOT NULL
+) STRICT;
+CREATE INDEX release_events_by_release ON release_events (release, sequence);
+CREATE TRIGGER release_events_unchanged BEFORE UPDATE ON release_events
+    BEGIN SELECT RAISE(ABORT, 'what left stays written down'); END;
+CREATE TRIGGER release_events_kept BEFORE DELETE ON release_events
+    BEGIN SELECT RAISE(ABORT, 'what left stays written down'); END;
+"""
+
+_EARLIER_RELEASES = """
+INSERT INTO release_events (time, release, event, content)
+    SELECT max(time), CAST(substr(events.reason, 9) AS INTEGER), 'exported',
+        json_object('generators', json((SELECT json_group_array(id) FROM generators
+            WHERE generators.state = 'released' AND generators.reason = events.reason)))
+    FROM events WHERE after = 'released' AND reason GLOB 'release [1-9]*' GROUP BY reason ORDER BY max(time);
+"""
+"""The releases that earlier versions wrote down as the reason of their generators."""
+
 _HISTORY = """
 CREATE TABLE history (
     number INTEGER PRIMARY KEY,
@@ -139,6 +164,7 @@ SCHEMA = f"""
 {_EVALUATIONS}
 {_EVALUATIONS_UNCHANGED}
 {_PUBLICATIONS}
+{_RELEASES}
 {_HISTORY}
 {_ERASURES}
 CREATE TABLE events (
@@ -214,7 +240,8 @@ def upgrade(connection: sqlite3.Connection, version: int, now: str) -> None:
         _run(connection, "DROP TABLE images_before;\n")
     if version == 3:
         _run(connection, _WITH_UNITS)
-    _run(connection, _BY_UNIT + _HISTORY + _ERASURES + f"PRAGMA user_version = {SCHEMA_VERSION};\n")
+    _run(connection, _BY_UNIT + _HISTORY + _ERASURES + _RELEASES + _EARLIER_RELEASES)
+    _run(connection, f"PRAGMA user_version = {SCHEMA_VERSION};\n")
 
 
 def _bring_over(connection: sqlite3.Connection, now: str) -> None:

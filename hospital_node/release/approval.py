@@ -10,7 +10,7 @@ from hospital_node.node.node import Node
 from hospital_node.release.release_policy import Policy
 from sharekit.errors import SharekitError, VerificationError
 from sharekit.signing import dsse
-from sharekit.signing.keys import PublicKey, SigningKey
+from sharekit.signing.keys import PublicKey, Signer
 from sharekit.storage import files, schema
 
 SCHEMA_VERSION = 1
@@ -96,7 +96,7 @@ class Approval:
         return Approval(approved, predicate["policy_sha256"], predicate["approver"], predicate["date"])
 
 
-def sign_approval(approval: Approval, key: SigningKey) -> dsse.Envelope:
+def sign_approval(approval: Approval, key: Signer) -> dsse.Envelope:
     """A DSSE envelope around the approval."""
     return dsse.sign_statement(approval.to_statement(), key)
 

@@ -17,7 +17,7 @@ from hospital_node.release.gate import audit_reasons, way_out
 from hospital_node.release.policy_change import current_policy, listed_approver
 from hospital_node.release.release_policy import Policy
 from sharekit.errors import InputError, PolicyError, VerificationError
-from sharekit.signing.keys import SigningKey
+from sharekit.signing.keys import Signer
 from sharekit.storage import files
 
 
@@ -58,7 +58,7 @@ class GivenApproval:
 
 def approve(
     node: Node,
-    key: SigningKey,
+    key: Signer,
     by: str | None = None,
     *,
     generators: Collection[str] | None = None,
@@ -159,7 +159,7 @@ def give_approval(
     node: Node,
     policy: Policy,
     proposal: Proposal,
-    key: SigningKey,
+    key: Signer,
     by: str | None = None,
     now: datetime | None = None,
 ) -> Path:

@@ -34,7 +34,7 @@ from sharekit.bundle.vetted import Vetted
 from sharekit.generator.onnx_contract import IR_VERSION, OPSET
 from sharekit.pictures.mask_statistics import coverage
 from sharekit.signing import dsse
-from sharekit.signing.keys import SigningKey
+from sharekit.signing.keys import Signer
 from sharekit.storage import files
 
 VALID_FOR = timedelta(days=365)
@@ -105,7 +105,7 @@ class Release:
             Limits(max_side=max(Limits.max_side, *(max(spec.height, spec.width) for spec in specs))),
         )
 
-    def contents(self, key: SigningKey) -> Mapping[str, bytes]:
+    def contents(self, key: Signer) -> Mapping[str, bytes]:
         """Every file except the manifest and the signature; each candidate is read on access.
 
         Raises:

@@ -12,6 +12,7 @@ from typing import Any
 from hospital_node.audit.audited import Asking, images_behind, read_asking
 from hospital_node.leaks.node_content import node_content
 from hospital_node.leaks.search import refuse_real_content
+from hospital_node.ledger.releases import ReleaseEvent
 from hospital_node.ledger.states import GeneratorState
 from hospital_node.node import history
 from hospital_node.node.image_layouts import layout_warning, layouts
@@ -28,7 +29,7 @@ from sharekit.bundle.bundle import VerifiedBundle, verify_bundle, write_bundle
 from sharekit.errors import InputError, PolicyError
 from sharekit.program.progress import ProgressCallback, ignore
 from sharekit.program.umask import users_umask
-from sharekit.signing.keys import SigningKey
+from sharekit.signing.keys import Signer
 from sharekit.storage import container
 
 
@@ -70,7 +71,7 @@ class ExportResult:
 def export_bundle(
     node: Node,
     out: Path,
-    key: SigningKey,
+    key: Signer,
     *,
     features_path: Path | None = None,
     vetted: int = CANDIDATES,
@@ -115,6 +116,13 @@ def export_bundle(
         bundle = _write_checked(release, out, key)
         for item in leaving:
             node.ledger.generators.transition(item.record.id, GeneratorState.RELEASED, f"release {number}")
+        exported = {
+            "manifest_sha256": bundle.manifest_sha256,
+            "public_key": key.public.pem().decode(),
+            "generators": [item.record.id for item in leaving],
+            "images": len(images),
+        }
+        node.ledger.releases.append(number, ReleaseEvent.EXPORTED, exported)
         history.record(
             node,
             history.Action.EXPORT,
@@ -156,7 +164,7 @@ def _require_some(node: Node, leaving: Sequence[Asking], refused: Mapping[str, t
     )
 
 
-def _write_checked(release: Release, out: Path, key: SigningKey) -> VerifiedBundle:
+def _write_checked(release: Release, out: Path, key: Signer) -> VerifiedBundle:
     """Finish the bundle inside the node, search its bytes, and only then copy it out and verify it again."""
     node = release.node
     staging = node.root / f"outgoing-{release.number}{out.suffix.lower()}"

@@ -20,7 +20,7 @@ from hospital_node.release.release_policy import (
 )
 from sharekit.errors import PolicyError
 from sharekit.signing import dsse
-from sharekit.signing.keys import SigningKey
+from sharekit.signing.keys import Signer
 
 PREDICATE_TYPE = "urn:sharekit:policy-change:v1"
 
@@ -74,9 +74,7 @@ def current_policy(node: Node, *, create: bool = False) -> Policy:
     )
 
 
-def change_policy(
-    node: Node, change: Callable[[Policy], Policy], key: SigningKey | None = None
-) -> PolicyChange:
+def change_policy(node: Node, change: Callable[[Policy], Policy], key: Signer | None = None) -> PolicyChange:
     """Change the node's policy, or create it.
 
     Args:
@@ -114,7 +112,7 @@ def change_policy(
     return PolicyChange(after, changes, signer)
 
 
-def _signed(before: Policy, after: Policy, signer: Approver, key: SigningKey) -> str:
+def _signed(before: Policy, after: Policy, signer: Approver, key: Signer) -> str:
     """The approver's signed statement about a change: a DSSE envelope in JSON."""
     statement = dsse.Statement(
         (dsse.Subject("policy.json", after.digest),),
@@ -141,7 +139,7 @@ def differences(before: Policy, after: Policy) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def listed_approver(policy: Policy, key: SigningKey, by: str | None = None) -> Approver:
+def listed_approver(policy: Policy, key: Signer, by: str | None = None) -> Approver:
     """The approver whom the policy lists for a key.
 
     Args:
@@ -170,7 +168,7 @@ def listed_approver(policy: Policy, key: SigningKey, by: str | None = None) -> A
     return found
 
 
-def _signer(before: Policy, key: SigningKey | None) -> Approver | None:
+def _signer(before: Policy, key: Signer | None) -> Approver | None:
     if not before.approvers:
         return None
     if key is None:

@@ -16,7 +16,7 @@ from hospital_node.node.node import Node
 from hospital_node.release.policy_change import current_policy, listed_approver
 from sharekit.errors import UsageError
 from sharekit.signing import dsse
-from sharekit.signing.keys import SigningKey
+from sharekit.signing.keys import Signer
 from sharekit.storage import schema
 
 PREDICATE_TYPE = "urn:sharekit:rejection:v1"
@@ -40,9 +40,7 @@ class Rejection:
         }
 
 
-def reject(
-    node: Node, generator_id: str, key: SigningKey, *, reason: str, by: str | None = None
-) -> Rejection:
+def reject(node: Node, generator_id: str, key: Signer, *, reason: str, by: str | None = None) -> Rejection:
     """Withdraw a generator, signed by a listed approver.
 
     Args:

@@ -2,16 +2,19 @@
 
 Verification interprets nothing that the hospital did not sign: it checks the signature by a pinned key first,
 then each file's length and digest, then the content. It refuses files that the manifest's schema does not
-name, signed or not.
+name, signed or not. Files are checked side by side, each of them read, checked and let go.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from enum import Enum
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -22,14 +25,14 @@ from sharekit.errors import UsageError, VerificationError
 from sharekit.generator import onnx_policy
 from sharekit.generator.cost import Computation, Step
 from sharekit.signing import dsse, oms
-from sharekit.signing.keys import PublicKey, SigningKey
+from sharekit.signing.keys import PublicKey, Signer
 from sharekit.signing.oms import SIGNATURE_NAME
 from sharekit.storage import container, files, schema
 from sharekit.storage.container import Container
 from sharekit.storage.names import extra_file, hidden_character, printable
 
 AUTHENTIC = "authentic"
-"""The only verdict without a repository: the signature is valid, and a newer release may exist."""
+"""The verdict without a repository: the signature is valid, and a newer release may exist."""
 
 PRIVACY_NAME = "privacy.json"
 PROVENANCE_NAME = "provenance.json"
@@ -42,6 +45,8 @@ ATTESTATIONS: Mapping[str, str] = {PRIVACY_NAME: PRIVACY_PREDICATE, PROVENANCE_N
 
 REQUIRED = frozenset({MANIFEST_NAME, CARD_NAME, *ATTESTATIONS})
 MAX_CARD_BYTES = 2**20
+AT_ONCE = min(4, os.cpu_count() or 1)
+"""Files that are read and checked at the same time."""
 
 
 @dataclass(frozen=True)
@@ -54,10 +59,15 @@ class VerifiedBundle:
     digests: Mapping[str, str]
     """File name to signed SHA-256, for every file except the signature."""
     computations: Mapping[str, Computation]
-    """Generator file to its operators, from which the cost of a request follows before the file is loaded."""
+    """Generator file to its operators, from which the cost of a request follows before the file is loaded.
+
+    After a verification with `Depth.ON_USE`, looking a generator up verifies its file.
+    """
     warnings: tuple[BundleWarning, ...] = ()
     """What a person should know before using the bundle, at the time of verification."""
     verdict: str = AUTHENTIC
+    freshness: str = "unknown"
+    """`current` or `superseded` if a repository has said so, otherwise `unknown`."""
 
     @property
     def path(self) -> Path:
@@ -94,7 +104,7 @@ class VerifiedBundle:
         return {
             "bundle": str(self.path),
             "verdict": self.verdict,
-            "freshness": "unknown",
+            "freshness": self.freshness,
             "hospital": claims.hospital,
             "release": claims.release,
             "created": claims.created.isoformat(),
@@ -108,13 +118,27 @@ class VerifiedBundle:
         }
 
 
-def verify_bundle(path: Path, keys: Sequence[PublicKey], now: datetime | None = None) -> VerifiedBundle:
-    """Verify every file of a bundle (a folder or a zip), reading each file once.
+class Depth(Enum):
+    """How much of the generators a verification checks; it checks everything else in any case."""
+
+    FULL = "full"
+    """Length, digest and ONNX rules of every generator."""
+    DIGESTS = "digests"
+    """Length and digest of every generator; the ONNX rules when it is used."""
+    ON_USE = "on use"
+    """Nothing of a generator before it is used: opening one of a thousand costs one."""
+
+
+def verify_bundle(
+    path: Path, keys: Sequence[PublicKey], now: datetime | None = None, depth: Depth = Depth.FULL
+) -> VerifiedBundle:
+    """Verify a bundle (a folder or a zip), reading each file once.
 
     Args:
         path: the folder or zip.
         keys: the pinned keys, one of which must have signed the bundle.
         now: UTC, for the warnings; None reads the clock.
+        depth: how much of the generators to check now.
 
     Raises:
         VerificationError: a check failed; the error names the file.
@@ -134,24 +158,61 @@ def verify_bundle(path: Path, keys: Sequence[PublicKey], now: datetime | None = 
     claims = manifest.parse(_checked(MANIFEST_NAME, box.read(MANIFEST_NAME), digests[MANIFEST_NAME]))
     check_manifest(claims, digests)
     specs = {entry.file: entry.spec for entry in claims.generators}
+    lazy = _OnUse(box, claims)
+
+    def check(entry: FileEntry) -> bytes | Computation | None:
+        """Check one file; style files are checked together afterwards, so their content is kept."""
+        name = entry.path
+        if name in specs:
+            if depth is Depth.FULL:
+                return lazy[name]
+            if depth is Depth.DIGESTS:
+                _checked(name, box.read(name), entry.sha256, entry.length)
+            return None
+        data = _checked(name, box.read(name), entry.sha256, entry.length)
+        if name.startswith(f"{style_statistics.FOLDER}/"):
+            return data
+        check_content(name, data, claims, key)
+        return None
+
     style: dict[str, bytes] = {}
     computations: dict[str, Computation] = {}
     shared: dict[tuple[Step, ...], tuple[Step, ...]] = {}
-    for entry in claims.files:
-        name = entry.path
-        data = _checked(name, box.read(name), entry.sha256, entry.length)
-        if name in specs:
-            computation = onnx_policy.check_generator(data, name, specs[name])
-            # Generators of one architecture share their steps.
-            steps = shared.setdefault(computation.steps, computation.steps)
-            computations[name] = dataclasses.replace(computation, steps=steps)
-        elif name.startswith(f"{style_statistics.FOLDER}/"):
-            style[name] = data
-        else:
-            check_content(name, data, claims, key)
+    with ThreadPoolExecutor(max_workers=AT_ONCE) as pool:
+        for entry, found in zip(claims.files, pool.map(check, claims.files), strict=True):
+            if isinstance(found, Computation):
+                # Generators of one architecture share their steps.
+                steps = shared.setdefault(found.steps, found.steps)
+                computations[entry.path] = dataclasses.replace(found, steps=steps)
+            elif found is not None:
+                style[entry.path] = found
     check_style(style, claims)
     warnings = claims.warnings(now or datetime.now(UTC))
-    return VerifiedBundle(box, claims, key, digests, computations, warnings)
+    known = computations if depth is Depth.FULL else lazy
+    return VerifiedBundle(box, claims, key, digests, known, warnings)
+
+
+class _OnUse(Mapping[str, Computation]):
+    """The computations of a bundle's generators; looking one up verifies its file."""
+
+    def __init__(self, box: Container, claims: Manifest) -> None:
+        self._box = box
+        self._generators = {entry.file: entry for entry in claims.generators}
+        self._files = {entry.path: entry for entry in claims.files}
+        self._known: dict[str, Computation] = {}
+
+    def __getitem__(self, name: str) -> Computation:
+        if name not in self._known:
+            entry, generator = self._files[name], self._generators[name]
+            data = _checked(name, self._box.read(name), entry.sha256, entry.length)
+            self._known[name] = onnx_policy.check_generator(data, name, generator.spec)
+        return self._known[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._generators)
+
+    def __len__(self) -> int:
+        return len(self._generators)
 
 
 def read_claims(path: Path) -> tuple[Manifest, Mapping[str, int]]:
@@ -166,9 +227,7 @@ def read_claims(path: Path) -> tuple[Manifest, Mapping[str, int]]:
     return manifest.parse(box.read(MANIFEST_NAME)), box.lengths
 
 
-def write_bundle(
-    out: Path, contents: Mapping[str, bytes], claims: Manifest, key: SigningKey
-) -> VerifiedBundle:
+def write_bundle(out: Path, contents: Mapping[str, bytes], claims: Manifest, key: Signer) -> VerifiedBundle:
     """Write, sign, re-open and verify a bundle, then give it its final name.
 
     Args:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sharekit.program import shared_options
 from sharekit.program.output import Output, strong, warning_text
 
 if TYPE_CHECKING:
@@ -21,21 +22,14 @@ SUMMARY = "show what a bundle says that it holds; unverified unless --key is giv
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="the bundle's folder or zip")
-    parser.add_argument(
-        "--key",
-        type=Path,
-        action="append",
-        default=[],
-        metavar="PUB",
-        help="verify with this public key first",
-    )
+    shared_options.public_key(parser, "for verification first: the hospital's", required=False, several=True)
 
 
 def run(args: argparse.Namespace, output: Output) -> None:
     from sharekit.bundle.inspection import inspect_bundle
-    from sharekit.signing.keys import PublicKey
+    from sharekit.trust.key_choice import public_keys
 
-    found = inspect_bundle(args.bundle, [PublicKey.load(path) for path in args.key])
+    found = inspect_bundle(args.bundle, public_keys(*args.key))
     manifest = found.manifest
     output.result(
         found.to_json(),

@@ -1,15 +1,17 @@
-"""`sharekit keys`: make a key pair, or show the fingerprint that two people compare."""
+"""`sharekit keys`: make a key pair, show the fingerprint that two people compare, hand over to a new key."""
 
 from __future__ import annotations
 
 import argparse
+from datetime import UTC, datetime
 from pathlib import Path
 
-from sharekit.program import password
+from sharekit.program import password, shared_options
+from sharekit.program.arguments import whole_number
 from sharekit.program.command_line import add_output_options
 from sharekit.program.output import Output
 
-SUMMARY = "make a signing key pair, or show a public key's fingerprint"
+SUMMARY = "make a signing key pair, show a public key's fingerprint, or hand over to a new key"
 DEFAULT_NAME = "signing"
 
 
@@ -26,18 +28,46 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="DIR|PREFIX",
         help=f"a folder, for {DEFAULT_NAME}.key and {DEFAULT_NAME}.pub, or the beginning of both paths",
     )
-    password.configure(new)
+    new.add_argument(
+        "--token",
+        metavar="ID[@LABEL]",
+        help="identifier of a key that a PKCS#11 token already holds, and the token's label; NAME.key gets "
+        "its address",
+    )
+    password.configure(new, new=True)
     fingerprint = actions.add_parser("fingerprint", help="print the fingerprint of a public key")
     fingerprint.add_argument("public_key", type=Path, metavar="PUB", help="public key, PEM")
-    for action in (new, fingerprint):
+    fingerprint.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="file to hand over by another way (left out: none)",
+    )
+    handover = actions.add_parser("handover", help="let the old key sign the new one, for consumers")
+    shared_options.private_key(handover, "the old")
+    handover.add_argument("--to", type=Path, required=True, metavar="PUB", help="the new public key")
+    handover.add_argument("--hospital", required=True, metavar="NAME", help="the hospital's short name")
+    handover.add_argument(
+        "--valid-until", required=True, metavar="DATE", help="last day on which the new key counts"
+    )
+    handover.add_argument(
+        "--overlap-until", required=True, metavar="DATE", help="last day on which the old key counts too"
+    )
+    handover.add_argument(
+        "--out", type=Path, required=True, metavar="FILE", help="file to publish with the key"
+    )
+    password.configure(handover)
+    for action in (new, fingerprint, handover):
         add_output_options(action, nested=True)
 
 
 def run(args: argparse.Namespace, output: Output) -> None:
     if args.action == "new":
         _new(args, output)
+    elif args.action == "handover":
+        _handover(args, output)
     else:
-        _fingerprint(args.public_key, output)
+        _fingerprint(args.public_key, args.out, output)
 
 
 def _new(args: argparse.Namespace, output: Output) -> None:
@@ -45,7 +75,10 @@ def _new(args: argparse.Namespace, output: Output) -> None:
 
     prefix = args.out / DEFAULT_NAME if args.out.is_dir() else args.out
     paths_of_pair(prefix)  # refuse existing files before the user types a password
-    written = write_pair(prefix, password.from_args(args, confirm=True))
+    if args.token is not None:
+        _import(args, prefix, output)
+        return
+    written = write_pair(prefix, password.for_new_key(args))
     note = "" if written.encrypted else ", not encrypted"
     output.result(
         written.to_json(),
@@ -56,10 +89,50 @@ def _new(args: argparse.Namespace, output: Output) -> None:
     )
 
 
-def _fingerprint(path: Path, output: Output) -> None:
+def _import(args: argparse.Namespace, prefix: Path, output: Output) -> None:
+    from sharekit.signing.external_key import import_token_key
+
+    number, _, label = args.token.partition("@")
+    given = password.from_args(args)
+    key = import_token_key(
+        prefix, whole_number()(number), label or None, lambda: given or password.ask("the token")
+    )
+    output.result(
+        {"private_key": key.address, "public_key": f"{prefix}.pub", "fingerprint": key.public.fingerprint},
+        _line("private key", f"{key.address}  (stays on the token; {prefix}.key holds this address)"),
+        _line("public key", f"{prefix}.pub  (give it to consumers)"),
+        _line("fingerprint", key.public.fingerprint),
+    )
+
+
+def _handover(args: argparse.Namespace, output: Output) -> None:
+    from sharekit.signing.keys import PublicKey, refuse_overwrite
+    from sharekit.storage import files
+    from sharekit.trust.handover import Handover, sign_handover
+    from sharekit.trust.key_choice import private_key
+    from sharekit.trust.trust_store import checked_name, end_of
+
+    refuse_overwrite(args.out)
+    now = datetime.now(UTC).replace(microsecond=0)
+    new, old = PublicKey.load(args.to), private_key(args)
+    handover = Handover(
+        checked_name(args.hospital), new, now, end_of(args.valid_until), end_of(args.overlap_until)
+    )
+    files.write_bytes(args.out, sign_handover(handover, old))
+    output.result(
+        {"handover": str(args.out), "from": old.public.fingerprint, "to": new.fingerprint},
+        f"hand-over: {args.out}, from {old.public.fingerprint} to {new.fingerprint}",
+        f"consumers: sharekit trust add {args.hospital} --key {args.to} --handover {args.out}",
+    )
+
+
+def _fingerprint(path: Path, out: Path | None, output: Output) -> None:
     from sharekit.signing.keys import read_fingerprint
+    from sharekit.storage import files
 
     found = read_fingerprint(path)
+    if out is not None:
+        files.write_text(out, f"{found.fingerprint}\n")
     output.result(found.to_json(), found.fingerprint)
 
 

@@ -36,8 +36,12 @@ STEPS = (
         "small generators: one for each group of pictures, or for each of a few",
         "hospital-node train --node {node} --profile {profile} {group_size} {iterations}",
     ),
-    ("release key", "the hospital's key", "sharekit keys new --out {release}"),
-    ("approver key", "the data protection officer's own key", "sharekit keys new --out {approver}"),
+    ("release key", "the hospital's key", "sharekit keys new --out {release} --no-password"),
+    (
+        "approver key",
+        "the data protection officer's own key",
+        "sharekit keys new --out {approver} --no-password",
+    ),
     (
         "policy",
         "whose approval counts, and that generators of few pictures may leave",

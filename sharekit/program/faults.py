@@ -115,6 +115,10 @@ _TEMPORARY = re.compile(r"\.([^/\\]+)\.[0-9a-f]{8}\.tmp(?=$|[/\\])")
 _NO_LIBRARY = re.compile(r"(\S+): cannot open shared object file|DLL load failed while importing (\w+)")
 
 
+_REPOSITORY_PACKAGES = {"tuf", "securesystemslib", "urllib3"}
+"""Packages of the extra `repository`, which all three programs use."""
+
+
 def explain(
     error: BaseException, command: str, place: object = None, extra: str | None = None
 ) -> SharekitError:
@@ -188,6 +192,7 @@ def _found(error: BaseException) -> str:
 def _missing(error: ImportError, extra: str | None) -> DependencyError | None:
     """The error for a missing package, or for a missing shared library of a package."""
     package = (error.name or "").partition(".")[0]
+    extra = "repository" if package in _REPOSITORY_PACKAGES else extra
     if isinstance(error, ModuleNotFoundError) and package and extra and find_spec(package) is None:
         return missing_package(package, extra)
     library = _NO_LIBRARY.search(str(error))

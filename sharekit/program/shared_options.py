@@ -30,6 +30,44 @@ def images_or_patient(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def signers(parser: argparse.ArgumentParser, whose: str, *, required: bool = False) -> None:
+    """Add a repeatable `--key KEY` for several people's private keys. Call `password.configure` too."""
+    parser.add_argument(
+        "--key",
+        type=Path,
+        action="append",
+        required=required,
+        default=None if required else [],
+        metavar="KEY",
+        help=f"private key of one of {whose}; repeat it where several sign at once",
+    )
+
+
+def public_key(
+    parser: argparse.ArgumentParser, whose: str, *, required: bool = True, several: bool = False
+) -> None:
+    """Add `--key PUB`, a public key's file or a trusted hospital's name; `trust.key_choice` reads it."""
+    parser.add_argument(
+        "--key",
+        action="append" if several else "store",
+        required=required,
+        default=[] if several and not required else None,
+        metavar="PUB",
+        help=f"{whose} public key, or the name of a hospital that you trust",
+    )
+
+
+def repository_folder(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
+    """Add `--repository DIR`."""
+    parser.add_argument(
+        "--repository",
+        type=Path,
+        required=required,
+        metavar="DIR",
+        help="folder of the repository, or a copy of it on a medium",
+    )
+
+
 def threads(parser: argparse.ArgumentParser, left_out: str = "as many as this machine has free") -> None:
     """Add `--threads T`; `left_out` describes the value without the option."""
     parser.add_argument(
@@ -58,3 +96,19 @@ def device(parser: argparse.ArgumentParser, *former_names: str) -> None:
         help="device to compute on; auto takes a GPU where one works",
     )
     show_first_name(action)
+
+
+def repository_address(parser: argparse.ArgumentParser, *, required: bool = True, left_out: str = "") -> None:
+    """Add `REPOSITORY`, and `--root`, which the first contact needs."""
+    words = f" (left out: {left_out})" if left_out else ""
+    parser.add_argument(
+        "repository",
+        nargs=None if required else "?",
+        metavar="REPOSITORY",
+        help=f"address of the repository: https, http of this machine, or a folder{words}",
+    )
+    parser.add_argument(
+        "--root",
+        metavar="HEX|FILE",
+        help="fingerprint of the repository's root, confirmed over another way, or its file; needed once",
+    )

@@ -16,7 +16,7 @@ from sharekit.intervals import Interval
 from sharekit.segmenter import submission
 from sharekit.segmenter.submission import Submission
 from sharekit.signing import dsse
-from sharekit.signing.keys import PublicKey, SigningKey
+from sharekit.signing.keys import PublicKey, Signer
 from sharekit.storage import files, schema
 from sharekit.storage.budget import Budget
 
@@ -156,7 +156,7 @@ def reported_interval(mean: float, count: int, decimals: int, noise: float = 0.0
     return Interval(rounded, low, high, count)
 
 
-def sign_report(report: EvaluationReport, key: SigningKey) -> dsse.Envelope:
+def sign_report(report: EvaluationReport, key: Signer) -> dsse.Envelope:
     """Sign a report that fits its schema, as a DSSE envelope.
 
     Raises:
@@ -168,14 +168,20 @@ def sign_report(report: EvaluationReport, key: SigningKey) -> dsse.Envelope:
 
 
 def read_report(path: Path, keys: Sequence[PublicKey]) -> EvaluationReport:
-    """Read a report file after checking that one of the pinned `keys` signed it.
+    """`read_signed_report` without the key."""
+    return read_signed_report(path, keys)[0]
+
+
+def read_signed_report(path: Path, keys: Sequence[PublicKey]) -> tuple[EvaluationReport, PublicKey]:
+    """Read a report file after checking that one of the pinned `keys` signed it; return that key too.
 
     Raises:
         InputError: the file cannot be read.
         VerificationError: the file is malformed, was tampered with, or is signed by another key.
     """
     envelope = dsse.Envelope.from_bytes(files.read_bytes(path, max_bytes=BUDGET.max_bytes), path, BUDGET)
-    return EvaluationReport.from_statement(dsse.verify_statement(envelope, keys, item=path), path)
+    payload, key = dsse.verify_with_signer(envelope, keys, item=path)
+    return EvaluationReport.from_statement(dsse.Statement.from_bytes(payload, path), path), key
 
 
 def check_belongs(report: EvaluationReport, asked: Submission, item: object = "report") -> None:

@@ -18,7 +18,7 @@ from sharekit.errors import SharekitError
 from sharekit.segmenter import segmenter_policy
 from sharekit.segmenter.contract import SegmenterContract
 from sharekit.signing import dsse
-from sharekit.signing.keys import PublicKey, SigningKey
+from sharekit.signing.keys import PublicKey, Signer
 from sharekit.storage import container, schema
 from sharekit.storage.budget import Budget
 
@@ -86,7 +86,7 @@ class SignedSubmission:
     model: bytes
 
 
-def write_submission(out: Path, submission: Submission, model: bytes, key: SigningKey) -> None:
+def write_submission(out: Path, submission: Submission, model: bytes, key: Signer) -> None:
     """Sign and write a submission, read it again, and then give it its final name.
 
     Args:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sharekit.errors import VerificationError
-from sharekit.signing.keys import PublicKey, SigningKey
+from sharekit.signing.keys import PublicKey, Signer
 from sharekit.storage import files
 from sharekit.storage.budget import Budget
 
@@ -136,7 +136,7 @@ def pae(payload_type: str, payload: bytes) -> bytes:
     return b"DSSEv1 %d %b %d %b" % (len(kind), kind, len(payload), payload)
 
 
-def sign(payload: bytes, payload_type: str, key: SigningKey) -> Envelope:
+def sign(payload: bytes, payload_type: str, key: Signer) -> Envelope:
     """Sign `payload` with `key` and put both into an envelope."""
     return Envelope(payload, payload_type, key.sign(pae(payload_type, payload)))
 
@@ -179,7 +179,7 @@ def verify_with_signer(
     )
 
 
-def sign_statement(statement: Statement, key: SigningKey) -> Envelope:
+def sign_statement(statement: Statement, key: Signer) -> Envelope:
     """Sign an in-toto statement and put it into an envelope."""
     return sign(statement.to_bytes(), IN_TOTO_PAYLOAD_TYPE, key)
 

@@ -6,6 +6,7 @@ import hashlib
 import stat
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
@@ -96,8 +97,22 @@ class PublicKey:
         return key
 
 
+class Signer(Protocol):
+    """Signs with a P-256 key that may lie in a file, on a PKCS#11 token or in a cloud's key service.
+
+    Implement these two members to keep keys elsewhere; see docs/adr/0037-trust-store-and-keys.md.
+    """
+
+    @property
+    def public(self) -> PublicKey:
+        """The public half."""
+
+    def sign(self, message: bytes) -> bytes:
+        """Sign the SHA-256 of `message` with ECDSA: ASN.1 DER, with the lower s (`with_lower_s`)."""
+
+
 class SigningKey:
-    """A P-256 private key; `generate` and `load` make one."""
+    """A P-256 private key in memory; `generate` and `load` make one. It is a `Signer`."""
 
     def __init__(self, key: ec.EllipticCurvePrivateKey) -> None:
         self._key = key
@@ -112,8 +127,7 @@ class SigningKey:
 
         If (r, s) is a valid signature, so is (r, order - s); this returns the one with lower s, see ADR 25.
         """
-        r, s = decode_dss_signature(self._key.sign(message, _ALGORITHM))
-        return encode_dss_signature(r, min(s, ORDER - s))
+        return with_lower_s(self._key.sign(message, _ALGORITHM))
 
     def save(self, path: Path, password: bytes | None = None) -> None:
         """Write the key as PKCS #8 PEM with mode 0600, encrypted if a password is given.
@@ -218,6 +232,21 @@ def read_fingerprint(path: Path) -> NamedFingerprint:
     return NamedFingerprint(path, PublicKey.load(path).fingerprint)
 
 
+def with_lower_s(signature: bytes) -> bytes:
+    """The one of the two equivalent signatures (r, s) and (r, order - s) that has the lower s, in DER."""
+    r, s = decode_dss_signature(signature)
+    return encode_dss_signature(r, min(s, ORDER - s))
+
+
+def is_encrypted(path: Path) -> bool:
+    """Whether a private key file needs a password.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    return b"ENCRYPTED" in files.read_bytes(path, max_bytes=MAX_KEY_BYTES)
+
+
 def generate() -> SigningKey:
     """Make a new key with the operating system's random generator."""
     return SigningKey(ec.generate_private_key(ec.SECP256R1()))
@@ -252,7 +281,7 @@ def _parse_private(data: bytes, password: bytes | None, path: Path) -> SigningKe
             path,
             expected="a password for this encrypted private key",
             found="none",
-            next_step="give --password-env VARIABLE or --ask-password",
+            next_step="give --ask-password, --password-file FILE or --password-env VARIABLE",
         )
     try:
         key = serialization.load_pem_private_key(data, password if encrypted else None)

@@ -14,7 +14,7 @@ from typing import Any
 from sharekit.errors import VerificationError
 from sharekit.signing import dsse
 from sharekit.signing.dsse import Envelope, Statement, Subject, is_sha256, refusal, require_keys
-from sharekit.signing.keys import PublicKey, SigningKey
+from sharekit.signing.keys import PublicKey, Signer
 from sharekit.storage import files
 
 SIGNATURE_NAME = "model.sig"
@@ -141,7 +141,7 @@ def key_hint(key: PublicKey) -> str:
     return hashlib.sha256(key.pem()).hexdigest()
 
 
-def sign(name: str, digests: Mapping[str, str], key: SigningKey) -> bytes:
+def sign(name: str, digests: Mapping[str, str], key: Signer) -> bytes:
     """Sign a model: the bytes of `model.sig` for the name and the files' SHA-256 digests by name."""
     resources = tuple(Subject(path, digests[path]) for path in sorted(digests))
     envelope = dsse.sign_statement(ModelStatement(name, resources).to_statement(), key)

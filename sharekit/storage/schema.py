@@ -21,6 +21,7 @@ from sharekit.errors import VerificationError
 
 VERSION = "v1"
 _SUFFIX = ".schema.json"
+_SHARED = f"urn:sharekit:schema:{VERSION}:defs#/$defs/"
 _FORMATS = FormatChecker(formats=())
 MAX_ERRORS = 16  # errors from which the reported one is chosen
 
@@ -162,11 +163,32 @@ def _definition(name: str, definition: str) -> Any:
 
 @functools.cache
 def _validator(name: str) -> Any:
-    return StrictValidator(load(name), registry=_registry(), format_checker=_FORMATS)
+    return StrictValidator(_inlined(load(name)), registry=_registry(), format_checker=_FORMATS)
+
+
+def _inlined(part: Any) -> Any:
+    """A schema with the shared definitions in place of references, whose look-up takes most of the time."""
+    if isinstance(part, list):
+        return [_inlined(item) for item in part]
+    if not isinstance(part, dict):
+        return part
+    others = {key: _inlined(value) for key, value in part.items() if key != "$ref"}
+    reference = str(part.get("$ref", ""))
+    # Next to a constraint of its own, a reference stays one.
+    if reference.startswith(_SHARED) and others.keys() <= {"description", "title"}:
+        return {**_inlined(_shared()["$defs"][reference.removeprefix(_SHARED)]), **others}
+    return part if reference else others
 
 
 @functools.cache
 def _registry() -> Registry:
-    folder = resources.files("schemas") / VERSION
-    shared = json.loads((folder / "defs.json").read_text(encoding="utf-8"))
+    shared = _shared()
     return Registry().with_resource(shared["$id"], Resource.from_contents(shared))
+
+
+@functools.cache
+def _shared() -> Any:
+    """The definitions that several schemas share."""
+    path = resources.files("schemas") / VERSION / "defs.json"
+    # Definitions refer to each other within their file; elsewhere they need its name.
+    return json.loads(path.read_text(encoding="utf-8").replace('"#/$defs/', f'"{_SHARED}'))

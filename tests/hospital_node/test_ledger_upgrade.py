@@ -122,6 +122,17 @@ def test_an_upgraded_ledger_has_the_tables_of_a_new_one(version: int, tmp_path: 
     assert rows(old, query) == rows(tmp_path / "new.sqlite", query)
 
 
+@pytest.mark.parametrize(("version", "expected"), [(2, {1: 1}), (3, {1: 1})])
+def test_releases_of_earlier_ledgers_are_listed_with_the_generators_that_left_last_in_them(
+    tmp_path: Path, version: int, expected: dict[int, int]
+) -> None:
+    ledger = Ledger(write_ledger(version, tmp_path / "ledger.sqlite"))
+    found = ledger.releases.all()
+    assert {release.number: len(release.generators) for release in found} == expected
+    released = {record.id for record in ledger.generators.iterate(G.RELEASED)}
+    assert {name for release in found for name in release.generators} == released
+
+
 def test_reading_an_old_ledger_shows_it_upgraded_and_changes_nothing(old: Path) -> None:
     data = old.read_bytes()
     reader = Ledger(old, read_only=True)

@@ -93,8 +93,8 @@ def generator_of(node: Node, image_id: str) -> str:
     return record.id
 
 
-def trained_node(root: Path, images: int = 3) -> Node:
-    node = Node.create(root, "Test hospital")
+def trained_node(root: Path, images: int = 3, hospital: str = "Test hospital") -> Node:
+    node = Node.create(root, hospital)
     for number in range(1, images + 1):
         add_trained(node, number)
     return node

@@ -163,7 +163,12 @@ def test_what_is_no_key_is_refused(tmp_path: Path, data: bytes) -> None:
 def test_command_makes_a_pair_and_prints_its_fingerprint(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["keys", "new", "--out", str(tmp_path / "new" / "hospital"), "--format", "json"]) == 0
+    assert (
+        main(
+            ["keys", "new", "--out", str(tmp_path / "new" / "hospital"), "--no-password", "--format", "json"]
+        )
+        == 0
+    )
     made = json.loads(capsys.readouterr().out)
     assert SigningKey.load(tmp_path / "new" / "hospital.key").public.fingerprint == made["fingerprint"]
     assert main(["keys", "fingerprint", made["public_key"]]) == 0
@@ -171,7 +176,7 @@ def test_command_makes_a_pair_and_prints_its_fingerprint(
 
 
 def test_command_puts_a_pair_into_a_folder_but_never_over_another(tmp_path: Path) -> None:
-    assert main(["keys", "new", "--out", str(tmp_path)]) == 0
+    assert main(["keys", "new", "--out", str(tmp_path), "--no-password"]) == 0
     before = (tmp_path / "signing.key").read_bytes()
     assert main(["keys", "new", "--out", str(tmp_path)]) == InputError.exit_code
     assert (tmp_path / "signing.key").read_bytes() == before
@@ -196,3 +201,24 @@ def test_command_refuses_an_empty_password(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.delenv("KEY_PASSWORD", raising=False)
     assert main(["keys", "new", "--out", str(tmp_path), "--password-env", "KEY_PASSWORD"]) == 2
     assert list(tmp_path.iterdir()) == []
+
+
+def test_command_makes_no_unencrypted_key_unless_asked(tmp_path: Path) -> None:
+    assert main(["keys", "new", "--out", str(tmp_path / "a")]) == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_command_takes_the_first_line_of_a_password_file(tmp_path: Path) -> None:
+    (tmp_path / "password").write_text("secret\nnot this\n")
+    arguments = ["--out", str(tmp_path / "a"), "--password-file", str(tmp_path / "password")]
+    assert main(["keys", "new", *arguments]) == 0
+    SigningKey.load(tmp_path / "a.key", b"secret")
+
+
+def test_a_terminal_is_asked_for_the_password_of_a_new_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("getpass.getpass", lambda _: "typed")
+    assert main(["keys", "new", "--out", str(tmp_path / "a")]) == 0
+    SigningKey.load(tmp_path / "a.key", b"typed")

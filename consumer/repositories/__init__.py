@@ -1,0 +1,1 @@
+"""Pull releases from a repository of The Update Framework, verified before anything is opened."""

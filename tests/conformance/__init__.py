@@ -1,0 +1,1 @@
+"""Clients for public conformance suites, which are run from copies outside the project."""
