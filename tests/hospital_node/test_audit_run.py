@@ -65,6 +65,7 @@ def test_audit_files_are_private_and_name_nothing_of_the_hospital(node: Node) ->
 def test_workers_give_the_same_audits_as_one_process(node: Node) -> None:
     alone = {one.generator_id: one.audit for one in audit_node(node, LIMITS, FEW).outcomes}
     found = audit_node(node, LIMITS, AuditSettings(16, again=True, actors=2)).outcomes
+    assert [one.reason for one in found] == ["linkable: controlled access"] * 3
     assert {one.generator_id: one.audit for one in found} == alone
     assert states(node) == [GeneratorState.AUDITED] * 3
     assert not (node.root / "ray.json").exists()
