@@ -64,7 +64,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     key.public.save(root / "key.pub")
     node = ("--node", str(root / "node"))
     approver = ("--approver", str(root / "key.pub"), "--name", "Officer")
-    assert hospital_node(["policy", *node, *approver, "--set", "k=2"]) == 0
+    assert hospital_node(["policy", *node, *approver, "--set", "k=2", "release_linkable=true"]) == 0
     assert hospital_node(["audit", *node, "--samples", "16"]) == 0
     approve = ["approve", *node, "--key", str(root / "key.key"), "--by", "Officer", "--all", "--yes"]
     assert hospital_node(approve) == 0

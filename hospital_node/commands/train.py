@@ -84,7 +84,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--actors",
-        type=int,
+        type=whole_number(least=1),
         default=defaults.actors,
         metavar="N",
         help="workers that train at once (left out: as many as CPUs and GPUs allow)",

@@ -379,7 +379,7 @@ def test_ten_thousand_images_are_examined_in_seconds(node):
     with closing(sqlite3.connect(node.ledger.path)) as database, database:
         database.executemany(
             "INSERT INTO images SELECT NULL, ?, source_image, source_masks, state, reason, height, width,"
-            " image_channels, mask_classes, updated, data_dir, ? FROM images WHERE id = ?",
+            " image_channels, mask_classes, updated, data_dir, ?, unit, overlays FROM images WHERE id = ?",
             [(f"{number:032x}", str(number), record.id) for number in range(2, 10_001)],
         )
     assert node.ledger.counts()[ImageState.INGESTED] == 10_000

@@ -242,7 +242,7 @@ def large_node(tmp_path_factory) -> Node:
     with closing(sqlite3.connect(node.ledger.path)) as database, database:
         database.executemany(
             "INSERT INTO images SELECT NULL, ?, ?, source_masks, state, reason, height, width,"
-            " image_channels, mask_classes, updated, data_dir, ? FROM images WHERE id = ?",
+            " image_channels, mask_classes, updated, data_dir, ?, unit, overlays FROM images WHERE id = ?",
             [(f"{number:032x}", f"{number}.png", str(number), image) for number in range(2, 10_001)],
         )
         settings = TrainingSettings.of("private").canonical
