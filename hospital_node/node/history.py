@@ -41,6 +41,7 @@ class Action(StrEnum):
     APPROVAL = "approval"
     REJECTION = "rejection"
     EXPORT = "export"
+    PUBLICATION = "publication"
     WITHDRAWAL = "withdrawal"
     ERASURE = "erasure"
     EVALUATION = "evaluation"

@@ -17,6 +17,7 @@ from tuf.api.metadata import TargetFile, Targets
 
 from hospital_node.ledger.releases import ReleaseEvent, ReleaseHistory
 from hospital_node.ledger.states import GeneratorState
+from hospital_node.node.history import Action, record
 from hospital_node.node.node import Node
 from hospital_node.release.contact_sheet import contact_sheet
 from hospital_node.release.recipients import Recipient, named
@@ -133,10 +134,10 @@ def publish(
             target = TargetFile.from_file(bundle_path(name, history.number), str(zipped), ["sha256"])
             signed_before = _signed_before(store, name, target)
             if signed_before is None:
-                record, sheet = _described(store, name, history, bundle, target, description)
+                offer, sheet = _described(store, name, history, bundle, target, description)
             else:
-                record, sheet = ReleaseRecord.from_json(signed_before.custom[CUSTOM]), None
-                _require_same(record, description)
+                offer, sheet = ReleaseRecord.from_json(signed_before.custom[CUSTOM]), None
+                _require_same(offer, description)
             store.add_target(target, zipped)
 
         def edit(targets: Targets) -> None:
@@ -156,7 +157,15 @@ def publish(
             "signed_by": [key.public.fingerprint for key in keys],
         }
         node.ledger.releases.append(history.number, ReleaseEvent.PUBLISHED, published)
-    return Published(name, record, staged, receiving)
+        record(
+            node,
+            Action.PUBLICATION,
+            release=history.number,
+            complete=staged.complete,
+            recipients=len(receiving),
+            signed_by=[key.public.fingerprint for key in keys],
+        )
+    return Published(name, offer, staged, receiving)
 
 
 def withdraw(
@@ -193,6 +202,13 @@ def withdraw(
         before = history.of(ReleaseEvent.WITHDRAWN)
         if not before or before[-1].content["reason"] != reason:
             ledger.releases.append(number, ReleaseEvent.WITHDRAWN, {"reason": reason})
+            record(
+                node,
+                Action.WITHDRAWAL,
+                release=number,
+                reason=reason,
+                signed_by=[key.public.fingerprint for key in keys],
+            )
             history = ledger.releases.get(number)
         gone = [] if keep_generators else _withdraw_generators(node, history, reason)
         also_in = tuple(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sqlite3
 from contextlib import closing
@@ -178,6 +179,16 @@ def test_a_withdrawal_needs_the_ledger_alone(place: Path) -> None:
     assert metadata.signed.targets == {}
     (gone,) = metadata.signed.unrecognized_fields[WITHDRAWN].values()
     assert (gone["reason"], gone["by"]) == ("wrong masks", "test")
+
+
+def test_the_history_keeps_publication_and_withdrawal(node: Node, place: Path) -> None:
+    both(node, place)
+    withdraw(node, 1, "wrong masks")
+    entries = [json.loads(link.entry) for link in node.ledger.history.all()]
+    actions = [entry["action"] for entry in entries]
+    assert actions[-3:] == ["publication", "publication", "withdrawal"]
+    assert entries[-2]["facts"]["complete"]
+    assert entries[-1]["facts"]["reason"] == "wrong masks"
 
 
 def test_a_withdrawn_release_is_not_published(node: Node, place: Path) -> None:
