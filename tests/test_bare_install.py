@@ -175,7 +175,9 @@ def test_what_needs_an_extra_names_it(
 ) -> None:
     data, node = tmp_path / "data", tmp_path / "node"
     phantom.write_data_set(data, 1, height=64, width=64)
-    ingested = bare.program("hospital-node", "ingest", "--data", data, "--node", node, "--hospital", "H")
+    ingested = bare.program(
+        "hospital-node", "ingest", "--data", data, "--node", node, "--hospital", "H", "--keep-overlays"
+    )
     assert ingested.returncode == 0, ingested.stderr
     program, *rest = (argument.format(data=data, node=node) for argument in arguments)
     result = bare.program(program, *rest)

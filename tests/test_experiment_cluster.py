@@ -57,7 +57,9 @@ def test_a_cluster_runs_commands_keeps_their_results_and_tells_their_errors(
     address: str, tmp_path: Path
 ) -> None:
     with joined(address, 1) as cluster:
-        made = cluster.run(step(tmp_path, "sharekit", "keys", "new", "--out", str(tmp_path / "key")))
+        made = cluster.run(
+            step(tmp_path, "sharekit", "keys", "new", "--no-password", "--out", str(tmp_path / "key"))
+        )
         assert (tmp_path / "key.pub").exists()
         assert read_record(tmp_path / "record.json") == made
         (tmp_path / "record.json").unlink()

@@ -99,7 +99,7 @@ def key_steps(keys: Path) -> tuple[Step, ...]:
     return tuple(
         Step(
             f"{name} key",
-            ("sharekit", "keys", "new", "--out", str(keys / name)),
+            ("sharekit", "keys", "new", "--no-password", "--out", str(keys / name)),
             keys / f"{name}.json",
             (keys / f"{name}.key", keys / f"{name}.pub"),
         )

@@ -95,7 +95,7 @@ def test_text_on_a_finding_is_told_and_the_mask_stays(tmp_path, node):
 def test_a_doubtful_picture_waits_for_a_person_and_is_then_taken_or_refused(
     tmp_path, node, monkeypatch, capsys
 ):
-    big = with_text(ground(), (30, 40), "AB", 100)
+    big = with_text(ground(), (40, 40), "AB", 70)
     write(tmp_path / "data", {"big": big, "plain": ground(1)})
     report = ingest(tmp_path / "data", node)
     assert (report.ingested, [one.path for one in report.review]) == (1, ["images/big.png"])
@@ -116,7 +116,7 @@ def test_a_doubtful_picture_waits_for_a_person_and_is_then_taken_or_refused(
 
 
 def test_a_refused_picture_stays_out(tmp_path, node):
-    write(tmp_path / "data", {"big": with_text(ground(), (30, 40), "AB", 100)})
+    write(tmp_path / "data", {"big": with_text(ground(), (40, 40), "AB", 70)})
     ingest(tmp_path / "data", node)
     assert main(["review", "--node", str(node.root), "--refuse"]) == 0
     report = ingest(tmp_path / "data", node)

@@ -95,7 +95,8 @@ def test_failed_audit_is_refused_though_a_person_approved_it() -> None:
 
 
 def test_audit_without_one_of_the_attacks_is_refused() -> None:
-    assert "not run: static" in reasons(ask(audited(attacks=AUDIT.attacks[:-1])))
+    rest = tuple(one for one in AUDIT.attacks if one.attack != "static")
+    assert "not run: static" in reasons(ask(audited(attacks=rest)))
 
 
 def test_audit_of_too_few_samples_is_refused() -> None:

@@ -39,7 +39,7 @@ def test_samples_are_made_with_the_user_s_umask(signed: Path) -> None:
 
 
 def test_a_private_key_stays_private_whatever_the_umask(tmp_path: Path) -> None:
-    run("sharekit", "keys", "new", "--out", tmp_path / "keys" / "mine", umask=0)
+    run("sharekit", "keys", "new", "--no-password", "--out", tmp_path / "keys" / "mine", umask=0)
     assert (tmp_path / "keys" / "mine.key").stat().st_mode & 0o777 == 0o600
 
 

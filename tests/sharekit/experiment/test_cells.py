@@ -179,7 +179,7 @@ def test_a_commands_own_words_and_exit_code_are_its_error(tmp_path: Path) -> Non
 
 
 def test_a_finished_command_is_not_run_again(tmp_path: Path) -> None:
-    first = step(tmp_path, "sharekit", "keys", "new", "--out", str(tmp_path / "key"))
+    first = step(tmp_path, "sharekit", "keys", "new", "--out", str(tmp_path / "key"), "--no-password")
     made = run_step(first, Processes())
     assert (tmp_path / "key.pub").exists()
     assert run_step(first, Processes()) == made
@@ -194,7 +194,10 @@ def test_what_an_interrupted_command_left_is_made_anew(tmp_path: Path) -> None:
     for path in left:
         path.write_text("half")
     run_step(
-        step(tmp_path, "sharekit", "keys", "new", "--out", str(tmp_path / "key"), makes=left), Processes()
+        step(
+            tmp_path, "sharekit", "keys", "new", "--out", str(tmp_path / "key"), "--no-password", makes=left
+        ),
+        Processes(),
     )
     assert "half" not in (tmp_path / "key.pub").read_text()
 
