@@ -328,6 +328,7 @@ def test_status_tells_states_and_reasons_during_training(data, node, capsys):
 # -- real data
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 def test_real_polyps_are_all_taken(kvasir_seg, node, tmp_path):
     data = tmp_path / "polyps"
@@ -343,6 +344,7 @@ def test_real_polyps_are_all_taken(kvasir_seg, node, tmp_path):
         assert 0 < np.mean(pair.masks["foreground"] > 0) < 1
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 def test_real_nuclei_with_opaque_alpha_are_all_taken(dsb2018_nuclei, node):
     report = ingest(dsb2018_nuclei, node)
