@@ -49,7 +49,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--iterations",
         type=whole_number(1),
         metavar="N",
-        help="training iterations per scale (left out: the profile's)",
+        help="training iterations per scale (left out: 250 for groups, else the profile's)",
     )
 
 

@@ -23,6 +23,8 @@ DRAW = "pictures"
 JOURNAL = "demo.json"
 GROUP = 10
 """Pictures behind a generator."""
+GROUP_ITERATIONS = 250
+"""Iterations per scale of a group: fewer than the profile's, so that the demonstration takes minutes."""
 MAX_JOURNAL_BYTES = 2**20
 
 STEPS = (
@@ -106,7 +108,7 @@ class Settings:
     """Images to draw; below `GROUP`, every image gets a generator of its own."""
     samples: int = 50
     iterations: int | None = None
-    """Training iterations per scale; None takes the profile's."""
+    """Training iterations per scale; None takes `GROUP_ITERATIONS` for groups, else the profile's."""
 
     @property
     def pictures(self) -> Path:
@@ -181,6 +183,7 @@ def plan(settings: Settings) -> tuple[Step, ...]:
     `EACH_LAYOUT` becomes one step for each of them.
     """
     few = settings.out / "few"
+    iterations = settings.iterations or (GROUP_ITERATIONS if settings.in_groups else None)
     values = {
         "data": settings.pictures,
         "node": settings.node,
@@ -193,7 +196,7 @@ def plan(settings: Settings) -> tuple[Step, ...]:
         "count": settings.samples,
         "profile": "group" if settings.in_groups else "quick",
         "group_size": f"--group-size={GROUP}" if settings.in_groups else "",
-        "iterations": "" if settings.iterations is None else f"--iterations={settings.iterations}",
+        "iterations": "" if iterations is None else f"--iterations={iterations}",
     }
     drawn = {"style": few, "validate": settings.samples_folder}
     return tuple(
