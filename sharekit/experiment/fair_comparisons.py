@@ -5,6 +5,7 @@ Paired means: the same held-out fold, the same draw of real and validation image
 
 from __future__ import annotations
 
+import dataclasses
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,6 @@ from sharekit.experiment.fair_plan import FairArm, FairPlan, Role
 from sharekit.experiment.stages import Cell
 from sharekit.experiment.tables import IOU, REAL, Observation, Where, averaged, paired
 from sharekit.intervals import Interval
-from sharekit.segmenter.metrics import METRICS
 
 CLASSICAL = Role.CLASSICAL.value
 """Names the best classical arm of each R, as something to compare with."""
@@ -31,26 +31,14 @@ Value = Callable[[Observation], float | None]
 def observe(cell: Cell, result: Mapping[str, Any], strata: Sequence[float]) -> Observation:
     """Read the output of `consumer train --test FOLD [--test EXTERNAL]`."""
     fold, *others = result["tests"]
-    best, last = (
-        {name: float(fold[which]["metrics"][name]["mean"]) for name in METRICS} for which in ("best", "last")
-    )
     parts = {label: value for label, value in _by_size(fold, strata) if value is not None}
     if others:
         parts[EXTERNAL] = float(others[0]["best"]["metrics"][IOU]["mean"])
-    return Observation(
-        cell.table,
-        cell.arm.name,
-        cell.arm.images,
-        cell.held,
-        cell.seed,
-        cell.real_images,
-        cell.synthetic_images,
-        cell.task.key,
-        best,
-        last,
-        cell.draw,
-        float(result["best"]["metrics"][IOU]["mean"]),
-        parts,
+    return dataclasses.replace(
+        Observation.of(cell, fold),
+        draw=cell.draw,
+        validation=float(result["best"]["metrics"][IOU]["mean"]),
+        parts=parts,
     )
 
 

@@ -64,7 +64,7 @@ class Observation:
 
     @staticmethod
     def of(cell: Cell, result: Mapping[str, Any]) -> Observation:
-        """Read the output of `consumer train`."""
+        """Read the scores in the output of `consumer train`, or those of one of its test sets."""
         best, last = (
             {name: float(result[which]["metrics"][name]["mean"]) for name in METRICS}
             for which in ("best", "last")
