@@ -31,7 +31,7 @@ STEPS = (
     (
         "ingest",
         "decode, scrub and pair the images; refuse what is broken",
-        "hospital-node ingest --data {data} --node {node} --hospital 'Demo hospital'",
+        "hospital-node ingest --data {data} --node {node} --hospital {hospital}",
     ),
     (
         "train",
@@ -109,6 +109,9 @@ class Settings:
     samples: int = 50
     iterations: int | None = None
     """Training iterations per scale; None takes `GROUP_ITERATIONS` for groups, else the profile's."""
+    hospital: str = "Demo hospital"
+    seed: int = 0
+    """Of the drawn pictures: two hospitals have different ones."""
 
     @property
     def pictures(self) -> Path:
@@ -187,6 +190,7 @@ def plan(settings: Settings) -> tuple[Step, ...]:
     values = {
         "data": settings.pictures,
         "node": settings.node,
+        "hospital": settings.hospital,
         "bundle": settings.bundle,
         "release": settings.key.with_suffix(""),
         "approver": settings.out / "keys" / "approver",
