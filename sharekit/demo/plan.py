@@ -111,7 +111,7 @@ class Settings:
     """Training iterations per scale; None takes `GROUP_ITERATIONS` for groups, else the profile's."""
     hospital: str = "Demo hospital"
     seed: int = 0
-    """Of the drawn pictures: two hospitals have different ones."""
+    """Seed of the drawn pictures: two hospitals have different ones."""
 
     @property
     def pictures(self) -> Path:

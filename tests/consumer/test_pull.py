@@ -26,6 +26,7 @@ from sharekit.trust.trust_store import TrustedHospital, TrustedKey, TrustStore
 from tests.repository_world import Handler, Server, World, now, serve
 
 A, B = "alpha", "beta"
+GOLDEN = Path(__file__).parent / "golden" / "repository-1"
 
 
 @pytest.fixture
@@ -492,12 +493,11 @@ def test_tuf_needs_every_target_to_have_its_digest(world: World) -> None:
 
 def test_the_golden_repository_stays_readable(own_home: Path) -> None:
     """Written by the first version; its bundle, records, withdrawal and page still mean the same."""
-    golden = Path(__file__).parent / "golden" / "repository-1"
-    key = PublicKey.load(golden / "north.pub")
+    key = PublicKey.load(GOLDEN / "north.pub")
     trusted = TrustedKey(key, now() - timedelta(days=1), now() + timedelta(days=1), "fingerprint given")
     TrustStore().save(TrustedHospital("north", (trusted,)))
     root = "084d082e4487a61cc94210996d6048cde1374a78baa25fa11a175dcc79203e05"
-    found = pull(str(golden), ["north"], root=root)
+    found = pull(str(GOLDEN), ["north"], root=root)
     assert (found.bundles["north"].manifest.release, found.bundles["north"].freshness) == (2, "current")
     (locked,) = found.locked
     assert (locked.withdrawal.release, locked.withdrawal.reason) == (1, "a patient took back consent")
