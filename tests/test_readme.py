@@ -25,8 +25,8 @@ GUIDES = ("node-guide", "consumer-guide", "evaluation", "security")
 PAGES = (ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in GUIDES))
 """In the order in which a reader meets them."""
 PROGRAMS = {"hospital-node": hospital_node.cli, "consumer": consumer.cli, "sharekit": sharekit.cli}
-ELSEWHERE = ROOT / "docs" / "two-hospitals.md"
-"""Its commands are run by `tests/test_two_hospitals.py`."""
+ELSEWHERE = (ROOT / "docs" / "two-hospitals.md", ROOT / "docs" / "key-services.md")
+"""Run by `tests/test_two_hospitals.py` and `tests/sharekit/test_key_service.py`."""
 
 OBSTACLE = observed.obstacle()
 _RAY = re.compile(r"/tmp/node-\w{8}(/|$)|/proc/")  # noqa: S108
@@ -144,7 +144,7 @@ def test_the_exit_codes_are_the_programs_own() -> None:
     assert EXIT_CODES.strip() in [block.strip() for block in _blocks("text")]
 
 
-@pytest.mark.parametrize("page", [*PAGES, ELSEWHERE], ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", [*PAGES, *ELSEWHERE], ids=lambda page: page.stem)
 def test_links_inside_the_project_lead_somewhere(page: Path) -> None:
     targets = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", _text(page))
     assert [target for target in targets if not (page.parent / target).exists()] == []

@@ -11,9 +11,7 @@ from sharekit.program.arguments import whole_number
 from sharekit.program.command_line import add_output_options
 from sharekit.program.output import Output
 
-SUMMARY = (
-    "make a key pair or an identity for encrypted bundles, show a fingerprint, or hand over to a new key"
-)
+SUMMARY = "make a key pair or an identity for encrypted bundles, show a fingerprint, hand over to a new key"
 DEFAULT_NAME = "signing"
 
 

@@ -137,7 +137,7 @@ def validate(name: str, value: Any, item: object) -> None:
     """
     if quickly_fits(name, value):
         return
-    error = best_match(itertools.islice(_validator(name).iter_errors(value), MAX_ERRORS))
+    error = best_match(itertools.islice(validator(name).iter_errors(value), MAX_ERRORS))
     if error is not None:
         raise VerificationError(
             item,
@@ -174,7 +174,8 @@ def _definition(name: str, definition: str) -> Any:
 
 
 @functools.cache
-def _validator(name: str) -> Any:
+def validator(name: str) -> Any:
+    """The validator of the schema called `name`, which says why a value does not fit."""
     return StrictValidator(_inlined(load(name)), registry=_registry(), format_checker=_FORMATS)
 
 
