@@ -59,7 +59,7 @@ STEPS = (
     (
         "export",
         "search the finished bytes for anything real, then sign",
-        "hospital-node export --node {node} --out {bundle} --key {release}.key --vetted 200",
+        "hospital-node export --node {node} --out {bundle} --key {release}.key --vetted 100",
     ),
     (
         "report",
@@ -82,7 +82,7 @@ STEPS = (
         "style",
         "real textures without a real image",
         "consumer style {few} --bundle {bundle} --key {release}.pub"
-        " --content-weight 1 --style-weight 1000 --steps 100 --out {styled}",
+        " --content-weight 1 --style-weight 1000 --steps 40 --out {styled}",
     ),
     (
         "validate",
