@@ -164,9 +164,10 @@ def _readable(offer: Offer, path: Path, identities: Sequence[Path]) -> tuple[Pat
             next_step="name its file, as `sharekit keys identity` wrote it before you were registered",
         )
     opened = path.with_suffix(".opened")
-    decrypt(path, opened, identities)
-    sha256 = sha256_of(opened)
-    return opened.replace(path.with_name(f"{sha256}.zip")), sha256
+    with locked(home() / "locks" / opened.name):
+        decrypt(path, opened, identities)
+        sha256 = sha256_of(opened)
+        return opened.replace(path.with_name(f"{sha256}.zip")), sha256
 
 
 def fetch_sheet(client: RepositoryClient, offer: Offer) -> Path | None:

@@ -37,6 +37,16 @@ def encrypt_for(node: Node, source: Path, out: Path, recipients: Sequence[Recipi
         UsageError: a recipient has registered no key.
         DependencyError: pyrage is not installed.
     """
+    encryption.encrypt(source, out, [*keys_of(recipients), _own_recipient(node)])
+    return out
+
+
+def keys_of(recipients: Sequence[Recipient]) -> list[str]:
+    """The keys for encryption of these recipients.
+
+    Raises:
+        UsageError: one has registered none.
+    """
     for recipient in recipients:
         if recipient.encryption_key is None:
             raise UsageError(
@@ -45,9 +55,7 @@ def encrypt_for(node: Node, source: Path, out: Path, recipients: Sequence[Recipi
                 found="none in the register",
                 next_step="hospital-node recipient add --node NODE --name NAME … --encryption-key FILE",
             )
-    keys = [one.encryption_key for one in recipients if one.encryption_key is not None]
-    encryption.encrypt(source, out, [*keys, _own_recipient(node)])
-    return out
+    return [str(recipient.encryption_key) for recipient in recipients]
 
 
 def require_same(node: Node, encrypted: Path, plain: Path) -> None:
@@ -69,12 +77,22 @@ def require_same(node: Node, encrypted: Path, plain: Path) -> None:
             )
 
 
+def path_beside(bundle: Path) -> Path:
+    """Where the encrypted copy of an exported bundle goes: BUNDLE.zip.age.
+
+    Raises:
+        InputError: something is there.
+    """
+    name = bundle.name if bundle.suffix.lower() == ".zip" else f"{bundle.name}.zip"
+    path = bundle.with_name(f"{name}{encryption.SUFFIX}")
+    files.refuse_existing(path)
+    return path
+
+
 def encrypted_export(node: Node, bundle: VerifiedBundle, out: Path, recipients: Sequence[Recipient]) -> Path:
-    """Encrypt an exported bundle into a file next to it, to hand over: BUNDLE.zip.age."""
-    name = out.name if out.suffix.lower() == ".zip" else f"{out.name}.zip"
+    """Encrypt an exported bundle into `out`, to hand over."""
     with tempfile.TemporaryDirectory(dir=out.parent) as folder:
-        source = zipped(bundle, Path(folder))
-        return encrypt_for(node, source, out.with_name(f"{name}{encryption.SUFFIX}"), recipients)
+        return encrypt_for(node, zipped(bundle, Path(folder)), out, recipients)
 
 
 def _own_recipient(node: Node) -> str:

@@ -291,7 +291,7 @@ def _signed_before(
     targets = {} if metadata is None else metadata.signed.targets
     plain, encrypted = targets.get(bundle_path(name, number)), targets.get(encrypted_path(name, number))
     if encrypted is None:
-        return plain if plain is not None and plain.hashes["sha256"] == sha256_of(file) else None
+        return plain if plain is not None and plain.hashes.get("sha256") == sha256_of(file) else None
     there = store.target_path(encrypted)
     if not (there.is_file() and is_whole(encrypted, there)):
         raise InputError(
