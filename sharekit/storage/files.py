@@ -12,8 +12,9 @@ import secrets
 import shutil
 import stat
 from collections.abc import Iterator
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from sharekit.errors import InputError, VerificationError
 from sharekit.storage.budget import Budget, Count, count_json
@@ -201,7 +202,7 @@ def read_bytes(path: Path, *, max_bytes: int) -> bytes:
     return data
 
 
-def open_regular(path: Path) -> BinaryIO:
+def open_regular(path: Path) -> BufferedReader:
     """Open a regular file for reading; a link or device is refused.
 
     Raises:

@@ -68,7 +68,7 @@ _COMPARED: Mapping[str, Callable[[Any, Any], bool]] = {
     "exclusiveMinimum": lambda value, limit: value > limit,
     "exclusiveMaximum": lambda value, limit: value < limit,
 }
-_LENGTHS: Mapping[str, type] = {
+_LENGTHS: Mapping[str, type[str] | type[list] | type[dict]] = {
     "minLength": str,
     "maxLength": str,
     "minItems": list,
@@ -82,6 +82,7 @@ _OF_OBJECTS = {
 }
 _OF_LISTS = {"items", "prefixItems"}
 _BRANCHES = {"if", "then", "else"}
+_WHOLE = {"type", "minimum", "maximum"}
 
 
 class _Compiler:
@@ -92,6 +93,8 @@ class _Compiler:
     def check_of(self, schema: Any) -> Check:
         if isinstance(schema, bool):
             return lambda _: schema
+        if schema.keys() - _ANNOTATIONS == _WHOLE and schema["type"] == "integer":
+            return _whole_number(schema["minimum"], schema["maximum"])
         checks = [self._keyword(name, rule) for name, rule in schema.items() if name in _SINGLE]
         if _OF_OBJECTS & schema.keys():
             checks.append(self._object(schema))
@@ -210,6 +213,11 @@ class _Compiler:
 
 _SINGLE = {"type", "pattern", "format", "uniqueItems", "const", "enum", "$ref", "not", "oneOf", "allOf"}
 _SINGLE |= _COMPARED.keys() | _LENGTHS.keys()
+
+
+def _whole_number(least: int, most: int) -> Check:
+    """Most values of a manifest are whole numbers within bounds, so this is one step instead of three."""
+    return lambda value: _is_integer(value) and least <= value <= most
 
 
 def _type(rule: str | list[str]) -> Check:
