@@ -81,7 +81,7 @@ def path_beside(bundle: Path) -> Path:
     """Where the encrypted copy of an exported bundle goes: BUNDLE.zip.age.
 
     Raises:
-        InputError: something is there.
+        InputError: the path exists already.
     """
     name = bundle.name if bundle.suffix.lower() == ".zip" else f"{bundle.name}.zip"
     path = bundle.with_name(f"{name}{encryption.SUFFIX}")
