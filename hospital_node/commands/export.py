@@ -41,6 +41,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, output: Output) -> None:
     from hospital_node.node.node import Node
     from hospital_node.release.export import export_bundle
+    from hospital_node.release.vetting import in_words_nearest
     from sharekit.trust.key_choice import private_key
 
     key = private_key(args)
@@ -62,6 +63,7 @@ def run(args: argparse.Namespace, output: Output) -> None:
         f" ONNX within {result.max_abs_difference:.1e} of the trained networks",
         f"style        {result.style}",
         f"vetted       {result.vetted}",
+        *(f"nearest      {line}" for line in in_words_nearest(result.looked_at)),
         f"searched     {counted(len(result.bundle.names) + 1, 'finished file')}: nothing real found",
         f"signed by    {result.bundle.fingerprint}",
         *(f"warning      {warning}" for warning in result.warnings),
