@@ -1,7 +1,7 @@
 """Does a node's list of good samples show the sources less than the samples themselves? Prints both.
 
-The node knows some of the images that the generator never saw, and compares samples with them; the attacks use
-the others. Takes a group that `frontier.py` trained, or trains it:
+The node knows some of the images that the generator never saw, and compares samples with them. The attacks
+use the others. Takes a group that `frontier.py` trained, or trains it:
 
     python benchmarks/vetted_leaks.py --data DIR --out RUNS --groups 0
 """

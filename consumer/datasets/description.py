@@ -40,7 +40,7 @@ class DatasetDescription:
     vetted: int | None = None
     """Number of samples that the hospital vetted; None for a bundle without a list."""
     within_coverage: int | None = None
-    """Number of samples whose coverage lies in the range of `refinement`; None without a range."""
+    """Number of samples whose coverage lies in the range of `refinement`, if it has one."""
 
     def to_json(self) -> dict[str, Any]:
         refined = {} if self.refinement == UNREFINED else {"refinement": self.refinement.to_json()}
