@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hospital_node.audit.attack import Array, Space
+from hospital_node.audit.attack import Array
 from hospital_node.audit.attacks.distance import SPACES, reduced, rmse
 from hospital_node.audit.attacks.retrieval import histograms
 from hospital_node.release.sample_checks import Flags
@@ -25,8 +25,10 @@ PATCH = 8  # pixels, both sides
 STEP = 2  # pixels from one patch of a real image to the next
 PATCHES = 16
 """Patches of each sample, at random places."""
-MIRRORED: tuple[tuple[int, ...], ...] = ((), (2,), (3,), (2, 3))
-"""Axes of `(N, C, H, W)` to mirror: as it is, upside down, left to right, and both."""
+Flips = tuple[tuple[int, ...], ...]
+"""Axes of `(N, C, H, W)` to mirror, one after the other."""
+AS_IT_IS: Flips = ((),)
+MIRRORED: Flips = ((), (2,), (3,), (2, 3))
 
 
 @dataclass(frozen=True)
@@ -91,16 +93,12 @@ class Nearness:
             seed: places of the samples' patches.
         """
         self._random = np.random.default_rng(seed)
-        self._pictures = [
-            _Pictures(f"{name}{', mirrored' if len(flips) > 1 else ''}", show, flips, sources, controls)
-            for name, show, flips in (
-                (Space.THUMBNAIL.value, SPACES[Space.THUMBNAIL], MIRRORED[:1]),
-                (Space.THUMBNAIL.value, SPACES[Space.THUMBNAIL], MIRRORED),
-                (Space.FULL.value, SPACES[Space.FULL], MIRRORED[:1]),
-                (Space.FULL.value, SPACES[Space.FULL], MIRRORED),
-                ("colours", _colours, MIRRORED[:1]),
-            )
-        ]
+        self._whole = {
+            f"{space}{words}": _Pictures(show, flips, sources, controls)
+            for space, show in SPACES.items()
+            for words, flips in (("", AS_IT_IS), (", mirrored", MIRRORED))
+        }
+        self._colours = _Pictures(_colours, AS_IT_IS, sources, controls)
         # As many of either, since more images have more patches to be near to.
         count = min(len(sources), len(controls))
         chosen = [self._random.permutation(len(one))[:count] for one in (sources, controls)]
@@ -111,7 +109,7 @@ class Nearness:
 
     def views(self, images: Array) -> dict[str, View]:
         """Every view of a batch of samples, by name."""
-        found = {one.name: one.view(images) for one in self._pictures}
+        found = {name: one.view(images) for name, one in {**self._whole, "colours": self._colours}.items()}
         if len(self._patches[0]):
             shares = np.array([self._patch_share(image) for image in reduced(images, PATCH_SIDE)])
             found["patches"] = View(-shares, shares, 0.5)
@@ -123,7 +121,7 @@ class Nearness:
         Nearness is the distance to the nearest source as a share of the distance to the nearest other real
         image: a blurred image is near to all of them. It is compared with that of each control.
         """
-        return np.any([one.too_near(images) for one in self._pictures if one.name != "colours"], axis=0)
+        return np.any([one.too_near(images) for one in self._whole.values()], axis=0)
 
     def _patch_share(self, image: Array) -> float:
         every = patches_of(image[None])
@@ -135,17 +133,12 @@ class Nearness:
 class _Pictures:
     """One view of whole pictures."""
 
-    def __init__(
-        self,
-        name: str,
-        show: Callable[[Array], Array],
-        flips: Sequence[tuple[int, ...]],
-        sources: Array,
-        controls: Array,
-    ) -> None:
-        self.name = name
+    def __init__(self, show: Callable[[Array], Array], flips: Flips, sources: Array, controls: Array) -> None:
         self._show, self._flips = show, flips
         self._sources, self._controls = show(sources), show(controls)
+        others = self._distances(self._controls, self._controls)
+        np.fill_diagonal(others, np.inf)
+        self._limit = MARGIN * _ratio(self._distances(self._controls, self._sources), others).min()
 
     def view(self, images: Array) -> View:
         ratios = self._ratios(self._show(images))
@@ -154,10 +147,7 @@ class _Pictures:
         return View(ratios, (ratios < 1).astype(np.float64), chance)
 
     def too_near(self, images: Array) -> Flags:
-        others = self._distances(self._controls, self._controls)
-        np.fill_diagonal(others, np.inf)
-        of_controls = _ratio(self._distances(self._controls, self._sources), others)
-        found: Flags = self._ratios(self._show(images)) < MARGIN * of_controls.min()
+        found: Flags = self._ratios(self._show(images)) < self._limit
         return found
 
     def _ratios(self, shown: Array) -> NDArray[np.float64]:

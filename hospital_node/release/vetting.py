@@ -96,14 +96,18 @@ def in_words(vetted: Mapping[str, Vetted]) -> str:
 
 def in_words_nearest(listed: Mapping[str, Listed]) -> list[str]:
     """A line for each view: how often samples lie nearest to a source, as the mean over the generators."""
-    lines = []
-    for view in next(iter(listed.values())).nearest if listed else ():
-        shares = [one.nearest[view] for one in listed.values() if view in one.nearest]
-        all_, good, chance = (
-            np.mean([getattr(share, name) for share in shares]) for name in ("candidates", "listed", "chance")
-        )
-        lines.append(f"{view}: {all_:.1%} of all, {good:.1%} of the listed (chance {chance:.1%})")
-    return lines
+    if not listed:
+        return []
+
+    def mean(view: str, figure: str) -> float:
+        found = [one.nearest[view] for one in listed.values() if view in one.nearest]
+        return float(np.mean([getattr(share, figure) for share in found]))
+
+    return [
+        f"{view}: {mean(view, 'candidates'):.1%} of all, {mean(view, 'listed'):.1%} of the listed"
+        f" (chance {mean(view, 'chance'):.1%})"
+        for view in next(iter(listed.values())).nearest
+    ]
 
 
 def examine(candidate: bytes, spec: GeneratorSpec, real: RealImages, count: int) -> Examined:
