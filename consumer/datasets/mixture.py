@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from consumer.datasets.description import SCHEMA_VERSION
-from consumer.datasets.folder_writer import add_sample, settings_of, stem_of
+from consumer.datasets.folder_writer import COUNTS, add_sample, settings_of, stem_of, within_coverage
 from consumer.datasets.resumable_folder import is_finished, resumable_folder
 from consumer.sampling.checked import refusal
 from consumer.sampling.layout_names import by_layout
@@ -158,7 +158,9 @@ def _write(
     settings = {**description, "probabilities": request.probabilities}
     if is_finished(out, settings_of(out), {k: v for k, v in settings.items() if k != "program_version"}):
         on_progress(Progress(count, count, free=count))
-        return MixedDataset(out, description, 0)
+        there = files.parse_json(files.read_bytes(out / DESCRIPTION, max_bytes=files.MAX_JSON_BYTES), out)
+        counts = {name: there[name] for name in COUNTS if name in there}
+        return MixedDataset(out, {**description, **counts}, 0)
     by_generator: dict[tuple[int, GeneratorEntry], list[int]] = defaultdict(list)
     for number, place in enumerate(places):
         by_generator[place.part, place.entry].append(number)
@@ -171,11 +173,13 @@ def _write(
             numbers = [number for number in every if stem_of(number) not in folder.records]
             samples = parts[part].bundle.draw(entry, request, [places[number].index for number in numbers])
             for number, sample in zip(numbers, samples, strict=True):
-                add_sample(folder, stem_of(number), sample, listed=listed, source=source)
+                add_sample(folder, stem_of(number), sample, request.refinement, listed=listed, source=source)
                 on_progress(Progress(len(folder.records), count, claims.hospital, free=found))
         records = [folder.records[stem_of(number)] for number in range(count)]
         lines = [json.dumps(record, ensure_ascii=False) + "\n" for record in records]
         files.write_text(folder.root / METADATA, "".join(lines))
+        if request.refinement.coverage is not None:
+            description["within_coverage"] = within_coverage(records, request.refinement)
         files.write_json(folder.root / DESCRIPTION, description)
     return MixedDataset(out, description, count - found)
 

@@ -51,6 +51,7 @@ def run(args: argparse.Namespace, output: Output) -> None:
     from hospital_node.release.encrypted_copy import encrypted_export, keys_of, path_beside
     from hospital_node.release.export import export_bundle
     from hospital_node.release.recipients import named
+    from hospital_node.release.vetting import in_words_nearest
     from sharekit.trust.key_choice import private_key
 
     key = private_key(args)
@@ -77,6 +78,7 @@ def run(args: argparse.Namespace, output: Output) -> None:
         f" ONNX within {result.max_abs_difference:.1e} of the trained networks",
         f"style        {result.style}",
         f"vetted       {result.vetted}",
+        *(f"nearest      {line}" for line in in_words_nearest(result.looked_at)),
         f"searched     {counted(len(result.bundle.names) + 1, 'finished file')}: nothing real found",
         f"signed by    {result.bundle.fingerprint}",
         *([f"encrypted    {encrypted}, for {', '.join(args.encrypt_for)}"] if encrypted else []),
