@@ -9,6 +9,7 @@ The suite is run from a copy of its own:
 from __future__ import annotations
 
 import argparse
+import filecmp
 import json
 import os
 import shutil
@@ -65,7 +66,10 @@ def _run(args: argparse.Namespace) -> None:
         found = fetch(
             transport, f"{args.target_base_url.rstrip('/')}/{quote(path)}", target, home() / "bundles"
         )
-        shutil.copyfile(found, Path(args.target_dir, quote(name, "")))
+        out = Path(args.target_dir, quote(name, ""))
+        # The suite tells a download by the file's time, so an equal file stays as it is.
+        if not (out.is_file() and filecmp.cmp(found, out, shallow=False)):
+            shutil.copyfile(found, out)
 
 
 if __name__ == "__main__":
