@@ -56,6 +56,12 @@ class FairArm(Arm):
     """Options of this arm for `consumer sample` and `consumer train`, after those of all arms."""
     generator_options: tuple[str, ...] | None = None
     """Options for `hospital-node train` of other generators; None takes the experiment's own."""
+    per_draw: bool = False
+    """Whether one generator learns from exactly the R images of a draw, as a group. Otherwise all draws share
+    the generators of the training folds' images."""
+    command: tuple[str, ...] | None = None
+    """Command that makes the samples from a draw's real images instead of a generator. It takes their folder,
+    `--samples`, `--seed` and `--out`, and prints JSON."""
 
     def to_json(self) -> dict[str, Any]:
         value = dataclasses.asdict(self)
@@ -70,7 +76,7 @@ class FairArm(Arm):
         return FairArm(**{**value, **split, "role": Role(value["role"])})
 
 
-_OPTIONS = ("sample_options", "segmenter_options", "generator_options")
+_OPTIONS = ("sample_options", "segmenter_options", "generator_options", "command")
 
 
 @dataclass(frozen=True)

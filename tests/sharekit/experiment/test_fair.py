@@ -29,6 +29,7 @@ from sharekit.experiment.fair_comparisons import (
 )
 from sharekit.experiment.fair_plan import FairArm, FairPlan, PlanFile, Role, read_plan
 from sharekit.experiment.fair_stages import FairStages, check_fair, pool_of, roles
+from sharekit.experiment.fold_generators import FoldGenerators, Sources
 from sharekit.experiment.folds import Split
 from sharekit.experiment.run_fair import prepare, run_fair, table_settings
 from sharekit.experiment.run_table import PAGE
@@ -41,7 +42,7 @@ from sharekit.segmenter.metrics import METRICS
 from sharekit.steps.step import Step, read_record
 from sharekit.storage import files
 from tests.consumer.pairs import disc, picture, save
-from tests.sharekit.experiment.data import small_split, untrained
+from tests.sharekit.experiment.data import small_split, untrained_from
 
 PLAN = dataclasses.replace(read_plan(None).plan, real=(1, 2))
 FEW = dataclasses.replace(
@@ -71,11 +72,10 @@ def planned(split: Split, plan: FairPlan = PLAN, **changes: Any) -> list[Cell]:
     """All cells, with copy-paste as the best classical arm."""
     stages = FairStages(plan, settings(**changes), split)
     best = {images: next(arm for arm in plan.arms if "copy" in arm.name) for images in plan.real}
-    made = untrained(split)
-    generators = dict.fromkeys([(), ("--profile", "fast")], made)
+    arms = plan.of(Role.SYNTHETIC, Role.ON_BEST, Role.LEVER)
     found = [
         *stages.real_cells(plan.of(Role.CLASSICAL, Role.CONTROL)),
-        *stages.synthetic_cells(plan.of(Role.SYNTHETIC, Role.ON_BEST, Role.LEVER), best, generators),
+        *stages.synthetic_cells(arms, best, untrained_from(stages.wanted(arms))),
     ]
     assert {each.arm.name for each in found if isinstance(each, Impossible)} <= WITH_FEATURES
     return [each for each in found if isinstance(each, Cell)]
@@ -315,7 +315,7 @@ class Bench:
     def __init__(self, gain: float = 0.1) -> None:
         self.gain = gain
         self.ran: list[Step] = []
-        self.made: list[tuple[str, ...]] = []
+        self.made: list[Sources] = []
 
     @contextlib.contextmanager
     def machine(self) -> Iterator[Bench]:
@@ -365,9 +365,9 @@ def run(
 ) -> Table:
     prepared = prepare(PlanFile(plan, "a" * 64), settings(out, **changes), split, external)
 
-    def make(options: Sequence[tuple[str, ...]]) -> dict[tuple[str, ...], Any]:
-        bench.made += options
-        return dict.fromkeys(options, untrained(split))
+    def make(sources: Sequence[Sources]) -> dict[Sources, FoldGenerators]:
+        bench.made += sources
+        return untrained_from(sources)
 
     *_, table = run_fair(prepared, bench.machine, make)
     return table
@@ -387,7 +387,7 @@ def test_a_run_ends_with_an_answer_and_a_second_one_does_nothing(split: Split, t
     lost = {failure.arm for failure in table.failures}
     assert lost == WITH_FEATURES
     assert table.waiting == 0
-    assert set(bench.made) == {(), ("--profile", "fast")}
+    assert {each.train_options for each in bench.made} == {(), ("--profile", "fast")}
     # What costs nothing is done before any sample is drawn.
     first = next(place for place, step in enumerate(bench.ran) if step.command[1] == "sample")
     assert {step.command[1] for step in bench.ran[:first]} == {"train"}
