@@ -30,8 +30,8 @@ from sharekit.experiment.tasks import Given, file_digest
 from sharekit.experiment.tasks import options as identified
 from sharekit.storage import files
 
-WRITE_EVERY = 10.0
-"""Least seconds between two writings of the tables and the page, but for the last of a part."""
+WRITE_EVERY = 60.0
+"""Least seconds between two writings of the tables and the page, except the first and the last of a part."""
 
 
 @dataclass(frozen=True)
@@ -139,8 +139,9 @@ class _State:
                 self._results[id(outcome.cell)] = outcome
                 if outcome.error is not None:
                     self._failures.append(_failed(outcome.cell, outcome.error))
-                # Cells that an earlier run finished come in a burst.
-                if time.monotonic() - self._last_written > WRITE_EVERY:
+                # The page takes seconds, and cells that an earlier run finished come in a burst. The first
+                # result fixes the plan, so it is written at once.
+                if len(self._results) == 1 or time.monotonic() - self._last_written > WRITE_EVERY:
                     yield self.written()
         yield self.written()
 
