@@ -41,7 +41,7 @@ class Role(StrEnum):
     ON_BEST = "on best classical"
     """Synthetic images on top of the best classical arm, whose training options it takes."""
     LEVER = "lever"
-    """One change of a synthetic arm."""
+    """One change of the arm with real and synthetic images."""
 
 
 @dataclass(frozen=True)
@@ -116,6 +116,11 @@ class FairPlan:
     def of(self, *roles: Role) -> tuple[FairArm, ...]:
         """The arms with one of the roles, in the plan's order."""
         return tuple(arm for arm in self.arms if arm.role in roles)
+
+    @property
+    def base(self) -> FairArm | None:
+        """The arm that each lever changes in one thing: the first synthetic one with real images."""
+        return next((arm for arm in self.of(Role.SYNTHETIC) if arm.real), None)
 
     def to_json(self) -> dict[str, Any]:
         return {
