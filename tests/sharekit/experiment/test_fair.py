@@ -147,7 +147,8 @@ def test_each_fold_has_one_role_and_each_draw_its_own_images(split: Split) -> No
             assert {fold[name] for name in names_after(cell, "--test")} == {held}
             assert {fold[name] for name in names_after(cell, "--validation")} == {found.validation}
             assert {fold[name] for each in trained_names(cell) for name in each} <= set(found.training)
-            assert bundles(cell) <= set(found.training)
+            # A draw's own generator learns from the draw's images: see below.
+            assert {name for name in bundles(cell) if "draw" not in name} <= set(found.training)
             # No more images to choose the weights by than to train on.
             assert len(names_after(cell, "--validation")) == cell.arm.images
 
