@@ -63,6 +63,7 @@ def write_dataset(
     Raises:
         InputError: `out` exists and is something else, or was begun with other settings.
         UsageError: the request exceeds the bundle's limits, or the generators have different channels.
+        VerificationError: a generator that draws is not what the hospital signed; nothing is written then.
     """
     entries = bundle.accept(request)
     if count < 1:
@@ -76,10 +77,14 @@ def write_dataset(
         on_progress(Progress(count, count, free=count))
         there = files.parse_json(files.read_bytes(out / DESCRIPTION, max_bytes=files.MAX_JSON_BYTES), out)
         return WrittenDataset(out, replace(description, vetted=there.get("vetted")), 0)
+    shares = numbering.by_generator(count)
+    bundle.prove([entry for entry, share in zip(entries, shares, strict=True) if share])
     with resumable_folder(out, settings) as folder:
         found = len(folder.records)
-        for position, numbers_of_generator in enumerate(numbering.by_generator(count)):
+        for position, numbers_of_generator in enumerate(shares):
             numbers = [number for number in numbers_of_generator if stem_of(number) not in folder.records]
+            if not numbers:
+                continue
             samples = bundle.draw(entries[position], request, [numbering(number)[1] for number in numbers])
             for number, sample in zip(numbers, samples, strict=True):
                 add_sample(folder, stem_of(number), sample, listed=listed)

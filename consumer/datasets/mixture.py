@@ -95,6 +95,7 @@ def sample_mixture(
     Raises:
         UsageError: the request exceeds a bundle's limits, or a weight is not positive.
         InputError: `out` is something else, or was begun with other settings.
+        VerificationError: a generator that draws is not what its hospital signed; nothing is written then.
     """
     started = time.monotonic()
     places = plan(parts, count, request)
@@ -103,6 +104,8 @@ def sample_mixture(
     by_name: dict[str, list[Place]] = defaultdict(list)
     for place in places:
         by_name[layouts[place.entry]].append(place)
+    for at, part in enumerate(parts):
+        part.bundle.prove(dict.fromkeys(place.entry for place in places if place.part == at))
     written: list[MixedDataset] = []
     done = 0
     for name, chosen in by_name.items():

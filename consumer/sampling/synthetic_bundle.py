@@ -164,7 +164,9 @@ class Bundle:
         Raises:
             UsageError: an argument has a wrong type or exceeds the bundle's limits, or fewer samples are
                 vetted; raised at once.
-            VerificationError: a generator does not run, or gives NaN or an infinity; raised while drawing.
+            VerificationError: a generator's file is not what the hospital signed, the generator does not run,
+                or it gives NaN or an infinity; raised before the generator's first sample. `prove` checks
+                the files at once.
         """
         wanted = None if size is None else Size.of(size)
         request = Request(seed, generator, wanted, batch_size, probabilities, refinement, layout, vetted_only)
@@ -232,6 +234,14 @@ class Bundle:
         for entry in entries:
             self._bounds.check(entry, request.size)
         return entries
+
+    def prove(self, entries: Iterable[GeneratorEntry]) -> None:
+        """Verify the files of some of `generators` now, not when each draws its first sample.
+
+        Raises:
+            VerificationError: a file is not what the hospital signed; the error names it.
+        """
+        self.verified.prove(entry.file for entry in entries)
 
     def draw_numbers(
         self, numbers: Iterable[int], request: Request, entries: Sequence[GeneratorEntry]
