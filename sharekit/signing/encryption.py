@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ SUFFIX = ".age"
 EXTRA = "recipients"
 MAX_KEY_BYTES = 2**16
 _NO_MATCH = "No matching keys"
+_OS_ERROR = re.compile(r"\(os error (\d+)\)")
 
 
 @dataclass(frozen=True)
@@ -95,13 +97,14 @@ def decrypt(source: Path, out: Path, identities: Sequence[Path]) -> None:
         DependencyError: pyrage is not installed.
     """
     keys = [_identity(path) for path in identities]
+    files.open_regular(source).close()  # names a missing file
     with _whole(out) as temporary:
         try:
             _pyrage().decrypt_file(str(source), str(temporary), keys)
         except _pyrage().DecryptError as error:
             raise _unreadable(source, str(error)) from None
         except OSError as error:
-            if error.errno is not None:
+            if _number(error) is not None:
                 raise
             # What pyrage raises for a changed part after the first.
             raise _unreadable(source, "") from None
@@ -141,10 +144,18 @@ def _whole(out: Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         temporary.replace(out)
     except OSError as error:
-        error.filename = error.filename or str(out)
-        raise
+        number = _number(error)
+        if number is None:
+            raise
+        raise OSError(number, os.strerror(number), str(out)) from None
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _number(error: OSError) -> int | None:
+    """The system's number of an error; pyrage says it in words alone."""
+    said = _OS_ERROR.search(str(error))
+    return int(said[1]) if error.errno is None and said is not None else error.errno
 
 
 def _identity(path: Path) -> Any:

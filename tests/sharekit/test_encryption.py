@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import resource
 import stat
 from pathlib import Path
 
@@ -78,7 +80,18 @@ def test_the_private_file_is_no_recipient(place: Path) -> None:
         read_recipient(str(place / "mine.identity"))
 
 
-def test_a_full_disk_names_the_file(place: Path) -> None:
-    with pytest.raises(OSError, match=r"No space|not a directory|Permission|No such") as caught:
-        encrypt(place / "plain", place / "missing" / "out", [read_recipient(str(place / "mine.recipient"))])
-    assert "missing" in str(caught.value.filename)
+def test_a_full_disk_is_no_changed_file(place: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+    try:
+        with pytest.raises(OSError, match="too large") as caught:
+            decrypt(place / "sealed", place / "opened", [place / "mine.identity"])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert (caught.value.errno, caught.value.filename) == (errno.EFBIG, str(place / "opened"))
+    assert not [path for path in place.iterdir() if "opened" in path.name]
+
+
+def test_a_missing_file_is_named(place: Path) -> None:
+    with pytest.raises(InputError, match="missing"):
+        decrypt(place / "missing", place / "opened", [place / "mine.identity"])
