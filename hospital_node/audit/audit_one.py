@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from hospital_node.audit.attack import AttackContext, AuditLimits
+from hospital_node.audit.attack import AttackContext, AuditLimits, StyleTarget
 from hospital_node.audit.attack_context import Known, attack_context
 from hospital_node.audit.audit_settings import AuditSettings, samples_of
 from hospital_node.audit.audited import load_generator, store_audit
@@ -18,6 +18,7 @@ from hospital_node.ledger.states import GeneratorRecord, GeneratorState
 from hospital_node.node.node import Node
 from hospital_node.node.units import count_units
 from hospital_node.singan.trained import TrainedGenerator
+from sharekit.program.phrases import counted
 from sharekit.storage import files
 
 
@@ -57,6 +58,13 @@ class Comparison:
     units: Sequence[Unit]
     pool: Sequence[Control]
     others: Sequence[OtherGenerator]
+    style: StyleTarget | str = ""  # or why samples are not styled
+    styled: frozenset[str] = frozenset()  # generators whose samples are styled
+
+    def style_for(self, generator_id: str) -> StyleTarget | str:
+        if isinstance(self.style, str) or generator_id in self.styled:
+            return self.style
+        return f"this run styled samples of {counted(len(self.styled), 'other generator')}"
 
 
 def audit_one(
@@ -107,7 +115,8 @@ def _context(
     own = units_of(record.images, compared.units)
     other = next((one.drawn for one in compared.others if one.units.isdisjoint(own)), None)
     drawn = draw_for_audit(generator, candidate, limits, settings)
-    return attack_context(generator.spec, drawn, known, other, limits, settings.seed)
+    context = attack_context(generator.spec, drawn, known, other, limits, settings.seed)
+    return replace(context, style=compared.style_for(record.id))
 
 
 def draw_for_audit(

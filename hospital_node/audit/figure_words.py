@@ -13,6 +13,7 @@ from hospital_node.audit.attacks import (
     nearest,
     patches,
     retrieval,
+    styled,
     zero_noise,
 )
 
@@ -48,5 +49,7 @@ SMALLEST_LEAKS = (
 def figure_in_words(measure: Measure) -> str:
     """What a measure says, with the size at which images were compared."""
     words = _WORDS.get(measure.quantity, measure.quantity)
-    size = _SIZES.get(measure.space, f"at scale {measure.space.removeprefix('scale-')}")
-    return f"{words}, {size}"
+    space = measure.space.removeprefix(f"{styled.SPACE}-")
+    size = _SIZES.get(space, f"at scale {space.removeprefix('scale-')}")
+    after = "after style transfer, " if space != measure.space else ""
+    return f"{words}, {after}{size}"

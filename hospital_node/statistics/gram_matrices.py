@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,12 @@ def load_torch(path: Path) -> FeatureNetwork:
         return torch.load(file, map_location="cpu", weights_only=True)
 
     return features.load(path, tensors).map(lambda array: torch.from_numpy(np.array(array, np.float32)))
+
+
+@cache
+def load_torch_once(path: Path) -> FeatureNetwork:
+    """`load_torch`, which reads and checks each file once in this process."""
+    return load_torch(path)
 
 
 def style_statistics(
