@@ -10,8 +10,11 @@ from numpy.typing import NDArray
 
 from hospital_node.audit.attack import MIN_CONTROLS
 
-LEVEL = 0.05
-"""Chance that an audit of a generator without any leak says that an attack succeeded."""
+LEVEL = 0.02
+"""Chance that an audit without any leak says that an attack succeeded, if scores were Gaussian.
+
+Tails of scores are heavier. `benchmarks/audit_power.py` counts the false alarms, at most 5 %.
+"""
 DECIDING = 8
 """Fewest other real images with which an attack that finds nothing counts as no better than guessing."""
 COMPARISONS = 48

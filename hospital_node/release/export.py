@@ -18,8 +18,11 @@ from hospital_node.node import history
 from hospital_node.node.image_layouts import layout_warning, layouts
 from hospital_node.node.node import Node
 from hospital_node.release.approval import read_approvals
+from hospital_node.release.audit_words import differences_in_words
+from hospital_node.release.bundle_attacks import most_exposing
 from hospital_node.release.contents import Release
 from hospital_node.release.gate import decide, way_out
+from hospital_node.release.group_differences import keyed_groups, with_differences
 from hospital_node.release.policy_change import current_policy
 from hospital_node.release.released_style import publish_style
 from hospital_node.release.units_behind import units_behind
@@ -44,6 +47,7 @@ class ExportResult:
     refused: Mapping[str, tuple[str, ...]]  # generator: reasons
     style: str  # the bundle's style statistics in words, or why it has none
     vetted: str  # how many samples were found good, in words
+    whole: str  # what attacks on the bundle as a whole found, in words
     warnings: tuple[str, ...]  # what a person should know, although the bundle was written
 
     @property
@@ -64,6 +68,7 @@ class ExportResult:
             "refused": {name: list(reasons) for name, reasons in self.refused.items()},
             "style": self.style,
             "vetted": self.vetted,
+            "whole": self.whole,
             "warnings": list(self.warnings),
         }
 
@@ -99,7 +104,8 @@ def export_bundle(
     _check_out(node, out)
     policy = current_policy(node)
     with node.write_lock():
-        asking, unreadable = read_asking(node)
+        found, unreadable = read_asking(node)
+        asking = with_differences(node, found, policy.limits.k)
         decision = decide(policy, [item.candidate for item in asking], read_approvals(node))
         leaving = tuple(item for item in asking if item.candidate.generator_id in decision.allowed)
         refused = {**decision.refused, **{name: (why,) for name, why in unreadable.items()}}
@@ -112,7 +118,9 @@ def export_bundle(
         number = node.next_release()
         # First: a release that was written and then interrupted is in the history, and carries this entry.
         history.record(node, history.Action.EXPORT, begun=number, signed_by=key.public.fingerprint)
-        release = Release(node, leaving, units, policy, decision, number, created, style, style_text, good)
+        release = Release(
+            node, leaving, units, policy, decision, number, created, style, style_text, good, features_path
+        )
         bundle = _write_checked(release, out, key)
         for item in leaving:
             node.ledger.generators.transition(item.record.id, GeneratorState.RELEASED, f"release {number}")
@@ -121,6 +129,7 @@ def export_bundle(
             "public_key": key.public.pem().decode(),
             "generators": [item.record.id for item in leaving],
             "images": len(images),
+            "groups": keyed_groups(node, leaving),
         }
         node.ledger.releases.append(number, ReleaseEvent.EXPORTED, exported)
         history.record(
@@ -135,9 +144,17 @@ def export_bundle(
         )
     sizes = {item.record.id: len(item.record.images) for item in leaving}
     layout = layout_warning(layouts(node.ledger.get(image) for image in images))
-    warnings = () if layout is None else (layout,)
+    warnings = (*([] if layout is None else [layout]), *differences_in_words(policy, leaving))
     return ExportResult(
-        bundle, tuple(sizes), sizes, len(images), refused, style_text, in_words(good), warnings
+        bundle,
+        tuple(sizes),
+        sizes,
+        len(images),
+        refused,
+        style_text,
+        in_words(good),
+        most_exposing(release.attacks),
+        warnings,
     )
 
 

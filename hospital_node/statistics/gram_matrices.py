@@ -55,13 +55,14 @@ def style_statistics(
     Raises:
         PolicyError: fewer than `k` images.
     """
-    return average(network, _grams(images, network, max_side), max_side=max_side, min_images=k)
+    return average(network, grams_of(images, network, max_side), max_side=max_side, min_images=k)
 
 
 @torch.no_grad()
-def _grams(
+def grams_of(
     images: Iterable[NDArray[np.float32]], network: FeatureNetwork, max_side: int
 ) -> Iterator[dict[str, NDArray[np.float32]]]:
+    """Each image's own Gram matrices, by layer; they describe that image alone and never leave."""
     for image in images:
         tensor = torch.from_numpy(image)[None]
         height, width = tensor.shape[-2:]

@@ -56,7 +56,7 @@ CALM = 3
 """Samples of chosen noise that are styled: the last ones, among them the one without any noise."""
 STEPS = 8
 RATE = 0.05
-"""Of Adam. A consumer takes 1000 steps of 0.01; as many would take longer than training."""
+"""Learning rate of Adam. A consumer takes 1000 steps of 0.01; as many would take longer than training."""
 WEIGHTS = {"content_weight": 1.0, "style_weight": 1000.0}
 """The stronger of the paper's two settings."""
 
