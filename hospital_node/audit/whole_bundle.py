@@ -5,8 +5,9 @@ A score of a real image is higher the more a part looks as if the image were beh
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,17 +57,13 @@ def mean_scores(part: str, mean: Array, members: Array, others: Array) -> PartSc
     """
     total = others.sum(axis=0)
 
-    def score(one: Array, usual: Array) -> float:
+    def score(one: Array, left_out: int) -> float:
+        usual = (total - others[left_out]) / (len(others) - 1)
         towards, published = one - usual, mean - usual
         lengths = float(np.linalg.norm(towards) * np.linalg.norm(published))
         return float(towards @ published) / max(lengths, NEAREST_POSSIBLE)
 
-    return PartScores(
-        part,
-        np.array([score(one, total / len(others)) for one in members]),
-        # No image is a part of its own reference.
-        np.array([score(one, (total - one) / (len(others) - 1)) for one in others]),
-    )
+    return PartScores(part, *_each(score, members, others))
 
 
 def histogram_scores(
@@ -81,22 +78,30 @@ def histogram_scores(
         others: bins of other images.
     """
 
-    def score(one: Bins, reference: Sequence[Bins]) -> float:
+    def score(one: Bins, left_out: int) -> float:
         found = 0.0
         for name, number in one.items():
             counts = np.asarray(published[name], np.float64) + 1
             usual = np.ones(len(counts))
-            for other in reference:
+            for other in (*others[:left_out], *others[left_out + 1 :]):
                 if name in other:
                     usual[other[name]] += 1
             found += float(np.log(counts[number] / counts.sum()) - np.log(usual[number] / usual.sum()))
         return found
 
-    rest = [[*others[:number], *others[number + 1 :]] for number in range(len(others))]
-    return PartScores(
-        part,
-        np.array([score(one, others) for one in members]),
-        np.array([score(one, reference) for one, reference in zip(others, rest, strict=True)]),
+    return PartScores(part, *_each(score, members, others))
+
+
+def _each(
+    score: Callable[[Any, int], float], members: Sequence[Any] | Array, others: Sequence[Any] | Array
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Scores of members and others, each compared with all others but one.
+
+    No image is a part of its own reference, and a member's reference is no larger than another image's.
+    """
+    return (
+        np.array([score(one, number % len(others)) for number, one in enumerate(members)]),
+        np.array([score(one, number) for number, one in enumerate(others)]),
     )
 
 

@@ -91,7 +91,7 @@ def audit_reasons(policy: Policy, candidate: Candidate) -> tuple[str, ...]:
 
 
 def difference_in_words(difference: SmallDifference, policy: Policy) -> str:
-    """What two generators together tell of, with the number that the policy asks for."""
+    """How few units are different, with the number that the policy asks for."""
     who = counted(difference.units, "patient or distinct picture", "patients or distinct pictures")
     return (
         f"its group differs from that of generator {short_id(difference.generator_id)} by {who}, fewer than"
