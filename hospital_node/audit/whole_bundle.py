@@ -95,7 +95,7 @@ def histogram_scores(
 def _each(
     score: Callable[[Any, int], float], members: Sequence[Any] | Array, others: Sequence[Any] | Array
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Scores of members and others, each compared with all others but one.
+    """Scores of members and others; the reference of each is the other images without one of them.
 
     No image is a part of its own reference, and a member's reference is no larger than another image's.
     """
