@@ -59,7 +59,7 @@ class Comparison:
     units: Sequence[Unit]
     pool: Sequence[Control]
     others: Sequence[OtherGenerator]
-    style: StyleTarget | str = ""  # or why samples are not styled
+    style: StyleTarget | str = "no generator is audited"  # or another reason why samples are not styled
     styled: frozenset[str] = frozenset()  # generators whose samples are styled
 
     def style_for(self, generator_id: str) -> StyleTarget | str:

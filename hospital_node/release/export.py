@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from hospital_node.audit.attacks import styled
 from hospital_node.audit.audited import Asking, images_behind, read_asking
 from hospital_node.leaks.node_content import node_content
 from hospital_node.leaks.search import refuse_real_content
@@ -28,7 +29,9 @@ from hospital_node.release.released_style import publish_style
 from hospital_node.release.units_behind import units_behind
 from hospital_node.release.vetting import in_words, vet
 from hospital_node.release.vetting_settings import CANDIDATES
+from sharekit.bundle import features
 from sharekit.bundle.bundle import VerifiedBundle, verify_bundle, write_bundle
+from sharekit.bundle.style_statistics import StyleStatistics
 from sharekit.errors import InputError, PolicyError
 from sharekit.program.progress import ProgressCallback, ignore
 from sharekit.program.umask import users_umask
@@ -144,7 +147,11 @@ def export_bundle(
         )
     sizes = {item.record.id: len(item.record.images) for item in leaving}
     layout = layout_warning(layouts(node.ledger.get(image) for image in images))
-    warnings = (*([] if layout is None else [layout]), *differences_in_words(policy, leaving))
+    warnings = (
+        *([] if layout is None else [layout]),
+        *differences_in_words(policy, leaving),
+        *_style_not_attacked(style, leaving),
+    )
     return ExportResult(
         bundle,
         tuple(sizes),
@@ -156,6 +163,17 @@ def export_bundle(
         most_exposing(release.attacks),
         warnings,
     )
+
+
+def _style_not_attacked(style: StyleStatistics | None, leaving: Sequence[Asking]) -> list[str]:
+    """A warning where style statistics leave and no audit attacked samples that were styled."""
+    results = (one for item in leaving for one in item.audit.attacks if one.attack == styled.NAME)
+    if style is None or any(one.samples for one in results):
+        return []
+    return [
+        "style statistics leave, and no audit attacked styled samples: name the feature network's file in"
+        f" {features.ENVIRONMENT_VARIABLE} and repeat the audit with --again"
+    ]
 
 
 def _check_out(node: Node, out: Path) -> None:
