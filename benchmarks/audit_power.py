@@ -58,9 +58,10 @@ STORED = 10
 """Pictures that a hand-made generator blends."""
 SAMPLES = 250
 K = 5
-LISTED, NO_LEAK, GRADED = "listed", "no leak", "graded"
-"""A listed leak has to be found in 95 % of the trials; graded ones show where the audit begins to see."""
-ALL_OF = {LISTED: "all listed leaks", NO_LEAK: "all without a leak"}
+LISTED, NO_LEAK, GRADED, RULE = "listed", "no leak", "graded", "rule"
+"""A listed leak has to be found in 95 % of the trials; graded ones show where the audit begins to see. The
+release gate decides about differences by a rule."""
+ALL_OF = {LISTED: "all listed leaks in generators", NO_LEAK: "all generators without a leak"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,7 +81,7 @@ class Kind:
     """One kind of trial."""
 
     name: str
-    role: str  # NO_LEAK, LISTED or GRADED
+    role: str  # NO_LEAK, LISTED, GRADED or RULE
     find: Find
     share: float = 1.0
     """Share of the role's number of trials: some are slow."""
@@ -112,7 +113,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="file that keeps finished trials; the next run goes on")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     args = parser.parse_args()
-    trials = {LISTED: args.trials, GRADED: args.graded, NO_LEAK: args.clean}
+    trials = {LISTED: args.trials, RULE: args.trials, GRADED: args.graded, NO_LEAK: args.clean}
     done = Done(args.out, args.seed)
     every = list(kinds(Library.draw(args.seed)))
     outcomes: dict[str, list[str | None]] = {}
@@ -251,14 +252,14 @@ def kinds(library: Library) -> Iterator[Kind]:
     yield Kind(zero, LISTED, planting(planted.calm_copy(), ZeroNoise.name))
     yield Kind(faint.format(0.5), LISTED, canary(0.5))
     yield Kind(patch.format(24), LISTED, planting(planted.copied_patch(24), PatchCopying.name))
-    yield Kind(f"style statistics of k and of k - 1 pictures, k = {K}", LISTED, lambda one: style(one, K - 1))
-    yield Kind(f"groups that differ by k - 1 pictures, k = {K}", LISTED, lambda one: group(one, K - 1))
+    yield Kind(f"style statistics of k and of k - 1 pictures, k = {K}", RULE, lambda one: style(one, K - 1))
+    yield Kind(f"groups that differ by k - 1 pictures, k = {K}", RULE, lambda one: group(one, K - 1))
     yield Kind(
         "ten sources, blends of other pictures", NO_LEAK, lambda one: library.attack(one, sources=10), 0.25
     )
     yield Kind("one source, random weights", NO_LEAK, library.attack_random_weights, 1 / 6)
-    yield Kind(f"style statistics of k new pictures, k = {K}", NO_LEAK, lambda one: style(one, K))
-    yield Kind(f"groups that differ by k pictures, k = {K}", NO_LEAK, lambda one: group(one, K))
+    yield Kind(f"style statistics of k new pictures, k = {K}", RULE, lambda one: style(one, K))
+    yield Kind(f"groups that differ by k pictures, k = {K}", RULE, lambda one: group(one, K))
     yield Kind(
         "one source, after style transfer alone",
         NO_LEAK,
@@ -301,7 +302,9 @@ def show(rows: Sequence[Row]) -> None:
         found = row.found
         interval = f"{found.low:.1%} to {found.high:.1%}"
         table.add_row(row.kind, row.role, f"{found.mean:.1%}", interval, str(found.count), by)
-    table.caption = "listed: to be found in 95 % of the trials; no leak: at most 5 %"
+    table.caption = (
+        "listed: to be found in 95 % of the trials; no leak: at most 5 %; rule: k - 1 refused, k allowed"
+    )
     Console(width=160).print(table)
 
 

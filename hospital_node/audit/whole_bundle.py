@@ -173,7 +173,7 @@ def retrieval(found: Attributed) -> AttackResult:
         return AttackResult.not_made(RETRIEVAL, "the bundle has one generator")
     own = found.saw[found.generator[found.distances.argmin(axis=0)], np.arange(images)]
     apart = np.where(np.eye(images, dtype=bool), np.inf, found.between)
-    shared = (found.saw[:, :, None] & found.saw[:, None, :]).any(axis=0)
+    shared = np.asarray((found.saw[:, :, None] & found.saw[:, None, :]).any(axis=0))
     rate, chance = wilson(int(own.sum()), images), float(found.saw.mean())
     above = rate.low > chance
     return AttackResult(

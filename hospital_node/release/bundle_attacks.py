@@ -186,4 +186,6 @@ def _bins(node: Node, images: Sequence[str], published: CoverageStatistics) -> B
         for name, mask in node.load_pair(image).masks.items():
             if name in published.histograms:
                 found.setdefault(name, []).append(coverage(mask))
-    return {name: int(coverage_histogram([np.mean(values)]).argmax()) for name, values in found.items()}
+    return {
+        name: int(coverage_histogram([float(np.mean(values))]).argmax()) for name, values in found.items()
+    }

@@ -68,7 +68,7 @@ def _left(node: Node, keys: Mapping[str, str]) -> dict[str, Group]:
 
 def _keys(node: Node) -> dict[str, str]:
     """Image to the keyed commitment to its unit; images that cannot be read are left out."""
-    found = {}
+    found: dict[str, str] = {}
     for unit in readable_units(node, node.ledger.iterate(ImageState.INGESTED)):
         (key,) = keyed_units(node, [RealUnit(unit[0], unit)])
         found |= dict.fromkeys(unit, key)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -57,7 +56,7 @@ CALM = 3
 STEPS = 8
 RATE = 0.05
 """Learning rate of Adam. A consumer takes 1000 steps of 0.01; as many would take longer than training."""
-WEIGHTS = {"content_weight": 1.0, "style_weight": 1000.0}
+CONTENT_WEIGHT, STYLE_WEIGHT = 1.0, 1000.0
 """The stronger of the paper's two settings."""
 
 
@@ -124,16 +123,17 @@ def _styled(context: AttackContext, target: StyleTarget) -> AttackContext:
 def style_small(images: Array, target: StyleTarget) -> Array:
     """Images `(N, C, H, W)` of at most `SIDE` pixels, styled as a consumer could, in a few large steps."""
     network = load_torch_once(target.features)
-    return np.concatenate(
-        [
-            style_transfer(
-                torch, batch, target.statistics, network, **WEIGHTS, steps=STEPS, learning_rate=RATE
-            )
-            for batch in _batches(images)
-        ]
-    )
-
-
-def _batches(images: Array) -> Iterator[Array]:
-    for start in range(0, len(images), STYLED):
-        yield images[start : start + STYLED]
+    styled = [
+        style_transfer(
+            torch,
+            images[start : start + STYLED],
+            target.statistics,
+            network,
+            content_weight=CONTENT_WEIGHT,
+            style_weight=STYLE_WEIGHT,
+            steps=STEPS,
+            learning_rate=RATE,
+        )
+        for start in range(0, len(images), STYLED)
+    ]
+    return np.concatenate(styled)
