@@ -303,7 +303,7 @@ def show(rows: Sequence[Row]) -> None:
         interval = f"{found.low:.1%} to {found.high:.1%}"
         table.add_row(row.kind, row.role, f"{found.mean:.1%}", interval, str(found.count), by)
     table.caption = (
-        "listed: to be found in 95 % of the trials; no leak: at most 5 %; rule: k - 1 refused, k allowed"
+        "listed: to be found in 95 % of trials; no leak: at most 5 %; rule: k - 1 refused, k allowed"
     )
     Console(width=160).print(table)
 

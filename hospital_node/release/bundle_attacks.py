@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from hospital_node.audit.attack import MIN_CONTROLS, Array, AttackResult, Compared
 from hospital_node.audit.attacks.distance import resize, rmse, with_channels
-from hospital_node.audit.attacks.retrieval import colour_histograms
+from hospital_node.audit.attacks.retrieval import histograms
 from hospital_node.audit.audited import Asking, read_candidate_bytes
 from hospital_node.audit.generator_audit import NONE_SUCCEEDED
 from hospital_node.audit.whole_bundle import (
@@ -151,7 +151,7 @@ def _histograms(images: Array) -> Array:
     """Colour histograms in the form of images, `(n, d, 1, 1)`."""
     if not len(images):
         return np.zeros((0, 1, 1, 1), np.float32)
-    return colour_histograms(images).astype(np.float32)[:, :, None, None]
+    return histograms(images).astype(np.float32)[:, :, None, None]
 
 
 def _style_scores(

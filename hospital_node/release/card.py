@@ -158,8 +158,9 @@ def _vetted(vetted: str) -> str:
     return (
         "## Vetted samples\n\n"
         f"The hospital looked at samples of its groups and listed as good: {vetted}. A listed sample has"
-        " sound masks and the usual look of its generator, and is not nearer to a real image of its generator"
-        " than other real images are. Chance dropped some good samples, so that a missing one says little."
+        " sound masks and the usual look of its generator. As a whole, listed samples are nearest to a real"
+        " image of their generator no more often than chance says. Chance dropped some good samples. Even so,"
+        " what is missing says something about the images behind a generator."
         " Consumers draw the listed samples first; all others are unvetted."
     )
 

@@ -27,7 +27,7 @@ from hospital_node.release.group_differences import keyed_groups, with_differenc
 from hospital_node.release.policy_change import current_policy
 from hospital_node.release.released_style import publish_style
 from hospital_node.release.units_behind import units_behind
-from hospital_node.release.vetting import in_words, vet
+from hospital_node.release.vetting import Listed, in_words, vet
 from hospital_node.release.vetting_settings import CANDIDATES
 from sharekit.bundle import features
 from sharekit.bundle.bundle import VerifiedBundle, verify_bundle, write_bundle
@@ -50,6 +50,7 @@ class ExportResult:
     refused: Mapping[str, tuple[str, ...]]  # generator: reasons
     style: str  # the bundle's style statistics in words, or why it has none
     vetted: str  # how many samples were found good, in words
+    looked_at: Mapping[str, Listed]  # released group: its list, and how near samples lie to its sources
     whole: str  # what attacks on the bundle as a whole found, in words
     warnings: tuple[str, ...]  # what a person should know, although the bundle was written
 
@@ -71,6 +72,10 @@ class ExportResult:
             "refused": {name: list(reasons) for name, reasons in self.refused.items()},
             "style": self.style,
             "vetted": self.vetted,
+            "nearest": {
+                name: {view: share.to_json() for view, share in one.nearest.items()}
+                for name, one in self.looked_at.items()
+            },
             "whole": self.whole,
             "warnings": list(self.warnings),
         }
@@ -116,7 +121,8 @@ def export_bundle(
         images = images_behind(leaving)
         units = units_behind(node, images)
         style, style_text = publish_style(node, units, policy.limits.k, features_path)
-        good = vet(node, leaving, vetted, on_progress)
+        looked_at = vet(node, leaving, vetted, on_progress)
+        good = {name: one.vetted for name, one in looked_at.items()}
         created = (now or datetime.now(UTC)).replace(microsecond=0)
         number = node.next_release()
         # First: a release that was written and then interrupted is in the history, and carries this entry.
@@ -160,6 +166,7 @@ def export_bundle(
         refused,
         style_text,
         in_words(good),
+        looked_at,
         most_exposing(release.attacks),
         warnings,
     )

@@ -73,7 +73,7 @@ class Retrieval:
 
 
 def _searches(images: Compared) -> Iterator[tuple[Quantity, Compared, Features]]:
-    yield HISTOGRAM, images, colour_histograms
+    yield HISTOGRAM, images, histograms
     path = features.find()
     small = images.at(lambda one: reduced(one[: DEEP_SAMPLES * 4], DEEP_SIDE))
     if path is not None and min(small.sources.shape[-2:]) >= features.MIN_SIDE:
@@ -119,7 +119,7 @@ def _search(quantity: Quantity, images: Compared, describe: Features) -> tuple[M
     )
 
 
-def colour_histograms(images: Array) -> NDArray[np.float64]:
+def histograms(images: Array) -> NDArray[np.float64]:
     """Square roots of joint colour histograms: unit vectors `(n, BINS ** C)`."""
     count, channels = images.shape[:2]
     bins = np.clip(((images + 1) / 2 * BINS).astype(np.int64), 0, BINS - 1)
