@@ -7,7 +7,7 @@ that succeeds without a leak is a false alarm. Intervals are exact (Clopper and 
 
 With --out, each trial is written to a file, and the next run makes only those that are missing.
 
-    python benchmarks/audit_power.py [--trials 72] [--graded 8] [--clean 120] [--seed 0] [--out FILE] [--json]
+    python benchmarks/audit_power.py [--trials 72] [--graded 8] [--clean 120] [--out FILE] [--show] [--json]
 """
 
 from __future__ import annotations
@@ -111,20 +111,23 @@ def main() -> None:
     parser.add_argument("--clean", type=int, default=120, help="trials of each kind without a leak")
     parser.add_argument("--seed", type=int, default=0, help="seed of every random choice")
     parser.add_argument("--out", type=Path, help="file that keeps finished trials; the next run goes on")
+    parser.add_argument("--show", action="store_true", help="print what --out holds, and make no trial")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     args = parser.parse_args()
     trials = {LISTED: args.trials, RULE: args.trials, GRADED: args.graded, NO_LEAK: args.clean}
     done = Done(args.out, args.seed)
-    every = list(kinds(Library.draw(args.seed)))
+    every = list(kinds(Library((), None, "not drawn") if args.show else Library.draw(args.seed)))
     outcomes: dict[str, list[str | None]] = {}
     for kind in every:
-        wanted = max(1, round(kind.share * trials[kind.role]))
-        outcomes[kind.name] = [done.trial(kind, number) for number in range(wanted)]
-        print(Row.of(kind.name, kind.role, outcomes[kind.name]), file=sys.stderr, flush=True)
-    rows = [Row.of(kind.name, kind.role, outcomes[kind.name]) for kind in every]
+        wanted = range(max(1, round(kind.share * trials[kind.role])))
+        outcomes[kind.name] = [
+            done.trial(kind, number) for number in wanted if not args.show or done.has(kind, number)
+        ]
+        print(kind.name, len(outcomes[kind.name]), file=sys.stderr, flush=True)
+    rows = [Row.of(kind.name, kind.role, outcomes[kind.name]) for kind in every if outcomes[kind.name]]
     for role, name in ALL_OF.items():
         together = [one for kind in every if kind.role == role for one in outcomes[kind.name]]
-        rows.append(Row.of(name, role, together))
+        rows += [Row.of(name, role, together)] if together else []
     if args.json:
         print(json.dumps([dataclasses.asdict(row) for row in rows], indent=2))
     else:
@@ -141,6 +144,10 @@ class Done:
             for line in path.read_text().splitlines():
                 one = json.loads(line)
                 self._found[one["kind"], one["seed"], one["trial"]] = one["found"]
+
+    def has(self, kind: Kind, number: int) -> bool:
+        """Whether the file holds this trial; the gate's rule needs no file."""
+        return kind.role == RULE or (kind.name, self._seed, number) in self._found
 
     def trial(self, kind: Kind, number: int) -> str | None:
         """What found the leak of one trial, from the file or made now."""
@@ -160,7 +167,7 @@ class Library:
     """Drawn pictures with their masks, each `(C + 1, H, W)` in [-1, 1], and a generator of some of them."""
 
     pictures: tuple[Array, ...]
-    other: Drawn
+    other: Drawn | None
     """Samples of a generator that never saw `pictures`."""
     style: StyleTarget | str
     """Style statistics of some of them."""
