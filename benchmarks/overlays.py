@@ -73,7 +73,7 @@ def share(hits: int, trials: int) -> str:
         return "none | 0"
     found = binomtest(hits, trials).proportion_ci(0.95, "exact")
     low, high = 100 * found.low, 100 * found.high
-    return f"{hits / trials:.1%} [{low:.1f}, {high:.1f}] | {hits:,} of {trials:,}"
+    return f"{100 * hits / trials:.1f} % [{low:.1f}, {high:.1f}] | {hits:,} of {trials:,}"
 
 
 def caught(boxes: Sequence[Sequence[int]], found: NDArray[np.bool_], least: float) -> list[bool]:
@@ -123,8 +123,8 @@ def real_pictures(data: Path, labels: dict[str, dict], new_survey: Callable[[], 
     yield f"| graphics found | {share(sum(graphics), len(graphics))} |"
     yield f"| pictures with a false region | {share(false_pictures, len(pictures))} |"
     yield f"| pictures put before a person | {share(review, len(pictures))} |"
-    yield f"| false regions a picture, and their share of its pixels | {false_regions / len(pictures):.2f} | "
-    yield f"{more / len(pictures):.2%} |"
+    yield f"| false regions a picture | {false_regions / len(pictures):.2f} | |"
+    yield f"| pixels that false regions take of a picture | {more / len(pictures):.2%} | |"
 
 
 def drawn_texts(
@@ -202,12 +202,14 @@ def main() -> None:
         return Survey(detector, load_reader())
 
     lines: list[str] = []
-    for table in (
-        real_pictures(args.data, labels, new_survey),
-        drawn_texts(f"drawn on {len(grounds)} real pictures", grounds, args.seed, new_survey),
-        drawn_marks(grounds, new_survey),
-        drawn_texts(f"{args.drawn} drawn pictures", [None] * args.drawn, args.seed, new_survey),
-    ):
+    tables = [real_pictures(args.data, labels, new_survey)]
+    if grounds:
+        title = f"drawn on {len(grounds)} real pictures"
+        tables += [drawn_marks(grounds, new_survey), drawn_texts(title, grounds, args.seed, new_survey)]
+    if args.drawn:
+        nothing = [None] * args.drawn
+        tables.append(drawn_texts(f"{args.drawn} drawn pictures", nothing, args.seed, new_survey))
+    for table in tables:
         for line in table:
             print(line, flush=True)
             lines.append(line)

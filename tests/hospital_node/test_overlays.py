@@ -126,6 +126,16 @@ def test_a_refused_picture_stays_out(tmp_path, node):
     assert "refused at the review" in report.refused[0].found
 
 
+def test_a_waiting_picture_that_left_the_folder_is_told_with_the_command(tmp_path, node):
+    write(tmp_path / "data", {"big": with_text(ground(), (40, 40), "AB", 70), "plain": ground(1)})
+    ingest(tmp_path / "data", node)
+    (record,) = node.ledger.iterate(ImageState.REVIEW)
+    for folder in ("images", "masks"):
+        (tmp_path / "data" / folder / "big.png").unlink()
+    told = [warning.message for warning in ingest(tmp_path / "data", node).warnings]
+    assert any(message.endswith(f"hospital-node erase --node {node.root} {record.id}") for message in told)
+
+
 def test_painting_keeps_nothing_of_the_old_pixels():
     dark, light = ground(), ground()
     region = Region(Kind.TEXT, 20, 20, 120, 40)
