@@ -34,7 +34,7 @@ WRITES = 0.2
 ALWAYS_WRITES = 0.5
 """Least share of the others with certain text at a pixel, for strokes there to count without any answer."""
 LINE = 2.0
-"""Least length of a line in heights; highlights and folds that the detector takes for text are rounder."""
+"""Least length of a certain line in heights; highlights that the detector takes for text are rounder."""
 EVIDENT = 0.9
 """Least mean probability of text that needs neither the shape of a line nor letters that can be read."""
 COMMON, SAME_LINE = 2, 0.5
@@ -121,8 +121,9 @@ class Survey:
             return True
         if region.score < POSSIBLE:
             return False
-        line = region.long_side >= LINE * region.short_side or region.score >= EVIDENT
-        return (line and not large) or self._reader.legibility(pixels, region) >= LEGIBLE
+        line = region.score >= SURE and region.long_side >= LINE * region.short_side
+        evident = not large and (line or region.score >= EVIDENT)
+        return evident or self._reader.legibility(pixels, region) >= LEGIBLE
 
     def _surveyed(self, name: str, pixels: Pixels) -> Surveyed:
         height, width = pixels.shape[:2]
