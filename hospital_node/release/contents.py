@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -15,7 +16,7 @@ from hospital_node.node import history
 from hospital_node.node.node import Node
 from hospital_node.overlays.outcome import Overlays, Treatment
 from hospital_node.release.bundle_attacks import Published, attack_bundle
-from hospital_node.release.card import model_card, overlays_in_words
+from hospital_node.release.card import model_card
 from hospital_node.release.gate import Decision
 from hospital_node.release.officer import Officer
 from hospital_node.release.provenance import Made, privacy_statement, provenance_statement
@@ -31,6 +32,7 @@ from sharekit.bundle.manifest import (
     Group,
     Limits,
     Manifest,
+    OverlayCounts,
     Unit,
 )
 from sharekit.bundle.style_statistics import StyleStatistics
@@ -108,6 +110,7 @@ class Release:
             ),
             Dependencies(OPSET, IR_VERSION, features=source),
             Limits(max_side=max(Limits.max_side, *(max(spec.height, spec.width) for spec in specs))),
+            overlays=self.overlays,
         )
 
     def contents(self, key: Signer) -> Mapping[str, bytes]:
@@ -136,7 +139,7 @@ class Release:
             self.coverage,
             self.style_text,
             in_words(self.vetted),
-            overlays_in_words(self._treatments()),
+            self.overlays,
             self.officer,
             self.attacks,
         )
@@ -151,10 +154,13 @@ class Release:
         }
         return _Contents(described, self.node, {item.bundle_path: item.record.id for item in self.leaving})
 
-    def _treatments(self) -> list[Treatment]:
-        """What happened to the overlays of each image behind the generators."""
+    @property
+    def overlays(self) -> OverlayCounts:
+        """What happened to text and graphics in the images behind the generators."""
         records = (self.node.ledger.get(image) for image in self.images)
-        return [Overlays.from_text(record.overlays).treatment for record in records]
+        found = Counter(Overlays.from_text(record.overlays).treatment for record in records)
+        kept, unknown = found[Treatment.KEPT], found[Treatment.UNKNOWN]
+        return OverlayCounts(found.total() - kept - unknown, kept, unknown)
 
     @cached_property
     def attacks(self) -> tuple[AttackResult, ...]:
