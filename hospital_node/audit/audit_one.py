@@ -116,7 +116,9 @@ def _context(
     )
     own = units_of(record.images, compared.units)
     other = next((one.drawn for one in compared.others if one.units.isdisjoint(own)), None)
-    drawn = draw_for_audit(generator, candidate, limits, settings)
+    # The draws of the other generators serve their own audits as well: drawing takes half of an audit.
+    known_draws = (one.drawn for one in compared.others if one.drawn.candidate == candidate)
+    drawn = next(known_draws, None) or draw_for_audit(generator, candidate, limits, settings)
     context = attack_context(generator.spec, drawn, known, other, limits, settings.seed)
     return replace(context, style=compared.style_for(record.id))
 
