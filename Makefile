@@ -35,7 +35,7 @@ bench: $(VENV)/.installed-dev  ## run the measurements in benchmarks/, one after
 	set -e; for benchmark in $$(grep -l __main__ benchmarks/*.py); do $(BIN)/python "$$benchmark"; done
 
 audit-power: $(VENV)/.installed-dev  ## plant leaks of graded size, and measure which of them the audit finds
-	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/audit_power.py
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/audit_power.py --out audit-power.jsonl
 
 lint: $(VENV)/.installed-dev  ## run ruff and mypy
 	$(BIN)/ruff check .

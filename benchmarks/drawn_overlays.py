@@ -1,8 +1,9 @@
-"""Draws pictures with one line of burned-in text each, by kind of text, and the same grounds without text.
+"""Draws pictures with one overlay each, by kind, and the same grounds without any.
 
-Nothing in them is real. The kinds are those that a detector made for documents may miss: serial numbers and
-captions of other devices, text in the middle of the picture, upright text, light text on light ground, small
-fonts, glyphs cut at the edge, other scripts. Equal seeds give equal pictures.
+The grounds are drawn, or given: real pictures without text. The kinds are those that a detector made for
+documents may miss: serial numbers and captions of other devices, text in the middle of the picture, upright
+text, light text on light ground, small and faint fonts, glyphs cut at the edge, other scripts, colour bars,
+logos, position boxes. Equal seeds and grounds give equal pictures.
 """
 
 from __future__ import annotations
@@ -121,85 +122,142 @@ def _other_script(rng: np.random.Generator) -> str:
 # -- kinds
 
 
-def serial_number(rng: np.random.Generator) -> Drawn:
+def serial_number(rng: np.random.Generator, given: Pixels | None) -> Drawn:
     """A scope's model and serial number in a corner of the picture."""
-    pixels = _ground(rng, mucosa)
+    pixels = _ground(rng, given, mucosa)
     return _write(rng, pixels, _serial(rng), size=rng.integers(12, 22), where="corner")
 
 
-def ultrasound_caption(rng: np.random.Generator) -> Drawn:
-    pixels = _ground(rng, ultrasound)
+def ultrasound_caption(rng: np.random.Generator, given: Pixels | None) -> Drawn:
+    pixels = _ground(rng, given, ultrasound)
     return _write(rng, pixels, _caption(rng), size=rng.integers(11, 20), where="top")
 
 
-def middle(rng: np.random.Generator) -> Drawn:
+def middle(rng: np.random.Generator, given: Pixels | None) -> Drawn:
     """Text over the middle of any ground."""
-    pixels = _ground(rng, GROUNDS[rng.integers(3)])
+    pixels = _ground(rng, given, *GROUNDS[:3])
     return _write(rng, pixels, _name(rng), size=rng.integers(14, 30), where="middle")
 
 
-def upright(rng: np.random.Generator) -> Drawn:
+def upright(rng: np.random.Generator, given: Pixels | None) -> Drawn:
     """Text turned by a right angle."""
-    pixels = _ground(rng, GROUNDS[rng.integers(3)])
+    pixels = _ground(rng, given, *GROUNDS[:3])
     return _write(rng, pixels, _caption(rng), size=rng.integers(13, 24), where="edge", turns=1)
 
 
-def light_on_light(rng: np.random.Generator) -> Drawn:
+def light_on_light(rng: np.random.Generator, given: Pixels | None) -> Drawn:
     """Text 30 to 60 grey levels off a light ground, without an outline."""
-    pixels = _ground(rng, light_field)
+    pixels = _ground(rng, given, light_field)
     change = int(rng.integers(30, 60))
     return _write(rng, pixels, _date(rng), size=rng.integers(14, 26), where="middle", change=change)
 
 
-def small(rng: np.random.Generator) -> Drawn:
+def small(rng: np.random.Generator, given: Pixels | None) -> Drawn:
     """Letters of 8 to 10 pixels with their ascenders."""
-    pixels = _ground(rng, GROUNDS[rng.integers(3)])
+    pixels = _ground(rng, given, *GROUNDS[:3])
     return _write(rng, pixels, _date(rng), size=rng.integers(8, 11), where="corner")
 
 
-def cut_at_the_edge(rng: np.random.Generator) -> Drawn:
+def cut_at_the_edge(rng: np.random.Generator, given: Pixels | None) -> Drawn:
     """A line of which the left border of the picture cuts off a part."""
-    pixels = _ground(rng, mucosa)
+    pixels = _ground(rng, given, mucosa)
     return _write(rng, pixels, _date(rng), size=rng.integers(14, 22), where="cut")
 
 
-def other_script(rng: np.random.Generator) -> Drawn:
-    pixels = _ground(rng, GROUNDS[rng.integers(3)])
+def other_script(rng: np.random.Generator, given: Pixels | None) -> Drawn:
+    pixels = _ground(rng, given, *GROUNDS[:3])
     return _write(rng, pixels, _other_script(rng), size=rng.integers(14, 26), where="corner")
 
 
-def two_letters(rng: np.random.Generator) -> Drawn:
+def two_letters(rng: np.random.Generator, given: Pixels | None) -> Drawn:
     """A short mark, such as the side or a reader's initials."""
-    pixels = _ground(rng, GROUNDS[rng.integers(3)])
+    pixels = _ground(rng, given, *GROUNDS[:3])
     text = "".join(rng.choice(list("ABCDEFGHKLMNPRSTVXYZ"), 2))
     return _write(rng, pixels, text, size=rng.integers(16, 30), where="corner")
 
 
-KINDS: Mapping[str, Callable[[np.random.Generator], Drawn]] = {
+def faint(rng: np.random.Generator, given: Pixels | None) -> Drawn:
+    """Letters of 10 to 13 pixels, 40 to 70 grey levels off their ground, without an outline."""
+    pixels = _ground(rng, given, *GROUNDS[:3])
+    change = int(rng.integers(40, 70))
+    return _write(rng, pixels, _date(rng), size=rng.integers(10, 14), where="corner", change=change)
+
+
+TEXTS: Mapping[str, Callable[[np.random.Generator, Pixels | None], Drawn]] = {
     "serial number": serial_number,
     "ultrasound caption": ultrasound_caption,
     "middle of the picture": middle,
     "upright": upright,
     "light on light": light_on_light,
     "small, 8 to 10 px": small,
+    "small and faint": faint,
     "cut at the edge": cut_at_the_edge,
     "other script": other_script,
     "two letters": two_letters,
 }
 
 
-def plain(rng: np.random.Generator) -> Drawn:
-    """A ground without text."""
-    return Drawn(_ground(rng, GROUNDS[rng.integers(len(GROUNDS))]), None)
+def colour_bar(pixels: Pixels) -> Drawn:
+    """Eight blocks from blue to red near the right edge."""
+    height, width = pixels.shape[:2]
+    out, side = pixels.copy(), max(8, height // 40)
+    left, top = width - 3 * side, height // 3
+    for number in range(8):
+        part = slice(top + number * side, top + (number + 1) * side)
+        out[part, left : left + side] = (32 * number, 120, 255 - 32 * number)
+    return Drawn(out, (left, top, left + side, top + 8 * side))
 
 
-def draw(kind: str, number: int, *, seed: int = 0) -> Drawn:
-    """Picture `number` of a kind; `plain` is the kind without text."""
+def logo(pixels: Pixels) -> Drawn:
+    """A white ring with a bar through it, as large as a thumbnail, in the lower right corner."""
+    height, width = pixels.shape[:2]
+    size = height // 9
+    image = Image.fromarray(pixels)
+    box = (width - size - 12, height - size - 12, width - 12, height - 12)
+    pen = ImageDraw.Draw(image)
+    pen.ellipse(box, outline=(235, 235, 235), width=max(3, size // 8))
+    pen.rectangle((box[0], box[1] + size // 2 - 2, box[2], box[1] + size // 2 + 2), fill=(235, 235, 235))
+    return Drawn(np.asarray(image), box)
+
+
+def position_box(pixels: Pixels) -> Drawn:
+    """The map of a scope's position: a plain dark box with a coloured curve, in the lower left corner."""
+    height, width = pixels.shape[:2]
+    wide, high = width // 5, height // 4
+    image = Image.fromarray(pixels)
+    pen = ImageDraw.Draw(image)
+    box = (8, height - high - 8, 8 + wide, height - 8)
+    pen.rectangle(box, fill=(0, 60, 60), outline=(0, 190, 190), width=2)
+    inner = (box[0] + wide // 5, box[1] + high // 5, box[2] - wide // 5, box[3] - high // 5)
+    pen.arc(inner, 20, 320, fill=(230, 230, 90), width=4)
+    return Drawn(np.asarray(image), box)
+
+
+MARKS: Mapping[str, Callable[[Pixels], Drawn]] = {
+    "colour bar": colour_bar,
+    "logo": logo,
+    "position box": position_box,
+}
+"""What a device draws into all its pictures, at the same place."""
+
+
+def draw(kind: str, number: int, *, seed: int = 0, given: Pixels | None = None) -> Drawn:
+    """Picture `number` of a kind of `TEXTS`; `plain` is the kind without text.
+
+    Args:
+        kind: a key of `TEXTS`, or `plain`.
+        number: another one gives another text, and another drawn ground.
+        seed: of everything that is random.
+        given: `(H, W, 3)` uint8, the ground to write on; None: draw one.
+    """
     rng = np.random.default_rng((seed, sum(kind.encode()), number))
-    return plain(rng) if kind == "plain" else KINDS[kind](rng)
+    return Drawn(_ground(rng, given, *GROUNDS), None) if kind == "plain" else TEXTS[kind](rng, given)
 
 
-def _ground(rng: np.random.Generator, draw_ground: Callable[..., Pixels]) -> Pixels:
+def _ground(rng: np.random.Generator, given: Pixels | None, *choice: Callable[..., Pixels]) -> Pixels:
+    if given is not None:
+        return given
+    draw_ground = choice[int(rng.integers(len(choice)))]
     return draw_ground(rng, int(rng.integers(400, 720)), int(rng.integers(480, 900)))
 
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from typing import TYPE_CHECKING
 
 from sharekit.program import password, shared_options
-from sharekit.program.output import Output, ask
+from sharekit.program.output import Output, ask, check_somebody_answers
 from sharekit.program.phrases import counted, next_command
 
 if TYPE_CHECKING:
@@ -39,16 +38,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, output: Output) -> None:
     from hospital_node.node.node import Node
     from hospital_node.release.approve import approve
-    from sharekit.errors import UsageError
     from sharekit.trust.key_choice import private_key
 
-    if not args.yes and not sys.stdin.isatty():
-        raise UsageError(
-            "--yes",
-            expected="a terminal, where a person reads what is signed and answers, or --yes",
-            found="neither",
-            next_step="read `hospital-node report`, then add --yes to the same command",
-        )
+    check_somebody_answers(args.yes, "read `hospital-node report`, then add --yes to the same command")
     node = Node.open(args.node)
     key = private_key(args)
 
@@ -78,6 +70,7 @@ def _shown(node: Node, policy: Policy, proposal: Proposal) -> list[RenderableTyp
     from hospital_node.release.audit_words import (
         audit_table,
         declaration_in_words,
+        differences_in_words,
         limits_in_words,
         proposal_in_words,
     )
@@ -89,6 +82,7 @@ def _shown(node: Node, policy: Policy, proposal: Proposal) -> list[RenderableTyp
     return [
         audit_table(rows),
         *proposal_in_words(proposal.items),
+        *differences_in_words(policy, proposal.items),
         limits_in_words(policy),
         *declaration_in_words(policy),
     ]

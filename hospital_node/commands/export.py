@@ -78,6 +78,7 @@ def run(args: argparse.Namespace, output: Output) -> None:
         f" ONNX within {result.max_abs_difference:.1e} of the trained networks",
         f"style        {result.style}",
         f"vetted       {result.vetted}",
+        f"as a whole   {result.whole}",
         *(f"nearest      {line}" for line in in_words_nearest(result.looked_at)),
         f"searched     {counted(len(result.bundle.names) + 1, 'finished file')}: nothing real found",
         f"signed by    {result.bundle.fingerprint}",

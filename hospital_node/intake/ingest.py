@@ -253,7 +253,8 @@ class _Intake:
         copies = [[records[index] for index in group] for group in pictures]
         again = self._taken_again(records, fingerprints)
         present = set(listing.files)
-        here = [record for record in records if record.data_dir == str(self.data)]
+        waiting = self.node.ledger.records(ImageState.REVIEW)
+        here = [record for record in (*records, *waiting) if record.data_dir == str(self.data)]
         return IntakeReport(
             node=str(self.node.root),
             hospital=self.node.hospital,

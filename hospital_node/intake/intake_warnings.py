@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from hospital_node.intake.intake_report import IntakeWarning, WarningKind
+from hospital_node.intake.source_files import FRAME
 from hospital_node.ledger.ledger import ImageRecord
 from hospital_node.node.image_layouts import layout_warning, layouts
 from sharekit.program.phrases import command_line
@@ -95,13 +96,13 @@ def about_the_folder(
         node: the node's folder, for the command that erases.
         records: the images that came from it.
         present: its files now.
-        keys: image to content key of its pairs now.
+        keys: image to content key of its pairs now; a frame has its own name, and its file has one too.
         again: as in `about_other_masks`, which reports these.
     """
     current = set(keys.values())
     told = {earlier.id for earlier, _ in again}
     gone = [record for record in records if record.content_key not in current and record.id not in told]
-    left = [record for record in gone if record.source_image not in present]
+    left = [record for record in gone if _left(record.source_image, present, keys)]
     if left:
         message = (
             f"{_count(len(left), 'picture')} left this folder since the last ingest; the node keeps them. To"
@@ -115,6 +116,12 @@ def about_the_folder(
             f" To erase these: {_erase(node, changed)}"
         )
         yield IntakeWarning(WarningKind.OTHER_PICTURE, message, tuple(one.source_image for one in changed))
+
+
+def _left(image: str, present: Collection[str], keys: Mapping[str, str]) -> bool:
+    """Whether an image's file is gone, or a readable file no longer gives this frame."""
+    file = image.partition(FRAME)[0]
+    return image not in keys and (file not in present or file in keys)
 
 
 def about_copies(groups: Sequence[Sequence[ImageRecord]]) -> Iterator[IntakeWarning]:

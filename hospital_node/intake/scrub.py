@@ -13,6 +13,7 @@ from hospital_node.overlays.paint import paint_over
 from hospital_node.overlays.region import Region
 from hospital_node.overlays.survey import Survey
 from hospital_node.overlays.text_detector import load_detector
+from hospital_node.overlays.text_reader import load_reader
 
 
 class Scrubber:
@@ -24,7 +25,7 @@ class Scrubber:
 
     def __init__(self, earlier: Iterable[ImageRecord]) -> None:
         """`earlier`: images of the node; where a device wrote on them, it may write again."""
-        self._survey = Survey(load_detector())
+        self._survey = Survey(load_detector(), load_reader())
         for record in earlier:
             overlays = Overlays.from_text(record.overlays)
             if overlays.treatment is Treatment.PAINTED:

@@ -7,11 +7,11 @@ opens the node after a kill finishes the rest.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hospital_node.ledger.ledger import ImageRecord
+from hospital_node.ledger.states import GeneratorRecord, ImageRecord
 from hospital_node.node import history
 from hospital_node.node.left_files import finish_erasure
 from hospital_node.node.node import Node
@@ -35,12 +35,18 @@ class Erasure:
         }
 
 
-def erase(node: Node, images: Sequence[ImageRecord]) -> Erasure:
+def erase(
+    node: Node,
+    images: Sequence[ImageRecord],
+    *,
+    confirm: Callable[[Sequence[GeneratorRecord]], None] | None = None,
+) -> Erasure:
     """Erase images from the node.
 
     Args:
         node: its write lock is taken.
         images: their records, in any state.
+        confirm: shows a person the generators that go with the images; an exception stops the erasure.
 
     Raises:
         NodeStateError: another process writes the node, or reads its ledger.
@@ -48,6 +54,8 @@ def erase(node: Node, images: Sequence[ImageRecord]) -> Erasure:
     with node.write_lock():
         table = node.ledger.generators
         behind = {record.id: record for image in images for record in table.of_image(image.id)}
+        if confirm is not None:
+            confirm(tuple(behind.values()))
         done = Erasure(
             images=len(images),
             generators=tuple(behind),

@@ -12,13 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hospital_node.overlays.paint import painted
-from hospital_node.overlays.region import Kind, Region
+from hospital_node.overlays.region import LARGE, Kind, Region
 from hospital_node.overlays.text_detector import SURE
 
-LARGE = 0.2
-"""Letters higher than this share of the short side are no caption; the detector takes lesions for them."""
-LARGE_SURE = 0.8
-"""Least score of large letters that a person is asked about; what is taken for them by mistake has less."""
+__all__ = ["LARGE", "Overlays", "Ruling", "Treatment", "decide", "on_masks"]
+
 WHOLE = 0.5
 """Share of the frame above which a region is the picture itself."""
 MOST_PAINTED = 0.15
@@ -109,8 +107,8 @@ def decide(
         ruling: what a person decided about this image; None: nobody has.
         says_burned_in: the file itself says that text is burned into its pixels.
     """
-    large = [one for one in regions if one.kind is Kind.TEXT and _is_large(one, height, width)]
-    letters = [one for one in large if one.score >= LARGE_SURE and one.area <= WHOLE * height * width]
+    large = [one for one in regions if one.kind is Kind.TEXT and one.is_large(height, width)]
+    letters = [one for one in large if one.area <= WHOLE * height * width]
     doubtful = dict.fromkeys(letters, "letters too large for a caption")
     certain = [one for one in regions if one not in large]
     lesion = np.zeros((height, width), bool)
@@ -154,7 +152,3 @@ def on_masks(
         return []
     changed = painted(overlays.painted, height, width)
     return [name for name, mask in masks.items() if (mask[changed] > 0).any()]
-
-
-def _is_large(region: Region, height: int, width: int) -> bool:
-    return min(region.bottom - region.top, region.right - region.left) > LARGE * min(height, width)

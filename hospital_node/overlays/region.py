@@ -10,6 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+LARGE = 0.2
+"""Letters higher than this share of the short side are no caption; the detector takes lesions for them."""
+
 
 class Kind(StrEnum):
     """How an overlay was found."""
@@ -45,6 +48,31 @@ class Region:
     def area(self) -> int:
         """Pixels in it."""
         return (self.bottom - self.top) * (self.right - self.left)
+
+    @property
+    def short_side(self) -> int:
+        """Pixels of its shorter side."""
+        return min(self.bottom - self.top, self.right - self.left)
+
+    @property
+    def long_side(self) -> int:
+        """Pixels of its longer side."""
+        return max(self.bottom - self.top, self.right - self.left)
+
+    def is_large(self, height: int, width: int) -> bool:
+        """Whether it is too large for a caption in a picture of this size."""
+        return self.short_side > LARGE * min(height, width)
+
+    def moved(self, right: int, down: int) -> Region:
+        """The region, this many pixels further right and down."""
+        return Region(
+            self.kind,
+            self.left + right,
+            self.top + down,
+            self.right + right,
+            self.bottom + down,
+            self.score,
+        )
 
     def grown(self, margin: int, height: int, width: int) -> Region:
         """The region with `margin` more pixels on every side, inside a picture of this size."""

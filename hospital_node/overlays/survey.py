@@ -2,6 +2,7 @@
 
 Pictures count as of one device when their sizes differ by a few pixels, as cropping by hand leaves them. Text
 that the detector answers to weakly is believed where other pictures of the device carry text for certain.
+What only the detector takes for text must have the shape of a line, or be legible.
 """
 
 from __future__ import annotations
@@ -14,9 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from hospital_node.overlays.graphics import DARK, detached
+from hospital_node.overlays.graphics import DARK, detached, rows_of_blocks
 from hospital_node.overlays.region import Kind, Region, covered
+from hospital_node.overlays.strokes import completed, is_written, strokes
 from hospital_node.overlays.text_detector import POSSIBLE, SURE, TextDetector
+from hospital_node.overlays.text_reader import LEGIBLE, TextReader
 
 Pixels = NDArray[np.uint8]
 
@@ -29,7 +32,11 @@ LEAST_OTHERS = 4
 WRITES = 0.2
 """Least share of the others with certain text at a pixel, for a weak answer there to count."""
 ALWAYS_WRITES = 0.5
-"""Least share of the others with certain text at a pixel, for it to count without any answer."""
+"""Least share of the others with certain text at a pixel, for strokes there to count without any answer."""
+LINE = 2.0
+"""Least length of a certain line in heights; highlights that the detector takes for text are rounder."""
+EVIDENT = 0.9
+"""Least mean probability of text that needs neither the shape of a line nor letters that can be read."""
 COMMON, SAME_LINE = 2, 0.5
 """Two pictures have one layout if this many lines of certain text overlap by this share of their union."""
 LEAST_LETTER = 7
@@ -65,8 +72,9 @@ class Surveyed:
 class Survey:
     """The pictures of a folder, by size."""
 
-    def __init__(self, detector: TextDetector) -> None:
+    def __init__(self, detector: TextDetector, reader: TextReader) -> None:
         self._detector = detector
+        self._reader = reader
         self._regions: dict[str, tuple[Region, ...]] = {}
         self._by_size: dict[tuple[int, int], list[Surveyed]] = defaultdict(list)
 
@@ -84,7 +92,7 @@ class Survey:
         """
         found: list[Region] = []
         if max(pixels.shape[:2]) >= LEAST_SIDE:
-            found = self._detector.find(pixels) + detached(pixels)
+            found = self._detector.find(pixels) + detached(pixels) + rows_of_blocks(pixels)
         self._regions[name] = (*declared, *found)
         self._keep(self._surveyed(name, pixels))
 
@@ -97,13 +105,25 @@ class Survey:
             self.look(name, pixels, declared)
         one = self._surveyed(name, pixels)
         others = [other for other in self._of_device(one) if other.name != name]
-        regions = [
-            region for region in one.regions if region.kind is not Kind.TEXT or region.score >= POSSIBLE
-        ]
+        shares = _where_others_write(one, others)
+        drawn = strokes(pixels)
+        text = [completed(drawn, region) for region in _text(one) if self._is_text(region, pixels, shares)]
+        regions = [region for region in one.regions if region.kind is not Kind.TEXT] + text
+        regions += _unanswered(shares, text, drawn)
         if len(others) >= LEAST_OTHERS:
-            regions += _places(one, others)
             regions += _constant(one, others)
         return regions
+
+    def _is_text(self, region: Region, pixels: Pixels, shares: NDArray[np.float32]) -> bool:
+        """Whether a region of the detector is text: where its device writes, by its shape, or to a reader."""
+        large = region.is_large(*pixels.shape[:2])
+        if not large and shares[region.slices].mean() >= WRITES:
+            return True
+        if region.score < POSSIBLE:
+            return False
+        line = region.score >= SURE and region.long_side >= LINE * region.short_side
+        evident = not large and (line or region.score >= EVIDENT)
+        return evident or self._reader.legibility(pixels, region) >= LEGIBLE
 
     def _surveyed(self, name: str, pixels: Pixels) -> Surveyed:
         height, width = pixels.shape[:2]
@@ -126,33 +146,34 @@ class Survey:
         return found[: 2 * MOST_KEPT]
 
 
-def _places(one: Surveyed, others: Sequence[Surveyed]) -> list[Region]:
-    """Text where the device writes: weak answers, and places that it nearly always writes to."""
-    alike = [other for other in others if _same_layout(one, other)]
-    if len(alike) < LEAST_OTHERS:
-        return []
-    shares = np.zeros((one.height, one.width), np.float32)
-    for other in alike:
-        written = covered(_certain(other), other.height, other.width)[: one.height, : one.width]
-        shares[: written.shape[0], : written.shape[1]] += written
-    shares /= len(alike)
-    weak = [
-        region
-        for region in one.regions
-        if region.kind is Kind.TEXT and region.score < POSSIBLE and shares[region.slices].mean() >= WRITES
-    ]
-    # What was found already needs no second region, but for a part of its line.
-    known = covered([region for region in one.regions if region.score >= POSSIBLE], one.height, one.width)
-    always = _boxes((shares >= ALWAYS_WRITES) & ~known, Kind.TEXT, least=LEAST_LETTER**2)
-    return weak + [
-        region
-        for region in always
-        if min(region.bottom - region.top, region.right - region.left) >= LEAST_LETTER
-    ]
+def _text(one: Surveyed) -> list[Region]:
+    return [region for region in one.regions if region.kind is Kind.TEXT]
 
 
 def _certain(one: Surveyed) -> list[Region]:
-    return [region for region in one.regions if region.kind is Kind.TEXT and region.score >= SURE]
+    return [region for region in _text(one) if region.score >= SURE]
+
+
+def _where_others_write(one: Surveyed, others: Sequence[Surveyed]) -> NDArray[np.float32]:
+    """`(H, W)`: share of the pictures with the same layout that have certain text at a pixel; 0 if few do."""
+    shares = np.zeros((one.height, one.width), np.float32)
+    alike = [other for other in others if _same_layout(one, other)]
+    if len(alike) < LEAST_OTHERS:
+        return shares
+    for other in alike:
+        written = covered(_certain(other), other.height, other.width)[: one.height, : one.width]
+        shares[: written.shape[0], : written.shape[1]] += written
+    return shares / np.float32(len(alike))
+
+
+def _unanswered(
+    shares: NDArray[np.float32], text: Sequence[Region], drawn: NDArray[np.bool_]
+) -> list[Region]:
+    """Places that the device nearly always writes to, with strokes and without an answer of the detector."""
+    # What was found already needs no second region, but for a part of its line.
+    known = covered(text, *shares.shape)
+    always = _boxes((shares >= ALWAYS_WRITES) & ~known, Kind.TEXT, least=LEAST_LETTER**2)
+    return [one for one in always if one.short_side >= LEAST_LETTER and is_written(drawn, one)]
 
 
 def _same_layout(one: Surveyed, other: Surveyed) -> bool:
@@ -183,9 +204,12 @@ def _constant(one: Surveyed, others: Sequence[Surveyed]) -> list[Region]:
     lit = own > DARK
     equal, counted = np.zeros(own.shape, np.float32), 0
     for other in others:
-        if other.grey is None or other.grey.shape != own.shape:
+        if other.grey is None:
             continue
-        same = (np.abs(own - other.grey) <= SAME_GREY) & lit
+        # Pictures of one device differ by a row or a column.
+        common = tuple(slice(min(sides)) for sides in zip(own.shape, other.grey.shape, strict=True))
+        same = np.zeros(own.shape, bool)
+        same[common] = (np.abs(own[common] - other.grey[common]) <= SAME_GREY) & lit[common]
         if same.sum() <= SAME_SCENE * max(1, lit.sum()):
             equal += same
             counted += 1

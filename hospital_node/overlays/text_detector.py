@@ -1,28 +1,21 @@
-"""Finds text in a picture with the network that the package rapidocr carries (PP-OCRv6, Apache-2.0).
+"""Finds text in a picture with the network of PP-OCRv6.
 
 The method is differentiable binarisation (Liao et al., AAAI 2020, arXiv:1911.08947): the network gives every
-pixel its probability to be text, and connected likely pixels are one line. We load the weights ourselves:
-rapidocr's own code, which can download models, is never imported. The network reads memory and writes memory.
+pixel its probability to be text, and connected likely pixels are one line.
 """
 
 from __future__ import annotations
 
 import functools
-import hashlib
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from hospital_node.overlays.rapidocr_weights import DETECTOR, load_session
 from hospital_node.overlays.region import Kind, Region, covered
-from sharekit.errors import DependencyError, SharekitError, missing_package
 
-WEIGHTS = "PP-OCRv6_det_small.onnx"
-WEIGHTS_SHA256 = "090f04abcd9d9a7498bc4ebf677e4cb9bdce1fe4197ddb7e529f1ef44e1ff94f"
-"""The weights whose recall benchmarks/RESULTS.md states."""
 LIKELY = 0.2
 """Least probability of a pixel to be text. The authors take 0.3; a lower value finds fainter text."""
 POSSIBLE = 0.35
@@ -53,7 +46,8 @@ class TextDetector:
     def find(self, pixels: Pixels) -> list[Region]:
         """The lines of text in a picture, looked at as it is and with its local contrast raised.
 
-        The second look finds light text on light ground. Where both find a line, the first look's counts.
+        The second look finds light text on light ground. Where both find a line, the first look's counts. A
+        region too large for a caption hides no line of the second look, and a third looks into it, enlarged.
 
         Args:
             pixels: `(H, W, C)` uint8, C is 3 (RGB) or 1 (grey).
@@ -64,11 +58,25 @@ class TextDetector:
         colour = np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels
         first = self._look(colour)
         height, width = pixels.shape[:2]
-        known = covered([region for region in first if region.score >= SURE], height, width)
+        lines = [one for one in first if one.score >= SURE and not one.is_large(height, width)]
+        known = covered(lines, height, width)
         second = [
             region for region in self._look(_contrasted(colour)) if known[region.slices].mean() < _KNOWN
         ]
-        return sorted(first + second, key=lambda region: (region.top, region.left))
+        known |= covered([one for one in second if not one.is_large(height, width)], height, width)
+        third = [
+            line
+            for large in second
+            if large.score >= SURE and large.is_large(height, width)
+            for line in self._look_into(colour, large)
+            if known[line.slices].mean() < _KNOWN and not line.is_large(height, width)
+        ]
+        return sorted(first + second + third, key=lambda region: (region.top, region.left))
+
+    def _look_into(self, pixels: Pixels, large: Region) -> list[Region]:
+        """Lines within a region: many that lie close together, or on glaring ground, look like one."""
+        found = self._look(_contrasted(np.ascontiguousarray(pixels[large.slices])))
+        return [one.moved(large.left, large.top) for one in found]
 
     def _look(self, pixels: Pixels) -> list[Region]:
         from scipy import ndimage
@@ -114,19 +122,12 @@ class TextDetector:
 
 @functools.cache
 def load_detector() -> TextDetector:
-    """The detector of this process: one session with one thread, loaded once.
+    """The detector of this process, loaded once.
 
     Raises:
         DependencyError: the extra `scrub` is missing, or rapidocr has other weights than the measured ones.
     """
-    from sharekit.program.onnx_runtime import onnxruntime
-
-    weights = _weights()
-    options = onnxruntime.SessionOptions()
-    # Several threads would compete with training and with other users; one takes about a second a picture.
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    return TextDetector(onnxruntime.InferenceSession(weights, options, providers=["CPUExecutionProvider"]))
+    return TextDetector(load_session(DETECTOR))
 
 
 def _contrasted(pixels: Pixels) -> Pixels:
@@ -137,34 +138,3 @@ def _contrasted(pixels: Pixels) -> Pixels:
     equaliser = cv2.createCLAHE(_CLIP, _TILES)
     lab[:, :, 0] = equaliser.apply(np.ascontiguousarray(lab[:, :, 0]))
     return cv2.cvtColor(lab, cv2.COLOR_LAB2RGB).astype(np.uint8, copy=False)
-
-
-def _weights() -> bytes:
-    # find_spec does not run the package.
-    spec = find_spec("rapidocr")
-    if spec is None or spec.origin is None:
-        raise _missing("rapidocr")
-    for package in ("cv2", "scipy"):
-        if find_spec(package) is None:
-            raise _missing(package)
-    path = Path(spec.origin).parent / "models" / WEIGHTS
-    data = path.read_bytes() if path.is_file() else b""
-    if hashlib.sha256(data).hexdigest() != WEIGHTS_SHA256:
-        raise DependencyError(
-            "rapidocr",
-            expected=f"its text detector {WEIGHTS}, with the digest that our figures were measured with",
-            found="other weights" if data else "no such file",
-            next_step="pip install 'sharekit[scrub]' in the version that .ci/constraints.txt names",
-        )
-    return data
-
-
-def _missing(package: str) -> SharekitError:
-    error = missing_package(package, "scrub")
-    return DependencyError(
-        error.item,
-        expected=f"{error.expected}, which finds text that is burned into pictures",
-        found=error.found,
-        next_step=f"{error.next_step}; or leave text and graphics in the pictures on purpose with "
-        "--keep-overlays",
-    )

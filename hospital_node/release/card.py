@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from hospital_node.audit.attack import Measure, Space
+from hospital_node.audit.attack import AttackResult, Measure, Space
 from hospital_node.audit.attacks.nearest import DISTANCE_RATIO
-from hospital_node.audit.figure_words import SMALLEST_LEAKS
+from hospital_node.audit.figure_words import SMALLEST_LEAKS, WORDS
 from hospital_node.audit.generator_audit import MISSING_CONTROLS, NONE_SUCCEEDED, GeneratorAudit
 from hospital_node.audit.release_summary import summarise
 from hospital_node.audit.verdict import Verdict
-from hospital_node.overlays.outcome import Treatment
+from hospital_node.release.bundle_attacks import PARTS, most_exposing
 from hospital_node.release.officer import Officer, officer_section
 from hospital_node.singan.trained import TrainedGenerator
 from hospital_node.statistics.protected_coverage import CoverageStatistics
-from sharekit.bundle.manifest import Group, Unit
+from sharekit.bundle.manifest import Group, OverlayCounts, Unit
 from sharekit.program.phrases import counted
 
 ONE_IMAGE = (
@@ -45,8 +45,9 @@ def model_card(
     statistics: CoverageStatistics,
     style: str,
     vetted: str,
-    overlays: str,
+    overlays: OverlayCounts,
     officer: Officer,
+    bundle: Sequence[AttackResult],
 ) -> str:
     """The card, in Markdown.
 
@@ -59,8 +60,9 @@ def model_card(
         statistics: the protected histograms.
         style: the bundle's style statistics in words, or why it has none.
         vetted: how many samples were found good, in words.
-        overlays: what was done about text that devices wrote into the real images (`overlays_in_words`).
+        overlays: what was done about text that devices wrote into the real images.
         officer: the facts for a data-protection officer.
+        bundle: what attacks on the bundle as a whole found.
     """
     sections = [
         f"# Synthetic-image generators of {hospital}, release {release}",
@@ -71,40 +73,18 @@ def model_card(
         " diagnosis, not as evidence about a patient, not for estimating how common a finding is: the share"
         " of findings in it is the share in the images that were chosen.",
         _privacy(audits, groups),
+        _whole(bundle),
         officer_section(officer, audits),
         _vetted(vetted),
         _statistics(statistics, style),
         "## Known limits\n\n"
         f"- Each generator varies {_scenes(generators)}: many samples of it add little variety over a few.\n"
         "- Samples may show anatomy that cannot exist, and masks that do not fit it.\n"
-        f"- {overlays}\n"
+        f"- Text and graphics that devices write into pictures: {overlays}. What is left may come back in"
+        " samples, in part or distorted.\n"
         "- A segmentation model that was trained on it must be tested on real images before any use.",
     ]
     return "\n\n".join(sections) + "\n"
-
-
-def overlays_in_words(treatments: Sequence[Treatment]) -> str:
-    """What was done about text and graphics in the real images; `treatments`: one for each image."""
-    counts = Counter(treatments)
-    unlooked = {
-        Treatment.KEPT: "were taken on purpose without looking for them",
-        Treatment.UNKNOWN: "were taken by a release that did not look for them",
-    }
-    parts = [
-        f"{counts[kind]} of {len(treatments)} images {words}"
-        for kind, words in unlooked.items()
-        if counts[kind]
-    ]
-    looked = len(treatments) - sum(counts[kind] for kind in unlooked)
-    if looked:
-        parts.append(
-            f"from {looked} of {len(treatments)} images they were removed, as far as a detector found them"
-        )
-    return (
-        "Text and graphics that devices write into pictures: "
-        + "; ".join(parts)
-        + ". What is left may come back in samples, in part or distorted."
-    )
 
 
 def _what(generators: Sequence[TrainedGenerator]) -> str:
@@ -218,6 +198,22 @@ def _succeeded(audits: Sequence[GeneratorAudit]) -> str:
         return f"- {NONE_SUCCEEDED} ({', '.join(names)})"
     shown = ", ".join(f"{name} on {count}" for name, count in counts.most_common())
     return f"- attacks that succeeded, of {', '.join(names)}: {shown} of {len(audits)} generators"
+
+
+def _whole(bundle: Sequence[AttackResult]) -> str:
+    lines = ["## The bundle as a whole", "", f"{most_exposing(bundle)}."]
+    for attack in bundle:
+        for measure in attack.measures:
+            part = PARTS.get(measure.space, "thumbnails")
+            compared = "" if measure.control is None else f"; member against member {measure.control:.2f}"
+            interval = f"95 % interval {measure.low:.2f} to {measure.high:.2f}"
+            lines.append(
+                f"- {WORDS[measure.quantity]}, by {part}: {measure.value:.2f} ({interval}; guessing gives"
+                f" {measure.baseline or 0:.2f}{compared})"
+            )
+        if not attack.samples:
+            lines.append(f"- {attack.attack}: {attack.description}")
+    return "\n".join(lines)
 
 
 def _meaning(words: Verdict, audits: Sequence[GeneratorAudit], groups: Sequence[Group]) -> str:

@@ -198,6 +198,43 @@ class Limits:
 
 
 @dataclass(frozen=True)
+class OverlayCounts:
+    """What was done about text and graphics that devices wrote into the real images, in numbers of images.
+
+    Law: `from_json(to_json(x)) == x`.
+    """
+
+    removed: int
+    """Painted over, as far as a detector found them."""
+    kept: int
+    """Left in on purpose: nobody looked (`--keep-overlays`)."""
+    unknown: int
+    """Taken by an earlier release, which did not look."""
+
+    @property
+    def images(self) -> int:
+        return self.removed + self.kept + self.unknown
+
+    def __str__(self) -> str:
+        parts = [
+            (self.kept, "were taken on purpose without looking for them"),
+            (self.unknown, "were taken by a release that did not look for them"),
+        ]
+        said = [f"{count} of {counted(self.images, 'image')} {words}" for count, words in parts if count]
+        if self.removed:
+            images = counted(self.images, "image")
+            said.append(f"from {self.removed} of {images} they were removed, as far as a detector found them")
+        return "; ".join(said)
+
+    def to_json(self) -> dict[str, int]:
+        return {"removed": self.removed, "kept": self.kept, "unknown": self.unknown}
+
+    @staticmethod
+    def from_json(value: Mapping[str, Any]) -> OverlayCounts:
+        return OverlayCounts(int(value["removed"]), int(value["kept"]), int(value["unknown"]))
+
+
+@dataclass(frozen=True)
 class Manifest:
     """What the hospital says the bundle holds. Law: `from_json(to_json(x)) == x`.
 
@@ -214,6 +251,8 @@ class Manifest:
     limits: Limits = Limits()
     files: tuple[FileEntry, ...] = ()
     """All files except `manifest.json` and `model.sig`, sorted by path; `write_bundle` fills them in."""
+    overlays: OverlayCounts | None = None
+    """None in bundles of earlier releases."""
 
     def __post_init__(self) -> None:
         for time in (self.created, self.expires):
@@ -260,6 +299,7 @@ class Manifest:
             "generators": [entry.to_json() for entry in self.generators],
             "dependencies": self.dependencies.to_json(),
             "limits": self.limits.to_json(),
+            **({"overlays": self.overlays.to_json()} if self.overlays is not None else {}),
         }
 
     @staticmethod
@@ -273,6 +313,7 @@ class Manifest:
             Dependencies.from_json(value["dependencies"]),
             Limits.from_json(value["limits"]),
             tuple(FileEntry.from_json(entry) for entry in value["files"]),
+            OverlayCounts.from_json(value["overlays"]) if "overlays" in value else None,
         )
 
 

@@ -40,6 +40,7 @@ def run(args: argparse.Namespace, output: Output) -> None:
         _generators(manifest),
         _files(found.lengths),
         _needs(manifest),
+        *_overlays(manifest),
     )
 
 
@@ -91,6 +92,13 @@ def _needs(manifest: Manifest) -> str:
         f"ONNX opset {needs.onnx_opset}, IR {needs.onnx_ir_version}; noise {needs.noise_scheme}; "
         f"{style}; at most {limits.max_side} pixels a side, {limits.max_batch} samples a batch"
     )
+
+
+def _overlays(manifest: Manifest) -> Iterator[str | Text]:
+    counts = manifest.overlays
+    if counts is not None:
+        text = f"text and graphics that devices write into pictures: {counts}"
+        yield warning_text(text) if counts.kept or counts.unknown else text
 
 
 def _table(title: str) -> Table:

@@ -21,7 +21,7 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-from sharekit.errors import PolicyError, SharekitError
+from sharekit.errors import PolicyError, SharekitError, UsageError
 
 UNLIMITED = 10_000  # columns, if no terminal limits them
 RULE_WIDTH = 100  # columns
@@ -84,6 +84,25 @@ class Story:
 def warn(text: str) -> None:
     """Print a warning on stderr; the work goes on."""
     show(console_for(sys.stderr), warning_text(f"warning: {text}"))
+
+
+def check_somebody_answers(yes: bool, next_step: str) -> None:
+    """Check that a person can be asked, before any work.
+
+    Args:
+        yes: the option `--yes`, which answers in advance.
+        next_step: what to do instead.
+
+    Raises:
+        UsageError: nobody is there, and `--yes` was not given.
+    """
+    if not yes and not sys.stdin.isatty():
+        raise UsageError(
+            "--yes",
+            expected="a terminal, where a person reads what will happen and answers, or --yes",
+            found="neither",
+            next_step=next_step,
+        )
 
 
 def ask(question: str, *parts: RenderableType, next_step: str) -> None:

@@ -19,8 +19,10 @@ from hospital_node.dicom.decoding_process import RefusedError, decode
 from hospital_node.dicom.read_dicom import outside, read_dicom
 from hospital_node.dicom.shown_pixels import shown
 from hospital_node.intake import ingest
+from hospital_node.intake.intake_report import WarningKind
 from hospital_node.intake.intake_rules import IntakeRules
-from hospital_node.ledger.states import ImageState
+from hospital_node.intake.intake_warnings import about_the_folder
+from hospital_node.ledger.states import ImageRecord, ImageState
 from hospital_node.node.node import Node
 from hospital_node.overlays.text_detector import POSSIBLE, load_detector
 from sharekit.errors import InputError
@@ -281,6 +283,33 @@ def test_several_frames_need_a_mask_for_each(tmp_path):
     write_pair(tmp_path / "data", "film", dicom(np.zeros((3, 160, 240), np.uint8)))
     report = ingest(tmp_path / "data", Node.create(tmp_path / "node"))
     assert "3 frames" in report.refused[0].found
+
+
+def test_a_corrected_mask_of_a_dicom_file_is_told_with_the_command(tmp_path):
+    data, node = tmp_path / "data", Node.create(tmp_path / "node")
+    rules = IntakeRules(keep_overlays=True)
+    write_pair(data, "a", dicom(picture()))
+    ingest(data, node, rules=rules)
+    (first,) = node.ledger.records(ImageState.INGESTED)
+    corrected = np.zeros((160, 240), np.uint8)
+    corrected[30:60, 30:90] = 255
+    write_pair(data, "a", dicom(picture()), corrected)
+    told = [warning.message for warning in ingest(data, node, rules=rules).warnings]
+    assert any(message.endswith(f"hospital-node erase --node {node.root} {first.id}") for message in told)
+    assert len({record.unit for record in node.ledger.records(ImageState.INGESTED)}) == 1
+
+
+def test_frames_that_changed_or_went_are_told_apart():
+    def frame(number, key):
+        return ImageRecord(
+            f"{number:032x}", f"images/a.dcm frame {number}", (), ImageState.INGESTED, content_key=key
+        )
+
+    records = [frame(1, "same"), frame(2, "old"), frame(3, "went")]
+    keys = {"images/a.dcm": "same", "images/a.dcm frame 1": "same", "images/a.dcm frame 2": "new"}
+    left, changed = about_the_folder(Path("node"), records, {"images/a.dcm"}, keys, ())
+    assert (left.kind, left.files) == (WarningKind.LEFT_FOLDER, ("images/a.dcm frame 3",))
+    assert (changed.kind, changed.files) == (WarningKind.OTHER_PICTURE, ("images/a.dcm frame 2",))
 
 
 def test_a_decoder_that_lies_is_not_believed():

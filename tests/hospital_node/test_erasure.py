@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -190,7 +191,7 @@ def test_a_patient_goes_with_copies_of_unknown_patients_and_nobody_else(
         "images/b.png",
         "images/copy.png",
     ]
-    assert main(["erase", *command]) == 0
+    assert main(["erase", *command, "--yes"]) == 0
     assert json.loads(capsys.readouterr().out)["images"] == 3
     assert main(["where", *command]) == 3
     left = Node.open(root).ledger.records(ImageState.INGESTED)
@@ -200,10 +201,41 @@ def test_a_patient_goes_with_copies_of_unknown_patients_and_nobody_else(
 @pytest.mark.parametrize("name", [f"{2:032x}", "images/patient-mueller-002.png", "patient-mueller-002"])
 def test_an_image_is_found_by_any_of_its_names(node: Node, name: str, capsys) -> None:
     node.ledger.close()
-    assert main(["erase", name, "--node", str(node.root)]) == 0
+    command = ["erase", "--yes", "--node", str(node.root)]
+    assert main([*command, name]) == 0
     assert "1 image, 2 generators" in capsys.readouterr().out
-    assert main(["erase", name, "--node", str(node.root)]) == 3
-    assert main(["erase", "--node", str(node.root)]) == 2
+    assert main([*command, name]) == 3
+    assert main(command) == 2
+
+
+def test_an_erasure_shows_all_that_goes_and_erases_nothing_without_a_yes(
+    node: Node, tmp_path: Path, capsys, monkeypatch
+) -> None:
+    release(node, tmp_path / "bundle")
+    image = f"{1:032x}"
+    alone, shared = (one.id for one in node.ledger.generators.of_image(image))
+    node.ledger.close()
+    command = ["erase", image, "--node", str(node.root)]
+    # Nobody is at a terminal.
+    assert main(command) == 2
+    assert "hospital-node where" in capsys.readouterr().err
+    monkeypatch.setattr("sys.stdin", _Terminal("no\n"))
+    assert main(command) == 5
+    shown = capsys.readouterr().err
+    assert f"image {image}: /records/endoscopy" in shown
+    assert f"generator {alone}: released; release 1 holds it" in shown
+    assert f"generator {shared}: released; it also learnt from 1 other image; release 1 holds it" in shown
+    assert len(Node.open(node.root).ledger.generators.of_image(image)) == 2
+    monkeypatch.setattr("sys.stdin", _Terminal("yes\n"))
+    assert main(command) == 0
+    assert not Node.open(node.root).ledger.generators.of_image(image)
+
+
+class _Terminal(io.StringIO):
+    """What a person types."""
+
+    def isatty(self) -> bool:
+        return True
 
 
 def test_a_corrected_mask_and_a_lost_picture_are_told_with_the_command(

@@ -13,12 +13,14 @@ from hospital_node.intake import ingest
 from hospital_node.intake.intake_rules import IntakeRules
 from hospital_node.ledger.states import ImageState
 from hospital_node.node.node import Node
-from hospital_node.overlays.graphics import detached
+from hospital_node.overlays.graphics import detached, rows_of_blocks
 from hospital_node.overlays.outcome import Overlays, Ruling, Treatment, decide, on_masks
 from hospital_node.overlays.paint import paint_over
 from hospital_node.overlays.region import Kind, Region, covered
-from hospital_node.overlays.survey import Survey
+from hospital_node.overlays.strokes import completed, strokes
+from hospital_node.overlays.survey import LINE, Survey
 from hospital_node.overlays.text_detector import POSSIBLE, load_detector
+from hospital_node.overlays.text_reader import load_reader
 
 TEXT = "DOE JANE 12/03/1954"
 HEIGHT, WIDTH = 160, 240
@@ -124,6 +126,16 @@ def test_a_refused_picture_stays_out(tmp_path, node):
     assert "refused at the review" in report.refused[0].found
 
 
+def test_a_waiting_picture_that_left_the_folder_is_told_with_the_command(tmp_path, node):
+    write(tmp_path / "data", {"big": with_text(ground(), (40, 40), "AB", 70), "plain": ground(1)})
+    ingest(tmp_path / "data", node)
+    (record,) = node.ledger.iterate(ImageState.REVIEW)
+    for folder in ("images", "masks"):
+        (tmp_path / "data" / folder / "big.png").unlink()
+    told = [warning.message for warning in ingest(tmp_path / "data", node).warnings]
+    assert any(message.endswith(f"hospital-node erase --node {node.root} {record.id}") for message in told)
+
+
 def test_painting_keeps_nothing_of_the_old_pixels():
     dark, light = ground(), ground()
     region = Region(Kind.TEXT, 20, 20, 120, 40)
@@ -154,7 +166,7 @@ def test_graphics_on_dark_ground_are_found_and_cells_are_not():
 def test_a_weak_answer_counts_where_the_device_writes():
     lines = [Region(Kind.TEXT, 10, y, 90, y + 16, 0.9) for y in (20, 40, 60)]
     weak = Region(Kind.TEXT, 10, 60, 90, 76, 0.25)
-    survey = Survey(_Answers({"new": [*lines[:2], weak]}))
+    survey = Survey(_Answers({"new": [*lines[:2], weak]}), load_reader())
     assert weak not in survey.overlays("new", ground())
     for number in range(4):
         survey.remember(f"{number}", HEIGHT, WIDTH, lines)
@@ -172,13 +184,65 @@ class _Answers:
 
 
 def test_a_graphic_that_many_pictures_share_is_found():
-    survey = Survey(_Answers({name: [] for name in map(str, range(10))}))
+    survey = Survey(_Answers({name: [] for name in map(str, range(10))}), load_reader())
     pictures = {f"{seed}": ground(seed) for seed in range(10)}
     for name, pixels in pictures.items():
         pixels[120:136, 200:216] = (40, 230, 230)
         survey.look(name, pixels)
     found = survey.overlays("3", pictures["3"])
     assert covered([one for one in found if one.kind is Kind.CONSTANT], HEIGHT, WIDTH)[122:134, 202:214].all()
+
+
+def with_glints(pixels: np.ndarray, at: tuple[int, int]) -> np.ndarray:
+    """Highlights on wet tissue: round and slanting white spots, close together."""
+    image = Image.fromarray(pixels)
+    pen = ImageDraw.Draw(image)
+    for x, y, wide, high in ((0, 2, 6, 14), (9, 0, 5, 18), (17, 6, 9, 8), (4, 20, 12, 5), (20, 18, 6, 9)):
+        pen.ellipse((at[0] + x, at[1] + y, at[0] + x + wide, at[1] + y + high), fill=(250, 246, 240))
+    return np.asarray(image)
+
+
+def test_highlights_that_the_detector_takes_for_text_are_none_and_a_short_mark_is():
+    glints = Region(Kind.TEXT, 96, 46, 128, 76, 0.7)
+    pixels = with_text(with_glints(ground(), (98, 48)), (150, 100), "DH", 22)
+    mark = Region(Kind.TEXT, 146, 98, 188, 128, 0.7)
+    assert mark.long_side < LINE * mark.short_side
+    found = Survey(_Answers({"a": [glints, mark]}), load_reader()).overlays("a", pixels)
+    assert found == [completed(strokes(pixels), mark)]
+
+
+def test_a_line_gets_the_letters_that_the_detector_left_out():
+    pixels = with_text(ground(), (30, 60))
+    (left, _, right, _) = ImageDraw.Draw(Image.fromarray(pixels)).textbbox(
+        (30, 60), TEXT, font=ImageFont.load_default(16)
+    )
+    middle = Region(Kind.TEXT, 80, 58, 120, 80, 0.9)
+    line = completed(strokes(pixels), middle)
+    assert (line.left, line.right) == (pytest.approx(left, abs=4), pytest.approx(right, abs=4))
+    assert completed(strokes(ground()), middle) == middle
+
+
+def test_a_place_where_the_device_writes_is_painted_only_if_something_is_written():
+    lines = [Region(Kind.TEXT, 10, y, 90, y + 16, 0.9) for y in (20, 40, 60)]
+    pixels = with_text(ground(), (12, 60), "12:30:45", 14)
+    for drawn, there in ((pixels, True), (ground(), False)):
+        survey = Survey(_Answers({"new": lines[:2]}), load_reader())
+        for number in range(4):
+            survey.remember(f"{number}", HEIGHT, WIDTH, lines)
+        found = survey.overlays("new", drawn)
+        assert bool(covered(found, HEIGHT, WIDTH)[64:72, 20:60].all()) is there
+
+
+def test_rows_of_equal_blocks_are_drawn_and_spots_are_not():
+    blocks, spots = ground(), ground()
+    for number in range(4):
+        blocks[60:72, 20 + 16 * number : 32 + 16 * number] = 235
+    image = Image.fromarray(spots)
+    for number in range(4):
+        ImageDraw.Draw(image).ellipse((20 + 16 * number, 60, 32 + 16 * number, 72), fill=(235, 235, 235))
+    (row,) = rows_of_blocks(blocks)
+    assert (row.left, row.top, row.right, row.bottom) == (20, 60, 80, 72)
+    assert rows_of_blocks(np.asarray(image)) == []
 
 
 def test_doubt_follows_from_the_regions():

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,11 +19,12 @@ from hospital_node.audit.attack import (
     Compared,
     Measure,
     Quantity,
+    Question,
     Space,
 )
 from hospital_node.audit.attacks.distance import NEAREST_POSSIBLE, reduced, with_channels
 from hospital_node.audit.exposure import Exposure, exposure, worst
-from hospital_node.statistics.gram_matrices import load_torch
+from hospital_node.statistics.gram_matrices import load_torch_once
 from sharekit.bundle import features
 from sharekit.intervals import wilson
 
@@ -51,6 +50,7 @@ class Retrieval:
     """The attacker searches the real images for those that look like the samples."""
 
     name: str = NAME
+    question: Question = Question.QUERY
 
     def run(self, context: AttackContext) -> AttackResult:
         if not context.has_controls:
@@ -134,15 +134,10 @@ def histograms(images: Array) -> NDArray[np.float64]:
 @torch.no_grad()
 def _deep(images: Array, path: Path) -> NDArray[np.float64]:
     """Mean activations of `DEEP_LAYER`, as unit vectors `(n, channels)`."""
-    network, found = _network(path), []
+    network, found = load_torch_once(path), []
     for start in range(0, len(images), _BATCH):
         batch = np.stack([with_channels(image, 3) for image in images[start : start + _BATCH]])
         values = features.activations(torch.from_numpy(batch), network, functional, (DEEP_LAYER,))[DEEP_LAYER]
         found.append(values.mean(dim=(2, 3)).double().numpy())
     stacked = np.concatenate(found)
     return stacked / np.maximum(np.linalg.norm(stacked, axis=1, keepdims=True), NEAREST_POSSIBLE)
-
-
-@cache
-def _network(path: Path) -> Any:
-    return load_torch(path)
