@@ -43,7 +43,7 @@ from quality import load_pair
 from rich.console import Console
 from rich.table import Table
 
-from consumer.sampling.refinement import Refinement
+from consumer.sampling.refinement import Refinement, marked_share
 from consumer.training.augmentation import augmentation
 from consumer.training.data import Pairs
 from consumer.training.loop import Loop
@@ -257,7 +257,7 @@ def pairs_of(tensors: Array, contract: SegmenterContract, synthetic: bool) -> Pa
     masks = pixels[..., 3] > 127
     if synthetic:
         masks = np.stack([REFINED.masks(mask[None].astype(np.float32))[0] > 0 for mask in masks])
-        wanted = np.array([not REFINED.wants_another(mask[None].astype(np.uint8)) for mask in masks])
+        wanted = np.array([REFINED.miss(marked_share(mask[None].astype(np.uint8))) == 0 for mask in masks])
         pixels, masks = pixels[wanted], masks[wanted]
     images = np.stack([contract.resize(np.ascontiguousarray(one[..., :3])) for one in pixels])
     small = np.stack([contract.resize(mask.astype(np.uint8) * 255)[..., 0] > 127 for mask in masks])
