@@ -48,8 +48,7 @@ def configure(parser: Parser) -> None:
 def _settings() -> str:
     from hospital_node.release.release_policy import SETTINGS, Policy
 
-    value = Policy().to_json()
-    return settings_in_words(SETTINGS, {**value, **value["limits"]})
+    return settings_in_words(SETTINGS, Policy().settings)
 
 
 def run(args: argparse.Namespace, output: Output) -> None:
