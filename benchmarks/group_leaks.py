@@ -14,15 +14,17 @@ from sklearn.metrics import roc_auc_score
 from hospital_node.audit.attack import AttackContext, AuditLimits, Space
 from hospital_node.audit.attacks.distance import resize, rmse
 from hospital_node.audit.attacks.nearest import DISTANCE_RATIO, BestOfN
+from hospital_node.release.nearness import patches_of
 from sharekit.intervals import Interval, bootstrap, wilson
 
 Array = NDArray[np.float32]
 THUMBNAIL = 8  # pixels, both sides
 BINS = 4
 """Bins of each colour channel in a histogram."""
-PATCH = 8  # pixels, both sides
 PATCHES = 16
 """Patches of each picture, at random places."""
+NEIGHBOURS = 20
+"""Candidates nearest to a real image that a look for gaps in a list counts."""
 
 
 def histogram(pictures: Array) -> Array:
@@ -78,21 +80,32 @@ def patch_copying(samples: Array, sources: Array, unseen: Array, seed: int = 0) 
     """Share of the samples' patches nearer to a source than to as many images never seen, less 0.5."""
     rng = np.random.default_rng(seed)
     others = unseen[rng.permutation(len(unseen))[: len(sources)]]
-    own, control = every_patch(sources[: len(others)]), every_patch(others)
+    own, control = patches_of(sources[: len(others)]), patches_of(others)
     shares = []
     for picture in samples:
-        places = every_patch(picture[None])
+        places = patches_of(picture[None])
         chosen = places[rng.choice(len(places), PATCHES, replace=False)]
         shares.append(float((rmse(chosen, own).min(axis=1) < rmse(chosen, control).min(axis=1)).mean()) - 0.5)
     values = np.array(shares)
     return bootstrap(float(values.mean()), len(values), lambda rows, _: float(values[rows].mean()))
 
 
-def every_patch(pictures: Array, step: int = 2) -> Array:
-    """All patches whose corner lies on a grid of `step` pixels: `(patches, C, PATCH, PATCH)`."""
-    windows = np.lib.stride_tricks.sliding_window_view(pictures, (PATCH, PATCH), axis=(2, 3))
-    chosen = windows[:, :, ::step, ::step].transpose(0, 2, 3, 1, 4, 5)
-    return np.ascontiguousarray(chosen).reshape(-1, pictures.shape[1], PATCH, PATCH)
+def gaps(kept: NDArray[np.bool_], candidates: Array, sources: Array, unseen: Array) -> Interval:
+    """AUC of telling sources from images never seen by what a list of good samples leaves out near them.
+
+    Whoever has a generator can draw all candidates. The score of a real image is the share of its nearest
+    candidates that the list lacks.
+    """
+    near = distances(candidates, np.concatenate([sources, unseen]), "mirrored").argsort(axis=0)[:NEIGHBOURS]
+    score = 1 - kept[near].mean(axis=0)
+    truth = np.arange(len(sources) + len(unseen)) < len(sources)
+
+    def auc(rows: NDArray[np.intp], rng: np.random.Generator) -> float:
+        inside, outside = score[truth], score[~truth]
+        resampled = [rng.choice(inside, len(inside)), rng.choice(outside, len(outside))]
+        return float(roc_auc_score(truth, np.concatenate(resampled)))
+
+    return bootstrap(float(roc_auc_score(truth, score)), len(truth), auc, draws=500)
 
 
 def best_of_n(samples: Array, sources: Array, unseen: Array) -> dict[str, float]:

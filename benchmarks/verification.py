@@ -1,6 +1,7 @@
 """How fast a bundle is verified, next to sha256sum and the public tool; a first sample; a large catalogue.
 
-Run it on a quiet machine: `python benchmarks/verification.py --generators 1000`.
+Run it on a quiet machine: `python -m benchmarks.verification --generators 1000`. The bundle then has 4 GB;
+with `--keep DIR` it is made once.
 """
 
 from __future__ import annotations
@@ -19,10 +20,16 @@ from hospital_node.candidate import build_onnx
 from sharekit.bundle.bundle import Depth, verify_bundle
 from sharekit.generator.spec import GeneratorSpec
 from sharekit.signing.keys import generate
+from sharekit.storage.files import sha256_of
 from tests.repository_world import World
 from tests.sharekit.bundles import small_bundle
 from tests.tiny import tiny_generator
 
+MEMORY = (
+    "import os, subprocess, sys;"
+    "started = subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL);"
+    "print(os.wait4(started.pid, 0)[2].ru_maxrss)"
+)
 SIZES = tuple((int(25 * 1.333**scale), int(30 * 1.333**scale)) for scale in range(9))
 """The nine scales of the published method's pyramid."""
 
@@ -31,21 +38,28 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--generators", type=int, default=100, help="number of generators of 4 MB")
     parser.add_argument("--releases", type=int, default=1000, help="releases in the catalogue")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="folder in which the bundle stays")
+    parser.add_argument("--way", action="append", default=[], help="only this way of verifying; repeatable")
     parser.add_argument("--rounds", type=int, default=3, help="measurements of each kind, in turn")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         os.environ["SHAREKIT_HOME"] = str(root / "home")
-        bundle = _bundle(root / "bundle", args.generators)
+        kept = args.keep or root
+        kept.mkdir(exist_ok=True)
+        bundle, key = kept / "bundle", kept / "key.pub"
+        if not bundle.exists():
+            _bundle(bundle, args.generators)
         result = {
-            **_verification(bundle, root / "key.pub", args.rounds),
-            **_first_sample(bundle, root / "key.pub"),
+            **_verification(bundle, key, args.rounds, args.way),
+            **_memory(bundle, key),
+            **_first_sample(bundle, key),
             **_catalogue(root, args.releases),
         }
     sys.stdout.write(json.dumps(result, indent=2) + "\n")
 
 
-def _bundle(path: Path, generators: int) -> Path:
+def _bundle(path: Path, generators: int) -> None:
     """A bundle of generators with the same weights and their own identifiers."""
     key = generate()
     key.public.save(path.parent / "key.pub")
@@ -54,10 +68,9 @@ def _bundle(path: Path, generators: int) -> Path:
         made = tiny_generator(number, sizes=SIZES, hidden_channels=64)
         contents[made.spec] = build_onnx(made)
     small_bundle(path, key, generators=contents)
-    return path
 
 
-def _verification(bundle: Path, key: Path, rounds: int) -> dict[str, object]:
+def _verification(bundle: Path, key: Path, rounds: int, chosen: Sequence[str]) -> dict[str, object]:
     from sharekit.signing.keys import PublicKey
 
     keys = [PublicKey.load(key)]
@@ -71,24 +84,49 @@ def _verification(bundle: Path, key: Path, rounds: int) -> dict[str, object]:
 
     ways: dict[str, Callable[[], object]] = {
         "sha256sum": lambda: subprocess.run(["sha256sum", *files], check=True, capture_output=True),
+        "hashlib": lambda: [sha256_of(path) for path in files],
         "signature and digests": lambda: verify_bundle(bundle, keys, depth=Depth.DIGESTS),
         "everything": lambda: verify_bundle(bundle, keys),
         "one generator": one_generator,
         "model_signing": lambda: _model_signing(bundle, key),
     }
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    ways = {name: way for name, way in ways.items() if not chosen or name in chosen}
+    spent: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
     for _ in range(rounds):
         for name, way in ways.items():
-            started = _processor_seconds()
+            wall, processor = time.perf_counter(), _processor_seconds()
             way()
-            seconds[name].append(_processor_seconds() - started)
-    best = {name: min(found) for name, found in seconds.items()}
-    return {
-        "bytes": size,
-        "processor seconds": {name: [round(one, 3) for one in found] for name, found in seconds.items()},
-        "MB/s": {name: round(size / 1e6 / found) for name, found in best.items() if name != "one generator"},
-        "share of sha256sum": round(best["sha256sum"] / best["signature and digests"], 3),
-    }
+            spent[name].append((_processor_seconds() - processor, time.perf_counter() - wall))
+    result: dict[str, object] = {"bytes": size}
+    for at, clock in enumerate(("processor", "wall")):
+        best = {name: min(one[at] for one in found) for name, found in spent.items()}
+        rates = {name: size / 1e6 / seconds for name, seconds in best.items() if name != "one generator"}
+        result[f"{clock} seconds"] = {
+            name: [round(one[at], 2) for one in found] for name, found in spent.items()
+        }
+        result[f"MB/s, {clock}"] = {name: round(rate) for name, rate in rates.items()}
+        result[f"digests' share of the rate of, {clock}"] = {
+            name: round(rates["signature and digests"] / rates[name], 2)
+            for name in ("sha256sum", "hashlib", "model_signing")
+            if {name, "signature and digests"} <= rates.keys()
+        }
+    return result
+
+
+def _memory(bundle: Path, key: Path) -> dict[str, object]:
+    """Largest memory of the verifying program, and of one that only starts."""
+    program = Path(sys.executable).parent / "sharekit"
+    found = {}
+    for name, command in (
+        ("digests", ["verify", bundle, "--key", key, "--digests"]),
+        ("nothing but its start", ["--version"]),
+    ):
+        # A small process starts the program: a new process counts the memory of the one that started it.
+        done = subprocess.run(
+            [sys.executable, "-c", MEMORY, program, *command], check=True, capture_output=True
+        )
+        found[name] = round(int(done.stdout) / 1024)
+    return {"memory, MiB": found}
 
 
 def _processor_seconds() -> float:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from consumer.commands import catalogue, pull, report, sample, style, submit, train, validate
+from consumer.commands import catalogue, decrypt, pull, report, sample, style, submit, train, validate
 from sharekit.program import command_line
 
 DESCRIPTION = "Pull bundles; draw, style and validate synthetic data sets from a bundle and a pinned key."
 COMMANDS = {
     "pull": pull,
     "catalogue": catalogue,
+    "decrypt": decrypt,
     "sample": sample,
     "style": style,
     "validate": validate,

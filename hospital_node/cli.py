@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from hospital_node.commands import (
     approve,
     audit,
+    canary,
     doctor,
     erase,
     evaluate,
@@ -39,6 +40,7 @@ COMMANDS = {
     "review": review,
     "train": train,
     "audit": audit,
+    "canary": canary,
     "fidelity": fidelity,
     "policy": policy,
     "approve": approve,

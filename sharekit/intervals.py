@@ -116,9 +116,21 @@ def wilson(successes: int, trials: int) -> Interval:
         ValueError: `trials` is not positive, or `successes` is outside 0..trials.
         DependencyError: SciPy is not installed.
     """
+    return _share(successes, trials, "wilson")
+
+
+def clopper_pearson(successes: int, trials: int) -> Interval:
+    """The share of successes with its exact 95 % interval (Clopper and Pearson, Biometrika 26:404-413, 1934).
+
+    It covers the true share in at least 95 % of all cases, however few the trials. Raises as `wilson`.
+    """
+    return _share(successes, trials, "exact")
+
+
+def _share(successes: int, trials: int, method: str) -> Interval:
     if trials <= 0 or not 0 <= successes <= trials:
         raise ValueError(f"successes must be from 0 to trials > 0, not {successes} of {trials}")
-    found = _scipy_stats().binomtest(successes, trials).proportion_ci(LEVEL, method="wilson")
+    found = _scipy_stats().binomtest(successes, trials).proportion_ci(LEVEL, method=method)
     return Interval(successes / trials, float(found.low), float(found.high), trials)
 
 

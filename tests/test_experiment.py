@@ -22,7 +22,7 @@ from sharekit.demo.phantom import write_data_set
 from sharekit.experiment.cells import ThisMachine
 from sharekit.experiment.experiment_settings import GeneratorSettings, TableSettings
 from sharekit.experiment.fair_plan import read_plan
-from sharekit.experiment.fold_generators import FoldGenerators
+from sharekit.experiment.fold_generators import FoldGenerators, fold_sources
 from sharekit.experiment.folds import Split, split_data
 from sharekit.experiment.run_fair import prepare, run_fair
 from sharekit.experiment.run_table import PAGE, run_table
@@ -102,7 +102,9 @@ def test_a_fair_comparison_scores_pictures_of_another_size_in_the_same_run(tmp_p
         GeneratorSettings(split.root, tmp_path / "out"), segmenter_options=SEGMENTER, workers=1
     )
     prepared = prepare(planned, settings, split, tmp_path / "large")
-    generators = {(): released(split, tmp_path / "bundles")}
+    generators = dict(
+        zip(fold_sources(split, settings.generators), released(split, tmp_path / "bundles"), strict=True)
+    )
     *_, table = run_fair(
         prepared, lambda: contextlib.nullcontext(ThisMachine(Processes())), lambda _: generators
     )

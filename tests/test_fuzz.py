@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -24,12 +27,14 @@ from sharekit.generator import onnx_policy
 from sharekit.repository.release_record import ReleaseRecord, Withdrawal
 from sharekit.signing import oms
 from sharekit.signing.keys import generate
-from sharekit.storage import files
+from sharekit.storage import files, schema
 from sharekit.trust.handover import Handover
 from tests.repository_world import World
 from tests.sharekit.bundles import small_bundle, tiny_onnx
 
 RUNS = int(os.environ.get("SHAREKIT_FUZZ_RUNS", "15"))
+ATHERIS = 10
+"""Runs of the fuzzer that coverage leads, for each run of the others: it serves six parsers."""
 FUZZ = settings(
     max_examples=RUNS,
     deadline=None,
@@ -37,11 +42,23 @@ FUZZ = settings(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 KEY = generate()
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=12), inner, max_size=4),
-    max_leaves=12,
-)
+VECTORS = [
+    path
+    for path in sorted((Path(__file__).parents[1] / "schemas/v1/vectors").glob("*/valid/*.json"))
+    if path.parent.parent.name in schema.names()
+]
+
+
+def json_values(numbers: st.SearchStrategy[float]) -> st.SearchStrategy[Any]:
+    return st.recursive(
+        st.none() | st.booleans() | st.integers() | numbers | st.text(max_size=20),
+        lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=12), inner, max_size=4),
+        max_leaves=12,
+    )
+
+
+JSON = json_values(st.floats())
+JSON_WITHOUT_NAN = json_values(st.floats(allow_nan=False, allow_infinity=False))
 
 
 @st.composite
@@ -124,6 +141,28 @@ def test_any_onnx_file_is_read_or_refused(change: Callable[[bytes], bytes], nois
             continue
 
 
+def places(value: object) -> list[tuple[Any, Any]]:
+    """Every list or object within a JSON value, with each of its keys."""
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [place for key, part in inner for place in [(value, key), *places(part)]]
+
+
+@FUZZ
+@given(data=st.data())
+def test_the_quick_answer_of_a_schema_is_the_validators(data: st.DataObject) -> None:
+    """A value of a valid document is replaced, removed or put under another key."""
+    path = data.draw(st.sampled_from(VECTORS))
+    name, value = path.parent.parent.name, files.parse_json(path.read_bytes(), path)
+    inside, key = data.draw(st.sampled_from(places(value)))
+    if isinstance(inside, dict) and data.draw(st.booleans()):
+        moved = inside.pop(key)
+        if data.draw(st.booleans()):
+            inside[data.draw(st.text(max_size=12))] = moved
+    else:
+        inside[key] = data.draw(JSON_WITHOUT_NAN | st.just([inside[key]] * 2))
+    assert schema.quickly_fits(name, value) == schema.validator(name).is_valid(value)
+
+
 @FUZZ
 @given(value=JSON)
 def test_any_record_withdrawal_and_handover_is_read_or_refused(value: object) -> None:
@@ -176,3 +215,20 @@ def test_changed_repository_metadata_is_refused_or_means_the_same(
                 assert Metadata.from_bytes(path.read_bytes()).signed == before.signed
             except RepositoryError:
                 pytest.fail("unreadable metadata was accepted")
+
+
+def test_parsers_answer_with_our_errors_when_coverage_leads_the_fuzzer(tmp_path: Path) -> None:
+    """`tests/coverage_fuzz.py`, by atheris, in a process of its own."""
+    pytest.importorskip("atheris", reason="atheris is not installed: it has no build for this Python")
+    root = Path(__file__).parents[1]
+    runs = (f"-atheris_runs={ATHERIS * RUNS}", "-seed=1", f"-artifact_prefix={tmp_path}/")
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.coverage_fuzz", *runs],
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": str(root), "SHAREKIT_HOME": str(tmp_path)},
+        capture_output=True,
+        check=False,
+    )
+    said = done.stderr.decode(errors="replace")
+    assert done.returncode == 0, said[-3000:]
+    assert "Done" in said

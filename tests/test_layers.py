@@ -59,6 +59,7 @@ TOOLS = {"steps", "demo", "experiment", "commands", "cli"}
 
 SAME_MEANING = {
     "keys": "sharekit: the command that makes and shows the keys of signing/keys",
+    "canary": "hospital_node: the command that plants what audit/attacks/canary looks for",
     "approve": "hospital_node: the command of release/approve",
     "reject": "hospital_node: the command of release/reject",
     "history": "hospital_node: the command of node/history",

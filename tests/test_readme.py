@@ -17,6 +17,7 @@ import sharekit.cli
 from sharekit.demo import phantom
 from sharekit.program.command_line import EXIT_CODES, build_parser
 from tests import observed
+from tests.commands_of_pages import blocks, commands_of
 
 ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
@@ -24,7 +25,8 @@ GUIDES = ("node-guide", "consumer-guide", "evaluation", "security")
 PAGES = (ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in GUIDES))
 """In the order in which a reader meets them."""
 PROGRAMS = {"hospital-node": hospital_node.cli, "consumer": consumer.cli, "sharekit": sharekit.cli}
-FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+ELSEWHERE = (ROOT / "docs" / "two-hospitals.md", ROOT / "docs" / "key-services.md")
+"""Run by `tests/test_two_hospitals.py` and `tests/sharekit/test_key_service.py`."""
 
 OBSTACLE = observed.obstacle()
 _RAY = re.compile(r"/tmp/node-\w{8}(/|$)|/proc/")  # noqa: S108
@@ -53,13 +55,14 @@ def _text(path: Path) -> str:
 
 
 def _blocks(language: str) -> list[str]:
-    return [content for page in PAGES for found, content in FENCE.findall(_text(page)) if found == language]
+    return [content for page in PAGES for content in blocks(page, language)]
 
 
 def _commands() -> list[str]:
     """Every command once: a guide repeats what the README shows."""
-    lines = [line for block in _blocks("console") for line in block.splitlines()]
-    return list(dict.fromkeys(line.removeprefix("$ ") for line in lines if line.startswith("$ ")))
+    shown = [one for page in PAGES for one in commands_of(page)]
+    assert all(one.exit_code == 0 for one in shown)
+    return list(dict.fromkeys(one.line for one in shown))
 
 
 def _run(command: list[str], folder: Path) -> None:
@@ -141,7 +144,7 @@ def test_the_exit_codes_are_the_programs_own() -> None:
     assert EXIT_CODES.strip() in [block.strip() for block in _blocks("text")]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", [*PAGES, *ELSEWHERE], ids=lambda page: page.stem)
 def test_links_inside_the_project_lead_somewhere(page: Path) -> None:
     targets = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", _text(page))
     assert [target for target in targets if not (page.parent / target).exists()] == []

@@ -1,10 +1,18 @@
-"""The whole story in public commands: two hospitals publish, a consumer mixes and trains, one withdraws."""
+"""`docs/two-hospitals.md` is run: two hospitals publish, a consumer mixes and trains, one withdraws."""
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import shlex
 import shutil
+import socket
+import subprocess
+import sys
+import time
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -12,148 +20,149 @@ import pytest
 import consumer.cli
 import hospital_node.cli
 import sharekit.cli
+from sharekit.demo.plan import Settings, plan
+from sharekit.program.command_line import build_parser
+from tests.commands_of_pages import Shown, commands_of
 from tests.hospital_node.trained_node import trained_node
 from tests.repository_world import serve
 
+PAGE = Path(__file__).parents[1] / "docs" / "two-hospitals.md"
 PROGRAMS = {"hospital-node": hospital_node.cli, "consumer": consumer.cli, "sharekit": sharekit.cli}
-LABELS = {"north": "Hospital North", "south": "Hospital South"}
-SMALL = "--encoder resnet18 --architecture unet --size 32 --batch-size 2 --updates 1 --threads 1"
+SERVER = "python -m http.server "
+ADDRESS = "http://127.0.0.1:8000"
+FASTER: Mapping[str, tuple[str, ...]] = {
+    "consumer sample": ("--threads", "1"),
+    "consumer train": ("--batch-size", "2", "--updates", "1", "--threads", "1"),
+}
+"""Added to the page's command lines for less work; a later option replaces an earlier one."""
+MAKING: Mapping[str, tuple[str, ...]] = {
+    "release key": (),
+    "approver key": (),
+    "policy": ("--set", "k=2", "release_linkable=true"),
+    "audit": ("--samples", "16"),
+    "approve": (),
+    "export": (),
+}
+"""The demonstration's steps from trained generators to a bundle, and what is added to them."""
+TINY_DEMO = ("--iterations", "2", "--samples", "4")
+REASON = "a patient took back consent"
 
 
-def run(line: str, expected: int = 0, **values: object) -> None:
-    program, *arguments = line.split()
-    # Values are put in after the split, so that they may hold spaces.
-    assert PROGRAMS[program].main([part.format(**values) for part in arguments]) == expected, line
+def in_process(*command: str) -> int:
+    return PROGRAMS[command[0]].main(list(command[1:]))
 
 
-def out(capsys: pytest.CaptureFixture[str]) -> str:
-    return " ".join(capsys.readouterr().out.split())
+def make_hospital(settings: Settings) -> None:
+    """What `sharekit demo` leaves for the page's next steps, without its training, which takes minutes."""
+    trained_node(settings.node, hospital=settings.hospital).ledger.close()
+    for step in plan(settings):
+        if step.name in MAKING:
+            assert in_process(*step.command, *MAKING[step.name]) == 0, step.command_line
 
 
-@pytest.fixture
-def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with two nodes, the keys of everybody, and a repository in which both have published."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("SHAREKIT_HOME", str(tmp_path / "home"))
-    for key in (
-        "root-1",
-        "root-2",
-        "root-3",
-        "online",
-        "north",
-        "north-a",
-        "north-b",
-        "south",
-        "south-a",
-        "south-b",
-    ):
-        run("sharekit keys new --out keys/{key} --no-password", key=key)
-    run(
-        "sharekit repository init repository --root-key keys/root-1.key --root-key keys/root-2.key"
-        " --root-key keys/root-3.pub --online-key keys/online.key"
-    )
-    for name, label in LABELS.items():
-        # What training leaves: a real training takes minutes.
-        trained_node(tmp_path / name, hospital=label).ledger.close()
-        run(
-            "hospital-node policy --node {name} --approver keys/{name}-a.pub --name Officer"
-            " --set k=2 release_linkable=true",
-            name=name,
-        )
-        run("hospital-node audit --node {name} --samples 16", name=name)
-        run("hospital-node approve --node {name} --key keys/{name}-a.key --by Officer --all --yes", name=name)
-        run("hospital-node export --node {name} --out {name}-bundle --key keys/{name}.key", name=name)
-        run(
-            "sharekit repository add-hospital repository {name} --name {label}"
-            " --hospital-key keys/{name}-a.pub --hospital-key keys/{name}-b.pub"
-            " --key keys/root-1.key --key keys/root-2.key",
-            name=name,
-            label=label,
-        )
-        publish = "hospital-node publish {name}-bundle --node {name} --repository {stick}"
-        publish += " --key keys/{name}-{who}.key"
-        said = " --modality colonoscopy --licence CC-BY-4.0"
-        # One hospital signs in the repository itself, the other on a medium that travels.
-        stick = Path("repository") if name == "north" else Path("stick")
-        if stick.name == "stick":
-            shutil.copytree(tmp_path / "repository" / "metadata", tmp_path / "stick" / "metadata")
-        run(publish + said, name=name, stick=stick, who="a")
-        run(publish, name=name, stick=stick, who="b")
-    run("sharekit repository refresh repository --key keys/online.key --from stick")
-    run("sharekit repository page repository")
-    return tmp_path
+def run_here(shown: Shown, replaced: Mapping[str, str]) -> int:
+    """Run a command of the page in this process, on tiny trained nodes instead of the demonstration's."""
+    line = shown.line
+    for old, new in replaced.items():
+        line = line.replace(old, new)
+    program, *arguments = shlex.split(line)
+    if program not in PROGRAMS:
+        return subprocess.run([program, *arguments], check=False).returncode
+    if arguments[0] == "demo":
+        module = PROGRAMS[program]
+        chosen = build_parser(program, module.DESCRIPTION, module.COMMANDS).parse_args(arguments)
+        make_hospital(Settings(chosen.out, hospital=chosen.hospital))
+        return 0
+    more = next((more for name, more in FASTER.items() if line.startswith(f"{name} ")), ())
+    return in_process(program, *arguments, *more)
 
 
 def test_two_hospitals_publish_a_consumer_mixes_and_trains_and_one_withdraws(
-    published: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for name in LABELS:
-        run("sharekit keys fingerprint keys/{name}.pub --format json", name=name)
-    fingerprints = [json.loads(text)["fingerprint"] for text in _documents(capsys.readouterr().out)[-2:]]
-    for name, fingerprint in zip(LABELS, fingerprints, strict=True):
-        run(
-            "sharekit trust add {name} --key keys/{name}.pub --valid-until 2999-12-31"
-            " --fingerprint {fingerprint}",
-            name=name,
-            fingerprint=fingerprint,
-        )
-    with serve(published / "repository") as server:
-        address = server.address
-        root = "repository/metadata/1.root.json"
-        run("consumer catalogue {address} --root {root} --sheets", address=address, root=root)
-        shown = out(capsys)
-        assert "colonoscopy" in shown
-        assert "contact sheet" in shown
-        run("consumer pull {address} --hospital north --hospital south", address=address)
-        assert out(capsys).count("authentic and current") == 2
-        run("sharekit verify north --key north")
-        assert "authentic and current" in out(capsys)
-        run("consumer sample north south --weights 2 1 --samples 6 --seed 1 --threads 1 --out mixed")
-        lines = (published / "mixed" / "metadata.jsonl").read_text().splitlines()
-        found = Counter(json.loads(line)["hospital"] for line in lines)
-        assert found == {"Hospital North": 4, "Hospital South": 2}
-        run("consumer sample north --samples 2 --seed 9 --threads 1 --out validation")
-        run(f"consumer train mixed --validation validation --out segmenter.onnx {SMALL}")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SHAREKIT_HOME", str(tmp_path / "home"))
+    said: list[tuple[str, str]] = []
+    replaced: dict[str, str] = {}
+    with contextlib.ExitStack() as servers:
+        for shown in commands_of(PAGE):
+            if shown.line.startswith(SERVER):
+                # A free port; the repository is then read over HTTP.
+                replaced[ADDRESS] = servers.enter_context(serve(tmp_path / "repository")).address
+                continue
+            if shown.line.startswith("hospital-node withdraw"):
+                # The ledger is enough to withdraw.
+                for folder in ("images", "models", "candidates", "audit"):
+                    shutil.rmtree(tmp_path / "south" / "node" / folder, ignore_errors=True)
+            assert run_here(shown, replaced) == shown.exit_code, shown.line
+            out, err = capsys.readouterr()
+            said.append((shown.line, " ".join(f"{out} {err}".split())))
 
-        # The images of the hospital are gone; the ledger is enough to withdraw.
-        for folder in ("images", "models", "candidates", "audit"):
-            shutil.rmtree(published / "south" / folder)
-        withdraw = (
-            "hospital-node withdraw 1 --node south --reason {reason} --repository repository"
-            " --key keys/{who}.key"
-        )
-        run(withdraw, reason="a patient took back consent", who="south-a")
-        run(withdraw, reason="a patient took back consent", who="south-b")
-        run("sharekit repository refresh repository --key keys/online.key")
-        capsys.readouterr()
-        run("consumer pull {address} --hospital north --hospital south", expected=7, address=address)
-        told = out(capsys)
-        assert "a patient took back consent" in told
-        assert str(published / "mixed") in told
-        run("consumer sample south --samples 1 --seed 1 --out again", expected=4)
-        run("consumer sample south-bundle --key keys/south.pub --samples 1 --seed 1 --out again", expected=4)
-        run(f"consumer train mixed --validation validation --out again.onnx {SMALL}", expected=4)
-        assert "a patient took back consent" in capsys.readouterr().err
-        run("consumer sample north --samples 1 --seed 1 --threads 1 --out still")
-    run("hospital-node releases --node south --format json")
-    (release,) = json.loads(_documents(capsys.readouterr().out)[-1])["releases"]
-    assert (release["state"], release["events"][-1]["reason"]) == ("withdrawn", "a patient took back consent")
-    run("sharekit repository page repository")
-    page = (published / "repository" / "index.html").read_text()
-    assert "a patient took back consent" in page
+    def of(start: str, number: int = 0) -> str:
+        return [text for line, text in said if line.startswith(start)][number]
+
+    assert replaced
+    assert "colonoscopy" in of("consumer catalogue")
+    assert "contact sheet" in of("consumer catalogue")
+    assert of("consumer pull").count("authentic and current") == 2
+    assert "authentic and current" in of("sharekit verify north")
+    lines = (tmp_path / "mixed" / "metadata.jsonl").read_text().splitlines()
+    found = Counter(json.loads(line)["hospital"] for line in lines)
+    assert found == {"Hospital North": 20, "Hospital South": 10}
+    assert (tmp_path / "segmenter.onnx").is_file()
+    assert "withdrawn" in of("hospital-node releases")
+    assert REASON in of("hospital-node releases")
+    told = of("consumer pull", 1)
+    assert REASON in told
+    assert str(tmp_path / "mixed") in told
+    for refused in ("consumer sample south ", "consumer sample south/bundle", "consumer train mixed"):
+        assert REASON in of(refused, -1), refused
+    assert not (tmp_path / "again").exists()
+    assert not (tmp_path / "again.onnx").exists()
+    assert (tmp_path / "still" / "metadata.jsonl").is_file()
+    page = (tmp_path / "repository" / "index.html").read_text()
+    assert REASON in page
+    assert ADDRESS.partition(":8000")[0] in page
     assert "<script" not in page
 
 
-def _documents(text: str) -> list[str]:
-    """The JSON documents that commands have printed, one after the other."""
-    decoder, found, place = json.JSONDecoder(), [], 0
-    while place < len(text):
-        start = text.find("{", place)
-        if start < 0:
-            break
-        try:
-            _, place = decoder.raw_decode(text, start)
-            found.append(text[start:place])
-        except ValueError:
-            place = start + 1
-    return found
+@pytest.mark.slow
+@pytest.mark.ray
+@pytest.mark.timeout(1800)
+def test_the_page_works_as_a_reader_types_it(tmp_path: Path) -> None:
+    """The programs themselves, from training to withdrawal, with Python's own web server."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "SHAREKIT_HOME": str(tmp_path / "home")}
+    with contextlib.ExitStack() as servers:
+        for shown in commands_of(PAGE):
+            command = shlex.split(shown.line.replace("8000", port))
+            if shown.line.startswith(SERVER):
+                server = subprocess.Popen(command[:-1], cwd=tmp_path, env=environment)
+                servers.callback(server.wait)
+                servers.callback(server.terminate)
+                _wait_for(int(port))
+                continue
+            if "demo" in command:
+                command += TINY_DEMO
+            done = subprocess.run(
+                command,
+                cwd=tmp_path,
+                env=environment,
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=900,
+            )
+            assert done.returncode == shown.exit_code, f"{shown.line}\n{done.stdout}{done.stderr}"
+    assert (tmp_path / "segmenter.onnx").is_file()
+
+
+def _wait_for(port: int) -> None:
+    for _ in range(100):
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            return
+        time.sleep(0.1)
+    pytest.fail("the web server does not answer")

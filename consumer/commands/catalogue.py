@@ -65,7 +65,7 @@ def _parts(seen: Seen) -> list[RenderableType]:
                 f"{record.generators} of {'; '.join(record.layouts)}",
                 str(record.images),
                 "; ".join(record.verdicts),
-                f"{offer.length / 1e6:.1f}",
+                f"{offer.length / 1e6:.1f}{', encrypted' if record.encryption else ''}",
                 record.licence,
             )
     parts.append(table)

@@ -39,6 +39,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="folder for copies of the bundles (left out: only the cache)"
     )
+    shared_options.identity(parser)
     progress.configure(parser)
 
 
@@ -52,6 +53,7 @@ def run(args: argparse.Namespace, output: Output) -> int:
             root=args.root,
             release=args.release,
             out=args.out,
+            identities=args.identity,
             on_progress=on_progress,
         )
     output.result(found.to_json(), *_lines(found))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from consumer import open_bundle
-from consumer.sampling.refinement import UNREFINED, Refinement
+from consumer.sampling.refinement import MAX_DRAWS_IN_RANGE, UNREFINED, Coverage, Refinement
 from consumer.sampling.request import BATCH_SIZE, Request, Size
 from sharekit.errors import UsageError
 from sharekit.program import progress, shared_options
@@ -132,6 +132,13 @@ def _configure_refinement(parser: argparse.ArgumentParser) -> None:
         metavar="SHARE",
         help="draw a sample again, a few times, if its masks mark less than this share of the image",
     )
+    group.add_argument(
+        "--coverage",
+        type=_coverage,
+        metavar="LEAST:MOST",
+        help="draw a sample again until its masks mark a share of the image in this range, such as "
+        f"0.05:0.3; after {MAX_DRAWS_IN_RANGE} draws the nearest one stays",
+    )
 
 
 def run(args: argparse.Namespace, output: Output) -> None:
@@ -139,7 +146,9 @@ def run(args: argparse.Namespace, output: Output) -> None:
     from consumer.datasets.sample_bundle import sample_bundle
     from sharekit.repository.known import note_drawn
 
-    refinement = Refinement(args.temperature, args.mask_threshold, args.clean_masks, args.redraw_below)
+    refinement = Refinement(
+        args.temperature, args.mask_threshold, args.clean_masks, args.redraw_below, args.coverage
+    )
     request = Request(
         args.seed,
         args.generator,
@@ -165,7 +174,7 @@ def run(args: argparse.Namespace, output: Output) -> None:
         else:
             parts = [Part(bundle, weight) for bundle, weight in zip(bundles, weights, strict=True)]
             mixture = sample_mixture(parts, args.out, args.samples, request, on_progress)
-            value, lines = mixture.to_json(), _mixed_lines(mixture)
+            value, lines = mixture.to_json(), _mixed_lines(mixture, refinement.coverage)
     for bundle in bundles:
         note_drawn(bundle.verified.manifest_sha256, args.out)
     output.result(value, *lines)
@@ -189,11 +198,14 @@ def _one_each(option: str, values: Sequence[T], bundles: Sequence[Path]) -> Sequ
     return values
 
 
-def _mixed_lines(mixture: SampledMixture) -> list[str | Text]:
+def _mixed_lines(mixture: SampledMixture, coverage: Coverage | None) -> list[str | Text]:
     lines: list[str | Text] = [f"{verdict}: {name}" for name, verdict in mixture.verdicts.items()]
     for data_set in mixture.data_sets:
         shares = ", ".join(f"{count} of {name}" for name, count in data_set.counts.items())
         lines.append(f"{counted(sum(data_set.counts.values()), 'sample')} in {data_set.path}: {shares}")
+        if coverage is not None:
+            description = data_set.description
+            lines.append(_covered(coverage, description["within_coverage"], description["count"]))
     return lines
 
 
@@ -215,11 +227,20 @@ def _lines(result: SampledBundle, seed: int | None) -> list[str | Text]:
         )
         if description.vetted is not None:
             lines.append(f"vetted {description.vetted:,} of {description.count:,}{_why(description, seed)}")
+        if description.refinement.coverage is not None and description.within_coverage is not None:
+            lines.append(
+                _covered(description.refinement.coverage, description.within_coverage, description.count)
+            )
     return [*lines, f"{result.samples_per_second:.1f} samples a second"] if result.drawn else lines
 
 
 def _why(description: DatasetDescription, seed: int | None) -> str:
     return "" if description.vetted else f": the list holds for seed {seed} at the trained size"
+
+
+def _covered(coverage: Coverage, within: int, count: int) -> str:
+    left = f"; the others are the nearest of {MAX_DRAWS_IN_RANGE} draws" if within < count else ""
+    return f"coverage {coverage} in {within:,} of {count:,}{left}"
 
 
 def _share_drawn(drawn: int, count: int) -> str:
@@ -233,3 +254,10 @@ def _size(text: str) -> Size:
         return Size.of(text)
     except UsageError:
         raise argparse.ArgumentTypeError(f"{text!r} is not a size like 320x240") from None
+
+
+def _coverage(text: str) -> Coverage:
+    try:
+        return Coverage.of(text)
+    except UsageError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a range of shares like 0.05:0.3") from None

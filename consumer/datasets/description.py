@@ -39,10 +39,12 @@ class DatasetDescription:
     refinement: Refinement = UNREFINED
     vetted: int | None = None
     """Number of samples that the hospital vetted; None for a bundle without a list."""
+    within_coverage: int | None = None
+    """Number of samples whose coverage lies in the range of `refinement`, if it has one."""
 
     def to_json(self) -> dict[str, Any]:
         refined = {} if self.refinement == UNREFINED else {"refinement": self.refinement.to_json()}
-        vetted = {} if self.vetted is None else {"vetted": self.vetted}
+        counted = {"vetted": self.vetted, "within_coverage": self.within_coverage}
         return {
             "schema_version": SCHEMA_VERSION,
             "bundle": {
@@ -60,7 +62,7 @@ class DatasetDescription:
             "noise_scheme": self.noise_scheme,
             "program_version": self.program_version,
             **refined,
-            **vetted,
+            **{name: count for name, count in counted.items() if count is not None},
         }
 
     @staticmethod
@@ -82,6 +84,7 @@ class DatasetDescription:
             value["program_version"],
             Refinement.from_json(value.get("refinement", {})),
             value.get("vetted"),
+            value.get("within_coverage"),
         )
 
     @staticmethod

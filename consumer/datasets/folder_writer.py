@@ -27,6 +27,7 @@ from consumer.datasets.resumable_folder import PartialFolder, is_finished, resum
 from consumer.sampling.checked import refusal
 from consumer.sampling.layout_names import common_layout
 from consumer.sampling.numbering import Numbering
+from consumer.sampling.refinement import Refinement
 from consumer.sampling.request import Request
 from consumer.sampling.sample import Sample
 from consumer.sampling.synthetic_bundle import Bundle
@@ -36,6 +37,8 @@ from sharekit.program.progress import Progress, ProgressCallback, ignore
 from sharekit.storage import files
 
 PROBABILITIES = "probabilities"
+COUNTS = ("vetted", "within_coverage")
+"""Fields of a description that are counted in the samples, and settle nothing about them."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,7 @@ def write_dataset(
     Raises:
         InputError: `out` exists and is something else, or was begun with other settings.
         UsageError: the request exceeds the bundle's limits, or the generators have different channels.
+        VerificationError: a generator that draws is not what the hospital signed; nothing is written then.
     """
     entries = bundle.accept(request)
     if count < 1:
@@ -75,14 +79,18 @@ def write_dataset(
     if is_finished(out, settings_of(out), _comparable(settings)):
         on_progress(Progress(count, count, free=count))
         there = files.parse_json(files.read_bytes(out / DESCRIPTION, max_bytes=files.MAX_JSON_BYTES), out)
-        return WrittenDataset(out, replace(description, vetted=there.get("vetted")), 0)
+        return WrittenDataset(out, replace(description, **{name: there.get(name) for name in COUNTS}), 0)
+    shares = numbering.by_generator(count)
+    bundle.prove([entry for entry, share in zip(entries, shares, strict=True) if share])
     with resumable_folder(out, settings) as folder:
         found = len(folder.records)
-        for position, numbers_of_generator in enumerate(numbering.by_generator(count)):
+        for position, numbers_of_generator in enumerate(shares):
             numbers = [number for number in numbers_of_generator if stem_of(number) not in folder.records]
+            if not numbers:
+                continue
             samples = bundle.draw(entries[position], request, [numbering(number)[1] for number in numbers])
             for number, sample in zip(numbers, samples, strict=True):
-                add_sample(folder, stem_of(number), sample, listed=listed)
+                add_sample(folder, stem_of(number), sample, request.refinement, listed=listed)
                 message = f"generator {position + 1} of {len(entries)}"
                 on_progress(Progress(len(folder.records), count, message, free=found))
         records = [folder.records[stem_of(number)] for number in range(count)]
@@ -90,6 +98,8 @@ def write_dataset(
         files.write_text(folder.root / METADATA, "".join(lines))
         if listed:
             description = replace(description, vetted=sum(record["vetted"] for record in records))
+        if request.refinement.coverage is not None:
+            description = replace(description, within_coverage=within_coverage(records, request.refinement))
         files.write_json(folder.root / DESCRIPTION, description.to_json())
     return WrittenDataset(out, description, count - found)
 
@@ -128,8 +138,13 @@ def settings_of(out: Path) -> dict[str, Any] | None:
 
 
 def _comparable(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings without the program's version and the count of vetted samples, which settle nothing."""
-    return {name: value for name, value in settings.items() if name not in ("program_version", "vetted")}
+    """The settings without the program's version and what was counted in the samples."""
+    return {name: value for name, value in settings.items() if name not in ("program_version", *COUNTS)}
+
+
+def within_coverage(records: Sequence[Mapping[str, Any]], refinement: Refinement) -> int:
+    """Number of samples, by their lines of metadata, whose coverage lies in the range that was asked for."""
+    return sum(refinement.miss(record["coverage"]) == 0 for record in records)
 
 
 def stem_of(number: int) -> str:
@@ -141,6 +156,7 @@ def add_sample(
     folder: PartialFolder,
     stem: str,
     sample: Sample,
+    refinement: Refinement,
     *,
     listed: bool,
     source: Mapping[str, Any] | None = None,
@@ -151,6 +167,7 @@ def add_sample(
         folder: gets the files.
         stem: name of the files.
         sample: what is written.
+        refinement: how it was drawn; if that asks for a range of coverage, the line says what it became.
         listed: the bundle lists vetted samples, so the line says whether this is one.
         source: further fields of that line, such as the hospital where there are several.
     """
@@ -168,6 +185,8 @@ def add_sample(
         np.save(path, np.stack(list(sample.probabilities.values())), allow_pickle=False)
     paths = tuple(record.values())
     record |= {"generator": sample.generator, "seed": sample.seed, "index": sample.index, **(source or {})}
+    if refinement.coverage is not None:
+        record["coverage"] = sample.coverage
     if listed:
         record["vetted"] = sample.vetted
     folder.add(stem, record, paths)

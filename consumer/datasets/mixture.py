@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from consumer.datasets.description import SCHEMA_VERSION
-from consumer.datasets.folder_writer import add_sample, settings_of, stem_of
+from consumer.datasets.folder_writer import COUNTS, add_sample, settings_of, stem_of, within_coverage
 from consumer.datasets.resumable_folder import is_finished, resumable_folder
 from consumer.sampling.checked import refusal
 from consumer.sampling.layout_names import by_layout
@@ -95,6 +95,7 @@ def sample_mixture(
     Raises:
         UsageError: the request exceeds a bundle's limits, or a weight is not positive.
         InputError: `out` is something else, or was begun with other settings.
+        VerificationError: a generator that draws is not what its hospital signed; nothing is written then.
     """
     started = time.monotonic()
     places = plan(parts, count, request)
@@ -103,6 +104,8 @@ def sample_mixture(
     by_name: dict[str, list[Place]] = defaultdict(list)
     for place in places:
         by_name[layouts[place.entry]].append(place)
+    for at, part in enumerate(parts):
+        part.bundle.prove(dict.fromkeys(place.entry for place in places if place.part == at))
     written: list[MixedDataset] = []
     done = 0
     for name, chosen in by_name.items():
@@ -155,7 +158,9 @@ def _write(
     settings = {**description, "probabilities": request.probabilities}
     if is_finished(out, settings_of(out), {k: v for k, v in settings.items() if k != "program_version"}):
         on_progress(Progress(count, count, free=count))
-        return MixedDataset(out, description, 0)
+        there = files.parse_json(files.read_bytes(out / DESCRIPTION, max_bytes=files.MAX_JSON_BYTES), out)
+        counts = {name: there[name] for name in COUNTS if name in there}
+        return MixedDataset(out, {**description, **counts}, 0)
     by_generator: dict[tuple[int, GeneratorEntry], list[int]] = defaultdict(list)
     for number, place in enumerate(places):
         by_generator[place.part, place.entry].append(number)
@@ -168,11 +173,13 @@ def _write(
             numbers = [number for number in every if stem_of(number) not in folder.records]
             samples = parts[part].bundle.draw(entry, request, [places[number].index for number in numbers])
             for number, sample in zip(numbers, samples, strict=True):
-                add_sample(folder, stem_of(number), sample, listed=listed, source=source)
+                add_sample(folder, stem_of(number), sample, request.refinement, listed=listed, source=source)
                 on_progress(Progress(len(folder.records), count, claims.hospital, free=found))
         records = [folder.records[stem_of(number)] for number in range(count)]
         lines = [json.dumps(record, ensure_ascii=False) + "\n" for record in records]
         files.write_text(folder.root / METADATA, "".join(lines))
+        if request.refinement.coverage is not None:
+            description["within_coverage"] = within_coverage(records, request.refinement)
         files.write_json(folder.root / DESCRIPTION, description)
     return MixedDataset(out, description, count - found)
 

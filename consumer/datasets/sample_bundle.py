@@ -71,6 +71,7 @@ def sample_bundle(
     Raises:
         InputError: `out` is something else, or was begun with other settings.
         UsageError: the request exceeds the bundle's limits.
+        VerificationError: a generator that draws is not what the hospital signed; nothing is written then.
     """
     started = time.monotonic()
     if count < 1:
@@ -84,6 +85,8 @@ def sample_bundle(
         data_sets.append(write_dataset(bundle, out, count, request, on_progress))
     else:
         _require_folder_of(out, groups)
+        drawing = [entry for entry, share in zip(entries, numbering.shares(count), strict=True) if share]
+        bundle.prove(drawing)
         for name, share in _shares(entries, groups, numbering.shares(count)).items():
             done = sum(written.description.count for written in data_sets)
             free = done - sum(written.drawn for written in data_sets)

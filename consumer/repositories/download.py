@@ -19,8 +19,9 @@ PART = ".part"
 
 
 def cached_path(folder: Path, target: TargetFile) -> Path:
-    """Where the cache keeps a file: under its digest."""
-    return folder / f"{target.hashes['sha256']}{Path(target.path).suffix}"
+    """Where the cache keeps a file: under its digest, SHA-256 if it has one."""
+    digest = target.hashes.get("sha256") or min(target.hashes.values())
+    return folder / f"{digest}{Path(target.path).suffix}"
 
 
 def fetch(

@@ -12,7 +12,7 @@ from typing import Any
 from consumer.repositories.client import RepositoryClient
 from consumer.repositories.download import fetch
 from sharekit.bundle.bundle import VerifiedBundle
-from sharekit.errors import InputError, SharekitError, VerificationError
+from sharekit.errors import InputError, SharekitError, UsageError, VerificationError
 from sharekit.program.progress import Progress, ProgressCallback, ignore
 from sharekit.repository.known import (
     PulledBundle,
@@ -26,6 +26,8 @@ from sharekit.repository.known import (
 )
 from sharekit.repository.metadata_folder import copy_file
 from sharekit.repository.release_record import Offer, Withdrawal
+from sharekit.signing.encryption import decrypt
+from sharekit.storage.files import sha256_of
 from sharekit.trust.home import home, locked
 from sharekit.trust.key_choice import public_keys
 
@@ -93,6 +95,7 @@ def pull(
     root: str | None = None,
     release: int | None = None,
     out: Path | None = None,
+    identities: Sequence[Path] = (),
     on_progress: ProgressCallback = ignore,
 ) -> Pulled:
     """Fetch the newest release of each hospital, or `release` of one, and verify it with trusted keys.
@@ -103,6 +106,7 @@ def pull(
         root: see `RepositoryClient`.
         release: number of the release; None takes the newest.
         out: folder that gets a copy of each bundle; None leaves them in the cache.
+        identities: files of the identities that open encrypted releases.
         on_progress: called with bytes.
 
     Raises:
@@ -124,14 +128,13 @@ def pull(
         try:
             if isinstance(path, SharekitError):
                 raise path
+            path, sha256 = _readable(offer, path, identities)
             bundle = open_verified(path, keys[offer.name])
             _require_recorded(offer, bundle)
         except SharekitError as error:
             refused[offer.name] = error
             continue
-        note_pulled(
-            PulledBundle(offer.name, address, offer.record.release, offer.sha256, bundle.manifest_sha256)
-        )
+        note_pulled(PulledBundle(offer.name, address, offer.record.release, sha256, bundle.manifest_sha256))
         if out is not None:
             out.mkdir(parents=True, exist_ok=True)
             copy_file(path, out / f"{offer.name}-release-{offer.record.release}.zip")
@@ -139,6 +142,32 @@ def pull(
     if refused and not bundles:
         raise next(iter(refused.values()))
     return Pulled(address, bundles, frozen, refused)
+
+
+def _readable(offer: Offer, path: Path, identities: Sequence[Path]) -> tuple[Path, str]:
+    """A fetched bundle as a zip in the cache, decrypted if it was encrypted, and the zip's SHA-256.
+
+    Raises:
+        UsageError: it is encrypted, no identity is given, and it was not decrypted before.
+        InputError, VerificationError: see `encryption.decrypt`.
+    """
+    if offer.record.encryption is None:
+        return path, offer.sha256
+    before = pulled(offer.record.manifest_sha256)
+    if before is not None and before.path.is_file() and not identities:
+        return before.path, before.sha256
+    if not identities:
+        raise UsageError(
+            "--identity",
+            expected=f"your identity: {offer.record.hospital} encrypted this release for its recipients",
+            found="none",
+            next_step="name its file, as `sharekit keys identity` wrote it before you were registered",
+        )
+    opened = path.with_suffix(".opened")
+    with locked(home() / "locks" / opened.name):
+        decrypt(path, opened, identities)
+        sha256 = sha256_of(opened)
+        return opened.replace(path.with_name(f"{sha256}.zip")), sha256
 
 
 def fetch_sheet(client: RepositoryClient, offer: Offer) -> Path | None:

@@ -76,8 +76,9 @@ class Numbering:
         """
         if not request.vetted_only:
             return
-        if request.refinement.redraw_below:
-            raise refusal("vetted only", "no samples that are drawn again", "a limit below which they are")
+        if request.refinement.redraws:
+            found = "a limit or range of the masks, outside which they are"
+            raise refusal("vetted only", "no samples that are drawn again", found)
         if end > self.vetted:
             expected = (
                 f"at most {self.vetted} samples, the vetted ones of seed {request.seed} that these settings"

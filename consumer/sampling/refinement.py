@@ -1,11 +1,12 @@
-"""Departures from the published sampling: weaker noise, another threshold, cleaner masks, second draws."""
+"""Departures from the published sampling: weaker noise, another threshold, cleaner masks, further draws."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +19,45 @@ from sharekit.generator.tensors import PROBABILITY_THRESHOLD
 SPECK_SHARE = 0.05
 """A region or hole smaller than this share of the mask's largest region counts as an error."""
 MAX_DRAWS = 5
-"""Largest number of draws of one sample; the last draw is kept in any case."""
+"""Largest number of draws of one sample without a range; the last draw is kept in any case."""
+MAX_DRAWS_IN_RANGE = 50
+"""Largest number of draws of one sample until its coverage lies in a range; then the nearest one is kept."""
 REDRAW_STRIDE = 2**40
 """Distance between the noise indices of successive draws of a sample; no request has this many samples."""
+
+
+class Coverage(NamedTuple):
+    """A range of the share of an image that its masks mark together, ends included."""
+
+    least: float
+    most: float
+
+    def __str__(self) -> str:
+        return f"{self.least:g}:{self.most:g}"
+
+    @staticmethod
+    def of(value: object) -> Coverage:
+        """A `Coverage` from a pair (least, most) or from a text such as 0.05:0.3.
+
+        Raises:
+            UsageError: it is neither, or no range of shares.
+        """
+        ends: tuple[float, ...] = ()
+        if isinstance(value, str):
+            number = r"[0-9]*\.?[0-9]+"
+            match = re.fullmatch(f"({number}):({number})", value)
+            ends = tuple(map(float, match.groups())) if match else ()
+        elif isinstance(value, tuple | list):
+            ends = tuple(checked.real("coverage", end) for end in value)
+        if len(ends) == 2 and 0 <= ends[0] < ends[1] <= 1:
+            return Coverage(*ends)
+        expected = "a pair of shares from 0 to 1, the smaller one first, such as (0.05, 0.3) or 0.05:0.3"
+        raise refusal("coverage", expected, checked.shown(value))
+
+
+def marked_share(masks: NDArray[np.uint8]) -> float:
+    """Share of the image, 0 to 1, that at least one of the masks `(K, H, W)` of 0 and 255 marks."""
+    return float((masks > 0).any(axis=0).mean())
 
 
 @dataclass(frozen=True)
@@ -35,8 +72,13 @@ class Refinement:
     """Drop specks from masks and fill pinholes."""
     redraw_below: float = 0.0
     """Share of the image, from 0 to below 1; a sample whose masks mark less is drawn again."""
+    coverage: Coverage | None = None
+    """Range for the share of the image that the masks mark, as a pair (least, most); a sample outside it is
+    drawn again, up to `MAX_DRAWS_IN_RANGE` times. If no draw lies inside, the nearest one is kept."""
 
     def __post_init__(self) -> None:
+        if self.coverage is not None:
+            object.__setattr__(self, "coverage", Coverage.of(self.coverage))
         for name, value in vars(self).items():
             if isinstance(value, np.generic):
                 object.__setattr__(self, name, value.item())  # the dataclass is frozen
@@ -58,15 +100,33 @@ class Refinement:
             raise refusal("redraw below", "a share from 0 to below 1", str(self.redraw_below))
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        """All settings, without a range where there is none: data sets of earlier releases stay equal."""
+        value = asdict(self)
+        coverage = value.pop("coverage")
+        return value if coverage is None else {**value, "coverage": list(coverage)}
 
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> Refinement:
         return Refinement(**value)
 
-    def wants_another(self, masks: NDArray[np.uint8]) -> bool:
-        """Whether these masks `(K, H, W)` of 0 and 255 mark so little that the sample is drawn again."""
-        return float((masks > 0).any(axis=0).mean()) < self.redraw_below
+    @property
+    def draws(self) -> int:
+        """Largest number of draws of one sample."""
+        return MAX_DRAWS if self.coverage is None else MAX_DRAWS_IN_RANGE
+
+    @property
+    def redraws(self) -> bool:
+        """Whether a sample may be drawn again."""
+        return self.redraw_below > 0 or self.coverage is not None
+
+    def miss(self, share: float) -> float:
+        """How far the marked share of an image is from what is wanted; 0 if it need not be drawn again."""
+        least, most = self.coverage or (0.0, 1.0)
+        return max(self.redraw_below - share, least - share, share - most, 0.0)
+
+    def prefers(self, later: float, earlier: float) -> bool:
+        """Whether a later draw with this miss replaces an earlier one."""
+        return self.coverage is None or later < earlier
 
     def masks(self, probabilities: NDArray[np.float32]) -> NDArray[np.uint8]:
         """Masks of 0 and 255 from a sample's foreground probabilities `(K, H, W)` in [0, 1]."""

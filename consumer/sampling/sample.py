@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from consumer.sampling.refinement import marked_share
 from consumer.sampling.request import Request
 from sharekit.bundle.manifest import GeneratorEntry
 from sharekit.errors import VerificationError
@@ -34,6 +35,11 @@ class Sample:
     def mask(self) -> NDArray[np.uint8]:
         """The mask of the first class."""
         return next(iter(self.masks.values()))
+
+    @property
+    def coverage(self) -> float:
+        """Share of the image, 0 to 1, that at least one of the masks marks."""
+        return marked_share(np.stack(list(self.masks.values())))
 
     def __repr__(self) -> str:
         height, width, channels = self.image.shape

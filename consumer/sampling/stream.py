@@ -14,6 +14,7 @@ import numpy as np
 from consumer.sampling import checked
 from consumer.sampling.checked import refusal
 from consumer.sampling.layout_names import common_layout
+from consumer.sampling.numbering import Numbering
 from consumer.sampling.request import Request
 from consumer.sampling.sample import Sample
 from sharekit.bundle.manifest import GeneratorEntry
@@ -65,6 +66,9 @@ class SyntheticDataset(IterableDataset):
             raise refusal("length", "at least one sample", str(length))
         if transform is not None and not callable(transform):
             raise refusal("transform", "a function of an item", checked.shown(transform))
+        self._numbering = Numbering.of(self.entries, request)
+        if request.vetted_only and length is None:
+            length = max(1, self._numbering.vetted - checked.whole("start", start))
         self.length = length
         self.transform = transform
         self.seek(start)
@@ -73,11 +77,12 @@ class SyntheticDataset(IterableDataset):
         """Start the next iteration at this sample, for example to resume from a checkpoint.
 
         Raises:
-            UsageError: the number is negative or too large.
+            UsageError: the number is negative or too large, or too few samples are vetted.
         """
         last = MAX_SEED - (self.length or 0)
         if not 0 <= checked.whole("start", number) <= last:
             raise refusal("start", f"0 to {last}", str(number))
+        self._numbering.require(self.request, number + (self.length or 0))
         self.start = number
 
     def __iter__(self) -> Iterator[Any]:

@@ -18,8 +18,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from consumer.sampling import checked, runtime
 from consumer.sampling.bounds import BATCH_LIMITS, Bounds, patience
 from consumer.sampling.checked import refusal
@@ -28,7 +26,7 @@ from consumer.sampling.isolation import IsolatedRunner, can_isolate
 from consumer.sampling.layout_names import by_layout, of_layout
 from consumer.sampling.numbering import Numbering, applicable_list
 from consumer.sampling.order import in_order
-from consumer.sampling.refinement import MAX_DRAWS, UNREFINED, Refinement, index_of_draw
+from consumer.sampling.refinement import UNREFINED, Refinement, index_of_draw
 from consumer.sampling.request import Request, Size
 from consumer.sampling.sample import Sample, samples_of
 from consumer.sampling.sessions import LocalRunner, Runner, Sessions
@@ -164,7 +162,9 @@ class Bundle:
         Raises:
             UsageError: an argument has a wrong type or exceeds the bundle's limits, or fewer samples are
                 vetted; raised at once.
-            VerificationError: a generator does not run, or gives NaN or an infinity; raised while drawing.
+            VerificationError: a generator's file is not what the hospital signed, the generator does not run,
+                or it gives NaN or an infinity; raised before the generator's first sample. `prove` checks
+                the files at once.
         """
         wanted = None if size is None else Size.of(size)
         request = Request(seed, generator, wanted, batch_size, probabilities, refinement, layout, vetted_only)
@@ -188,26 +188,27 @@ class Bundle:
         size: Size | tuple[int, int] | str | None = None,
         batch_size: int | None = None,
         refinement: Refinement = UNREFINED,
+        vetted_only: bool = False,
         transform: Callable[[dict[str, Any]], Any] | None = None,
     ) -> SyntheticDataset:
         """A seekable torch `IterableDataset` of `{"image", "mask"}`; see `consumer.sampling.stream`.
 
         Args:
-            seed: as in `sample`; so are `generator`, `layout`, `batch_size` and `refinement`.
+            seed: as in `sample`; so are `generator`, `layout`, `batch_size`, `refinement` and `vetted_only`.
             start: number of the first sample.
-            length: samples of an epoch; None gives an endless stream.
+            length: samples of an epoch; None gives an endless stream, or all vetted samples from `start` on.
             size: `Size(width, height)` of every item. None takes the size that most generators were trained
                 at, so that items can be batched; "trained" keeps each generator's trained size.
             transform: called with every item; its result replaces the item.
 
         Raises:
             DependencyError: torch is not installed.
-            UsageError: an argument has a wrong type or exceeds the bundle's limits, or the bundle is mixed
-                and no layout is chosen.
+            UsageError: an argument has a wrong type or exceeds the bundle's limits, the bundle is mixed and
+                no layout is chosen, or fewer samples are vetted.
         """
         from consumer.sampling.stream import SyntheticDataset
 
-        request = Request(seed, generator, None, batch_size, False, refinement, layout)
+        request = Request(seed, generator, None, batch_size, False, refinement, layout, vetted_only)
         if size != TRAINED:
             wanted = common_size(self.accept(request)) if size is None else Size.of(size)
             request = replace(request, size=wanted)
@@ -233,6 +234,14 @@ class Bundle:
             self._bounds.check(entry, request.size)
         return entries
 
+    def prove(self, entries: Iterable[GeneratorEntry]) -> None:
+        """Verify the files of some of `generators` now, not when each draws its first sample.
+
+        Raises:
+            VerificationError: a file is not what the hospital signed; the error names it.
+        """
+        self.verified.prove(entry.file for entry in entries)
+
     def draw_numbers(
         self, numbers: Iterable[int], request: Request, entries: Sequence[GeneratorEntry]
     ) -> Iterator[Sample]:
@@ -248,22 +257,21 @@ class Bundle:
 
     def draw(self, entry: GeneratorEntry, request: Request, indices: Sequence[int]) -> Iterator[Sample]:
         """Draw the samples `indices` of one generator, in that order."""
-        wanted = request.batch_within(self.verified.manifest.limits)
+        wanted, refinement = request.batch_within(self.verified.manifest.limits), request.refinement
         batch_size = self._bounds.batch_size(entry, request.size, wanted)
         for begin in range(0, len(indices), batch_size):
             batch = indices[begin : begin + batch_size]
             samples = self._draw_batch(entry, request, batch)
-            for number in range(1, MAX_DRAWS):
-                small = [
-                    place
-                    for place, sample in enumerate(samples)
-                    if request.refinement.wants_another(np.stack(list(sample.masks.values())))
-                ]
-                if not small:
+            misses = [refinement.miss(sample.coverage) for sample in samples]
+            for number in range(1, refinement.draws):
+                missed = [place for place, miss in enumerate(misses) if miss > 0]
+                if not missed:
                     break
-                again = self._draw_batch(entry, request, [batch[place] for place in small], number)
-                for place, sample in zip(small, again, strict=True):
-                    samples[place] = sample
+                again = self._draw_batch(entry, request, [batch[place] for place in missed], number)
+                for place, sample in zip(missed, again, strict=True):
+                    miss = refinement.miss(sample.coverage)
+                    if refinement.prefers(miss, misses[place]):
+                        samples[place], misses[place] = sample, miss
             yield from samples
 
     def close(self) -> None:

@@ -11,20 +11,17 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from consumer.torch_support import torch_module
 from sharekit.bundle import features
-from sharekit.bundle.features import CONTENT_LAYER, STYLE_LAYERS, FeatureNetwork
+from sharekit.bundle.features import FeatureNetwork
 from sharekit.bundle.style_statistics import StyleStatistics
+from sharekit.bundle.style_transfer import style_transfer
 from sharekit.errors import DependencyError, UsageError, VerificationError
 from sharekit.program.progress import Progress, ProgressCallback, ignore
-
-if TYPE_CHECKING:
-    import torch
 
 MIN_SIDE = features.MIN_SIDE
 
@@ -98,8 +95,7 @@ def transfer(
 ) -> NDArray[np.float32]:
     """Give images the style that the statistics describe, starting from the images themselves.
 
-    The other images of a batch do not affect an image: Adam works pixel by pixel, and the batch's loss is a
-    sum over images.
+    The other images of a batch do not affect an image; see `sharekit.bundle.style_transfer`.
 
     Args:
         images: float32 `(N, C, H, W)`, C 1 or 3, range [-1, 1], sides at least `MIN_SIDE`.
@@ -114,46 +110,18 @@ def transfer(
     """
     settings = settings or StyleSettings()
     torch = torch_module()
-    tensors = network.map(lambda array: torch.from_numpy(np.array(array)).to(device))
-    targets = {
-        layer: torch.from_numpy(np.array(statistics.grams[layer])).to(device)
-        for layer in STYLE_LAYERS
-        if layer in statistics.grams
-    }
-    content = torch.from_numpy(np.array(images, np.float32)).to(device)
-    with torch.no_grad():
-        target = features.activations(content, tensors, torch.nn.functional, [CONTENT_LAYER])[CONTENT_LAYER]
-    image = content.clone().requires_grad_(True)
-    optimizer = torch.optim.Adam([image], lr=settings.learning_rate)
-    for step in range(1, settings.steps + 1):
-        optimizer.zero_grad()
-        found = features.activations(image, tensors, torch.nn.functional, {*targets, CONTENT_LAYER})
-        content_loss = settings.content_weight * content_loss_of(found[CONTENT_LAYER], target)
-        style_loss = settings.style_weight * style_loss_of(found, targets)
-        (content_loss + style_loss).sum().backward()
-        optimizer.step()
-        with torch.no_grad():
-            image.clamp_(-1, 1)
-        losses = {"content": content_loss.mean().item(), "style": style_loss.mean().item()}
-        on_progress(Progress(step, settings.steps, values=losses))
-    return image.detach().cpu().numpy()
 
+    def show(step: int, losses: Mapping[str, float]) -> None:
+        on_progress(Progress(step, settings.steps, values=dict(losses)))
 
-def content_loss_of(activation: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Mean squared difference of activations `(N, c, h, w)` for each image: `(N,)`."""
-    return (activation - target).square().mean(dim=(1, 2, 3))
-
-
-def style_loss_of(activations: Mapping[str, Any], targets: Mapping[str, Any]) -> torch.Tensor:
-    """The published style loss of each image: `(N,)`.
-
-    A layer adds its weight times MSE(F Fᵀ, target) / (c h w), where F Fᵀ is not normalised. `features.gram`
-    divides F Fᵀ by c h w, so that targets do not depend on sizes. Squaring that leaves one factor c h w here.
-    """
-    losses = []
-    for layer, target in targets.items():
-        difference = features.gram(activations[layer]) - target
-        _, channels, height, width = activations[layer].shape
-        loss = difference.square().mean(dim=(1, 2)) * (channels * height * width)
-        losses.append(STYLE_LAYERS[layer] * loss)
-    return sum(losses)
+    return style_transfer(
+        torch,
+        images,
+        statistics,
+        network.map(lambda array: torch.from_numpy(np.array(array)).to(device)),
+        content_weight=settings.content_weight,
+        style_weight=settings.style_weight,
+        steps=settings.steps,
+        learning_rate=settings.learning_rate,
+        on_step=show,
+    )

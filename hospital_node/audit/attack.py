@@ -6,12 +6,14 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hospital_node.leaks.search import RealContent
+from sharekit.bundle.style_statistics import StyleStatistics
 from sharekit.intervals import Interval
 
 Array = NDArray[np.float32]
@@ -104,6 +106,8 @@ class AttackContext:
     """`(F, C, H, W)`: further images of the sources' patients, or of the same pictures, that it never saw."""
     canaries: tuple[Array, ...] = ()
     """Patterns `(C, h, w)` that were planted in the sources, at the finest scale."""
+    style: StyleTarget | str = "the node would release no style statistics"
+    """What samples are styled with, or why they are not, which begins in lower case."""
 
     @property
     def has_controls(self) -> bool:
@@ -113,6 +117,14 @@ class AttackContext:
     def compared(self) -> Compared:
         strangers = self.samples[:0] if self.strangers is None else self.strangers
         return Compared(self.samples, self.sources, self.controls, strangers)
+
+
+@dataclass(frozen=True)
+class StyleTarget:
+    """Style statistics as the node would release them."""
+
+    statistics: StyleStatistics
+    features: Path  # file of the feature network
 
 
 class Space(StrEnum):
@@ -236,10 +248,24 @@ class AttackResult:
         )
 
 
+class Question(StrEnum):
+    """The European Data Protection Board's two questions (Opinion 28/2024, on AI models, paragraph 43)."""
+
+    EXTRACTION = "extraction"
+    """Can real images be extracted from the generator itself?"""
+    QUERY = "query"
+    """Do single samples show or point to a real image?"""
+
+
 class Attack(Protocol):
     """One way of learning about the sources. A new attack is one more object in `generator_audit.ATTACKS`."""
 
     @property
     def name(self) -> str: ...
+
+    @property
+    def question(self) -> Question:
+        """The question that its figures help to answer."""
+        ...
 
     def run(self, context: AttackContext) -> AttackResult: ...

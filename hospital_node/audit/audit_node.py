@@ -14,6 +14,7 @@ from hospital_node.audit.audit_settings import AuditSettings
 from hospital_node.audit.audit_workers import audit_on_workers
 from hospital_node.audit.audited import load_generator
 from hospital_node.audit.real_images import Unit, control_pool, node_units, units_of
+from hospital_node.audit.style_target import style_target
 from hospital_node.candidate import build_onnx
 from hospital_node.ledger.states import GeneratorRecord, GeneratorState
 from hospital_node.node import history
@@ -25,6 +26,8 @@ from sharekit.program.progress import Progress, ProgressCallback, ignore
 
 OTHERS = 2
 """Generators kept for comparison: one that never saw the sources of another, in most nodes."""
+STYLED = 2
+"""Generators of a run whose samples are attacked after style transfer, a random choice."""
 AUDITED_BEFORE = (GeneratorState.AUDITED, GeneratorState.WITHHELD, GeneratorState.RELEASED)
 
 
@@ -84,7 +87,7 @@ def audit_node(
     with node.write_lock():
         records = _waiting(node, settings.again)
         largest = max((len(one.images) for one in records), default=0)
-        compared = _compared(node, largest, limits, settings) if records else Comparison((), (), ())
+        compared = _compared(node, records, largest, limits, settings) if records else Comparison((), (), ())
         outcomes = []
         on_progress(Progress(0, len(records)))
         for generator, outcome in _outcomes(node, records, compared, limits, settings):
@@ -143,10 +146,19 @@ def _waiting(node: Node, again: bool) -> list[GeneratorRecord]:
     ]
 
 
-def _compared(node: Node, largest: int, limits: AuditLimits, settings: AuditSettings) -> Comparison:
+def _compared(
+    node: Node, records: Sequence[GeneratorRecord], largest: int, limits: AuditLimits, settings: AuditSettings
+) -> Comparison:
     units = node_units(node)
-    others = _other_generators(node, units, limits, settings)
-    return Comparison(units, control_pool(node, settings.seed, largest), others)
+    together = node.ledger.generators.records(GeneratorState.TRAINED, *AUDITED_BEFORE)
+    chosen = np.random.default_rng(settings.seed).permutation(len(records))[:STYLED]
+    return Comparison(
+        units,
+        control_pool(node, settings.seed, largest),
+        _other_generators(node, units, limits, settings),
+        style_target(node, together, units, limits.k, settings.seed),
+        frozenset(records[number].id for number in chosen),
+    )
 
 
 def _other_generators(

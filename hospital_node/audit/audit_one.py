@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from hospital_node.audit.attack import AttackContext, AuditLimits
+from hospital_node.audit.attack import Array, AttackContext, AuditLimits, StyleTarget
 from hospital_node.audit.attack_context import Known, attack_context
 from hospital_node.audit.audit_settings import AuditSettings, samples_of
 from hospital_node.audit.audited import load_generator, store_audit
+from hospital_node.audit.canaries import planted_in
 from hospital_node.audit.candidate_draws import Drawn, draw_candidate
 from hospital_node.audit.generator_audit import GeneratorAudit, audit_generator
 from hospital_node.audit.real_images import Control, Unit, further_frames, real_images, units_of
@@ -18,6 +19,7 @@ from hospital_node.ledger.states import GeneratorRecord, GeneratorState
 from hospital_node.node.node import Node
 from hospital_node.node.units import count_units
 from hospital_node.singan.trained import TrainedGenerator
+from sharekit.program.phrases import counted
 from sharekit.storage import files
 
 
@@ -57,6 +59,13 @@ class Comparison:
     units: Sequence[Unit]
     pool: Sequence[Control]
     others: Sequence[OtherGenerator]
+    style: StyleTarget | str = "no generator is audited"  # or another reason why samples are not styled
+    styled: frozenset[str] = frozenset()  # generators whose samples are styled
+
+    def style_for(self, generator_id: str) -> StyleTarget | str:
+        if isinstance(self.style, str) or generator_id in self.styled:
+            return self.style
+        return f"this run styled samples of {counted(len(self.styled), 'other generator')}"
 
 
 def audit_one(
@@ -103,11 +112,25 @@ def _context(
         real.controls,
         further_frames(node, record.images, compared.units),
         real.content,
+        _canaries(node, record, generator),
     )
     own = units_of(record.images, compared.units)
     other = next((one.drawn for one in compared.others if one.units.isdisjoint(own)), None)
-    drawn = draw_for_audit(generator, candidate, limits, settings)
-    return attack_context(generator.spec, drawn, known, other, limits, settings.seed)
+    # The draws of the other generators serve their own audits as well: drawing takes half of an audit.
+    known_draws = (one.drawn for one in compared.others if one.drawn.candidate == candidate)
+    drawn = next(known_draws, None) or draw_for_audit(generator, candidate, limits, settings)
+    context = attack_context(generator.spec, drawn, known, other, limits, settings.seed)
+    return replace(context, style=compared.style_for(record.id))
+
+
+def _canaries(node: Node, record: GeneratorRecord, generator: TrainedGenerator) -> tuple[Array, ...]:
+    """The patterns that were planted in its sources, if it learnt them at their own size."""
+    planted, spec = planted_in(node), generator.spec
+    if planted is None or planted.image not in record.images:
+        return ()
+    image = node.ledger.get(planted.image)
+    same_size = (image.height, image.width) == (spec.height, spec.width)
+    return planted.patterns(spec.layout.image_channels) if same_size else ()
 
 
 def draw_for_audit(

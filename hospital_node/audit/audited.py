@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from hospital_node.audit.canaries import TRIAL, planted_in
 from hospital_node.audit.generator_audit import SCHEMA_VERSION, GeneratorAudit, version_of
 from hospital_node.ledger.states import GeneratorRecord, GeneratorState
 from hospital_node.node.node import Node
@@ -31,6 +32,14 @@ _SEAL_BYTES = 64
 
 
 @dataclass(frozen=True)
+class SmallDifference:
+    """Another generator whose group shares units with this one, and differs by few."""
+
+    generator_id: str
+    units: int
+
+
+@dataclass(frozen=True)
 class Candidate:
     """A generator that asks to leave, as the gate sees it."""
 
@@ -41,6 +50,7 @@ class Candidate:
     withheld: str | None = None  # the ledger's reason, where it says that this generator may not leave
     units: int = 1  # patients or distinct pictures behind it, by the ledger and the stored pixels
     no_audit: str = NO_AUDIT  # the reason when `audit` is None
+    difference: SmallDifference | None = None  # fewer than k units apart from a group that left
 
 
 @dataclass(frozen=True)
@@ -127,6 +137,8 @@ class _Stored(NamedTuple):
 
 def _candidate(node: Node, record: GeneratorRecord) -> Candidate:
     withheld = record.reason if record.state is GeneratorState.WITHHELD else None
+    if planted_in(node) is not None:
+        withheld = TRIAL
     units = count_units(node, record.images)
     try:
         sha256 = hashlib.sha256(read_candidate_bytes(node, record.id)).hexdigest()

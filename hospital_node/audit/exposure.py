@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,11 +10,14 @@ from numpy.typing import NDArray
 
 from hospital_node.audit.attack import MIN_CONTROLS
 
-LEVEL = 0.05
-"""Chance that an audit of a generator without any leak says that an attack succeeded."""
+LEVEL = 0.02
+"""Chance that an audit without any leak says that an attack succeeded, if scores were Gaussian.
+
+Tails of scores are heavier. `benchmarks/audit_power.py` counts the false alarms, at most 5 %.
+"""
 DECIDING = 8
 """Fewest other real images with which an attack that finds nothing counts as no better than guessing."""
-COMPARISONS = 32
+COMPARISONS = 48
 """No audit makes more comparisons, so each is made at `LEVEL / COMPARISONS` (Bonferroni)."""
 
 
@@ -56,11 +60,17 @@ def exposure(sources: NDArray[np.floating], controls: NDArray[np.floating]) -> E
     return Exposure((mean - best) / spread, True if m >= DECIDING else None)
 
 
-def worst(found: list[Exposure]) -> bool | None:
+def worst(found: Iterable[Exposure]) -> bool | None:
     """Whether all of them are at chance; None: none stands out, but one of them could not be decided."""
-    if any(one.at_chance is False for one in found):
+    return joined(one.at_chance for one in found)
+
+
+def joined(at_chance: Iterable[bool | None]) -> bool | None:
+    """`worst`, for what was already decided about each."""
+    decided = list(at_chance)
+    if False in decided:
         return False
-    return True if found and all(one.at_chance for one in found) else None
+    return True if decided and None not in decided else None
 
 
 def _tail(t: float, freedom: int) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from hospital_node.audit import whole_bundle
 from hospital_node.audit.attack import Measure, Quantity, Space
 from hospital_node.audit.attacks import (
     canary,
@@ -13,6 +14,7 @@ from hospital_node.audit.attacks import (
     nearest,
     patches,
     retrieval,
+    styled,
     zero_noise,
 )
 
@@ -31,8 +33,11 @@ QUANTITIES: tuple[Quantity, ...] = (
     retrieval.DEEP,
     frames.FRAME_DISTANCE,
     canary.CORRELATION,
+    whole_bundle.AUC,
+    whole_bundle.OWN_GENERATOR,
 )
-_WORDS = {one.name: one.words for one in QUANTITIES}
+WORDS = {one.name: one.words for one in QUANTITIES}
+"""Quantity to what it says; begins with a noun, in lower case."""
 _SIZES: Mapping[str, str] = {Space.THUMBNAIL: "as thumbnails", Space.FULL: "at full size"}
 
 SMALLEST_LEAKS = (
@@ -47,6 +52,8 @@ SMALLEST_LEAKS = (
 
 def figure_in_words(measure: Measure) -> str:
     """What a measure says, with the size at which images were compared."""
-    words = _WORDS.get(measure.quantity, measure.quantity)
-    size = _SIZES.get(measure.space, f"at scale {measure.space.removeprefix('scale-')}")
-    return f"{words}, {size}"
+    words = WORDS.get(measure.quantity, measure.quantity)
+    space = measure.space.removeprefix(f"{styled.SPACE}-")
+    size = _SIZES.get(space, f"at scale {space.removeprefix('scale-')}")
+    after = "after style transfer, " if space != measure.space else ""
+    return f"{words}, {after}{size}"

@@ -15,6 +15,7 @@ from hospital_node.audit.attack import (
     AuditLimits,
     Measure,
     Quantity,
+    Question,
 )
 from hospital_node.audit.attacks.canary import Canary
 from hospital_node.audit.attacks.frames import OtherFrames
@@ -24,6 +25,7 @@ from hospital_node.audit.attacks.nearest import BestOfN, nearest_sample
 from hospital_node.audit.attacks.patches import PatchCopying
 from hospital_node.audit.attacks.retrieval import Retrieval
 from hospital_node.audit.attacks.static import StaticCheck
+from hospital_node.audit.attacks.styled import AfterStyle
 from hospital_node.audit.attacks.text import TextInSamples
 from hospital_node.audit.attacks.zero_noise import ZeroNoise
 from hospital_node.audit.verdict import Verdict, verdict
@@ -43,6 +45,7 @@ ATTACKS: tuple[Attack, ...] = (
     Canary(),
     StaticCheck(),
     TextInSamples(),
+    AfterStyle(),
 )
 NONE_SUCCEEDED = "no listed attack succeeded"
 MISSING_CONTROLS = "controls are missing: fewer than two other real images to compare with"
@@ -146,6 +149,11 @@ class GeneratorAudit:
             tuple(value["remarks"]),
             (int(sample), int(source)),
         )
+
+
+def question_of(attack: str) -> Question | None:
+    """The question that the attack of this name helps to answer; None: no such attack."""
+    return next((one.question for one in ATTACKS if one.name == attack), None)
 
 
 def version_of(value: Mapping[str, Any]) -> int:

@@ -70,6 +70,7 @@ def _shown(node: Node, policy: Policy, proposal: Proposal) -> list[RenderableTyp
     from hospital_node.release.audit_words import (
         audit_table,
         declaration_in_words,
+        differences_in_words,
         limits_in_words,
         proposal_in_words,
     )
@@ -81,6 +82,7 @@ def _shown(node: Node, policy: Policy, proposal: Proposal) -> list[RenderableTyp
     return [
         audit_table(rows),
         *proposal_in_words(proposal.items),
+        *differences_in_words(policy, proposal.items),
         limits_in_words(policy),
         *declaration_in_words(policy),
     ]

@@ -64,6 +64,7 @@ def _show_nearest(args: argparse.Namespace, output: Output) -> int:
 
 def _audit(args: argparse.Namespace, output: Output) -> int:
     from hospital_node.audit.audit_node import audit_node
+    from hospital_node.audit.canaries import canary_in_words, planted_in
     from hospital_node.node.node import Node
     from hospital_node.release.audit_words import audit_table
     from hospital_node.release.policy_change import current_policy
@@ -75,11 +76,14 @@ def _audit(args: argparse.Namespace, output: Output) -> int:
     with progress.reporter("audit", unit="generators") as on_progress:
         report = audit_node(node, limits, settings, on_progress=on_progress)
     rows = [(one.generator_id, one.images, one.state, one.reason, one.audit) for one in report.outcomes]
+    planted = planted_in(node)
+    audits = [one.audit for one in report.outcomes if one.audit is not None]
     approve = ("hospital-node", "approve", "--node", args.node, "--key", "KEY", "--all")
     output.result(
         report.to_json(),
         audit_table(rows),
         f"{report.audited} may be put forward, {report.withheld + report.failed} withheld",
-        *([next_command(*approve)] if report.audited else []),
+        *([] if planted is None else [canary_in_words(planted, audits)]),
+        *([next_command(*approve)] if report.audited and planted is None else []),
     )
     return PartialFailureError.exit_code if report.failed else 0

@@ -34,36 +34,55 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="samples of groups to look at; the manifest lists the good ones, which consumers draw first (0: "
         "no list)",
     )
+    parser.add_argument(
+        "--encrypt-for",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="registered recipient; writes BUNDLE.zip.age too, which these recipients alone can read; "
+        "repeat it for several",
+    )
     password.configure(parser)
     progress.configure(parser)
 
 
 def run(args: argparse.Namespace, output: Output) -> None:
     from hospital_node.node.node import Node
+    from hospital_node.release.encrypted_copy import encrypted_export, keys_of, path_beside
     from hospital_node.release.export import export_bundle
+    from hospital_node.release.recipients import named
+    from hospital_node.release.vetting import in_words_nearest
     from sharekit.trust.key_choice import private_key
 
     key = private_key(args)
+    node = Node.open(args.node)
+    recipients = named(node, args.encrypt_for)
+    beside = path_beside(args.out) if recipients else None
+    keys_of(recipients)  # refuse before the release is counted
     with progress.reporter("look at samples", unit="samples") as on_progress:
         result = export_bundle(
-            Node.open(args.node),
+            node,
             args.out,
             key,
             features_path=args.features,
             vetted=args.vetted,
             on_progress=on_progress,
         )
+    encrypted = None if beside is None else encrypted_export(node, result.bundle, beside, recipients)
     refused = [f"  {name}: {'; '.join(reasons)}" for name, reasons in result.refused.items()]
     output.result(
-        result.to_json(),
+        {**result.to_json(), "encrypted": None if encrypted is None else str(encrypted)},
         f"bundle       {result.bundle.path}",
         f"release      {result.bundle.manifest.release}, {result.bundle.verdict}",
         f"generators   {len(result.released)}, of {counted(result.images, 'real image')};"
         f" ONNX within {result.max_abs_difference:.1e} of the trained networks",
         f"style        {result.style}",
         f"vetted       {result.vetted}",
+        f"as a whole   {result.whole}",
+        *(f"nearest      {line}" for line in in_words_nearest(result.looked_at)),
         f"searched     {counted(len(result.bundle.names) + 1, 'finished file')}: nothing real found",
         f"signed by    {result.bundle.fingerprint}",
+        *([f"encrypted    {encrypted}, for {', '.join(args.encrypt_for)}"] if encrypted else []),
         *(f"warning      {warning}" for warning in result.warnings),
         *([f"not released {len(refused)}", "\n".join(refused)] if refused else []),
         next_command("sharekit", "verify", result.bundle.path, "--key", _public_half(args.key)),

@@ -31,6 +31,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="registered recipient, for the release's record; repeat it for several",
     )
+    parser.add_argument(
+        "--encrypt-for",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="registered recipient; these alone can read the bundle; repeat it for several; "
+        "the first signer says it (left out: everybody can read it)",
+    )
     password.configure(parser)
 
 
@@ -41,7 +49,11 @@ def run(args: argparse.Namespace, output: Output) -> None:
 
     keys = private_keys(args.key, args)
     description = Description(args.modality, args.licence)
-    done = publish(Node.open(args.node), args.bundle, args.repository, keys, description, args.recipient)
+    done = publish(
+        *(Node.open(args.node), args.bundle, args.repository, keys, description),
+        recipients=args.recipient,
+        encrypt=args.encrypt_for,
+    )
     record = done.record
     output.result(
         done.to_json(),
@@ -49,6 +61,7 @@ def run(args: argparse.Namespace, output: Output) -> None:
         f"says         {record.modality}, {record.licence}, {record.generators} generators of"
         f" {record.images} images, {'; '.join(record.verdicts)}",
         f"recipients   {', '.join(one.name for one in done.recipients) or 'none named'}",
+        f"encrypted    {'for its recipients' if record.encryption else 'no'}",
         f"metadata     {done.staged.in_words()}",
         *(["next: the steward gives `sharekit repository refresh`"] if done.staged.complete else []),
     )

@@ -14,6 +14,7 @@ from hospital_node.node import history
 from hospital_node.node.node import Node
 from hospital_node.release.approval import Approval, Approved, sign_approval
 from hospital_node.release.gate import audit_reasons, way_out
+from hospital_node.release.group_differences import with_differences
 from hospital_node.release.policy_change import current_policy, listed_approver
 from hospital_node.release.release_policy import Policy
 from sharekit.errors import InputError, PolicyError, VerificationError
@@ -118,7 +119,8 @@ def propose(node: Node, policy: Policy, generators: Collection[str] | None = Non
         InputError: an identifier that has no trained generator.
         PolicyError: a named generator may not leave, or nothing may leave.
     """
-    asking, unreadable = read_asking(node)
+    found, unreadable = read_asking(node)
+    asking = with_differences(node, found, policy.limits.k)
     known = {item.record.id: item for item in asking}
     refused: dict[str, tuple[str, ...]] = {name: (why,) for name, why in unreadable.items()}
     for name in generators or ():

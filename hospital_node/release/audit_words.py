@@ -13,7 +13,8 @@ from hospital_node.audit.attacks.nearest import DISTANCE_RATIO, LINKAGE_RATE
 from hospital_node.audit.audited import Asking, images_behind
 from hospital_node.audit.generator_audit import GeneratorAudit
 from hospital_node.ledger.states import GeneratorState
-from hospital_node.release.release_policy import Policy
+from hospital_node.release.gate import difference_in_words
+from hospital_node.release.release_policy import SETTINGS, Policy
 from sharekit.generator.spec import short_id
 from sharekit.program.phrases import counted
 
@@ -54,6 +55,15 @@ def _risk(row: Row) -> float:
 def _three_columns(ratio: Measure) -> str:
     others = " / ".join("–" if one is None else f"{one:.2f}" for one in (ratio.control, ratio.stranger))
     return f"{ratio.value:.2f} [{ratio.low:.2f}, {ratio.high:.2f}], {others}"
+
+
+def differences_in_words(policy: Policy, items: Sequence[Asking]) -> tuple[str, ...]:
+    """A warning for each generator that may leave although it differs by few units from another one."""
+    return tuple(
+        f"generator {short_id(item.record.id)}: {difference_in_words(item.candidate.difference, policy)}"
+        for item in items
+        if item.candidate.difference is not None
+    )
 
 
 def proposal_in_words(items: Sequence[Asking]) -> tuple[str, ...]:
@@ -112,11 +122,8 @@ def declaration_in_words(policy: Policy) -> tuple[str, ...]:
 def policy_table(policy: Policy) -> Table:
     """Every setting and approver."""
     table = Table(box=None, show_header=False)
-    value = policy.to_json()
-    for name in ("approvals", "min_group", "release_linkable", "epsilon", "max_total_epsilon"):
-        table.add_row(name, str(value[name]))
-    for name, limit in policy.limits.to_json().items():
-        table.add_row(name, str(limit))
+    for name in SETTINGS:
+        table.add_row(name, str(policy.settings[name]))
     for name, text in policy.declaration.stated.items():
         table.add_row(name.replace("_", " "), text)
     for approver in policy.approvers:

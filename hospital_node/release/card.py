@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from hospital_node.audit.attack import Measure, Space
+from hospital_node.audit.attack import AttackResult, Measure, Space
 from hospital_node.audit.attacks.nearest import DISTANCE_RATIO
-from hospital_node.audit.figure_words import SMALLEST_LEAKS
+from hospital_node.audit.figure_words import SMALLEST_LEAKS, WORDS
 from hospital_node.audit.generator_audit import MISSING_CONTROLS, NONE_SUCCEEDED, GeneratorAudit
 from hospital_node.audit.release_summary import summarise
 from hospital_node.audit.verdict import Verdict
+from hospital_node.release.bundle_attacks import PARTS, most_exposing
 from hospital_node.release.officer import Officer, officer_section
 from hospital_node.singan.trained import TrainedGenerator
 from hospital_node.statistics.protected_coverage import CoverageStatistics
@@ -46,6 +47,7 @@ def model_card(
     vetted: str,
     overlays: OverlayCounts,
     officer: Officer,
+    bundle: Sequence[AttackResult],
 ) -> str:
     """The card, in Markdown.
 
@@ -60,6 +62,7 @@ def model_card(
         vetted: how many samples were found good, in words.
         overlays: what was done about text that devices wrote into the real images.
         officer: the facts for a data-protection officer.
+        bundle: what attacks on the bundle as a whole found.
     """
     sections = [
         f"# Synthetic-image generators of {hospital}, release {release}",
@@ -70,6 +73,7 @@ def model_card(
         " diagnosis, not as evidence about a patient, not for estimating how common a finding is: the share"
         " of findings in it is the share in the images that were chosen.",
         _privacy(audits, groups),
+        _whole(bundle),
         officer_section(officer, audits),
         _vetted(vetted),
         _statistics(statistics, style),
@@ -130,8 +134,9 @@ def _vetted(vetted: str) -> str:
     return (
         "## Vetted samples\n\n"
         f"The hospital looked at samples of its groups and listed as good: {vetted}. A listed sample has"
-        " sound masks and the usual look of its generator, and is not nearer to a real image of its generator"
-        " than other real images are. Chance dropped some good samples, so that a missing one says little."
+        " sound masks and the usual look of its generator. As a whole, listed samples are nearest to a real"
+        " image of their generator no more often than chance says. Chance dropped some good samples. Even so,"
+        " what is missing says something about the images behind a generator."
         " Consumers draw the listed samples first; all others are unvetted."
     )
 
@@ -193,6 +198,22 @@ def _succeeded(audits: Sequence[GeneratorAudit]) -> str:
         return f"- {NONE_SUCCEEDED} ({', '.join(names)})"
     shown = ", ".join(f"{name} on {count}" for name, count in counts.most_common())
     return f"- attacks that succeeded, of {', '.join(names)}: {shown} of {len(audits)} generators"
+
+
+def _whole(bundle: Sequence[AttackResult]) -> str:
+    lines = ["## The bundle as a whole", "", f"{most_exposing(bundle)}."]
+    for attack in bundle:
+        for measure in attack.measures:
+            part = PARTS.get(measure.space, "thumbnails")
+            compared = "" if measure.control is None else f"; member against member {measure.control:.2f}"
+            interval = f"95 % interval {measure.low:.2f} to {measure.high:.2f}"
+            lines.append(
+                f"- {WORDS[measure.quantity]}, by {part}: {measure.value:.2f} ({interval}; guessing gives"
+                f" {measure.baseline or 0:.2f}{compared})"
+            )
+        if not attack.samples:
+            lines.append(f"- {attack.attack}: {attack.description}")
+    return "\n".join(lines)
 
 
 def _meaning(words: Verdict, audits: Sequence[GeneratorAudit], groups: Sequence[Group]) -> str:

@@ -6,12 +6,16 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cached_property
+from pathlib import Path
 
+from hospital_node.audit.attack import AttackResult
 from hospital_node.audit.audited import Asking, images_behind, read_candidate_bytes
 from hospital_node.audit.generator_audit import GeneratorAudit
 from hospital_node.node import history
 from hospital_node.node.node import Node
 from hospital_node.overlays.outcome import Overlays, Treatment
+from hospital_node.release.bundle_attacks import Published, attack_bundle
 from hospital_node.release.card import model_card
 from hospital_node.release.gate import Decision
 from hospital_node.release.officer import Officer
@@ -59,6 +63,7 @@ class Release:
     style: StyleStatistics | None
     style_text: str  # the bundle's style statistics in words, or why it has none
     vetted: Mapping[str, Vetted]  # by generator, as far as samples were looked at
+    features_path: Path | None = None  # file of the feature network; None looks for one
 
     @property
     def images(self) -> tuple[str, ...]:
@@ -114,7 +119,6 @@ class Release:
         Raises:
             PolicyError: the statistics would spend more than the privacy budget.
         """
-        statistics = self._coverage()
         generators = [item.generator for item in self.leaving]
         made = Made(
             generators,
@@ -132,17 +136,18 @@ class Release:
             generators,
             self.audits,
             [group_behind(self.node, item) for item in self.leaving],
-            statistics,
+            self.coverage,
             self.style_text,
             in_words(self.vetted),
             self.overlays,
             self.officer,
+            self.attacks,
         )
-        privacy = privacy_statement(self.audits, self.officer)
+        privacy = privacy_statement(self.audits, self.officer, self.attacks)
         provenance = provenance_statement(self.audits, made)
         described = {
             CARD_NAME: card.encode(),
-            STATISTICS_NAME: files.dump_json(statistics.to_json()),
+            STATISTICS_NAME: files.dump_json(self.coverage.to_json()),
             PRIVACY_NAME: dsse.sign_statement(privacy, key).to_bytes(),
             PROVENANCE_NAME: dsse.sign_statement(provenance, key).to_bytes(),
             **(self.style.to_files() if self.style else {}),
@@ -157,7 +162,19 @@ class Release:
         kept, unknown = found[Treatment.KEPT], found[Treatment.UNKNOWN]
         return OverlayCounts(found.total() - kept - unknown, kept, unknown)
 
-    def _coverage(self) -> CoverageStatistics:
+    @cached_property
+    def attacks(self) -> tuple[AttackResult, ...]:
+        """What attacks on the bundle as a whole found."""
+        published = Published(self.leaving, self.units, self.style, self.coverage)
+        return attack_bundle(self.node, published, self.features_path)
+
+    @cached_property
+    def coverage(self) -> CoverageStatistics:
+        """The protected histograms, published once.
+
+        Raises:
+            PolicyError: they would spend more than the privacy budget.
+        """
         coverages: dict[str, list[float]] = {}
         for unit in self.units:
             for name, mean in _mean_coverages(self.node, unit).items():

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from hospital_node.audit.attacks import styled
 from hospital_node.audit.audited import Asking, images_behind, read_asking
 from hospital_node.leaks.node_content import node_content
 from hospital_node.leaks.search import refuse_real_content
@@ -18,14 +19,19 @@ from hospital_node.node import history
 from hospital_node.node.image_layouts import layout_warning, layouts
 from hospital_node.node.node import Node
 from hospital_node.release.approval import read_approvals
+from hospital_node.release.audit_words import differences_in_words
+from hospital_node.release.bundle_attacks import most_exposing
 from hospital_node.release.contents import Release
 from hospital_node.release.gate import decide, way_out
+from hospital_node.release.group_differences import keyed_groups, with_differences
 from hospital_node.release.policy_change import current_policy
 from hospital_node.release.released_style import publish_style
 from hospital_node.release.units_behind import units_behind
-from hospital_node.release.vetting import in_words, vet
+from hospital_node.release.vetting import Listed, in_words, vet
 from hospital_node.release.vetting_settings import CANDIDATES
+from sharekit.bundle import features
 from sharekit.bundle.bundle import VerifiedBundle, verify_bundle, write_bundle
+from sharekit.bundle.style_statistics import StyleStatistics
 from sharekit.errors import InputError, PolicyError
 from sharekit.program.progress import ProgressCallback, ignore
 from sharekit.program.umask import users_umask
@@ -44,6 +50,8 @@ class ExportResult:
     refused: Mapping[str, tuple[str, ...]]  # generator: reasons
     style: str  # the bundle's style statistics in words, or why it has none
     vetted: str  # how many samples were found good, in words
+    looked_at: Mapping[str, Listed]  # released group: its list, and how near samples lie to its sources
+    whole: str  # what attacks on the bundle as a whole found, in words
     warnings: tuple[str, ...]  # what a person should know, although the bundle was written
 
     @property
@@ -64,6 +72,11 @@ class ExportResult:
             "refused": {name: list(reasons) for name, reasons in self.refused.items()},
             "style": self.style,
             "vetted": self.vetted,
+            "nearest": {
+                name: {view: share.to_json() for view, share in one.nearest.items()}
+                for name, one in self.looked_at.items()
+            },
+            "whole": self.whole,
             "warnings": list(self.warnings),
         }
 
@@ -99,7 +112,8 @@ def export_bundle(
     _check_out(node, out)
     policy = current_policy(node)
     with node.write_lock():
-        asking, unreadable = read_asking(node)
+        found, unreadable = read_asking(node)
+        asking = with_differences(node, found, policy.limits.k)
         decision = decide(policy, [item.candidate for item in asking], read_approvals(node))
         leaving = tuple(item for item in asking if item.candidate.generator_id in decision.allowed)
         refused = {**decision.refused, **{name: (why,) for name, why in unreadable.items()}}
@@ -107,12 +121,15 @@ def export_bundle(
         images = images_behind(leaving)
         units = units_behind(node, images)
         style, style_text = publish_style(node, units, policy.limits.k, features_path)
-        good = vet(node, leaving, vetted, on_progress)
+        looked_at = vet(node, leaving, vetted, on_progress)
+        good = {name: one.vetted for name, one in looked_at.items()}
         created = (now or datetime.now(UTC)).replace(microsecond=0)
         number = node.next_release()
         # First: a release that was written and then interrupted is in the history, and carries this entry.
         history.record(node, history.Action.EXPORT, begun=number, signed_by=key.public.fingerprint)
-        release = Release(node, leaving, units, policy, decision, number, created, style, style_text, good)
+        release = Release(
+            node, leaving, units, policy, decision, number, created, style, style_text, good, features_path
+        )
         bundle = _write_checked(release, out, key)
         for item in leaving:
             node.ledger.generators.transition(item.record.id, GeneratorState.RELEASED, f"release {number}")
@@ -121,6 +138,7 @@ def export_bundle(
             "public_key": key.public.pem().decode(),
             "generators": [item.record.id for item in leaving],
             "images": len(images),
+            "groups": keyed_groups(node, leaving),
         }
         node.ledger.releases.append(number, ReleaseEvent.EXPORTED, exported)
         history.record(
@@ -135,10 +153,34 @@ def export_bundle(
         )
     sizes = {item.record.id: len(item.record.images) for item in leaving}
     layout = layout_warning(layouts(node.ledger.get(image) for image in images))
-    warnings = () if layout is None else (layout,)
-    return ExportResult(
-        bundle, tuple(sizes), sizes, len(images), refused, style_text, in_words(good), warnings
+    warnings = (
+        *([] if layout is None else [layout]),
+        *differences_in_words(policy, leaving),
+        *_style_not_attacked(style, leaving),
     )
+    return ExportResult(
+        bundle,
+        tuple(sizes),
+        sizes,
+        len(images),
+        refused,
+        style_text,
+        in_words(good),
+        looked_at,
+        most_exposing(release.attacks),
+        warnings,
+    )
+
+
+def _style_not_attacked(style: StyleStatistics | None, leaving: Sequence[Asking]) -> list[str]:
+    """A warning where style statistics leave and no audit attacked samples that were styled."""
+    results = (one for item in leaving for one in item.audit.attacks if one.attack == styled.NAME)
+    if style is None or any(one.samples for one in results):
+        return []
+    return [
+        "style statistics leave, and no audit attacked styled samples: name the feature network's file in"
+        f" {features.ENVIRONMENT_VARIABLE} and repeat the audit with --again"
+    ]
 
 
 def _check_out(node: Node, out: Path) -> None:

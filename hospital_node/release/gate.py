@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from hospital_node.audit.audited import AUDIT_AGAIN, Candidate
+from hospital_node.audit.audited import AUDIT_AGAIN, Candidate, SmallDifference
 from hospital_node.audit.generator_audit import ATTACKS
 from hospital_node.audit.verdict import verdict
 from hospital_node.release.approval import Approval, Approved, Envelopes, valid_approvals
 from hospital_node.release.release_policy import Policy
+from sharekit.generator.spec import short_id
 from sharekit.program.phrases import counted
 from sharekit.signing.keys import PublicKey
 
 NOT_LINKABLE = "release_linkable is false in the policy"
+NO_SMALL_DIFFERENCE = "release_small_differences is false in the policy"
 
 
 @dataclass(frozen=True)
@@ -83,11 +85,29 @@ def audit_reasons(policy: Policy, candidate: Candidate) -> tuple[str, ...]:
     elif candidate.units < policy.min_group and not policy.release_linkable:
         who = counted(candidate.units, "patient or distinct picture", "patients or distinct pictures")
         reasons.append(f"it stands for {who}, fewer than min_group = {policy.min_group}: {NOT_LINKABLE}")
+    if candidate.difference is not None and not policy.release_small_differences:
+        reasons.append(f"{difference_in_words(candidate.difference, policy)}: {NO_SMALL_DIFFERENCE}")
     return tuple(reasons)
+
+
+def difference_in_words(difference: SmallDifference, policy: Policy) -> str:
+    """How few units are different, with the number that the policy asks for."""
+    who = counted(difference.units, "patient or distinct picture", "patients or distinct pictures")
+    return (
+        f"its group differs from that of generator {short_id(difference.generator_id)} by {who}, fewer than"
+        f" k = {policy.limits.k}: whoever has both can compare them, and learns about these alone"
+    )
 
 
 def way_out(reasons: Iterable[str]) -> str:
     """The next step for a person whose generators these reasons hold back."""
+    reasons = tuple(reasons)
+    if any(NO_SMALL_DIFFERENCE in reason for reason in reasons):
+        return (
+            "release the same groups as before and train the new patients as groups of their own"
+            " (`hospital-node train`), or let the person who answers for it set"
+            " `hospital-node policy --node NODE --key KEY --set release_small_differences=true`"
+        )
     if any(NOT_LINKABLE in reason for reason in reasons):
         return (
             "train generators of more patients (`hospital-node train`), or let the person who answers for it"

@@ -6,22 +6,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hospital_node.audit.attack import Measure, Space
+from hospital_node.audit.attack import Measure, Question, Space
 from hospital_node.audit.figure_words import QUANTITIES, figure_in_words
-from hospital_node.audit.generator_audit import GeneratorAudit
+from hospital_node.audit.generator_audit import GeneratorAudit, question_of
 from hospital_node.release.declaration import Declaration
 
 TRIAL_PROFILES = ("quick",)
 """Profiles for trying things out: their generators have learnt too little to be judged by."""
-EXTRACTION, QUERY = "extraction", "query"
-ABOUT_BYTES = ("static", "mean-of-samples", "zero-noise", "inversion")
-"""Attacks on the generator as a whole; every other one looks at single answers."""
 LOWER_IS_WORSE = {one.name for one in QUANTITIES if one.lower_is_worse}
-QUESTIONS: Mapping[str, str] = {
-    EXTRACTION: "How likely is it that real images can be extracted from the generators themselves?",
-    QUERY: "How likely is it that the samples they draw show or point to a real image, intended or not?",
+QUESTIONS: Mapping[Question, str] = {
+    Question.EXTRACTION: "How likely is it that real images can be extracted from the generators themselves?",
+    Question.QUERY: "How likely is it that the samples they draw show or point to a real image, intended or"
+    " not?",
 }
-"""The two questions of the European Data Protection Board (Opinion 28/2024, on AI models, paragraph 43)."""
+"""Each question in the Board's sense, as the card prints it."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +52,7 @@ class Officer:
 class Answer:
     """The audit's figures on one question."""
 
-    question: str
+    question: Question
     attacks: tuple[str, ...]
     generators: int  # on which these attacks were run
     succeeded: int  # of them: where an attack did better than guessing, or raised an objection
@@ -64,12 +62,9 @@ class Answer:
     ]  # of each figure, that of the generator with the largest excess over its control
 
     @staticmethod
-    def of(question: str, audits: Sequence[GeneratorAudit]) -> Answer:
+    def of(question: Question, audits: Sequence[GeneratorAudit]) -> Answer:
         """Collect the figures of the attacks that belong to a question."""
-        relevant = [
-            [one for one in audit.attacks if (one.attack in ABOUT_BYTES) == (question == EXTRACTION)]
-            for audit in audits
-        ]
+        relevant = [[one for one in audit.attacks if question_of(one.attack) is question] for audit in audits]
         won = [any(one.at_chance is False or one.objections for one in found) for found in relevant]
         open_ = [
             any(one.at_chance is None and one.samples for one in found) and not hit

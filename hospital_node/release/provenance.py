@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from hospital_node.audit.attack import AttackResult
 from hospital_node.audit.generator_audit import GeneratorAudit
 from hospital_node.audit.release_summary import summarise
 from hospital_node.release.officer import Officer
@@ -41,7 +42,9 @@ class Made:
     finished: str  # UTC, RFC 3339
 
 
-def privacy_statement(audits: Sequence[GeneratorAudit], officer: Officer) -> dsse.Statement:
+def privacy_statement(
+    audits: Sequence[GeneratorAudit], officer: Officer, bundle: Sequence[AttackResult]
+) -> dsse.Statement:
     """The audits' findings about the exact files of the bundle; the predicate has the schema `privacy`."""
     return dsse.Statement(
         tuple(_subject(audit) for audit in audits),
@@ -50,6 +53,7 @@ def privacy_statement(audits: Sequence[GeneratorAudit], officer: Officer) -> dss
             "schema_version": PRIVACY_VERSION,
             "summary": [measure.to_json() for measure in summarise(audits)],
             "audits": [audit.published() for audit in audits],
+            "bundle": [attack.to_json() for attack in bundle],
             "officer": officer.to_json(audits),
         },
     )

@@ -20,11 +20,12 @@ from hospital_node.ledger.states import GeneratorState
 from hospital_node.node.history import Action, record
 from hospital_node.node.node import Node
 from hospital_node.release.contact_sheet import contact_sheet
+from hospital_node.release.encrypted_copy import encrypt_for, require_same, zipped
 from hospital_node.release.recipients import Recipient, named
 from sharekit.bundle.bundle import VerifiedBundle, read_claims, verify_bundle
 from sharekit.errors import InputError, NodeStateError, PolicyError, UsageError
 from sharekit.program.umask import users_umask
-from sharekit.repository.metadata_folder import MetadataFolder, Staged
+from sharekit.repository.metadata_folder import MetadataFolder, Staged, is_whole
 from sharekit.repository.offers import offers_of
 from sharekit.repository.release_record import (
     CUSTOM,
@@ -32,10 +33,13 @@ from sharekit.repository.release_record import (
     ReleaseRecord,
     Withdrawal,
     bundle_path,
+    encrypted_path,
     sheet_path,
 )
+from sharekit.signing.encryption import FORMAT
 from sharekit.signing.keys import PublicKey, Signer
-from sharekit.storage import container, schema
+from sharekit.storage import schema
+from sharekit.storage.files import sha256_of
 
 LIFETIME = timedelta(days=365)
 """Time until a hospital's metadata expires; each publication renews it."""
@@ -109,6 +113,7 @@ def publish(
     keys: Sequence[Signer],
     description: Description = Description(),
     recipients: Sequence[str] = (),
+    encrypt: Sequence[str] = (),
 ) -> Published:
     """Sign that a release is offered in a repository; the same call with another person's key countersigns.
 
@@ -117,6 +122,8 @@ def publish(
         repository: the repository's folder, or a copy of its metadata.
         keys: of one or two people whom the repository lets sign for this hospital.
         recipients: names from the node's register, for the release's record.
+        encrypt: recipients who alone can read the bundle; empty publishes it for everybody. The first person
+            who signs chooses.
 
     Raises:
         InputError: the bundle is not a release of this node, or the repository does not know the hospital.
@@ -124,24 +131,30 @@ def publish(
         VerificationError: the bundle has changed since its export, or a key may not sign.
     """
     description.check()
-    receiving = tuple(named(node, recipients))
+    receiving = tuple(named(node, dict.fromkeys([*recipients, *encrypt])))
     with node.write_lock(), users_umask():
         history, bundle = _own_release(node, path)
         store = MetadataFolder(repository)
         name = _name_in(store, node.hospital)
         with tempfile.TemporaryDirectory() as folder:
-            zipped = _zipped(bundle, Path(folder))
-            target = TargetFile.from_file(bundle_path(name, history.number), str(zipped), ["sha256"])
-            signed_before = _signed_before(store, name, target)
-            if signed_before is None:
+            file, path_in = zipped(bundle, Path(folder)), bundle_path(name, history.number)
+            target, sheet = _signed_before(node, store, name, history.number, file), None
+            signed_before = target is not None
+            if target is None:
+                if encrypt:
+                    chosen = named(node, encrypt)
+                    file = encrypt_for(node, file, Path(folder, "encrypted"), chosen)
+                    path_in = encrypted_path(name, history.number)
+                target = TargetFile.from_file(path_in, str(file), ["sha256"])
                 offer, sheet = _described(store, name, history, bundle, target, description)
             else:
-                offer, sheet = ReleaseRecord.from_json(signed_before.custom[CUSTOM]), None
-                _require_same(offer, description)
-            store.add_target(target, zipped)
+                offer = ReleaseRecord.from_json(target.custom[CUSTOM])
+                _require_same(offer, description, bool(encrypt))
+            if offer.encryption is None or not signed_before:
+                store.add_target(target, file)
 
         def edit(targets: Targets) -> None:
-            if signed_before is None:
+            if not signed_before:
                 targets.targets[target.path] = target
                 if sheet is not None:
                     targets.targets[sheet.path] = sheet
@@ -154,6 +167,7 @@ def publish(
             "version": staged.version,
             "complete": staged.complete,
             "recipients": [one.to_json() for one in receiving],
+            "encrypted": offer.encryption is not None,
             "signed_by": [key.public.fingerprint for key in keys],
         }
         node.ledger.releases.append(history.number, ReleaseEvent.PUBLISHED, published)
@@ -264,25 +278,30 @@ def _name_in(store: MetadataFolder, hospital: str) -> str:
     )
 
 
-def _zipped(bundle: VerifiedBundle, folder: Path) -> Path:
-    """The bundle as one zip; equal bundles give equal zips."""
-    if isinstance(bundle.container, container.Zip):
-        return bundle.path
-    out = folder / "bundle.zip"
-    with container.new_container(out) as writer:
-        for name in sorted(set(bundle.digests) - {"manifest.json"}):
-            writer.add(name, bundle.read(name))
-        writer.add("manifest.json", bundle.read("manifest.json"))
-        writer.add("model.sig", bundle.container.read("model.sig"))
-        writer.close()
-    return out
+def _signed_before(
+    node: Node, store: MetadataFolder, name: str, number: int, file: Path
+) -> TargetFile | None:
+    """The release in the metadata that waits for a signature, or in the complete one, if it is this file.
 
-
-def _signed_before(store: MetadataFolder, name: str, target: TargetFile) -> TargetFile | None:
-    """The same file in the metadata that waits for a signature, or in the complete one."""
+    Raises:
+        InputError: its encrypted file is not at hand.
+        VerificationError: its encrypted file holds another bundle.
+    """
     metadata = store.staged(name) or store.newest(name)
-    found = None if metadata is None else metadata.signed.targets.get(target.path)
-    return found if found is not None and found.hashes == target.hashes else None
+    targets = {} if metadata is None else metadata.signed.targets
+    plain, encrypted = targets.get(bundle_path(name, number)), targets.get(encrypted_path(name, number))
+    if encrypted is None:
+        return plain if plain is not None and plain.hashes.get("sha256") == sha256_of(file) else None
+    there = store.target_path(encrypted)
+    if not (there.is_file() and is_whole(encrypted, there)):
+        raise InputError(
+            there,
+            expected="the encrypted bundle that the first person signed",
+            found="another file, or none",
+            next_step="copy the folder targets/ of the medium or repository too",
+        )
+    require_same(node, there, file)
+    return encrypted
 
 
 def _described(
@@ -292,7 +311,7 @@ def _described(
     bundle: VerifiedBundle,
     target: TargetFile,
     description: Description,
-) -> tuple[ReleaseRecord, TargetFile]:
+) -> tuple[ReleaseRecord, TargetFile | None]:
     """Put the record into the target, and the contact sheet into the repository."""
     if description.modality is None or description.licence is None:
         raise UsageError(
@@ -301,11 +320,9 @@ def _described(
             found="nothing",
             next_step='give, for example, --modality colonoscopy --licence "CC-BY-4.0"',
         )
-    picture = contact_sheet(bundle)
-    sheet = TargetFile.from_data(sheet_path(name, history.number), picture, ["sha256"])
-    path = store.target_path(sheet)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(picture)
+    encrypted = target.path == encrypted_path(name, history.number)
+    # Samples of an encrypted bundle are for its recipients too.
+    sheet = None if encrypted else _store_sheet(store, sheet_path(name, history.number), bundle)
     claims = bundle.manifest
     layouts = (entry.spec.layout for entry in claims.generators)
     words = (
@@ -324,14 +341,31 @@ def _described(
         len(claims.generators),
         int(history.exported["images"]),
         tuple(dict.fromkeys(entry.verdict for entry in claims.generators)),
-        sheet.path,
+        None if sheet is None else sheet.path,
+        FORMAT if encrypted else None,
     )
     target.unrecognized_fields["custom"] = {CUSTOM: record.to_json()}
     return record, sheet
 
 
-def _require_same(record: ReleaseRecord, description: Description) -> None:
-    """Refuse a second signature on another description than the first person's."""
+def _store_sheet(store: MetadataFolder, path: str, bundle: VerifiedBundle) -> TargetFile:
+    picture = contact_sheet(bundle)
+    sheet = TargetFile.from_data(path, picture, ["sha256"])
+    file = store.target_path(sheet)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(picture)
+    return sheet
+
+
+def _require_same(record: ReleaseRecord, description: Description, encrypt: bool) -> None:
+    """Refuse a second signature on another description than the first person's, or on a plain file."""
+    if encrypt and record.encryption is None:
+        raise InputError(
+            "--encrypt-for",
+            expected="the bundle in clear, as the first person signed it",
+            found="recipients to encrypt for",
+            next_step="leave the option out to sign that, or export a new release",
+        )
     for option, wanted, found in (
         ("--modality", description.modality, record.modality),
         ("--licence", description.licence, record.licence),
@@ -376,8 +410,8 @@ def _withdraw_in(
     withdrawal = Withdrawal(history.number, manifest, happened.content["reason"], date, name)
 
     def edit(targets: Targets) -> None:
-        for path in (bundle_path(name, history.number), sheet_path(name, history.number)):
-            targets.targets.pop(path, None)
+        for path_of in (bundle_path, encrypted_path, sheet_path):
+            targets.targets.pop(path_of(name, history.number), None)
         withdrawn = targets.unrecognized_fields.setdefault(WITHDRAWN, {})
         withdrawn[bundle_path(name, history.number)] = withdrawal.to_json()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,13 +20,18 @@ class Recipient:
     name: str
     agreement: str  # such as the number of a contract
     date: str  # of the agreement, ISO 8601
+    encryption_key: str | None = None
+    """Its public key of the age format, `age1…`, if releases may be encrypted for it."""
 
     def to_json(self) -> dict[str, str]:
-        return {"name": self.name, "agreement": self.agreement, "date": self.date}
+        key = {} if self.encryption_key is None else {"encryption_key": self.encryption_key}
+        return {"name": self.name, "agreement": self.agreement, "date": self.date, **key}
 
     @staticmethod
     def from_json(value: Any) -> Recipient:
-        return Recipient(str(value["name"]), str(value["agreement"]), str(value["date"]))
+        key = value.get("encryption_key")
+        name, agreement, date = (str(value[field]) for field in ("name", "agreement", "date"))
+        return Recipient(name, agreement, date, None if key is None else str(key))
 
 
 def recipients(node: Node) -> list[Recipient]:
@@ -56,7 +61,7 @@ def add_recipient(node: Node, recipient: Recipient) -> list[Recipient]:
     return register
 
 
-def named(node: Node, names: Sequence[str]) -> list[Recipient]:
+def named(node: Node, names: Iterable[str]) -> list[Recipient]:
     """The registered recipients of these names.
 
     Raises:

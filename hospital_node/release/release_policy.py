@@ -59,6 +59,8 @@ class Policy:
     min_group: int = 10
     """Fewest units behind a generator that may leave without `release_linkable`: patients where the node
     knows them, distinct pictures otherwise."""
+    release_small_differences: bool = False
+    """Also release a group that differs by fewer than `limits.k` units from one that left, with a warning."""
     limits: AuditLimits = field(default_factory=AuditLimits)
     epsilon: float = 1.0  # privacy parameter of one histogram of the masks
     max_total_epsilon: float = 4.0  # limit for all histograms that this node ever publishes
@@ -84,7 +86,8 @@ class Policy:
             "limits": self.limits.to_json(),
             "epsilon": self.epsilon,
             "max_total_epsilon": self.max_total_epsilon,
-            # Left out while it is empty: approvals of earlier policies stay valid.
+            # Left out while nobody chose them: approvals of earlier policies stay valid.
+            **({"release_small_differences": True} if self.release_small_differences else {}),
             **({"declaration": self.declaration.to_json()} if self.declaration.stated else {}),
         }
 
@@ -97,6 +100,7 @@ class Policy:
             int(value["approvals"]),
             chosen and bool(value["release_linkable"]),
             int(value["min_group"]) if chosen else Policy.min_group,
+            bool(value.get("release_small_differences", False)),
             AuditLimits.from_json(value["limits"]),
             float(value["epsilon"]),
             float(value["max_total_epsilon"]),
@@ -111,8 +115,8 @@ class Policy:
     @property
     def settings(self) -> dict[str, Any]:
         """Every setting by its name: what `with_setting` takes, and what the hospital declares."""
-        value = self.to_json()
-        numbers = {name: {**value, **value["limits"]}[name] for name in SETTINGS}
+        owners = {name: self.limits if name in _names(AuditLimits) else self for name in SETTINGS}
+        numbers = {name: getattr(owner, name) for name, owner in owners.items()}
         return numbers | dataclasses.asdict(self.declaration)
 
     def approver(self, key: PublicKey) -> Approver | None:

@@ -1,4 +1,4 @@
-"""Decide which samples of a generator are good: by masks, look, and distance to real images. Pure.
+"""Decide which samples of a generator are good by their masks and their look. Pure.
 
 Every limit is a constant, or follows from the samples themselves: a limit taken from the sources' masks would
 publish a statistic of them.
@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from hospital_node.audit.attack import Array
-from hospital_node.audit.attacks.distance import SPACES, rmse
 from sharekit.generator.tensors import PROBABILITY_THRESHOLD, mask_probability
 
 Flags = NDArray[np.bool_]
@@ -29,8 +28,6 @@ BAND = 16
 """Sides of the image for each side of a band along a mask's outline."""
 OUTLIER = 2.5
 """Distance from the median in deviations, above which a sample's look is an outlier of its generator."""
-MARGIN = 1.02
-"""Factor on the nearness of never-seen real images to a source, which a sample must not reach."""
 
 
 @dataclass(frozen=True)
@@ -84,33 +81,6 @@ def look(images: Array, masks: NDArray[np.bool_]) -> Look:
     pairs = zip(images, marked, strict=True)
     differences = np.array([_across(image, mask) for image, mask in pairs])
     return Look(differences / contrast, contrast, steps[0] + steps[1] + 1e-6)
-
-
-def too_near(images: Array, sources: Array, controls: Array) -> Flags:
-    """Whether images `(N, c, H, W)` lie nearer to a source `(k, c, H, W)` than never-seen real images do.
-
-    Nearness is the distance to the nearest source as a share of the distance to the nearest other real image:
-    a blurred image is near to all of them. It is compared with that of each control, which nobody has seen.
-
-    Args:
-        images: samples, in [-1, 1].
-        sources: real images behind the generator.
-        controls: at least two other real images, `(M, c, H, W)`.
-    """
-    near = np.zeros(len(images), bool)
-    for view in SPACES.values():
-        seen, unseen = view(sources), view(controls)
-        others = rmse(unseen, unseen)
-        np.fill_diagonal(others, np.inf)
-        limit = MARGIN * _nearness(rmse(unseen, seen), others).min()
-        drawn = view(images)
-        near |= _nearness(rmse(drawn, seen), rmse(drawn, unseen)) < limit
-    return near
-
-
-def _nearness(seen: NDArray[np.float64], unseen: NDArray[np.float64]) -> NDArray[np.float64]:
-    """From distances `(N, k)` to the sources and `(N, M)` to other real images: `(N,)`, small if near."""
-    return seen.min(axis=1) / np.maximum(unseen.min(axis=1), 1e-6)
 
 
 def _specks(mask: NDArray[np.bool_]) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,12 @@ def load_torch(path: Path) -> FeatureNetwork:
     return features.load(path, tensors).map(lambda array: torch.from_numpy(np.array(array, np.float32)))
 
 
+@cache
+def load_torch_once(path: Path) -> FeatureNetwork:
+    """`load_torch`, which reads and checks each file once in this process."""
+    return load_torch(path)
+
+
 def style_statistics(
     images: Iterable[NDArray[np.float32]],
     network: FeatureNetwork,
@@ -48,13 +55,14 @@ def style_statistics(
     Raises:
         PolicyError: fewer than `k` images.
     """
-    return average(network, _grams(images, network, max_side), max_side=max_side, min_images=k)
+    return average(network, grams_of(images, network, max_side), max_side=max_side, min_images=k)
 
 
 @torch.no_grad()
-def _grams(
+def grams_of(
     images: Iterable[NDArray[np.float32]], network: FeatureNetwork, max_side: int
 ) -> Iterator[dict[str, NDArray[np.float32]]]:
+    """Each image's own Gram matrices, by layer; they describe that image alone and never leave."""
     for image in images:
         tensor = torch.from_numpy(image)[None]
         height, width = tensor.shape[-2:]

@@ -46,6 +46,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="synthetic images to sample",
     )
     parser.add_argument(
+        "--hospital",
+        metavar="NAME",
+        default=default_of(Settings, "hospital"),
+        help="the hospital's name in its bundle",
+    )
+    parser.add_argument(
+        "--seed",
+        type=whole_number(),
+        metavar="N",
+        default=default_of(Settings, "seed"),
+        help="seed of the drawn pictures",
+    )
+    parser.add_argument(
         "--iterations",
         type=whole_number(1),
         metavar="N",
@@ -54,7 +67,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, output: Output) -> int:
-    settings = Settings(args.out, args.data, args.count, args.samples, args.iterations)
+    settings = Settings(
+        args.out, args.data, args.count, args.samples, args.iterations, args.hospital, args.seed
+    )
     journal = Journal.open(settings)
     journal.save()
     # With --format json stdout holds one document, so the story goes to stderr.
@@ -85,7 +100,7 @@ def run(args: argparse.Namespace, output: Output) -> int:
 
 def _draw(settings: Settings, journal: Journal, story: Story) -> Journal:
     started = time.monotonic()
-    write_data_set(settings.pictures, settings.count)
+    write_data_set(settings.pictures, settings.count, seed=settings.seed)
     story.say(f"drew {counted(settings.count, 'image')} with masks into {settings.pictures}")
     journal = journal.finished(DRAW, time.monotonic() - started)
     journal.save()

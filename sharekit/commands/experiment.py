@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from sharekit.experiment.cells import Machine
     from sharekit.experiment.document import Table
-    from sharekit.experiment.fold_generators import FoldGenerators
+    from sharekit.experiment.fold_generators import FoldGenerators, Sources
     from sharekit.experiment.folds import Split
     from sharekit.steps.processes import Processes
     from sharekit.steps.step import Step
@@ -174,6 +174,7 @@ def _add_options_for(parser: argparse.ArgumentParser, option: str, command: str,
 def run(args: argparse.Namespace, output: Output) -> int:
     """Run one experiment; the exit code is 7 when a cell of a table failed."""
     from sharekit.experiment.experiment_settings import with_features
+    from sharekit.experiment.fold_generators import fold_sources
     from sharekit.experiment.stages import check, trained_on
     from sharekit.page.plots import require_matplotlib
     from sharekit.program import umask
@@ -194,7 +195,7 @@ def run(args: argparse.Namespace, output: Output) -> int:
             require_matplotlib()
             check(tables, split, args.action)
         labels = None if tables is None else trained_on(tables, split, args.action)
-        generators = _make_generators(split, settings, processes, labels)
+        generators = _make_generators(split, fold_sources(split, settings, labels), settings, processes)
         if tables is not None:
             return _run_table(args, tables, split, generators, output)
     output.result({"folds": [_described(fold) for fold in generators]}, *_lines(split, generators))
@@ -230,7 +231,7 @@ def _split(settings: GeneratorSettings) -> Split:
 
 
 def _make_generators(
-    split: Split, settings: GeneratorSettings, processes: Processes, labels: tuple[str, ...] | None
+    split: Split, sources: Sequence[Sources], settings: GeneratorSettings, processes: Processes
 ) -> tuple[FoldGenerators, ...]:
     from sharekit.experiment.fold_generators import make_generators
 
@@ -241,7 +242,7 @@ def _make_generators(
             return
         story.chapter(f"fold {label}: {step.name}", command=step.command_line)
 
-    return make_generators(split, settings, processes, announce, labels)
+    return make_generators(split.root, sources, settings, processes, announce)
 
 
 def _run_table(
@@ -268,7 +269,7 @@ def _run_fair(
     args: argparse.Namespace, settings: TableSettings, split: Split, processes: Processes, output: Output
 ) -> int:
     from sharekit.experiment.fair_plan import read_plan
-    from sharekit.experiment.fair_stages import Generators, check_fair, trained_folds
+    from sharekit.experiment.fair_stages import Generators, check_fair
     from sharekit.experiment.run_fair import prepare, run_fair
     from sharekit.experiment.run_table import PAGE
 
@@ -278,14 +279,9 @@ def _run_fair(
     note = f"{prepared.registration.registered}, SHA-256 of the plan {planned.sha256}"
     Story(sys.stderr).say(f"registered before the first result: {note}")
 
-    def make_generators(options: Sequence[tuple[str, ...]]) -> Generators:
-        labels = trained_folds(settings, split)
-        return {
-            each: _make_generators(
-                split, dataclasses.replace(settings.generators, train_options=each), processes, labels
-            )
-            for each in options
-        }
+    def make_generators(sources: Sequence[Sources]) -> Generators:
+        made = _make_generators(split, sources, settings.generators, processes)
+        return dict(zip(sources, made, strict=True))
 
     with progress.reporter(FAIR, unit="cells") as on_progress:
         for table in run_fair(

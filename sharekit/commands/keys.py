@@ -11,7 +11,7 @@ from sharekit.program.arguments import whole_number
 from sharekit.program.command_line import add_output_options
 from sharekit.program.output import Output
 
-SUMMARY = "make a signing key pair, show a public key's fingerprint, or hand over to a new key"
+SUMMARY = "make a key pair or an identity for encrypted bundles, show a fingerprint, hand over to a new key"
 DEFAULT_NAME = "signing"
 
 
@@ -57,13 +57,21 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--out", type=Path, required=True, metavar="FILE", help="file to publish with the key"
     )
     password.configure(handover)
-    for action in (new, fingerprint, handover):
+    identity = actions.add_parser(
+        "identity", help="write PREFIX.identity and PREFIX.recipient, for bundles encrypted for you"
+    )
+    identity.add_argument(
+        "--out", type=Path, required=True, metavar="PREFIX", help="the beginning of both paths"
+    )
+    for action in (new, fingerprint, handover, identity):
         add_output_options(action, nested=True)
 
 
 def run(args: argparse.Namespace, output: Output) -> None:
     if args.action == "new":
         _new(args, output)
+    elif args.action == "identity":
+        _identity(args.out, output)
     elif args.action == "handover":
         _handover(args, output)
     else:
@@ -134,6 +142,17 @@ def _fingerprint(path: Path, out: Path | None, output: Output) -> None:
     if out is not None:
         files.write_text(out, f"{found.fingerprint}\n")
     output.result(found.to_json(), found.fingerprint)
+
+
+def _identity(prefix: Path, output: Output) -> None:
+    from sharekit.signing.encryption import write_identity
+
+    written = write_identity(prefix)
+    output.result(
+        written.to_json(),
+        _line("identity", f"{written.private}  (keep it; mode 0600)"),
+        _line("recipient", f"{written.public}  (give it to hospitals): {written.recipient}"),
+    )
 
 
 def _line(label: str, value: str) -> str:

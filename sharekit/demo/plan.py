@@ -31,7 +31,7 @@ STEPS = (
     (
         "ingest",
         "decode, scrub and pair the images; refuse what is broken",
-        "hospital-node ingest --data {data} --node {node} --hospital 'Demo hospital'",
+        "hospital-node ingest --data {data} --node {node} --hospital {hospital}",
     ),
     (
         "train",
@@ -59,7 +59,7 @@ STEPS = (
     (
         "export",
         "search the finished bytes for anything real, then sign",
-        "hospital-node export --node {node} --out {bundle} --key {release}.key --vetted 200",
+        "hospital-node export --node {node} --out {bundle} --key {release}.key --vetted 100",
     ),
     (
         "report",
@@ -82,7 +82,7 @@ STEPS = (
         "style",
         "real textures without a real image",
         "consumer style {few} --bundle {bundle} --key {release}.pub"
-        " --content-weight 1 --style-weight 1000 --steps 100 --out {styled}",
+        " --content-weight 1 --style-weight 1000 --steps 40 --out {styled}",
     ),
     (
         "validate",
@@ -109,6 +109,9 @@ class Settings:
     samples: int = 50
     iterations: int | None = None
     """Training iterations per scale; None takes `GROUP_ITERATIONS` for groups, else the profile's."""
+    hospital: str = "Demo hospital"
+    seed: int = 0
+    """Seed of the drawn pictures: two hospitals have different ones."""
 
     @property
     def pictures(self) -> Path:
@@ -187,6 +190,7 @@ def plan(settings: Settings) -> tuple[Step, ...]:
     values = {
         "data": settings.pictures,
         "node": settings.node,
+        "hospital": settings.hospital,
         "bundle": settings.bundle,
         "release": settings.key.with_suffix(""),
         "approver": settings.out / "keys" / "approver",

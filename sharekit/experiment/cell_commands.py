@@ -52,6 +52,12 @@ class CellCommands:
             ("--key", str(fold.key), *self._threads),
         )
 
+    @staticmethod
+    def made(command: Iterable[str], real: RealImages, count: int, seed: int) -> Task:
+        """Make `count` samples from real images with another command, which its plan names."""
+        numbers = ("--samples", str(count), "--seed", str(seed))
+        return Task(Kind.DATA_SET, (*options(command), real, *numbers, "--out", Place.OUTPUT))
+
     def styled(self, fold: FoldGenerators, style: str, samples: Task) -> Task:
         """Style samples, unless `style` is `NO_STYLE`."""
         if style == NO_STYLE:

@@ -9,7 +9,7 @@ from sharekit.experiment.answer import Answer, mood_of, percent, signed
 from sharekit.experiment.fair_comparisons import CLASSICAL, EXTERNAL, LAST, Comparison, Comparisons, compare
 from sharekit.experiment.fair_comparisons import stratum_labels as labels_of
 from sharekit.experiment.fair_plan import LEAST_DRAWS, NAME, FairPlan, Role
-from sharekit.experiment.tables import REAL, Observation, summarise
+from sharekit.experiment.tables import IOU, REAL, Observation, summarise
 from sharekit.page.mood import Mood
 
 WORTH = 0.02
@@ -27,10 +27,12 @@ def fair_answer(plan: FairPlan, cells: Sequence[Observation]) -> Answer:
     found = compare(plan, cells)
     primary = found.get(plan.primary.arm, None, CLASSICAL)
     reasons = (
+        *_scores(plan, found, cells),
         *_primary(plan, found),
-        *_alternatives(plan, found, cells),
-        *_control(plan, found),
         *_needed(primary),
+        *_alternatives(plan, found, cells),
+        *_levers(plan, found),
+        *_control(plan, found),
     )
     if primary is None:
         return Answer(Mood.WARN, f"Too early to say: {plan.primary.arm} has no pair of cells yet.", reasons)
@@ -44,16 +46,27 @@ def fair_answer(plan: FairPlan, cells: Sequence[Observation]) -> Answer:
     return Answer(Mood.WARN, early + verdict, reasons)
 
 
+def _scores(plan: FairPlan, found: Comparisons, cells: Sequence[Observation]) -> Iterator[str]:
+    """The IoU itself: with plain real images, with the best that costs nothing, then with samples on top."""
+    rows = {(row.arm, row.images): row.best[IOU].mean for row in summarise(NAME, cells)}
+    for images, best in sorted(found.best.items()):
+        names = {REAL: "plain real images", best.name: f"the best that costs nothing ({best.name})"}
+        names[plan.primary.arm] = "synthetic images on top of it"
+        known = [
+            f"{rows[arm, images]:.3f} with {words}" for arm, words in names.items() if (arm, images) in rows
+        ]
+        yield f"IoU with R = {images}: {', '.join(known)}."
+
+
 def _primary(plan: FairPlan, found: Comparisons) -> Iterator[str]:
     """When, and by how much: the primary comparison at each R, by size, elsewhere, with the last weights."""
     arm = plan.primary.arm
-    yield from _listed(
-        "When",
-        (
-            (f"R = {images}, on top of {best.name}", found.get(arm, images, CLASSICAL))
-            for images, best in sorted(found.best.items())
-        ),
-    )
+    by_images = [
+        (f"R = {images}, on top of {best.name}", found.get(arm, images, CLASSICAL))
+        for images, best in sorted(found.best.items())
+    ]
+    # With one R, the verdict has said it.
+    yield from _listed("When", by_images if len(by_images) > 1 else [])
     sizes = ((label, found.get(arm, None, CLASSICAL, label)) for label in labels_of(plan.strata))
     yield from _listed("By the share of the picture that is lesion", sizes)
     yield from _listed("Elsewhere", [("on the external data", found.get(arm, None, CLASSICAL, EXTERNAL))])
@@ -84,6 +97,14 @@ def _alternatives(plan: FairPlan, found: Comparisons, cells: Sequence[Observatio
     ]
     if shares:
         yield f"Share of the IoU of real images: {'; '.join(shares)}."
+
+
+def _levers(plan: FairPlan, found: Comparisons) -> Iterator[str]:
+    """What each lever changes, next to the same arm without it."""
+    if plan.base is not None:
+        names = [(arm.name, arm.name.removeprefix("lever: ")) for arm in plan.of(Role.LEVER)]
+        levers = [(words, found.get(name, None, plan.base.name)) for name, words in names]
+        yield from _listed(f"Levers, each against {plan.base.name} without it", levers)
 
 
 def _control(plan: FairPlan, found: Comparisons) -> Iterator[str]:

@@ -1,4 +1,5 @@
-"""Compares the arms of a fair comparison in pairs: with real images alone, and with the best classical arm.
+"""Compares the arms of a fair comparison in pairs: with real images alone, with the best classical arm, and
+each lever with the arm that it changes.
 
 Paired means: the same held-out fold, the same draw of real and validation images, the same seed.
 """
@@ -68,7 +69,7 @@ class Comparison:
     images: int | None
     """R; None for the mean over the R."""
     against: str
-    """`real`, or `classical` for the best classical arm."""
+    """`real`, `classical` for the best classical arm, or the name of the arm that a lever changes."""
     part: str
     """`best weights`, `last weights`, a stratum of lesion sizes, or `external`."""
     pairs: int
@@ -119,10 +120,13 @@ def compare(plan: FairPlan, cells: Sequence[Observation]) -> Comparisons:
         REAL: [cell for cell in cells if cell.arm == REAL],
         CLASSICAL: [cell for cell in cells if cell.images in best and best[cell.images].name == cell.arm],
     }
+    base = "" if plan.base is None else plan.base.name
+    changed = {base: [cell for cell in cells if cell.arm == base]}
     found: list[Comparison] = []
     for arm in plan.arms:
         ours = [cell for cell in cells if cell.arm == arm.name]
-        for against, reference in references.items():
+        others = references | changed if arm.role is Role.LEVER else references
+        for against, reference in others.items():
             for part, value in _values(plan).items():
                 found += _compared(arm.name, against, part, _differences(ours, reference, value))
     return Comparisons(best, tuple(found))

@@ -41,7 +41,7 @@ class Role(StrEnum):
     ON_BEST = "on best classical"
     """Synthetic images on top of the best classical arm, whose training options it takes."""
     LEVER = "lever"
-    """One change of a synthetic arm."""
+    """One change of the arm with real and synthetic images."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,12 @@ class FairArm(Arm):
     """Options of this arm for `consumer sample` and `consumer train`, after those of all arms."""
     generator_options: tuple[str, ...] | None = None
     """Options for `hospital-node train` of other generators; None takes the experiment's own."""
+    per_draw: bool = False
+    """Whether one generator learns from exactly the R images of a draw, as a group. Otherwise all draws share
+    the generators of the training folds' images."""
+    command: tuple[str, ...] | None = None
+    """Command that makes the samples from a draw's real images instead of a generator. It takes their folder,
+    `--samples`, `--seed` and `--out`, and prints JSON."""
 
     def to_json(self) -> dict[str, Any]:
         value = dataclasses.asdict(self)
@@ -70,7 +76,7 @@ class FairArm(Arm):
         return FairArm(**{**value, **split, "role": Role(value["role"])})
 
 
-_OPTIONS = ("sample_options", "segmenter_options", "generator_options")
+_OPTIONS = ("sample_options", "segmenter_options", "generator_options", "command")
 
 
 @dataclass(frozen=True)
@@ -110,6 +116,11 @@ class FairPlan:
     def of(self, *roles: Role) -> tuple[FairArm, ...]:
         """The arms with one of the roles, in the plan's order."""
         return tuple(arm for arm in self.arms if arm.role in roles)
+
+    @property
+    def base(self) -> FairArm | None:
+        """The arm that each lever changes in one thing: the first synthetic one with real images."""
+        return next((arm for arm in self.of(Role.SYNTHETIC) if arm.real), None)
 
     def to_json(self) -> dict[str, Any]:
         return {

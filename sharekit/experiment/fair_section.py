@@ -6,6 +6,8 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from sharekit.experiment.answer import Answer, signed
 from sharekit.experiment.document import Failure, FoldCounts, Table
 from sharekit.experiment.fair_answer import fair_answer
@@ -18,7 +20,7 @@ from sharekit.experiment.fair_comparisons import (
     compare,
     stratum_labels,
 )
-from sharekit.experiment.fair_plan import FairPlan
+from sharekit.experiment.fair_plan import FairArm, FairPlan, Role
 from sharekit.experiment.tables import IOU, REAL, Row
 from sharekit.intervals import Interval
 from sharekit.page.mood import Mood
@@ -34,7 +36,7 @@ class FairLine:
     """One arm at one R, or over all R, formatted for the page."""
 
     arm: str
-    role: str
+    role: Role
     size: str
     score: Interval | None
     last: Interval | None
@@ -42,7 +44,11 @@ class FairLine:
     against_best: str
     """Difference from the best classical arm; then for the last weights, and for every part."""
     against_best_last: str
+    against_base: str
+    """Difference of a lever from the arm that it changes."""
     parts: tuple[str, ...]
+    primary: bool
+    """Whether the verdict rests on this arm."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +58,7 @@ class FairGroup:
     title: str
     best: str
     lines: tuple[FairLine, ...]
+    levers: tuple[FairLine, ...]
 
     @property
     def scored(self) -> bool:
@@ -69,7 +76,9 @@ class FairSection:
     progress: str
     mood: Mood
     answer: Answer
-    figure: Embedded | None
+    figures: tuple[Embedded, ...]
+    base: str
+    """Name of the arm that levers change."""
     parts: tuple[str, ...]
     groups: tuple[FairGroup, ...]
     failures: tuple[Failure, ...]
@@ -98,7 +107,8 @@ def fair_section(table: Table, progress: str) -> FairSection:
         progress,
         Mood.WARN if table.waiting else answer.mood,
         answer,
-        _figure(plan, found),
+        tuple(_figures(plan, found)),
+        "" if plan.base is None else plan.base.name,
         parts,
         tuple(_groups(plan, found, table.rows, parts)),
         table.failures,
@@ -129,8 +139,11 @@ def _groups(
         lines = tuple(_lines(plan, found, by_arm, images, parts))
         best = found.best.get(images) if images is not None else None
         name = "" if best is None else f"best classical arm by the validation images: {best.name}"
+        arms = tuple(line for line in lines if line.role is not Role.LEVER)
+        levers = tuple(line for line in lines if line.role is Role.LEVER)
         if lines:
-            yield FairGroup("Mean over R" if images is None else f"R = {images} real images", name, lines)
+            title = "Mean over R" if images is None else f"R = {images} real images"
+            yield FairGroup(title, name, arms, levers)
 
 
 def _lines(
@@ -154,7 +167,9 @@ def _lines(
             _signed(against_real),
             _signed(against_best),
             _signed(found.get(arm.name, images, CLASSICAL, LAST)),
+            _signed(None if plan.base is None else found.get(arm.name, images, plan.base.name)),
             tuple(_signed(found.get(arm.name, images, CLASSICAL, part)) for part in parts),
+            arm.name == plan.primary.arm,
         )
 
 
@@ -166,29 +181,45 @@ def _signed(found: Comparison | None) -> str:
     return "" if found is None else signed(found.difference)
 
 
-def _figure(plan: FairPlan, found: Comparisons) -> Embedded | None:
-    """Each arm's difference over all R, against real images alone and against the best classical arm."""
-    shown = [
-        (arm.name, found.get(arm.name, None, REAL), found.get(arm.name, None, CLASSICAL)) for arm in plan.arms
-    ]
-    shown = [(name, real, best) for name, real, best in shown if real or best]
-    if not shown:
-        return None
+def _figures(plan: FairPlan, found: Comparisons) -> Iterator[Embedded]:
+    """Differences over all R: of the arms, then of each lever from the arm that it changes."""
+    arms = [arm for arm in plan.arms if arm.role is not Role.LEVER]
+    if shown := _shown(found, arms, (REAL, CLASSICAL)):
+        labels = ("against real alone", "against the best classical arm")
+        drawn = _drawn(shown, labels, emphasised=plan.primary.arm)
+        yield Embedded.svg(drawn, f"{TITLE} Difference of IoU by arm.")
+    if plan.base is not None and (shown := _shown(found, plan.of(Role.LEVER), (plan.base.name,))):
+        yield Embedded.svg(_drawn(shown, (f"against {plan.base.name}",)), "Difference of IoU by lever.")
+
+
+_Shown = list[tuple[str, list[Comparison | None]]]
+"""Names of arms, each with its comparisons in the order of the labels."""
+
+
+def _shown(found: Comparisons, arms: Sequence[FairArm], against: Sequence[str]) -> _Shown:
+    rows = [(arm.name, [found.get(arm.name, None, other) for other in against]) for arm in arms]
+    return [(name, compared) for name, compared in rows if any(compared)]
+
+
+def _drawn(shown: _Shown, labels: Sequence[str], emphasised: str = "") -> bytes:
+    """A row for each arm, a dot with its interval for each label."""
+    colours, offsets = (BLUE, ORANGE), np.linspace(-0.13, 0.13, len(labels)) if len(labels) > 1 else [0]
     with drawing(0.9 + 0.28 * len(shown)) as figure:
         axes = figure.add_subplot()
         axes.axvline(0, color=MUTED, linewidth=0.8)
-        for place, (_, *pair) in enumerate(shown):
-            for each, offset, colour in zip(pair, (-0.13, 0.13), (BLUE, ORANGE), strict=True):
+        for place, (name, compared) in enumerate(shown):
+            if name == emphasised:
+                axes.axhspan(place - 0.5, place + 0.5, color=MUTED, alpha=0.12, linewidth=0)
+            for each, offset, colour in zip(compared, offsets, colours, strict=False):
                 if each is not None:
                     mean, low, high = each.difference.mean, each.difference.low, each.difference.high
                     axes.plot([low, high], [place + offset] * 2, color=colour, linewidth=1.4)
                     axes.plot(mean, place + offset, "o", color=colour, markersize=4)
-        for colour, label in ((BLUE, "against real alone"), (ORANGE, "against the best classical arm")):
+        for colour, label in zip(colours, labels, strict=False):
             axes.plot([], [], "o-", color=colour, markersize=4, label=label)
-        label_rows(axes, [name for name, _, _ in shown])
+        label_rows(axes, [name for name, _ in shown])
         axes.tick_params(axis="y", labelcolor=INK)
         axes.set_xlabel("difference of IoU, mean over R, with its 95 % interval")
         axes.grid(axis="x")
         figure.legend(loc="outside upper right", ncols=2)
-        drawn = svg(figure)
-    return Embedded.svg(drawn, f"{TITLE} Difference of IoU by arm.")
+        return svg(figure)

@@ -14,7 +14,7 @@ from sharekit.errors import UsageError
 from sharekit.experiment.cell_commands import CellCommands
 from sharekit.experiment.experiment_settings import MAX_ROUNDS, NO_STYLE, GeneratorSettings, TableSettings
 from sharekit.experiment.fair_plan import NAME, FairArm, FairPlan, Role
-from sharekit.experiment.fold_generators import FoldGenerators
+from sharekit.experiment.fold_generators import FoldGenerators, Sources, fold_sources
 from sharekit.experiment.folds import Split
 from sharekit.experiment.picture_pool import Picture, shuffled
 from sharekit.experiment.stages import Cell, Impossible
@@ -22,8 +22,7 @@ from sharekit.experiment.tasks import Argument, Given, RealImages
 
 LEAST_FOLDS = 3
 
-Generators = Mapping[tuple[str, ...], Sequence[FoldGenerators]]
-"""Training options to the generators of the training folds."""
+Generators = Mapping[Sources, FoldGenerators]
 Planned = tuple[Cell | Impossible, ...]
 
 
@@ -133,7 +132,7 @@ class FairStages:
 
     def real_cells(self, arms: Sequence[FairArm]) -> Planned:
         """The cells of arms without samples: they need no generator."""
-        return tuple(self._cell(arm, place, []) for place in self.places for arm in arms)
+        return tuple(self._cell(arm, place) for place in self.places for arm in arms)
 
     def synthetic_cells(
         self, arms: Sequence[FairArm], best: Mapping[int, FairArm], generators: Generators
@@ -142,7 +141,7 @@ class FairStages:
 
         Args:
             best: R to the best classical arm, which some arms build on.
-            generators: the generators of every training that an arm names.
+            generators: those of everything that the arms' generators learn from: see `wanted`.
         """
         return tuple(self._on_best(arm, place, best, generators) for place in self.places for arm in arms)
 
@@ -158,34 +157,59 @@ class FairStages:
         built = dataclasses.replace(arm, segmenter_options=words)
         return self._synthetic_cell(built, place, generators)
 
-    def _synthetic_cell(self, arm: FairArm, place: Place, generators: Generators) -> Cell | Impossible:
-        options = self.settings.generators.train_options
-        made = generators[options if arm.generator_options is None else arm.generator_options]
-        found = roles(self.split, place.held)
-        names = {picture.name for picture in self._chosen(found, place)}
-        first = 0 if self.plan.fixed_samples else self._number(place) * MAX_ROUNDS
-        reason = None
-        if arm.style != NO_STYLE and self.settings.generators.features is None:
-            reason = "no feature network on this machine, which style transfer needs"
-        sets: list[Argument] = []
-        for fold in made:
-            if fold.label not in found.training or reason:
-                continue
-            for name in sorted(names & fold.generators.keys()):
-                samples = self._commands.sample(
-                    fold, arm.samples, first, fold.generators[name], arm.sample_options
-                )
-                sets.append(self._commands.styled(fold, arm.style, samples))
-        if not sets:
-            reason = reason or "no generator of these images was released"
-            return self._impossible(arm, place, reason)
-        return self._cell(arm, place, sets)
+    def wanted(self, arms: Sequence[FairArm]) -> tuple[Sources, ...]:
+        """What the generators of these arms learn from, each once."""
+        return tuple(
+            dict.fromkeys(each for place in self.places for arm in arms for each in self._sources(arm, place))
+        )
 
-    def _cell(self, arm: FairArm, place: Place, synthetic: Sequence[Argument]) -> Cell:
+    def _sources(self, arm: FairArm, place: Place) -> tuple[Sources, ...]:
+        """What the generators of an arm at a place learn from; nothing for an arm with a command."""
+        if arm.command is not None:
+            return ()
+        settings, found = self.settings.generators, roles(self.split, place.held)
+        if arm.generator_options is not None:
+            settings = dataclasses.replace(settings, train_options=arm.generator_options)
+        if not arm.per_draw:
+            return fold_sources(self.split, settings, found.training)
+        label = f"{place.held}-draw{place.draw}-R{place.images}"
+        options = ("--group-size", str(place.images), *settings.train_options)
+        return (Sources(label, self._chosen(found, place), options),)
+
+    def _synthetic_cell(self, arm: FairArm, place: Place, generators: Generators) -> Cell | Impossible:
+        chosen = self._chosen(roles(self.split, place.held), place)
+        names = {picture.name for picture in chosen}
+        first = 0 if self.plan.fixed_samples else self._number(place) * MAX_ROUNDS
+        if arm.style != NO_STYLE and self.settings.generators.features is None:
+            return self._impossible(
+                arm, place, "no feature network on this machine, which style transfer needs"
+            )
+        if arm.command is not None:
+            count = arm.samples * len(chosen)
+            made = self._commands.made(arm.command, RealImages(chosen), count, first)
+            return self._cell(arm, place, [made], count)
+        sets: list[Argument] = []
+        count = 0
+        for each in self._sources(arm, place):
+            fold = generators[each]
+            for identifier, members in sorted(fold.members.items()):
+                # A group may have learnt from images that this draw does not have.
+                if not members <= names:
+                    continue
+                number = arm.samples * len(members)
+                samples = self._commands.sample(fold, number, first, identifier, arm.sample_options)
+                sets.append(self._commands.styled(fold, arm.style, samples))
+                count += number
+        if not sets:
+            return self._impossible(arm, place, "no generator of these images was released")
+        return self._cell(arm, place, sets, count)
+
+    def _cell(self, arm: FairArm, place: Place, synthetic: Sequence[Argument] = (), count: int = 0) -> Cell:
+        """A cell that trains on `count` synthetic images of the data sets `synthetic`."""
         found = roles(self.split, place.held)
         chosen = self._chosen(found, place)
         real = [RealImages(chosen)] * arm.repeats if arm.real else []
-        validation = self._shuffled(self.split.folds[found.validation], place)[: place.images]
+        validation = self._drawn(self.split.folds[found.validation], place)
         tests: list[Argument] = [RealImages(self.split.folds[place.held])]
         task = self._commands.segmenter(
             [*real, *synthetic],
@@ -200,7 +224,7 @@ class FairStages:
             place.held,
             place.seed,
             len(chosen) if arm.real else 0,
-            arm.samples * len(synthetic),
+            count,
             task,
             place.draw,
         )
@@ -217,9 +241,16 @@ class FairStages:
         return place.draw * self.plan.seeds + place.seed
 
     def _chosen(self, found: Roles, place: Place) -> tuple[Picture, ...]:
-        """The real images of a draw. Its larger R include its smaller R."""
-        return self._shuffled(pool_of(self.split, found, self.settings.generators), place)[: place.images]
+        """The real images of a draw."""
+        return self._drawn(pool_of(self.split, found, self.settings.generators), place)
 
-    @staticmethod
-    def _shuffled(pictures: Sequence[Picture], place: Place) -> tuple[Picture, ...]:
-        return tuple(sorted(pictures, key=lambda picture: shuffled(picture.name, place.draw)))
+    def _drawn(self, pictures: Sequence[Picture], place: Place) -> tuple[Picture, ...]:
+        """The pictures of a draw: its larger R include its smaller R.
+
+        Draws share no picture, if there are enough for all of them at the largest R.
+        """
+        most = max(self.plan.real)
+        disjoint = len(pictures) >= self.plan.draws * most
+        seed, first = (0, place.draw * most) if disjoint else (place.draw, 0)
+        order = sorted(pictures, key=lambda picture: shuffled(picture.name, seed))
+        return tuple(order[first : first + place.images])

@@ -1,7 +1,7 @@
-"""One node and one bundle per fold, so that no generator sees two folds; each is trained once.
+"""One node and one bundle per fold or draw, so that no generator sees two folds; each is trained once.
 
     OUT/keys/                         keys of this experiment's approver and of its releases
-    OUT/folds/FOLD-KEY/data/          the fold's training images
+    OUT/folds/FOLD-KEY/data/          the images to train on, of a fold or of one draw
     OUT/folds/FOLD-KEY/node/          a hospital node with only these images
     OUT/folds/FOLD-KEY/RELEASE/bundle the signed bundle of its generators
     …/results/                        output of each command; a command with a result is not run again
@@ -12,7 +12,7 @@ KEY is a digest of the images, training options and version; RELEASE is one of t
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,8 +33,19 @@ STATUS = "node-status.json"
 
 
 @dataclass(frozen=True)
+class Sources:
+    """Pictures that the generators of one node learn from, and how."""
+
+    label: str
+    """Names the fold or the draw that the pictures are from."""
+    pictures: tuple[Picture, ...]
+    train_options: tuple[str, ...]
+    """Options for `hospital-node train`."""
+
+
+@dataclass(frozen=True)
 class FoldPlan:
-    """What is made from one fold, and where."""
+    """What is made from one fold or draw, and where."""
 
     label: str
     pictures: tuple[Picture, ...]
@@ -42,6 +53,7 @@ class FoldPlan:
     folder: Path
     release: Path
     keys: Path
+    train_options: tuple[str, ...] = ()
 
     @property
     def data(self) -> Path:
@@ -62,7 +74,7 @@ class FoldPlan:
 
 @dataclass(frozen=True)
 class FoldGenerators:
-    """The released generators of one fold."""
+    """The released generators of one fold or draw."""
 
     label: str
     bundle: Path
@@ -72,25 +84,48 @@ class FoldGenerators:
     pictures: tuple[Picture, ...]
     """Pictures that the node was given, in the fold's order."""
     generators: Mapping[str, str]
-    """Picture name to generator identifier, for released generators."""
+    """Picture name to generator identifier, for released generators. A group has one for several pictures."""
     reasons: Mapping[str, str]
     """Picture name to state and reason, for pictures without a released generator."""
 
+    @property
+    def members(self) -> Mapping[str, frozenset[str]]:
+        """Generator identifier to the names of all pictures that it learnt from."""
+        found: dict[str, set[str]] = {}
+        for name, identifier in self.generators.items():
+            found.setdefault(identifier, set()).add(name)
+        return {identifier: frozenset(names) for identifier, names in found.items()}
 
-def plan_folds(split: Split, settings: GeneratorSettings) -> tuple[FoldPlan, ...]:
-    """Plan the folders of each fold; pure, except that it reads the feature file for its digest.
+
+def fold_sources(
+    split: Split, settings: GeneratorSettings, labels: Collection[str] | None = None
+) -> tuple[Sources, ...]:
+    """What generators of folds learn from; pure.
+
+    Args:
+        labels: labels of the folds; None takes all.
+    """
+    return tuple(
+        Sources(label, pictures[: settings.images_per_fold], settings.train_options)
+        for label, pictures in split.folds.items()
+        if labels is None or label in labels
+    )
+
+
+def plan_folds(sources: Sequence[Sources], settings: GeneratorSettings) -> tuple[FoldPlan, ...]:
+    """Plan the folders of each fold or draw; pure, except that it reads the feature file for its digest.
 
     Raises:
         InputError: the feature file is missing or cannot be read.
     """
     features = "" if settings.features is None else file_digest(settings.features)
     plans = []
-    for label, members in split.folds.items():
-        pictures = members[: settings.images_per_fold]
-        key = _key(digest_of(pictures), *settings.train_options)
-        folder = settings.out / "folds" / f"{label}-{key}"
+    for each in sources:
+        key = _key(digest_of(each.pictures), *each.train_options)
+        folder = settings.out / "folds" / f"{each.label}-{key}"
         release = folder / f"release-{_key(features)}"
-        plans.append(FoldPlan(label, pictures, folder, release, settings.out / "keys"))
+        keys = settings.out / "keys"
+        plans.append(FoldPlan(each.label, each.pictures, folder, release, keys, each.train_options))
     return tuple(plans)
 
 
@@ -127,7 +162,7 @@ def fold_steps(plan: FoldPlan, settings: GeneratorSettings) -> tuple[Step, ...]:
         Step(
             "train",
             # The experiments compare each picture with its own generator, unless the options say otherwise.
-            command("train", "--group-size", 1, *settings.train_options),
+            command("train", "--group-size", 1, *plan.train_options),
             made / "train.json",
             accepted=DONE_FOR_SOME,
         ),
@@ -155,30 +190,27 @@ def fold_steps(plan: FoldPlan, settings: GeneratorSettings) -> tuple[Step, ...]:
 
 
 def make_generators(
-    split: Split,
+    root: Path,
+    sources: Sequence[Sources],
     settings: GeneratorSettings,
     processes: Processes,
     on_step: Callable[[str, Step], None],
-    labels: Collection[str] | None = None,
 ) -> tuple[FoldGenerators, ...]:
-    """Train, audit and release the generators of folds, skipping finished steps.
+    """Train, audit and release the generators of folds or draws, skipping finished steps.
 
     Args:
-        labels: labels of the folds to make; None makes all.
-        on_step: called before each step with the fold's label and the step.
+        root: folder with the pictures.
+        on_step: called before each step with the label of the sources and the step.
 
     Raises:
         SharekitError: a command failed; this is its own error.
     """
-    plans = plan_folds(split, settings)
-    for step in key_steps(plans[0].keys):
+    for step in key_steps(settings.out / "keys"):
         on_step("all", step)
         run_step(step, processes)
     made = []
-    for plan in plans:
-        if labels is not None and plan.label not in labels:
-            continue
-        write_pictures(split.root, plan.pictures, plan.data)
+    for plan in plan_folds(sources, settings):
+        write_pictures(root, plan.pictures, plan.data)
         for step in fold_steps(plan, settings):
             on_step(plan.label, step)
             run_step(step, processes)

@@ -19,6 +19,7 @@ from sharekit.experiment.experiment_settings import TableSettings
 from sharekit.experiment.fair_comparisons import best_classical, compare, comparisons_csv, observe
 from sharekit.experiment.fair_plan import NAME, FairPlan, PlanFile, Role
 from sharekit.experiment.fair_stages import FairStages, Generators, Planned, trained_folds
+from sharekit.experiment.fold_generators import FoldGenerators, Sources
 from sharekit.experiment.folds import Split, refuse_shared
 from sharekit.experiment.histograms import histograms
 from sharekit.experiment.picture_pool import digest_of, read_pictures
@@ -29,8 +30,8 @@ from sharekit.experiment.tasks import Given, file_digest
 from sharekit.experiment.tasks import options as identified
 from sharekit.storage import files
 
-WRITE_EVERY = 10.0
-"""Least seconds between two writings of the tables and the page, but for the last of a part."""
+WRITE_EVERY = 60.0
+"""Least seconds between two writings of the tables and the page, except the first and the last of a part."""
 
 
 @dataclass(frozen=True)
@@ -78,18 +79,18 @@ def prepare(planned: PlanFile, settings: TableSettings, split: Split, external: 
 def run_fair(
     run: FairRun,
     machine: Callable[[], AbstractContextManager[Machine]],
-    make_generators: Callable[[Sequence[tuple[str, ...]]], Generators],
+    make_generators: Callable[[Sequence[Sources]], Generators],
     *,
     keep_segmenters: bool = False,
 ) -> Iterator[Table]:
     """Run all cells and yield the table's state now and then, once it is written to `OUT`.
 
-    The best classical arm is chosen when all arms without samples are done. Then the generators are made,
-    then the arms with samples run.
+    The best classical arm is chosen when all arms without samples are done. Then the generators are made and
+    the arms with samples run: first those of the comparison, then one lever after the other.
 
     Args:
         machine: opens a machine for one part of the cells.
-        make_generators: makes the generators of each of the given training options.
+        make_generators: makes the generators that learn from each of these.
 
     Raises:
         KeyboardInterrupt: after SIGINT, once every command has ended.
@@ -101,22 +102,20 @@ def run_fair(
     if not run.begun:
         yield state.written()
     yield from state.run(stages.real_cells(plan.of(Role.CLASSICAL, Role.CONTROL)), machine, keep_segmenters)
-    arms = plan.of(Role.SYNTHETIC, Role.ON_BEST, Role.LEVER)
-    if not arms:
-        return
     best = best_classical(plan, state.table().cells)
-    own = settings.generators.train_options
-    wanted = [own if arm.generator_options is None else arm.generator_options for arm in arms]
-    generators = make_generators(tuple(dict.fromkeys(wanted)))
-    state.generators = {fold.label: len(fold.generators) for fold in generators.get(own, ())}
-    yield from state.run(stages.synthetic_cells(arms, best, generators), machine, keep_segmenters)
+    # Each lever by itself and last, so that a run that ends early has whole comparisons.
+    levers = ((lever,) for lever in plan.of(Role.LEVER))
+    for arms in (plan.of(Role.SYNTHETIC, Role.ON_BEST), *levers):
+        generators = make_generators(stages.wanted(arms)) if arms else {}
+        state.generators.update(generators)
+        yield from state.run(stages.synthetic_cells(arms, best, generators), machine, keep_segmenters)
 
 
 class _State:
     """The cells so far, as a table."""
 
     def __init__(self, run: FairRun) -> None:
-        self.generators: dict[str, int] = {}
+        self.generators: dict[Sources, FoldGenerators] = {}
         self._last_written = -math.inf
         self._given = run
         self._store = Store(run.settings.generators.out, run.split.root)
@@ -140,8 +139,9 @@ class _State:
                 self._results[id(outcome.cell)] = outcome
                 if outcome.error is not None:
                     self._failures.append(_failed(outcome.cell, outcome.error))
-                # Cells that an earlier run finished come in a burst.
-                if time.monotonic() - self._last_written > WRITE_EVERY:
+                # The page takes seconds, and cells that an earlier run finished come in a burst. The first
+                # result fixes the plan, so it is written at once.
+                if len(self._results) == 1 or time.monotonic() - self._last_written > WRITE_EVERY:
                     yield self.written()
         yield self.written()
 
@@ -171,11 +171,17 @@ class _State:
 
     def _folds(self) -> dict[str, FoldCounts]:
         split, settings = self._given.split, self._given.settings
+        made = {
+            (each.bundle, identifier): names
+            for each in self.generators.values()
+            for identifier, names in each.members.items()
+        }
+        named = {label: {picture.name for picture in pictures} for label, pictures in split.folds.items()}
         return {
             label: FoldCounts(
                 len(split.folds[label]),
                 len(split.folds[label][: settings.generators.images_per_fold]),
-                self.generators.get(label, 0),
+                sum(not names.isdisjoint(named[label]) for names in made.values()),
             )
             for label in trained_folds(settings, split)
         }

@@ -57,6 +57,19 @@ def public_key(
     )
 
 
+def identity(parser: argparse.ArgumentParser, *, required: bool = False) -> None:
+    """Add a repeatable `--identity FILE`."""
+    parser.add_argument(
+        "--identity",
+        type=Path,
+        action="append",
+        required=required,
+        default=None if required else [],
+        metavar="FILE",
+        help="identity that opens bundles encrypted for you, as `sharekit keys identity` wrote it",
+    )
+
+
 def repository_folder(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
     """Add `--repository DIR`."""
     parser.add_argument(

@@ -119,12 +119,12 @@ class MetadataFolder:
 
     def read(self, role: str, version: int) -> Metadata[Any]:
         """One version of a role's complete metadata."""
-        return _read(self.path(role, version))
+        return read_metadata(self.path(role, version))
 
     def staged(self, role: str) -> Metadata[Any] | None:
         """Metadata of a role that waits for signatures."""
         path = self.staged_path(role)
-        return _read(path) if path.is_file() else None
+        return read_metadata(path) if path.is_file() else None
 
     def root_metadata(self) -> Root:
         """The newest root."""
@@ -142,7 +142,7 @@ class MetadataFolder:
     def timestamp(self) -> Timestamp | None:
         """The timestamp."""
         path = self.root / METADATA / "timestamp.json"
-        return _read(path).signed if path.is_file() else None
+        return read_metadata(path).signed if path.is_file() else None
 
     def path(self, role: str, version: int) -> Path:
         """The file of a role's metadata."""
@@ -321,7 +321,12 @@ def copy_file(source: Path, path: Path) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _read(path: Path) -> Metadata[Any]:
+def read_metadata(path: Path) -> Metadata[Any]:
+    """Read a file of TUF metadata, whose signatures somebody else checks.
+
+    Raises:
+        VerificationError: it is none.
+    """
     data = files.read_bytes(path, max_bytes=MAX_METADATA_BYTES)
     files.parse_json(data, path)
     try:

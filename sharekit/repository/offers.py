@@ -9,10 +9,12 @@ from tuf.api.metadata import TargetFile, Targets
 from sharekit.errors import VerificationError
 from sharekit.repository.release_record import (
     CUSTOM,
+    ENCRYPTED,
     Offer,
     ReleaseRecord,
     Withdrawal,
     bundle_path,
+    encrypted_path,
     sheet_path,
     withdrawals_in,
 )
@@ -32,15 +34,16 @@ def offers_of(name: str, targets: Targets) -> list[Offer]:
     offers = [
         offer_of(name, target)
         for path, target in targets.targets.items()
-        if PurePosixPath(path).suffix == ".zip"
+        if PurePosixPath(path).suffix in (".zip", ENCRYPTED)
     ]
     return sorted(offers, key=lambda offer: -offer.record.release)
 
 
 def release_in(name: str, targets: Targets, release: int) -> Offer | None:
     """One of a hospital's releases, if it offers it."""
-    target = targets.targets.get(bundle_path(name, release))
-    return None if target is None else offer_of(name, target)
+    paths = bundle_path(name, release), encrypted_path(name, release)
+    found = [targets.targets[path] for path in paths if path in targets.targets]
+    return offer_of(name, found[0]) if found else None
 
 
 def offer_of(name: str, target: TargetFile) -> Offer:
@@ -52,11 +55,12 @@ def offer_of(name: str, target: TargetFile) -> Offer:
     custom = target.custom if isinstance(target.custom, dict) else {}
     record = ReleaseRecord.from_json(custom.get(CUSTOM), target.path)
     sheets = (None, sheet_path(name, record.release))
-    own = target.path == bundle_path(name, record.release) and record.sheet in sheets
+    path = (bundle_path if record.encryption is None else encrypted_path)(name, record.release)
+    own = target.path == path and record.sheet in sheets
     if not own or "sha256" not in target.hashes or target.length > MAX_TOTAL_BYTES:
         raise VerificationError(
             target.path,
-            expected=f"{bundle_path(name, record.release)} with its SHA-256, up to {MAX_TOTAL_BYTES} bytes",
+            expected=f"{path} with its SHA-256, up to {MAX_TOTAL_BYTES} bytes",
             found=f"{target.length} bytes with the record of release {record.release}",
             next_step="do not use it; tell the repository's steward",
         )

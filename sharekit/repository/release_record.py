@@ -10,6 +10,8 @@ from sharekit.storage import schema
 
 CUSTOM = "sharekit"
 """Key of the record among a target's custom fields."""
+ENCRYPTED = ".age"
+"""Ending of encrypted bundles."""
 WITHDRAWN = "x-sharekit-withdrawn"
 """Field of targets metadata: path of a withdrawn release to its `Withdrawal`."""
 
@@ -36,6 +38,8 @@ class ReleaseRecord:
     """The audit's verdicts in words, each once."""
     sheet: str | None = None
     """Path of the contact sheet of synthetic samples, if there is one."""
+    encryption: str | None = None
+    """Format in which the bundle is encrypted for its recipients; None if everybody can read it."""
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -52,6 +56,7 @@ class ReleaseRecord:
             "images": self.images,
             "verdicts": list(self.verdicts),
             "sheet": self.sheet,
+            **({} if self.encryption is None else {"encryption": self.encryption}),
         }
 
     @staticmethod
@@ -130,8 +135,18 @@ class Offer:
 
 
 def bundle_path(name: str, release: int) -> str:
-    """The target path of a release's bundle."""
+    """The target path of a release's bundle, by which a withdrawal names the release too."""
     return f"{name}/release-{release}.zip"
+
+
+def encrypted_path(name: str, release: int) -> str:
+    """The target path of a release's bundle that is encrypted for its recipients."""
+    return f"{bundle_path(name, release)}{ENCRYPTED}"
+
+
+def without_encryption(path: str) -> str:
+    """The path by which a withdrawal names the release of this target."""
+    return path.removesuffix(ENCRYPTED)
 
 
 def sheet_path(name: str, release: int) -> str:

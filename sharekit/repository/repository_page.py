@@ -107,8 +107,9 @@ def _sheet(store: MetadataFolder, target: object, offer: Offer) -> Embedded | No
 def _commands(address: str, store: MetadataFolder, offer: Offer) -> tuple[str, ...]:
     name = offer.name
     root = root_fingerprint(store.root)
+    identity = () if offer.record.encryption is None else ("--identity", "FILE")
     return (
         command_line("sharekit", "trust", "add", name, "--key", f"{name}.pub", "--valid-until", "DATE"),
-        command_line("consumer", "pull", address, "--hospital", name, "--root", root),
+        command_line("consumer", "pull", address, "--hospital", name, "--root", root, *identity),
         command_line("sharekit", "verify", name, "--key", name),
     )

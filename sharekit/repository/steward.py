@@ -36,7 +36,13 @@ from sharekit.repository.metadata_folder import (
     tuf_key,
 )
 from sharekit.repository.offers import offers_of, release_in
-from sharekit.repository.release_record import WITHDRAWN, Withdrawal
+from sharekit.repository.release_record import (
+    ENCRYPTED,
+    WITHDRAWN,
+    Withdrawal,
+    bundle_path,
+    without_encryption,
+)
 from sharekit.signing.keys import PublicKey, Signer
 from sharekit.storage import files, schema
 from sharekit.trust.trust_store import checked_name
@@ -195,7 +201,7 @@ def withdraw(folder: Path, name: str, release: int, reason: str, keys: Sequence[
             found="none",
             next_step="see `consumer catalogue REPOSITORY`",
         )
-    path, manifest = offer.path, offer.record.manifest_sha256
+    path, manifest = bundle_path(name, release), offer.record.manifest_sha256
 
     def edit(targets: Targets) -> None:
         withdrawn = targets.unrecognized_fields.setdefault(WITHDRAWN, {})
@@ -377,7 +383,7 @@ def _check_hospital(
     for path, target in targets.targets.items():
         own = isinstance(role, DelegatedRole) and role.is_delegated_path(path)
         require(own, f"paths below {name}/", path)
-        if path in checked or path in top.unrecognized_fields.get(WITHDRAWN, {}):
+        if path in checked or without_encryption(path) in top.unrecognized_fields.get(WITHDRAWN, {}):
             continue
         file = source.target_path(target)
         require(file.is_file() and is_whole(target, file), f"the signed file of {path}", "none, or another")
@@ -402,13 +408,14 @@ def _remove_withdrawn(store: MetadataFolder) -> None:
             kept |= {
                 store.target_path(target)
                 for path, target in metadata.signed.targets.items()
-                if path not in withdrawn
+                if without_encryption(path) not in withdrawn
             }
     for path in withdrawn:
         folder, _, file = path.rpartition("/")
-        for found in (store.root / TARGETS / folder).glob(f"*.{file}"):
-            if found not in kept:
-                found.unlink()
+        for ending in ("", ENCRYPTED):
+            for found in (store.root / TARGETS / folder).glob(f"*.{file}{ending}"):
+                if found not in kept:
+                    found.unlink()
 
 
 def meta_file(path: Path, version: int) -> MetaFile:

@@ -6,14 +6,16 @@ under which the library signs, in place of the private key:
     {"external_key": "hsm:2?label=release"}
 
 The library knows the addresses `hsm:` (PKCS#11), `awskms:`, `azurekms:`, `gcpkms:` and `hv:` (Vault).
+Any other service is a class of your own, a `KeyService` behind an entry point: docs/key-services.md.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from sharekit.errors import DependencyError, InputError, missing_package
 from sharekit.signing.keys import MAX_KEY_BYTES, PublicKey, Signer, SigningKey, refuse_overwrite, with_lower_s
@@ -21,9 +23,26 @@ from sharekit.storage import files
 
 FIELD = "external_key"
 EXTRA = "token"
+ENTRY_POINTS = "sharekit.signers"
+"""Group of entry points in which packages name their key services."""
 
 Pin = Callable[[], bytes]
 """Asks for the PIN or password of a key when it is needed."""
+
+
+class KeyService(Protocol):
+    """A key in a service that the library does not know.
+
+    The entry point in the group `sharekit.signers` has the name of the address's scheme, such as `mykms` for
+    `mykms:some/key`. It is called with the address, the public key and a function that asks for the PIN, and
+    returns an object with this method.
+    """
+
+    def sign(self, message: bytes) -> bytes:
+        """Sign the SHA-256 of `message` with ECDSA on P-256, in ASN.1 DER.
+
+        Sharekit takes the equivalent signature with the lower s, and checks it with the public key.
+        """
 
 
 class ExternalKey:
@@ -46,16 +65,32 @@ class ExternalKey:
             DependencyError: a package that the address needs is not installed.
         """
         with _Faults(self.address):
-            from cryptography.hazmat.primitives.serialization import load_der_public_key
-            from securesystemslib.signer import Signer as LibrarySigner
-            from securesystemslib.signer import SSlibKey
-
-            key = SSlibKey.from_crypto(load_der_public_key(self._public.der))
-            signer = LibrarySigner.from_priv_key_uri(self.address, key, lambda _: self._pin().decode())
-            signature = with_lower_s(bytes.fromhex(signer.sign(message).signature))
+            service = _service(self.address)
+            if service is None:
+                signature = self._sign_with_library(message)
+            else:
+                signature = service(self.address, self._public, self._pin).sign(message)
+            signature = with_lower_s(signature)
         if not self._public.verify(signature, message):
             raise _refusal(self.address, "a signature by the key of the .pub file", "one by another key")
         return signature
+
+    def _sign_with_library(self, message: bytes) -> bytes:
+        from cryptography.hazmat.primitives.serialization import load_der_public_key
+        from securesystemslib.signer import Signer as LibrarySigner
+        from securesystemslib.signer import SSlibKey
+
+        key = SSlibKey.from_crypto(load_der_public_key(self._public.der))
+        signer = LibrarySigner.from_priv_key_uri(self.address, key, lambda _: self._pin().decode())
+        return bytes.fromhex(signer.sign(message).signature)
+
+
+def _service(address: str) -> Callable[[str, PublicKey, Pin], KeyService] | None:
+    """What makes the `KeyService` of an address, if an installed package offers one for its scheme."""
+    for point in entry_points(group=ENTRY_POINTS, name=address.partition(":")[0]):
+        made: Callable[[str, PublicKey, Pin], KeyService] = point.load()
+        return made
+    return None
 
 
 def import_token_key(prefix: Path, number: int, token: str | None, pin: Pin) -> ExternalKey:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import secrets
 import stat
@@ -33,6 +34,13 @@ class Container(Protocol):
 
     def read(self, name: str) -> bytes:
         """Read a listed file and check its length; its content is not verified.
+
+        Raises:
+            VerificationError: naming the file.
+        """
+
+    def sha256(self, name: str) -> str:
+        """SHA-256 of a listed file, in constant memory where the bundle is a folder.
 
         Raises:
             VerificationError: naming the file.
@@ -77,13 +85,13 @@ class Folder:
         return Folder(path, lengths)
 
     def read(self, name: str) -> bytes:
-        try:
+        with _naming(name):
             data = files.read_bytes(self.path / name, max_bytes=self.lengths[name])
-        except InputError as error:
-            raise VerificationError(
-                printable(name), expected=error.expected, found=error.found, next_step=error.next_step
-            ) from None
         return _whole(name, data, self.lengths[name])
+
+    def sha256(self, name: str) -> str:
+        with _naming(name):
+            return files.sha256_of(self.path / name)
 
     def moved(self, path: Path) -> Folder:
         return Folder(path, self.lengths)
@@ -121,6 +129,9 @@ class Zip:
         if zlib.crc32(data) != entry.checksum:
             raise _refusal(name, "the bytes that the zip's checksum belongs to", "others")
         return data
+
+    def sha256(self, name: str) -> str:
+        return hashlib.sha256(self.read(name)).hexdigest()
 
     def moved(self, path: Path) -> Zip:
         return Zip(path, self.entries)
@@ -206,6 +217,17 @@ class _ZipWriter:
         self._writer.close()
         self._file.flush()
         os.fsync(self._file.fileno())
+
+
+@contextlib.contextmanager
+def _naming(name: str) -> Iterator[None]:
+    """Turn an error of reading into one of verification that names the file as the bundle does."""
+    try:
+        yield
+    except InputError as error:
+        raise VerificationError(
+            printable(name), expected=error.expected, found=error.found, next_step=error.next_step
+        ) from None
 
 
 def _walk(root: Path) -> Iterator[tuple[str, os.stat_result]]:

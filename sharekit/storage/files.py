@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import json
 import math
 import os
@@ -11,6 +12,7 @@ import secrets
 import shutil
 import stat
 from collections.abc import Iterator
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
@@ -188,6 +190,24 @@ def read_bytes(path: Path, *, max_bytes: int) -> bytes:
     Raises:
         InputError: the file is missing, not a regular file, unreadable, or too long.
     """
+    with open_regular(path) as file:
+        data = file.read(max_bytes + 1)
+    if len(data) > max_bytes:
+        raise InputError(
+            path,
+            expected=f"at most {max_bytes} bytes",
+            found="a longer file",
+            next_step="use a smaller file",
+        )
+    return data
+
+
+def open_regular(path: Path) -> BufferedReader:
+    """Open a regular file for reading; a link or device is refused.
+
+    Raises:
+        InputError: the file is missing, not a regular file, or unreadable.
+    """
     try:
         if path.is_symlink():
             # If the system has the flag, `open` also refuses a link that appears after this check.
@@ -208,16 +228,17 @@ def read_bytes(path: Path, *, max_bytes: int) -> bytes:
             found="a folder, device or pipe",
             next_step="name the file itself",
         )
-    with os.fdopen(descriptor, "rb") as file:
-        data = file.read(max_bytes + 1)
-    if len(data) > max_bytes:
-        raise InputError(
-            path,
-            expected=f"at most {max_bytes} bytes",
-            found="a longer file",
-            next_step="use a smaller file",
-        )
-    return data
+    return os.fdopen(descriptor, "rb")
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a regular file of any length, in constant memory.
+
+    Raises:
+        InputError: the file is missing, not a regular file, or unreadable.
+    """
+    with open_regular(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def refuse_existing(path: Path) -> None:

@@ -18,6 +18,7 @@ from jsonschema.validators import extend
 from referencing import Registry, Resource
 
 from sharekit.errors import VerificationError
+from sharekit.storage.quick_schema import Check, Meaning, compiled
 
 VERSION = "v1"
 _SUFFIX = ".schema.json"
@@ -33,10 +34,14 @@ def _is_utc_second(value: object) -> bool:
 
 
 def _pattern(_validator: Any, pattern: str, instance: Any, _schema: Any) -> Iterator[ValidationError]:
-    # JSON Schema's "$" is the end of the string; Python's also matches before a final newline.
-    strict = re.sub(r"(?<!\\)\$$", r"\\Z", pattern)
-    if isinstance(instance, str) and not re.search(strict, instance, re.ASCII):
+    if isinstance(instance, str) and not re.search(_strict(pattern), instance, re.ASCII):
         yield ValidationError(f"{instance!r} does not match {pattern!r}")
+
+
+@functools.cache
+def _strict(pattern: str) -> str:
+    """JSON Schema's "$" is the end of the string; Python's also matches before a final newline."""
+    return re.sub(r"(?<!\\)\$$", r"\\Z", pattern)
 
 
 def _unique_items(_validator: Any, unique: bool, instance: Any, _schema: Any) -> Iterator[ValidationError]:
@@ -130,7 +135,9 @@ def validate(name: str, value: Any, item: object) -> None:
     Raises:
         VerificationError: naming `item` and the JSON path of the value that does not fit.
     """
-    error = best_match(itertools.islice(_validator(name).iter_errors(value), MAX_ERRORS))
+    if quickly_fits(name, value):
+        return
+    error = best_match(itertools.islice(validator(name).iter_errors(value), MAX_ERRORS))
     if error is not None:
         raise VerificationError(
             item,
@@ -138,6 +145,11 @@ def validate(name: str, value: Any, item: object) -> None:
             found=ascii(error.message)[1:-1][:300],
             next_step="do not use it; ask its author for a file that fits the schema",
         )
+
+
+def quickly_fits(name: str, value: Any) -> bool:
+    """Whether a value fits the schema called `name`, without a word why not."""
+    return _predicate(name)(value)
 
 
 def is_label(text: str) -> bool:
@@ -162,8 +174,21 @@ def _definition(name: str, definition: str) -> Any:
 
 
 @functools.cache
-def _validator(name: str) -> Any:
+def validator(name: str) -> Any:
+    """The validator of the schema called `name`, which says why a value does not fit."""
     return StrictValidator(_inlined(load(name)), registry=_registry(), format_checker=_FORMATS)
+
+
+@functools.cache
+def _predicate(name: str) -> Check:
+    whole = _inlined(load(name))
+
+    def resolve(reference: str) -> Any:
+        definition = reference.rpartition("/")[2]
+        return _shared()["$defs"][definition] if reference.startswith(_SHARED) else whole["$defs"][definition]
+
+    formats = {"date-time": lambda value: _FORMATS.conforms(value, "date-time")}
+    return compiled(whole, Meaning(resolve, _text, _strict, formats))
 
 
 def _inlined(part: Any) -> Any:

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import sys
-import tempfile
 from pathlib import Path
 from urllib.parse import quote
 
@@ -22,6 +22,7 @@ from consumer.repositories.client import CONFIG, faults
 from consumer.repositories.download import fetch
 from consumer.repositories.transport import Transport
 from sharekit.errors import SharekitError
+from sharekit.trust.home import home
 
 
 def main() -> int:
@@ -46,6 +47,8 @@ def main() -> int:
 
 
 def _run(args: argparse.Namespace) -> None:
+    # Each test of the suite is another user, with a cache of its own.
+    os.environ["SHAREKIT_HOME"] = f"{args.metadata_dir}-home"
     transport = Transport(args.metadata_url)
     with faults(args.metadata_url):
         updater = Updater(
@@ -59,9 +62,10 @@ def _run(args: argparse.Namespace) -> None:
             raise SystemExit(f"{name} is not in the repository")
         root = json.loads(Path(args.metadata_dir, "root.json").read_text())["signed"]
         path = target.get_prefixed_paths()[0] if root["consistent_snapshot"] else target.path
-        with tempfile.TemporaryDirectory() as cache:
-            found = fetch(transport, f"{args.target_base_url.rstrip('/')}/{quote(path)}", target, Path(cache))
-            shutil.copyfile(found, Path(args.target_dir, quote(name, "")))
+        found = fetch(
+            transport, f"{args.target_base_url.rstrip('/')}/{quote(path)}", target, home() / "bundles"
+        )
+        shutil.copyfile(found, Path(args.target_dir, quote(name, "")))
 
 
 if __name__ == "__main__":

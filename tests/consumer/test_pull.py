@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import resource
 import shutil
+import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -20,12 +23,13 @@ from sharekit.repository import steward
 from sharekit.repository.known import bundle_at, freshness_of, open_verified, seen_at
 from sharekit.repository.metadata_folder import KeySigner, tuf_key
 from sharekit.signing.keys import PublicKey, SigningKey, generate
-from sharekit.trust.home import home
+from sharekit.trust.home import home, made
 from sharekit.trust.key_choice import public_keys
 from sharekit.trust.trust_store import TrustedHospital, TrustedKey, TrustStore
 from tests.repository_world import Handler, Server, World, now, serve
 
 A, B = "alpha", "beta"
+GOLDEN = Path(__file__).parent / "golden" / "repository-1"
 
 
 @pytest.fixture
@@ -361,6 +365,51 @@ def test_a_clock_that_was_set_forward_is_named(world: World, server: Server) -> 
     assert world.pull(A, address=server.address).bundles
 
 
+@contextlib.contextmanager
+def file_limit(folder: Path) -> Iterator[None]:
+    """Let this process write no file of more than 10,000 bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@contextlib.contextmanager
+def small_disk(folder: Path) -> Iterator[None]:
+    """Put a file system of 12,288 bytes at `folder`; its content stays when it is taken away."""
+    options = ["-t", "tmpfs", "-o", "size=12k,mode=700", "tmpfs", str(folder)]
+    if subprocess.run(["mount", *options], capture_output=True, check=False).returncode != 0:
+        pytest.skip("only root may mount a small file system")
+    try:
+        yield
+    finally:
+        kept = {path.name: path.read_bytes() for path in folder.iterdir()}
+        subprocess.run(["umount", str(folder)], check=True)
+        for name, data in kept.items():
+            (folder / name).write_bytes(data)
+
+
+@pytest.mark.parametrize("obstacle", [file_limit, small_disk])
+def test_a_full_disk_is_named_and_the_pull_goes_on_once_there_is_room(
+    world: World,
+    server: Server,
+    obstacle: Callable[[Path], contextlib.AbstractContextManager[None]],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    bundles = made(home() / "bundles")
+    command = ["pull", server.address, "--root", world.root_fingerprint, "--hospital", A]
+    with obstacle(bundles):
+        assert main(command) == InputError.exit_code
+    said = capsys.readouterr().err
+    assert str(bundles) in said
+    assert "Traceback" not in said
+    assert list(bundles.glob("*.zip")) == []
+    assert main(command) == 0
+    assert [asked for path, asked in server.asked if "release-1.zip" in path][-1] is not None
+
+
 def test_a_poisoned_cache_is_replaced(world: World, server: Server) -> None:
     path = world.pull(A, address=server.address).bundles[A].path
     path.write_bytes(b"poison" + path.read_bytes()[6:])
@@ -492,12 +541,11 @@ def test_tuf_needs_every_target_to_have_its_digest(world: World) -> None:
 
 def test_the_golden_repository_stays_readable(own_home: Path) -> None:
     """Written by the first version; its bundle, records, withdrawal and page still mean the same."""
-    golden = Path(__file__).parent / "golden" / "repository-1"
-    key = PublicKey.load(golden / "north.pub")
+    key = PublicKey.load(GOLDEN / "north.pub")
     trusted = TrustedKey(key, now() - timedelta(days=1), now() + timedelta(days=1), "fingerprint given")
     TrustStore().save(TrustedHospital("north", (trusted,)))
     root = "084d082e4487a61cc94210996d6048cde1374a78baa25fa11a175dcc79203e05"
-    found = pull(str(golden), ["north"], root=root)
+    found = pull(str(GOLDEN), ["north"], root=root)
     assert (found.bundles["north"].manifest.release, found.bundles["north"].freshness) == (2, "current")
     (locked,) = found.locked
     assert (locked.withdrawal.release, locked.withdrawal.reason) == (1, "a patient took back consent")

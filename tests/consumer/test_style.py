@@ -13,6 +13,7 @@ from consumer.style.gatys import StyleSettings
 from consumer.torch_support import choose_device
 from sharekit.bundle import features
 from sharekit.bundle.style_statistics import StyleStatistics
+from sharekit.bundle.style_transfer import style_loss_of
 from sharekit.errors import DependencyError, UsageError, VerificationError
 from sharekit.program.progress import Progress
 from tests.tiny_features import tiny_network, tiny_statistics, write_checkpoint
@@ -86,7 +87,7 @@ def test_the_style_loss_is_the_published_one() -> None:
     target = torch.from_numpy(features.gram(style_activation)[0])
     flat, style_flat = activation.reshape(2, 4, 30), torch.from_numpy(style_activation).reshape(4, 30)
     raw = (flat @ flat.transpose(1, 2) - style_flat @ style_flat.T).square().mean(dim=(1, 2)) / (4 * 5 * 6)
-    found = gatys.style_loss_of({"conv2_1": activation}, {"conv2_1": target})
+    found = style_loss_of({"conv2_1": activation}, {"conv2_1": target})
     assert torch.allclose(found, features.STYLE_LAYERS["conv2_1"] * raw, rtol=1e-4)
 
 

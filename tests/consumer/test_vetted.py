@@ -133,6 +133,21 @@ def test_vetted_samples_alone_end_with_an_error_that_says_how_many_there_are(bun
         bundle.sample(1, SEED, vetted_only=True, refinement=consumer.Refinement(redraw_below=0.1))
 
 
+def test_a_torch_data_set_of_vetted_samples_alone_ends_with_them(bundle: Bundle) -> None:
+    rgb = {"layout": bundle.layouts[0], "vetted_only": True}
+    vetted = [sample for sample in bundle.sample(VETTED, SEED) if sample.image.shape[2] == 3]
+    items = bundle.torch_dataset(SEED, **rgb)
+    assert len(items) == len(vetted) == 4
+    for item, sample in zip(items, vetted, strict=True):
+        np.testing.assert_array_equal(item["image"].numpy() * 255, sample.image.transpose(2, 0, 1))
+    assert len(bundle.torch_dataset(SEED, start=3, **rgb)) == 1
+    for start, length in ((4, None), (0, 5)):
+        with pytest.raises(UsageError, match="at most 4 samples"):
+            bundle.torch_dataset(SEED, start=start, length=length, **rgb)
+    with pytest.raises(UsageError, match="at most 4 samples"):
+        items.seek(1)
+
+
 def test_data_sets_say_of_each_sample_whether_it_is_vetted(bundle: Bundle, tmp_path: Path) -> None:
     result = sample_bundle(bundle, tmp_path / "out", 9, Request(SEED))
     assert [written.description.vetted for written in result.data_sets] == [4, 2]

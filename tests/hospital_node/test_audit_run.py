@@ -10,16 +10,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hospital_node.audit import audit_one
 from hospital_node.audit.attack import AuditLimits
 from hospital_node.audit.attacks.distance import with_channels
 from hospital_node.audit.audit_node import audit_node
 from hospital_node.audit.audit_settings import AuditSettings
+from hospital_node.audit.candidate_draws import Drawn, draw_candidate
 from hospital_node.audit.generator_audit import ATTACKS, GeneratorAudit
 from hospital_node.candidate import build_onnx
 from hospital_node.ledger.states import GeneratorState
 from hospital_node.node.node import Node
 from hospital_node.singan.trained import TrainedGenerator
 from sharekit.errors import UsageError
+from sharekit.generator.spec import GeneratorSpec
 from sharekit.program.progress import Progress
 from tests.hospital_node.trained_node import add_image, generator_of, train, trained_node
 
@@ -75,6 +78,20 @@ def test_the_same_seed_gives_the_same_audit(node: Node) -> None:
     first = [outcome.audit for outcome in audit_node(node, LIMITS, FEW).outcomes]
     again = [outcome.audit for outcome in audit_node(node, LIMITS, AuditSettings(16, again=True)).outcomes]
     assert first == again
+
+
+def test_each_generator_is_drawn_once_as_a_control_and_for_its_own_audit(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[bytes] = []
+
+    def draw(candidate: bytes, spec: GeneratorSpec, seed: int, count: int) -> Drawn:
+        drawn.append(candidate)
+        return draw_candidate(candidate, spec, seed, count)
+
+    monkeypatch.setattr(audit_one, "draw_candidate", draw)
+    audit_node(node, LIMITS, FEW)
+    assert len(drawn) == len(set(drawn)) == 3
 
 
 def test_one_broken_generator_is_withheld_and_the_others_are_audited(node: Node) -> None:

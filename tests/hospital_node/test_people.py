@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from hospital_node.audit.attack import AttackResult, AuditLimits, Measure, Space
+from hospital_node.audit.attack import AttackResult, AuditLimits, Measure, Question, Space
 from hospital_node.audit.generator_audit import GeneratorAudit
 from hospital_node.audit.verdict import Verdict
 from hospital_node.candidate import Parity
@@ -20,7 +20,7 @@ from hospital_node.node import history
 from hospital_node.node.history import Action
 from hospital_node.node.node import Node
 from hospital_node.release.declaration import Declaration
-from hospital_node.release.officer import EXTRACTION, QUERY, Answer
+from hospital_node.release.officer import Answer
 from hospital_node.release.policy_change import change_policy, current_policy, differences
 from hospital_node.release.provenance import carried_history
 from hospital_node.release.release_policy import Approver, Policy, save_policy
@@ -267,9 +267,9 @@ def test_the_worst_figure_is_the_one_that_tells_most() -> None:
 
     near = audit(measure("distance_ratio", 0.1), measure("linkage_rate", 0.9))
     far = audit(measure("distance_ratio", 1.4), measure("linkage_rate", 0.1))
-    answer = Answer.of(QUERY, [far, near])
+    answer = Answer.of(Question.QUERY, [far, near])
     assert [one.value for one in answer.worst] == [0.1, 0.9]
-    assert (answer.succeeded, answer.undecided, Answer.of(EXTRACTION, [far]).attacks) == (0, 0, ())
+    assert (answer.succeeded, answer.undecided, Answer.of(Question.EXTRACTION, [far]).attacks) == (0, 0, ())
 
 
 def test_audits_of_earlier_releases_keep_their_meaning() -> None:

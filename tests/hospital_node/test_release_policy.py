@@ -44,6 +44,7 @@ def test_digest_changes_with_every_setting() -> None:
             "approvals": "2",
             "release_linkable": "true",
             "min_group": "20",
+            "release_small_differences": "true",
             "epsilon": "0.5",
             "max_total_epsilon": "9",
             "k": "7",

@@ -13,14 +13,17 @@ from hospital_node.audit.audit_settings import AuditSettings
 from hospital_node.audit.audited import read_asking
 from hospital_node.audit.verdict import Verdict
 from hospital_node.node.node import Node
-from hospital_node.release import sample_checks, vetting
+from hospital_node.release import examined, sample_checks, vetting
 from hospital_node.release.approve import give_approval, propose
+from hospital_node.release.examined import Examined
 from hospital_node.release.export import export_bundle
+from hospital_node.release.nearness import Nearness, View, at_chance, joined
 from hospital_node.release.release_policy import Approver, Policy, load_policy, save_policy
-from hospital_node.release.sample_checks import Look, broken, look, too_near
+from hospital_node.release.sample_checks import Look, broken, look
 from hospital_node.release.vetting import vet
 from sharekit.bundle.bundle import verify_bundle
 from sharekit.bundle.manifest import Group, Unit
+from sharekit.bundle.vetted import Vetted
 from tests.hospital_node.trained_node import APPROVER_NAME, add_image, make_keys, picture, train
 
 KEYS = make_keys()
@@ -83,10 +86,45 @@ def pictures(*seeds: int) -> np.ndarray:
 def test_a_sample_nearer_to_a_source_than_never_seen_images_is_too_near() -> None:
     sources, controls, fresh = pictures(1, 2, 3, 4), pictures(*range(10, 22)), pictures(*range(30, 60))
     noise = np.random.default_rng(2).normal(0, 0.15, sources.shape).astype(np.float32)
-    assert too_near(sources + noise, sources, controls).all()
-    assert too_near(fresh, sources, controls).mean() < 0.3
+    near = Nearness(sources, controls).too_near
+    assert near(sources + noise).all()
+    assert near(np.flip(sources + noise, 3)).all()
+    assert near(np.flip(sources + noise, 2)).all()
+    assert near(fresh).mean() < 0.3
     # A blurred image is near to every image; it is not nearer to a source than to others.
-    assert not too_near(fresh.mean(axis=0, keepdims=True), sources, controls).any()
+    assert not near(fresh.mean(axis=0, keepdims=True)).any()
+
+
+def test_samples_of_other_images_are_nearest_to_a_source_as_often_as_chance_says() -> None:
+    views = Nearness(pictures(*range(1, 6)), pictures(*range(10, 25))).views(pictures(*range(30, 70)))
+    every = np.ones(40, bool)
+    for name, view in views.items():
+        assert view.chance == (0.5 if name == "patches" else 0.25)
+        assert abs(view.share(every) - view.chance) < 0.3, name
+
+
+def test_mirrored_copies_show_in_mirrored_views_and_leave_the_list_at_chance_in_every_view() -> None:
+    sources, controls, fresh = pictures(1, 2, 3, 4), pictures(*range(10, 22)), pictures(*range(30, 60))
+    noise = np.random.default_rng(3).normal(0, 0.4, (3, *sources.shape)).astype(np.float32)
+    copies = np.concatenate([np.flip(sources, way) for way in (2, 3, (2, 3))]) + noise.reshape(
+        -1, *sources.shape[1:]
+    )
+    nearness = Nearness(sources, controls)
+    views = joined([nearness.views(fresh), nearness.views(copies)])
+    copied = np.arange(len(fresh) + len(copies)) >= len(fresh)
+    assert views["full, mirrored"].share(copied) > 0.9
+    assert views["full"].share(copied) < 0.6
+    kept = at_chance(views, np.ones(len(copied), bool))
+    assert all(view.share(kept) <= view.chance for view in views.values())
+    assert kept[~copied].mean() > kept[copied].mean() + 0.3
+
+
+def test_the_nearest_go_first_and_no_more_than_the_excess() -> None:
+    order = np.array([0.9, 0.2, 1.5, 0.4, 2.0, 1.1])
+    view = View(order, (order < 1).astype(float), 0.25)
+    assert view.excess(np.ones(6, bool)).tolist() == [False, True, False, True, False, False]
+    assert not view.excess(order > 0.4).any()
+    assert not view.excess(np.zeros(6, bool)).any()
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +145,7 @@ def test_the_manifest_lists_samples_of_groups_alone_and_counts_what_stands_behin
 ) -> None:
     # Random weights draw no sound mask.
     monkeypatch.setattr(sample_checks, "MIN_MARKED", 0.0)
-    monkeypatch.setattr(vetting, "broken", lambda masks: np.zeros(len(masks), bool))
+    monkeypatch.setattr(examined, "broken", lambda masks: np.zeros(len(masks), bool))
     policy = load_policy(node.policy_path)
     give_approval(node, policy, propose(node, policy), KEYS.approver, APPROVER_NAME)
     result = export_bundle(node, tmp_path / "bundle", KEYS.release, vetted=40)
@@ -117,6 +155,11 @@ def test_the_manifest_lists_samples_of_groups_alone_and_counts_what_stands_behin
     assert single.verdict == Verdict.LINKABLE
     assert single.vetted is None
     assert (group.vetted.seed, group.vetted.candidates) == (1, 40)
+    (nearest,) = result.to_json()["nearest"].values()
+    assert {"thumbnail", "thumbnail, mirrored", "full, mirrored", "colours"} <= set(nearest)
+    assert all(
+        one["listed"] <= one["chance"] or one["listed"] <= one["candidates"] for one in nearest.values()
+    )
     assert result.vetted == f"{len(group.vetted.good)} of 40 samples of seed 1"
     card = bundle.read("CARD.md").decode()
     assert "5 images of 5 distinct pictures (1 of 2 generators)" in card
@@ -129,15 +172,26 @@ def test_no_sample_is_looked_at_if_none_is_wanted(node: Node) -> None:
     assert vet(node, [one for one in asking if len(one.record.images) == 1]) == {}
 
 
+def faultless(count: int) -> Examined:
+    """What was found in samples without any fault, all alike and compared in no view."""
+    every, figure = np.ones(count, bool), np.ones(count)
+    return Examined(every, Look(figure, figure, figure), every, {})
+
+
 def test_a_list_is_the_same_in_every_release_and_chance_drops_good_samples(
     node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asking, _ = read_asking(node)
-    monkeypatch.setattr(vetting, "good_samples", lambda *arguments: np.ones(arguments[-1], bool))
-    (first,) = vet(node, asking, 400).values()
+    monkeypatch.setattr(vetting, "examine", lambda *arguments: faultless(arguments[-1]))
+
+    def listed(count: int) -> Vetted:
+        (found,) = vet(node, asking, count).values()
+        return found.vetted
+
+    first = listed(400)
     assert 0.7 < len(first.good) / 400 < 0.9
-    assert (first,) == tuple(vet(node, asking, 400).values())
+    assert first == listed(400)
     # A list of fewer samples is the beginning of the longer one.
-    (shorter,) = vet(node, asking, 100).values()
+    shorter = listed(100)
     assert shorter.good == tuple(index for index in first.good if index < 100)
     assert dataclasses.asdict(first)["seed"] == 1

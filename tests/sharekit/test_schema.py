@@ -32,6 +32,21 @@ def test_error_names_the_item_and_the_json_path() -> None:
     assert caught.value.expected.endswith("$.files[0].length")
 
 
+def test_the_quick_answer_is_the_validators_for_every_vector() -> None:
+    seen = 0
+    for path in (Path(__file__).resolve().parents[2] / "schemas/v1/vectors").rglob("*.json"):
+        name = path.parent.parent.name
+        if name in schema.names():
+            value = json.loads(path.read_text())
+            assert schema.quickly_fits(name, value) == schema.validator(name).is_valid(value), path
+            seen += 1
+    assert seen > 100
+
+
+def test_every_schema_has_a_quick_answer() -> None:
+    assert {name for name in schema.names() if schema.quickly_fits(name, "no document")} == set()
+
+
 def test_pattern_does_not_end_before_a_final_newline() -> None:
     value = copy.deepcopy(MINIMAL)
     value["hospital"] += "\n"

@@ -9,7 +9,15 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from hospital_node.audit.attack import MIN_CONTROLS, Array, AttackContext, AttackResult, Measure, Quantity
+from hospital_node.audit.attack import (
+    MIN_CONTROLS,
+    Array,
+    AttackContext,
+    AttackResult,
+    Measure,
+    Quantity,
+    Question,
+)
 from hospital_node.audit.exposure import exposure
 
 NAME = "canary"
@@ -27,6 +35,7 @@ class Canary:
     """The attacker knows patterns that were planted before training, and looks for them in the samples."""
 
     name: str = NAME
+    question: Question = Question.QUERY
 
     def run(self, context: AttackContext) -> AttackResult:
         details = context.details

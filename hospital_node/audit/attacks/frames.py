@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from hospital_node.audit.attack import AttackContext, AttackResult, Measure, Quantity
+from hospital_node.audit.attack import AttackContext, AttackResult, Measure, Quantity, Question
 from hospital_node.audit.attacks.distance import SPACES
 from hospital_node.audit.attacks.nearest import Distances
 from hospital_node.audit.exposure import Exposure, worst
@@ -23,6 +23,7 @@ class OtherFrames:
     """The attacker holds another frame of the same scene and asks whether the generator saw its neighbour."""
 
     name: str = NAME
+    question: Question = Question.QUERY
 
     def run(self, context: AttackContext) -> AttackResult:
         if context.frames is None or not len(context.frames):

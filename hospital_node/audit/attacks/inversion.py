@@ -21,6 +21,7 @@ from hospital_node.audit.attack import (
     AttackResult,
     Measure,
     Quantity,
+    Question,
 )
 from hospital_node.audit.attacks.distance import resize, rmse
 from hospital_node.audit.attacks.nearest import exposed_by
@@ -48,6 +49,7 @@ class Inversion:
     """The attacker optimises the noise, on the shell of Gaussian noise, until a real image appears."""
 
     name: str = NAME
+    question: Question = Question.EXTRACTION
 
     def run(self, context: AttackContext) -> AttackResult:
         network = ExportedNetwork.read(context.candidate)

@@ -17,6 +17,7 @@ from hospital_node.audit.attack import (
     Compared,
     Measure,
     Quantity,
+    Question,
 )
 from hospital_node.audit.attacks.distance import SPACES, between, rmse
 from hospital_node.audit.attacks.nearest import Nearness, exposed_by, near_copy, nearnesses
@@ -42,6 +43,7 @@ class MeanOfSamples:
     """The attacker averages N samples, and takes their median, and compares both with the real images."""
 
     name: str = NAME
+    question: Question = Question.EXTRACTION
 
     def run(self, context: AttackContext) -> AttackResult:
         measures: list[Measure] = []

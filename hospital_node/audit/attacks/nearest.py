@@ -18,6 +18,7 @@ from hospital_node.audit.attack import (
     Compared,
     Measure,
     Quantity,
+    Question,
     scale_space,
 )
 from hospital_node.audit.attacks.distance import SPACES, between, difficulty, rmse, scores
@@ -49,6 +50,7 @@ class BestOfN:
     """The attacker draws N samples and keeps the one nearest to each real image, at every scale."""
 
     name: str = NAME
+    question: Question = Question.QUERY
 
     def run(self, context: AttackContext) -> AttackResult:
         measures: list[Measure] = []

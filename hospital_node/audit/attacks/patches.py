@@ -17,6 +17,7 @@ from hospital_node.audit.attack import (
     AttackResult,
     Measure,
     Quantity,
+    Question,
 )
 from hospital_node.audit.attacks.distance import NEAREST_POSSIBLE
 from hospital_node.audit.exposure import Exposure, exposure, worst
@@ -53,6 +54,7 @@ class PatchCopying:
     """The attacker looks for pieces of samples in the real images."""
 
     name: str = NAME
+    question: Question = Question.QUERY
 
     def run(self, context: AttackContext) -> AttackResult:
         details = context.details
@@ -112,9 +114,8 @@ def _patches(rng: np.random.Generator, images: Array, size: int, where: NDArray[
         return np.zeros((0, 0), np.float32)
     half = size // 2
     centres = np.argwhere(where[:, half : where.shape[1] - half, half : where.shape[2] - half])
-    rng.shuffle(centres)
     found = []
-    for number, y, x in centres[: 8 * QUERIES]:
+    for number, y, x in centres[rng.permutation(len(centres))[: 8 * QUERIES]]:
         patch = images[number, :, y : y + size, x : x + size].ravel()
         if patch.std() >= PLAIN:
             found.append(patch)

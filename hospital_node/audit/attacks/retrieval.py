@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,11 +19,12 @@ from hospital_node.audit.attack import (
     Compared,
     Measure,
     Quantity,
+    Question,
     Space,
 )
 from hospital_node.audit.attacks.distance import NEAREST_POSSIBLE, reduced, with_channels
 from hospital_node.audit.exposure import Exposure, exposure, worst
-from hospital_node.statistics.gram_matrices import load_torch
+from hospital_node.statistics.gram_matrices import load_torch_once
 from sharekit.bundle import features
 from sharekit.intervals import wilson
 
@@ -51,6 +50,7 @@ class Retrieval:
     """The attacker searches the real images for those that look like the samples."""
 
     name: str = NAME
+    question: Question = Question.QUERY
 
     def run(self, context: AttackContext) -> AttackResult:
         if not context.has_controls:
@@ -73,7 +73,7 @@ class Retrieval:
 
 
 def _searches(images: Compared) -> Iterator[tuple[Quantity, Compared, Features]]:
-    yield HISTOGRAM, images, _histograms
+    yield HISTOGRAM, images, histograms
     path = features.find()
     small = images.at(lambda one: reduced(one[: DEEP_SAMPLES * 4], DEEP_SIDE))
     if path is not None and min(small.sources.shape[-2:]) >= features.MIN_SIDE:
@@ -119,7 +119,7 @@ def _search(quantity: Quantity, images: Compared, describe: Features) -> tuple[M
     )
 
 
-def _histograms(images: Array) -> NDArray[np.float64]:
+def histograms(images: Array) -> NDArray[np.float64]:
     """Square roots of joint colour histograms: unit vectors `(n, BINS ** C)`."""
     count, channels = images.shape[:2]
     bins = np.clip(((images + 1) / 2 * BINS).astype(np.int64), 0, BINS - 1)
@@ -134,15 +134,10 @@ def _histograms(images: Array) -> NDArray[np.float64]:
 @torch.no_grad()
 def _deep(images: Array, path: Path) -> NDArray[np.float64]:
     """Mean activations of `DEEP_LAYER`, as unit vectors `(n, channels)`."""
-    network, found = _network(path), []
+    network, found = load_torch_once(path), []
     for start in range(0, len(images), _BATCH):
         batch = np.stack([with_channels(image, 3) for image in images[start : start + _BATCH]])
         values = features.activations(torch.from_numpy(batch), network, functional, (DEEP_LAYER,))[DEEP_LAYER]
         found.append(values.mean(dim=(2, 3)).double().numpy())
     stacked = np.concatenate(found)
     return stacked / np.maximum(np.linalg.norm(stacked, axis=1, keepdims=True), NEAREST_POSSIBLE)
-
-
-@cache
-def _network(path: Path) -> Any:
-    return load_torch(path)

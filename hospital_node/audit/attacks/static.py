@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hospital_node.audit.attack import AttackContext, AttackResult
+from hospital_node.audit.attack import AttackContext, AttackResult, Question
 from hospital_node.leaks.search import find_real_content
 
 
@@ -13,6 +13,7 @@ class StaticCheck:
     """The search of the candidate's own bytes and tensors for its sources, as one attack among the others."""
 
     name: str = "static"
+    question: Question = Question.EXTRACTION
 
     def run(self, context: AttackContext) -> AttackResult:
         candidate = {f"generators/{context.generator_id}.onnx": context.candidate}

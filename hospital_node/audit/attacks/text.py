@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib.util import find_spec
 
-from hospital_node.audit.attack import Array, AttackContext, AttackResult, Measure, Quantity, Space
+from hospital_node.audit.attack import Array, AttackContext, AttackResult, Measure, Quantity, Question, Space
 from hospital_node.overlays.outcome import LARGE
 from hospital_node.overlays.survey import LEAST_SIDE
 from hospital_node.overlays.text_detector import SURE, load_detector
@@ -31,6 +31,7 @@ class TextInSamples:
     """The attacker reads what is written in the samples."""
 
     name: str = NAME
+    question: Question = Question.QUERY
 
     def run(self, context: AttackContext) -> AttackResult:
         if find_spec("rapidocr") is None:

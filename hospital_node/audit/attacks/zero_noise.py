@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hospital_node.audit.attack import AttackContext, AttackResult, Measure, Quantity
+from hospital_node.audit.attack import AttackContext, AttackResult, Measure, Quantity, Question
 from hospital_node.audit.attacks.distance import SPACES
 from hospital_node.audit.attacks.nearest import Distances, Nearness, near_copy
 from hospital_node.audit.exposure import Exposure, worst
@@ -23,6 +23,7 @@ class ZeroNoise:
     """The attacker sets the noise to zero, everywhere or above scale 0, and tries stored tensors as z*."""
 
     name: str = NAME
+    question: Question = Question.EXTRACTION
 
     def run(self, context: AttackContext) -> AttackResult:
         if context.calm is None:

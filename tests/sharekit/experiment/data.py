@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from sharekit.experiment.experiment_settings import GeneratorSettings, TableSettings
-from sharekit.experiment.fold_generators import FoldGenerators
+from sharekit.experiment.fold_generators import FoldGenerators, Sources
 from sharekit.experiment.folds import Split, split_data
+from sharekit.experiment.picture_pool import Picture
 from tests.consumer.pairs import disc, picture, save
 
 FOLDS = ("0", "1", "2")
@@ -47,6 +49,30 @@ def untrained(split: Split, *, withheld: tuple[str, ...] = ()) -> tuple[FoldGene
         )
         for label, pictures in split.folds.items()
     )
+
+
+def untrained_from(sources: Sequence[Sources]) -> dict[Sources, FoldGenerators]:
+    """Bundles that do not exist: a generator for each picture, or for all of them as a group."""
+
+    def name(each: Sources, picture: Picture) -> str:
+        return (
+            f"group of {each.label}"
+            if "--group-size" in each.train_options
+            else f"generator of {picture.name}"
+        )
+
+    return {
+        each: FoldGenerators(
+            each.label,
+            Path("bundles") / each.label,
+            Path("keys/release.pub"),
+            f"manifest of {each}",
+            each.pictures,
+            {picture.name: name(each, picture) for picture in each.pictures},
+            {},
+        )
+        for each in sources
+    }
 
 
 def small_settings(**changes: object) -> TableSettings:

@@ -29,6 +29,7 @@ from sharekit.experiment.fair_comparisons import (
 )
 from sharekit.experiment.fair_plan import FairArm, FairPlan, PlanFile, Role, read_plan
 from sharekit.experiment.fair_stages import FairStages, check_fair, pool_of, roles
+from sharekit.experiment.fold_generators import FoldGenerators, Sources
 from sharekit.experiment.folds import Split
 from sharekit.experiment.run_fair import prepare, run_fair, table_settings
 from sharekit.experiment.run_table import PAGE
@@ -41,7 +42,7 @@ from sharekit.segmenter.metrics import METRICS
 from sharekit.steps.step import Step, read_record
 from sharekit.storage import files
 from tests.consumer.pairs import disc, picture, save
-from tests.sharekit.experiment.data import small_split, untrained
+from tests.sharekit.experiment.data import small_split, untrained_from
 
 PLAN = dataclasses.replace(read_plan(None).plan, real=(1, 2))
 FEW = dataclasses.replace(
@@ -49,8 +50,11 @@ FEW = dataclasses.replace(
     arms=tuple(
         arm
         for arm in PLAN.arms
-        if arm.name in ("real", "real + CutMix", "best classical + synthetic", "lever: style 1:1000")
-        or arm.generator_options
+        if arm.name
+        in (
+            *("real", "real + CutMix", "best classical + synthetic", "lever: style 1:1000"),
+            "lever: generators of profile fast",
+        )
     ),
 )
 """Few arms, because every result rewrites the page."""
@@ -70,12 +74,11 @@ def settings(out: Path = Path("out"), **changes: Any) -> TableSettings:
 def planned(split: Split, plan: FairPlan = PLAN, **changes: Any) -> list[Cell]:
     """All cells, with copy-paste as the best classical arm."""
     stages = FairStages(plan, settings(**changes), split)
-    best = {images: next(arm for arm in plan.arms if "copy" in arm.name) for images in plan.real}
-    made = untrained(split)
-    generators = dict.fromkeys([(), ("--profile", "fast")], made)
+    best = {images: next(arm for arm in PLAN.arms if "copy" in arm.name) for images in plan.real}
+    arms = plan.of(Role.SYNTHETIC, Role.ON_BEST, Role.LEVER)
     found = [
         *stages.real_cells(plan.of(Role.CLASSICAL, Role.CONTROL)),
-        *stages.synthetic_cells(plan.of(Role.SYNTHETIC, Role.ON_BEST, Role.LEVER), best, generators),
+        *stages.synthetic_cells(arms, best, untrained_from(stages.wanted(arms))),
     ]
     assert {each.arm.name for each in found if isinstance(each, Impossible)} <= WITH_FEATURES
     return [each for each in found if isinstance(each, Cell)]
@@ -111,6 +114,7 @@ def test_the_packaged_plan_survives_json_and_has_what_a_sceptic_asks_for() -> No
     }
     assert len(plan.of(Role.LEVER)) >= 6
     assert plan.of(Role.ON_BEST)[0].name == plan.primary.arm
+    assert {arm.role for arm in plan.arms if arm.per_draw} == {Role.SYNTHETIC, Role.ON_BEST}
 
 
 @pytest.mark.parametrize(
@@ -143,7 +147,8 @@ def test_each_fold_has_one_role_and_each_draw_its_own_images(split: Split) -> No
             assert {fold[name] for name in names_after(cell, "--test")} == {held}
             assert {fold[name] for name in names_after(cell, "--validation")} == {found.validation}
             assert {fold[name] for each in trained_names(cell) for name in each} <= set(found.training)
-            assert bundles(cell) <= set(found.training)
+            # A draw's own generator learns from the draw's images: see below.
+            assert {name for name in bundles(cell) if "draw" not in name} <= set(found.training)
             # No more images to choose the weights by than to train on.
             assert len(names_after(cell, "--validation")) == cell.arm.images
 
@@ -179,6 +184,66 @@ def test_arms_differ_in_nothing_but_what_they_name(split: Split) -> None:
         assert [each for each in words(cell) if isinstance(each, Task)] == [
             each for each in words(plain) if isinstance(each, Task)
         ]
+
+
+GROUP = FairArm("group", True, 4, role=Role.SYNTHETIC, per_draw=True)
+PATCHES = FairArm("patches", True, 4, role=Role.LEVER, command=("python", "patches.py"))
+
+
+def samples_of(cell: Cell) -> list[list[Any]]:
+    return [list(each.arguments) for each in words(cell) if isinstance(each, Task)]
+
+
+def test_a_draw_of_its_own_generator_learns_from_exactly_the_images_of_the_draw(split: Split) -> None:
+    plan = dataclasses.replace(PLAN, arms=(*SMALLEST, GROUP))
+    wanted = FairStages(plan, settings(), split).wanted([GROUP])
+    assert len(wanted) == len(plan.real) * plan.draws
+    real = {(cell.arm.images, cell.draw): cell for cell in planned(split, plan) if cell.arm.name == REAL}
+    for each, place in zip(wanted, FairStages(plan, settings(), split).places, strict=True):
+        assert [{p.name for p in each.pictures}] == trained_names(real[place.images, place.draw])
+        assert each.train_options[:2] == ("--group-size", str(place.images))
+
+
+def test_a_group_gives_as_many_samples_as_its_images_would_alone(split: Split) -> None:
+    plan = dataclasses.replace(PLAN, arms=(*SMALLEST, GROUP))
+    for cell in planned(split, plan):
+        if cell.arm.name == GROUP.name:
+            assert cell.arm.images is not None
+            (sample,) = samples_of(cell)
+            assert sample[sample.index("--count") + 1] == str(4 * cell.arm.images)
+            assert cell.synthetic_images == 4 * cell.arm.images
+
+
+def test_a_group_that_learnt_from_other_images_than_the_draws_gives_nothing(split: Split) -> None:
+    arm = dataclasses.replace(GROUP, per_draw=False)
+    stages = FairStages(dataclasses.replace(PLAN, arms=(*SMALLEST, arm)), settings(), split)
+    made = {
+        each: dataclasses.replace(fold, generators=dict.fromkeys(fold.generators, "group of the fold"))
+        for each, fold in untrained_from(stages.wanted([arm])).items()
+    }
+    assert all(isinstance(each, Impossible) for each in stages.synthetic_cells([arm], {}, made))
+
+
+def test_an_arm_with_a_command_takes_the_draws_images_and_no_generator(split: Split) -> None:
+    plan = dataclasses.replace(PLAN, arms=(*SMALLEST, PATCHES))
+    assert FairStages(plan, settings(), split).wanted([PATCHES]) == ()
+    for cell in planned(split, plan):
+        if cell.arm.name == PATCHES.name:
+            (made,) = samples_of(cell)
+            assert made[:2] == ["python", "patches.py"]
+            assert isinstance(made[2], RealImages)
+            assert [{each.name for each in made[2].pictures}] == trained_names(cell)
+            assert cell.synthetic_images == 4 * len(made[2].pictures)
+
+
+def test_draws_share_no_image_where_there_are_enough(split: Split) -> None:
+    plan = dataclasses.replace(PLAN, real=(1,), draws=3, arms=(*SMALLEST, GROUP))
+    cells = [cell for cell in planned(split, plan) if cell.arm.name == REAL]
+    for chosen in (
+        [trained_names(cell)[0] for cell in cells],
+        [names_after(c, "--validation") for c in cells],
+    ):
+        assert len(set.union(*chosen)) == 3
 
 
 def test_every_command_is_one_that_its_program_knows(split: Split, tmp_path: Path) -> None:
@@ -265,7 +330,7 @@ def test_the_primary_comparison_alone_decides(gain: float, spread: float, mood: 
     found = fair_answer(PLAN, with_primary(gain, spread))
     assert found.mood is mood
     assert found.verdict.startswith(words)
-    assert any("R = 1, on top of real + strong" in reason for reason in found.reasons)
+    assert any("with the best that costs nothing (real + strong)" in reason for reason in found.reasons)
 
 
 def test_a_null_result_says_what_it_excludes_and_what_more_would_take() -> None:
@@ -283,6 +348,23 @@ def test_a_gain_over_plain_real_images_is_no_gain_over_the_best_that_costs_nothi
     assert against_real is not None
     assert against_real.difference.low > 0
     assert fair_answer(PLAN, cells).mood is Mood.BAD
+
+
+def test_a_lever_is_compared_with_the_arm_that_it_changes() -> None:
+    lever = "lever: a quarter real"
+    cells = [
+        *with_primary(0.05),
+        *observations({"real + synthetic": NOTHING, lever: [0.43, 0.53, 0.48, 0.58, 0.38]}),
+    ]
+    found = compare(PLAN, cells)
+    each = found.get(lever, None, "real + synthetic")
+    assert each is not None
+    assert each.difference.mean == pytest.approx(0.03)
+    assert found.get("real", None, "real + synthetic") is None
+    assert any(
+        "Levers" in reason and "a quarter real +0.030" in reason
+        for reason in fair_answer(PLAN, cells).reasons
+    )
 
 
 def test_few_draws_give_no_answer() -> None:
@@ -315,7 +397,7 @@ class Bench:
     def __init__(self, gain: float = 0.1) -> None:
         self.gain = gain
         self.ran: list[Step] = []
-        self.made: list[tuple[str, ...]] = []
+        self.made: list[Sources] = []
 
     @contextlib.contextmanager
     def machine(self) -> Iterator[Bench]:
@@ -365,9 +447,9 @@ def run(
 ) -> Table:
     prepared = prepare(PlanFile(plan, "a" * 64), settings(out, **changes), split, external)
 
-    def make(options: Sequence[tuple[str, ...]]) -> dict[tuple[str, ...], Any]:
-        bench.made += options
-        return dict.fromkeys(options, untrained(split))
+    def make(sources: Sequence[Sources]) -> dict[Sources, FoldGenerators]:
+        bench.made += sources
+        return untrained_from(sources)
 
     *_, table = run_fair(prepared, bench.machine, make)
     return table
@@ -387,7 +469,7 @@ def test_a_run_ends_with_an_answer_and_a_second_one_does_nothing(split: Split, t
     lost = {failure.arm for failure in table.failures}
     assert lost == WITH_FEATURES
     assert table.waiting == 0
-    assert set(bench.made) == {(), ("--profile", "fast")}
+    assert {each.train_options for each in bench.made} == {(), ("--profile", "fast")}
     # What costs nothing is done before any sample is drawn.
     first = next(place for place, step in enumerate(bench.ran) if step.command[1] == "sample")
     assert {step.command[1] for step in bench.ran[:first]} == {"train"}
@@ -516,5 +598,7 @@ def test_the_program_says_which_folds_are_missing(
 
 
 def test_an_arm_survives_json() -> None:
-    arm = FairArm("a", True, 3, role=Role.LEVER, sample_options=("--x", "a b"), generator_options=("-y",))
+    arm = FairArm(
+        "a", True, 3, role=Role.LEVER, sample_options=("--x", "a b"), generator_options=("-y",), per_draw=True
+    )
     assert FairArm.from_json(json.loads(json.dumps(arm.to_json()))) == arm

@@ -17,7 +17,7 @@ from sharekit.experiment import fold_generators as generators
 from sharekit.experiment import tasks
 from sharekit.experiment.cells import Store
 from sharekit.experiment.experiment_settings import GeneratorSettings, with_features
-from sharekit.experiment.fold_generators import fold_steps, key_steps, plan_folds
+from sharekit.experiment.fold_generators import fold_sources, fold_steps, key_steps, plan_folds
 from sharekit.experiment.folds import Split
 from sharekit.experiment.stages import Cell, Impossible, Plan, check, trained_on
 from sharekit.experiment.tasks import Given, RealImages, Task, file_digest, options
@@ -97,7 +97,7 @@ def test_every_command_is_one_that_its_program_knows(split: Split, table: str, t
 
 def test_every_step_to_a_bundle_is_one_that_its_program_knows(split: Split) -> None:
     settings = GeneratorSettings(split.root, Path("out"), train_options=("--profile", "quick"))
-    plans = plan_folds(split, settings)
+    plans = plan_folds(fold_sources(split, settings), settings)
     assert len({plan.folder for plan in plans}) == 3
     for step in (*key_steps(Path("keys")), *fold_steps(plans[0], settings)):
         program, *arguments = step.command
@@ -107,7 +107,7 @@ def test_every_step_to_a_bundle_is_one_that_its_program_knows(split: Split) -> N
 def test_a_node_is_another_one_when_its_images_or_its_training_change(split: Split) -> None:
     def folders(**changes: object) -> list[Path]:
         settings = GeneratorSettings(split.root, Path("out"), **changes)
-        return [plan.folder for plan in plan_folds(split, settings)]
+        return [plan.folder for plan in plan_folds(fold_sources(split, settings), settings)]
 
     before = folders(train_options=("--iterations", "2"))
     assert folders(train_options=("--iterations", "2"), choice_seed=3) == before
@@ -185,7 +185,8 @@ def test_another_version_of_the_program_does_everything_again(
     split: Split, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def folders() -> set[Path]:
-        plans = plan_folds(split, GeneratorSettings(split.root, Path("out")))
+        settings = GeneratorSettings(split.root, Path("out"))
+        plans = plan_folds(fold_sources(split, settings), settings)
         return {path for plan in plans for path in (plan.folder, plan.release)}
 
     before, folders_before = keys(cells(split, "table1")), folders()
@@ -212,7 +213,8 @@ def test_a_feature_file_that_was_found_makes_another_release_and_is_named_to_eve
     machine.write_bytes(b"1")
     found = with_features(plain)
     assert found.features == machine
-    for before, after in zip(plan_folds(split, without), plan_folds(split, found), strict=True):
+    sources = fold_sources(split, plain)
+    for before, after in zip(plan_folds(sources, without), plan_folds(sources, found), strict=True):
         assert before.folder == after.folder
         assert before.release != after.release
         export = next(step for step in fold_steps(after, found) if step.name == "export")
@@ -247,7 +249,7 @@ def test_styles_without_a_feature_file_are_refused_before_anything_is_trained(
 def test_a_feature_file_that_is_not_there_is_an_input_error(split: Split, tmp_path: Path) -> None:
     absent = GeneratorSettings(split.root, Path("out"), features=tmp_path / "missing.pth")
     with pytest.raises(InputError, match=r"missing\.pth") as refused:
-        plan_folds(split, absent)
+        plan_folds(fold_sources(split, absent), absent)
     assert refused.value.exit_code == 3
     with pytest.raises(InputError, match=r"missing\.pth"):
         cells(split, "table1", generators=absent)
