@@ -124,7 +124,7 @@ def real_pictures(data: Path, labels: dict[str, dict], new_survey: Callable[[], 
     yield f"| pictures with a false region | {share(false_pictures, len(pictures))} |"
     yield f"| pictures put before a person | {share(review, len(pictures))} |"
     yield f"| false regions a picture | {false_regions / len(pictures):.2f} | |"
-    yield f"| pixels that false regions take of a picture | {more / len(pictures):.2%} | |"
+    yield f"| pixels that false regions take of a picture | {100 * more / len(pictures):.2f} % | |"
 
 
 def drawn_texts(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from sharekit.program import shared_options
 from sharekit.program.output import Output, ask, check_somebody_answers, warning_text
-from sharekit.program.phrases import counted
+from sharekit.program.phrases import command_line, counted
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -47,7 +47,8 @@ def run(args: argparse.Namespace, output: Output) -> None:
         done.to_json(),
         f"erased: {counted(done.images, 'image')}, {counted(len(done.generators), 'generator')}",
         *(
-            f"release {number} holds what learnt from them: it is outside already, so withdraw that release"
+            f"release {number} holds what learnt from them, and is outside already. To take it back: "
+            + command_line("hospital-node", "withdraw", number, "--node", args.node, "--reason", "TEXT")
             for number in done.releases
         ),
         "the data folder and backups are not the node's: remove the files there, or the next ingest takes "

@@ -41,7 +41,7 @@ LEAST_BLOCKS = 3
 """Fewest equal blocks of a row."""
 _UNEVEN = 3  # pixels by which equal blocks differ
 _SPACE = 1.0  # widest space between neighbours, in their height
-_FLAT, _NEAR = 0.85, 5  # a block's pixel is this near to the lightest within so many pixels
+_FLAT, _NEAR = 0.85, 5  # share of the lightest value within five pixels that a block's pixel has at least
 _LEAST_PIXELS = 8
 _RING = 3  # pixels around a graphic that must mostly be ground
 _PLAIN = 0.5  # least share of the ring that is ground

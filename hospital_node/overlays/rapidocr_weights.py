@@ -20,9 +20,9 @@ class Weights:
 
     file: str
     sha256: str
-    """Of the file that our figures were measured with."""
+    """Digest of the file that our figures were measured with."""
     job: str
-    """What the network is, for errors."""
+    """Words for it in errors."""
 
 
 DETECTOR = Weights(

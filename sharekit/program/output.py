@@ -94,7 +94,7 @@ def check_somebody_answers(yes: bool, next_step: str) -> None:
         next_step: what to do instead.
 
     Raises:
-        UsageError: nobody is there, and `--yes` was not given.
+        UsageError: no terminal, and no `--yes`.
     """
     if not yes and not sys.stdin.isatty():
         raise UsageError(
