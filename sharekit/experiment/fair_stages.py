@@ -122,9 +122,11 @@ class FairStages:
     @property
     def places(self) -> Iterator[Place]:
         # The outermost loop is over draws, so that a half-finished comparison has every arm.
+        return (place for draw in range(self.plan.draws) for place in self._places(draw))
+
+    def _places(self, draw: int) -> Iterator[Place]:
         return (
             Place(held, images, draw, seed)
-            for draw in range(self.plan.draws)
             for seed in range(self.plan.seeds)
             for held in held_folds(self.settings, self.split)
             for images in self.plan.real
@@ -135,15 +137,17 @@ class FairStages:
         return tuple(self._cell(arm, place) for place in self.places for arm in arms)
 
     def synthetic_cells(
-        self, arms: Sequence[FairArm], best: Mapping[int, FairArm], generators: Generators
+        self, arms: Sequence[FairArm], draw: int, best: Mapping[int, FairArm], generators: Generators
     ) -> Planned:
-        """The cells of arms with samples.
+        """The cells of arms with samples, of one draw.
 
         Args:
             best: R to the best classical arm, which some arms build on.
             generators: those of everything that the arms' generators learn from: see `wanted`.
         """
-        return tuple(self._on_best(arm, place, best, generators) for place in self.places for arm in arms)
+        return tuple(
+            self._on_best(arm, place, best, generators) for place in self._places(draw) for arm in arms
+        )
 
     def _on_best(
         self, arm: FairArm, place: Place, best: Mapping[int, FairArm], generators: Generators
@@ -157,10 +161,11 @@ class FairStages:
         built = dataclasses.replace(arm, segmenter_options=words)
         return self._synthetic_cell(built, place, generators)
 
-    def wanted(self, arms: Sequence[FairArm]) -> tuple[Sources, ...]:
-        """What the generators of these arms learn from, each once."""
+    def wanted(self, arms: Sequence[FairArm], draw: int) -> tuple[Sources, ...]:
+        """What the generators of these arms learn from in a draw, each once."""
+        places = tuple(self._places(draw))
         return tuple(
-            dict.fromkeys(each for place in self.places for arm in arms for each in self._sources(arm, place))
+            dict.fromkeys(each for place in places for arm in arms for each in self._sources(arm, place))
         )
 
     def _sources(self, arm: FairArm, place: Place) -> tuple[Sources, ...]:
@@ -201,7 +206,7 @@ class FairStages:
                 sets.append(self._commands.styled(fold, arm.style, samples))
                 count += number
         if not sets:
-            return self._impossible(arm, place, "no generator of these images was released")
+            return self._impossible(arm, place, "no generator of these images alone was released")
         return self._cell(arm, place, sets, count)
 
     def _cell(self, arm: FairArm, place: Place, synthetic: Sequence[Argument] = (), count: int = 0) -> Cell:

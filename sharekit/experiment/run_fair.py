@@ -85,8 +85,8 @@ def run_fair(
 ) -> Iterator[Table]:
     """Run all cells and yield the table's state now and then, once it is written to `OUT`.
 
-    The best classical arm is chosen when all arms without samples are done. Then the generators are made and
-    the arms with samples run: first those of the comparison, then one lever after the other.
+    The best classical arm is chosen when all arms without samples are done. Then the arms with samples run:
+    first those of the comparison, then one lever after the other, each of them draw by draw.
 
     Args:
         machine: opens a machine for one part of the cells.
@@ -106,9 +106,11 @@ def run_fair(
     # Each lever by itself and last, so that a run that ends early has whole comparisons.
     levers = ((lever,) for lever in plan.of(Role.LEVER))
     for arms in (plan.of(Role.SYNTHETIC, Role.ON_BEST), *levers):
-        generators = make_generators(stages.wanted(arms)) if arms else {}
-        state.generators.update(generators)
-        yield from state.run(stages.synthetic_cells(arms, best, generators), machine, keep_segmenters)
+        for draw in range(plan.draws) if arms else ():
+            generators = make_generators(stages.wanted(arms, draw))
+            state.generators.update(generators)
+            cells = stages.synthetic_cells(arms, draw, best, generators)
+            yield from state.run(cells, machine, keep_segmenters)
 
 
 class _State:

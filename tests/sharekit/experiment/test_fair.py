@@ -78,7 +78,11 @@ def planned(split: Split, plan: FairPlan = PLAN, **changes: Any) -> list[Cell]:
     arms = plan.of(Role.SYNTHETIC, Role.ON_BEST, Role.LEVER)
     found = [
         *stages.real_cells(plan.of(Role.CLASSICAL, Role.CONTROL)),
-        *stages.synthetic_cells(arms, best, untrained_from(stages.wanted(arms))),
+        *(
+            cell
+            for draw in range(plan.draws)
+            for cell in stages.synthetic_cells(arms, draw, best, untrained_from(stages.wanted(arms, draw)))
+        ),
     ]
     assert {each.arm.name for each in found if isinstance(each, Impossible)} <= WITH_FEATURES
     return [each for each in found if isinstance(each, Cell)]
@@ -196,10 +200,11 @@ def samples_of(cell: Cell) -> list[list[Any]]:
 
 def test_a_draw_of_its_own_generator_learns_from_exactly_the_images_of_the_draw(split: Split) -> None:
     plan = dataclasses.replace(PLAN, arms=(*SMALLEST, GROUP))
-    wanted = FairStages(plan, settings(), split).wanted([GROUP])
+    stages = FairStages(plan, settings(), split)
+    wanted = [each for draw in range(plan.draws) for each in stages.wanted([GROUP], draw)]
     assert len(wanted) == len(plan.real) * plan.draws
     real = {(cell.arm.images, cell.draw): cell for cell in planned(split, plan) if cell.arm.name == REAL}
-    for each, place in zip(wanted, FairStages(plan, settings(), split).places, strict=True):
+    for each, place in zip(wanted, stages.places, strict=True):
         assert [{p.name for p in each.pictures}] == trained_names(real[place.images, place.draw])
         assert each.train_options[:2] == ("--group-size", str(place.images))
 
@@ -219,14 +224,14 @@ def test_a_group_that_learnt_from_other_images_than_the_draws_gives_nothing(spli
     stages = FairStages(dataclasses.replace(PLAN, arms=(*SMALLEST, arm)), settings(), split)
     made = {
         each: dataclasses.replace(fold, generators=dict.fromkeys(fold.generators, "group of the fold"))
-        for each, fold in untrained_from(stages.wanted([arm])).items()
+        for each, fold in untrained_from(stages.wanted([arm], 0)).items()
     }
-    assert all(isinstance(each, Impossible) for each in stages.synthetic_cells([arm], {}, made))
+    assert all(isinstance(each, Impossible) for each in stages.synthetic_cells([arm], 0, {}, made))
 
 
 def test_an_arm_with_a_command_takes_the_draws_images_and_no_generator(split: Split) -> None:
     plan = dataclasses.replace(PLAN, arms=(*SMALLEST, PATCHES))
-    assert FairStages(plan, settings(), split).wanted([PATCHES]) == ()
+    assert FairStages(plan, settings(), split).wanted([PATCHES], 0) == ()
     for cell in planned(split, plan):
         if cell.arm.name == PATCHES.name:
             (made,) = samples_of(cell)
