@@ -6,7 +6,7 @@ so that it can never leave a hospital. It is here to show why one trains at all.
 
     python benchmarks/patch_baseline.py DATA --samples 30 --seed 0 --out DIR
 
-writes such samples of the images and masks in DATA as a data folder. A plan of `sharekit experiment fair` can
+writes samples of the images and masks in DATA as a data folder. A plan of `sharekit experiment fair` can
 name this command.
 """
 
