@@ -12,6 +12,7 @@ from rich.table import Column, Table
 from sharekit.demo.phantom import write_data_set
 from sharekit.demo.plan import DRAW, Demonstration, Journal, Settings, plan, run_step
 from sharekit.errors import PartialFailureError
+from sharekit.program import shared_options
 from sharekit.program.arguments import show_first_name, whole_number
 from sharekit.program.command_line import default_of
 from sharekit.program.output import Output, Story
@@ -51,13 +52,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default=default_of(Settings, "hospital"),
         help="the hospital's name in its bundle",
     )
-    parser.add_argument(
-        "--seed",
-        type=whole_number(),
-        metavar="N",
-        default=default_of(Settings, "seed"),
-        help="seed of the drawn pictures",
-    )
+    shared_options.seed(parser, default_of(Settings, "seed"), "the drawn pictures")
     parser.add_argument(
         "--iterations",
         type=whole_number(1),

@@ -59,7 +59,7 @@ STEPS = (
     (
         "export",
         "search the finished bytes for anything real, then sign",
-        "hospital-node export --node {node} --out {bundle} --key {release}.key --vetted 100",
+        "hospital-node export --node {node} --out {bundle} --key {release}.key --vetted 200",
     ),
     (
         "report",

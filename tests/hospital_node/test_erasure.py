@@ -222,7 +222,7 @@ def test_an_erasure_shows_all_that_goes_and_erases_nothing_without_a_yes(
     monkeypatch.setattr("sys.stdin", _Terminal("no\n"))
     assert main(command) == 5
     shown = capsys.readouterr().err
-    assert f"image {image}: /records/endoscopy" in shown
+    assert f"image {image}: images/patient-mueller-001.png" in shown
     assert f"generator {alone}: released; release 1 holds it" in shown
     assert f"generator {shared}: released; it also learnt from 1 other image; release 1 holds it" in shown
     assert len(Node.open(node.root).ledger.generators.of_image(image)) == 2
