@@ -152,13 +152,12 @@ def fold_steps(plan: FoldPlan, settings: GeneratorSettings) -> tuple[Step, ...]:
     def command(name: str, *arguments: object) -> tuple[str, ...]:
         return ("hospital-node", name, *node, *map(str, arguments))
 
+    ingest = command("ingest", "--data", plan.data, "--hospital", HOSPITAL)
     return (
-        Step(
-            "ingest",
-            command("ingest", "--data", plan.data, "--hospital", HOSPITAL),
-            made / "ingest.json",
-            accepted=DONE_FOR_SOME,
-        ),
+        Step("ingest", ingest, made / "ingest.json", accepted=DONE_FOR_SOME),
+        # A group of exactly R pictures needs all of them; in an experiment nobody waits for a person.
+        Step("review", command("review", "--accept"), made / "review.json"),
+        Step("ingest after review", ingest, made / "reviewed.json", accepted=DONE_FOR_SOME),
         Step(
             "train",
             # The experiments compare each picture with its own generator, unless the options say otherwise.

@@ -30,14 +30,27 @@ from sharekit.signing import dsse
 from tests.hospital_node.test_release_commands import Shell
 
 
+@pytest.fixture(scope="module")
+def audited() -> dict[str, Shell]:
+    """Where the first test leaves its audited node for the others."""
+    return {}
+
+
 @pytest.fixture
-def shell(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Shell:
+def shell(
+    audited: dict[str, Shell],
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    capsys: pytest.CaptureFixture[str],
+) -> Shell:
     """A node whose policy lists one approver and whose generators are audited."""
-    shell = Shell(tmp_path, capsys)
-    approver = ("--approver", tmp_path / "approver.pub", "--name", "Dr. Okafor")
-    shell.run("policy", *approver, "--set", "k=2", "release_linkable=true")
-    shell.run("audit", "--samples", 16)
-    return shell
+    if not audited:
+        made = Shell(tmp_path_factory.mktemp("audited"), capsys)
+        approver = ("--approver", made.root / "approver.pub", "--name", "Dr. Okafor")
+        made.run("policy", *approver, "--set", "k=2", "release_linkable=true")
+        made.run("audit", "--samples", 16)
+        audited["shell"] = made
+    return audited["shell"].copied_to(tmp_path, capsys)
 
 
 def key(shell: Shell, name: str = "approver") -> tuple[str, Path]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,13 @@ class Shell:
             key = getattr(self.keys, name)
             key.save(root / f"{name}.key")
             key.public.save(root / f"{name}.pub")
+
+    def copied_to(self, root: Path, capsys: pytest.CaptureFixture[str]) -> Shell:
+        """The same node and keys in another folder."""
+        shutil.copytree(self.root, root, dirs_exist_ok=True)
+        copied = copy.copy(self)
+        copied.root, copied.node, copied._capsys = root, root / "node", capsys
+        return copied
 
     def run(self, command: str, *arguments: object, expect: int = 0) -> Any:
         """One command on the node; its JSON result, or its JSON error."""
