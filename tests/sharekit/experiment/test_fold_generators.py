@@ -38,3 +38,11 @@ def test_every_picture_has_its_generator_or_the_reason_why_not(
     name = "patient-mueller-{:03}".format
     assert found.generators == {name(1): single, name(3): group, name(4): group}
     assert found.reasons == {name(2): "withheld: near copy", name(5): "ingested: "}
+
+
+def test_pictures_that_wait_for_a_person_are_taken_in_before_training(tmp_path: Path) -> None:
+    plan = FoldPlan("0", (), tmp_path, tmp_path / "release", tmp_path / "keys")
+    names = [step.name for step in fold_steps(plan, GeneratorSettings(tmp_path, tmp_path))]
+    assert names[:4] == ["ingest", "review", "ingest after review", "train"]
+    records = [step.record for step in fold_steps(plan, GeneratorSettings(tmp_path, tmp_path))]
+    assert len(records) == len(set(records))
