@@ -158,15 +158,15 @@ def test_an_exported_bundle_is_handed_over_encrypted(place: Path, capsys: pytest
 
 def published_copy(place: Path) -> Path:
     """The exported bundle, encrypted next to it as `export --encrypt-for` does."""
-    from hospital_node.release.encrypted_copy import encrypted_export, path_beside
+    from hospital_node.release.encrypted_copy import encrypted_export, encrypted_path
     from hospital_node.release.recipients import named
     from sharekit.bundle.bundle import verify_bundle
 
     node = Node.open(place / "node")
     bundle = verify_bundle(place / "bundle", [PublicKey.load(place / "release.pub")])
-    beside = path_beside(place / "bundle")
-    assert beside == place / "bundle.zip.age"
-    return encrypted_export(node, bundle, beside, named(node, ["University"]))
+    out = encrypted_path(place / "bundle")
+    assert out == place / "bundle.zip.age"
+    return encrypted_export(node, bundle, out, named(node, ["University"]))
 
 
 def _sha256(path: Path) -> str:

@@ -112,9 +112,9 @@ def test_two_hospitals_publish_a_consumer_mixes_and_trains_and_one_withdraws(
     assert (tmp_path / "segmenter.onnx").is_file()
     assert "withdrawn" in of("hospital-node releases")
     assert REASON in of("hospital-node releases")
-    told = of("consumer pull", 1)
-    assert REASON in told
-    assert str(tmp_path / "mixed") in told
+    printed = of("consumer pull", 1)
+    assert REASON in printed
+    assert str(tmp_path / "mixed") in printed
     for refused in ("consumer sample south ", "consumer sample south/bundle", "consumer train mixed"):
         assert REASON in of(refused, -1), refused
     assert not (tmp_path / "again").exists()

@@ -31,7 +31,7 @@ def style_target(
         records: the generators that may leave together.
         units: of the node.
         k: fewest units that may be averaged.
-        seed: seed of the choice of units.
+        seed: decides which units are averaged.
     """
     images = {image for record in records for image in record.images}
     behind = sorted(min(unit & images) for unit in units if unit & images)

@@ -48,7 +48,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, output: Output) -> None:
     from hospital_node.node.node import Node
-    from hospital_node.release.encrypted_copy import encrypted_export, keys_of, path_beside
+    from hospital_node.release.encrypted_copy import encrypted_export, encrypted_path, keys_of
     from hospital_node.release.export import export_bundle
     from hospital_node.release.recipients import named
     from hospital_node.release.vetting import in_words_nearest
@@ -57,7 +57,7 @@ def run(args: argparse.Namespace, output: Output) -> None:
     key = private_key(args)
     node = Node.open(args.node)
     recipients = named(node, args.encrypt_for)
-    beside = path_beside(args.out) if recipients else None
+    encrypted_out = encrypted_path(args.out) if recipients else None
     keys_of(recipients)  # refuse before the release is counted
     with progress.reporter("look at samples", unit="samples") as on_progress:
         result = export_bundle(
@@ -68,7 +68,9 @@ def run(args: argparse.Namespace, output: Output) -> None:
             vetted=args.vetted,
             on_progress=on_progress,
         )
-    encrypted = None if beside is None else encrypted_export(node, result.bundle, beside, recipients)
+    encrypted = (
+        None if encrypted_out is None else encrypted_export(node, result.bundle, encrypted_out, recipients)
+    )
     refused = [f"  {name}: {'; '.join(reasons)}" for name, reasons in result.refused.items()]
     output.result(
         {**result.to_json(), "encrypted": None if encrypted is None else str(encrypted)},

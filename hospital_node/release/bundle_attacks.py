@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from hospital_node.audit.attack import MIN_CONTROLS, Array, AttackResult, Compared
 from hospital_node.audit.attacks.distance import resize, rmse, with_channels
-from hospital_node.audit.attacks.retrieval import histograms
+from hospital_node.audit.attacks.retrieval import histogram_images
 from hospital_node.audit.audited import Asking, read_candidate_bytes
 from hospital_node.audit.generator_audit import NONE_SUCCEEDED
 from hospital_node.audit.whole_bundle import (
@@ -91,7 +91,7 @@ def attack_bundle(
     if len(others) >= MIN_CONTROLS:
         parts = [
             sample_scores("generators", images),
-            sample_scores("colours", images.at(_histograms)),
+            sample_scores("colours", images.at(histogram_images)),
             *_style_scores(node, published.style, [unit.first for unit in members], others, features_path),
             histogram_scores(
                 "masks",
@@ -145,13 +145,6 @@ def _thumbnails(node: Node, images: Sequence[str]) -> Array:
 def _small(images: Array) -> Array:
     """RGB, `(n, 3, THUMBNAIL, THUMBNAIL)`, whatever kind and size they had."""
     return resize(np.stack([with_channels(one, 3) for one in images]), THUMBNAIL, THUMBNAIL)
-
-
-def _histograms(images: Array) -> Array:
-    """Colour histograms in the form of images, `(n, d, 1, 1)`."""
-    if not len(images):
-        return np.zeros((0, 1, 1, 1), np.float32)
-    return histograms(images).astype(np.float32)[:, :, None, None]
 
 
 def _style_scores(

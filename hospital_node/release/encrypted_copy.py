@@ -77,7 +77,7 @@ def require_same(node: Node, encrypted: Path, plain: Path) -> None:
             )
 
 
-def path_beside(bundle: Path) -> Path:
+def encrypted_path(bundle: Path) -> Path:
     """Where the encrypted copy of an exported bundle goes: BUNDLE.zip.age.
 
     Raises:

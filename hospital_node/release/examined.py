@@ -27,9 +27,8 @@ class Examined:
     def of(samples: Array, channels: int, nearness: Nearness) -> Examined:
         """Look at samples `(N, C, H, W)` in [-1, 1], whose first `channels` are the image."""
         images, masks = samples[:, :channels], masks_of(samples, channels)
-        return Examined(
-            ~broken(masks), look(images, masks), ~nearness.too_near(images), nearness.views(images)
-        )
+        views = nearness.views(images)
+        return Examined(~broken(masks), look(images, masks), ~nearness.too_near(views), views)
 
     @staticmethod
     def joined(parts: Sequence[Examined]) -> Examined:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from hospital_node.audit.attack import Array
 from hospital_node.audit.attacks.distance import SPACES, reduced, rmse
-from hospital_node.audit.attacks.retrieval import histograms
+from hospital_node.audit.attacks.retrieval import histogram_images
 from hospital_node.release.sample_checks import Flags
 
 MARGIN = 1.02
@@ -98,7 +98,7 @@ class Nearness:
             for space, show in SPACES.items()
             for words, flips in (("", AS_IT_IS), (", mirrored", MIRRORED))
         }
-        self._colours = _Pictures(_colours, AS_IT_IS, sources, controls)
+        self._colours = _Pictures(histogram_images, AS_IT_IS, sources, controls)
         # As many of either, since more images have more patches to be near to.
         count = min(len(sources), len(controls))
         chosen = [self._random.permutation(len(one))[:count] for one in (sources, controls)]
@@ -115,13 +115,16 @@ class Nearness:
             found["patches"] = View(-shares, shares, 0.5)
         return found
 
-    def too_near(self, images: Array) -> Flags:
+    def too_near(self, views: Mapping[str, View]) -> Flags:
         """Whether samples lie nearer to a source than never-seen real images do, mirrored or not.
+
+        Args:
+            views: of these samples, from `views`.
 
         Nearness is the distance to the nearest source as a share of the distance to the nearest other real
         image: a blurred image is near to all of them. It is compared with that of each control.
         """
-        return np.any([one.too_near(images) for one in self._whole.values()], axis=0)
+        return np.any([views[name].order < one.limit for name, one in self._whole.items()], axis=0)
 
     def _patch_share(self, image: Array) -> float:
         every = patches_of(image[None])
@@ -138,20 +141,14 @@ class _Pictures:
         self._sources, self._controls = show(sources), show(controls)
         others = self._distances(self._controls, self._controls)
         np.fill_diagonal(others, np.inf)
-        self._limit = MARGIN * _ratio(self._distances(self._controls, self._sources), others).min()
+        self.limit = MARGIN * _ratio(self._distances(self._controls, self._sources), others).min()
 
     def view(self, images: Array) -> View:
-        ratios = self._ratios(self._show(images))
+        shown = self._show(images)
+        ratios = _ratio(self._distances(shown, self._sources), self._distances(shown, self._controls))
         sources = len(self._sources)
         chance = sources / (sources + len(self._controls))
         return View(ratios, (ratios < 1).astype(np.float64), chance)
-
-    def too_near(self, images: Array) -> Flags:
-        found: Flags = self._ratios(self._show(images)) < self._limit
-        return found
-
-    def _ratios(self, shown: Array) -> NDArray[np.float64]:
-        return _ratio(self._distances(shown, self._sources), self._distances(shown, self._controls))
 
     def _distances(self, shown: Array, real: Array) -> NDArray[np.float64]:
         """`(N, M)`; a real image is as near as the nearest of its mirror images."""
@@ -169,10 +166,6 @@ def patches_of(images: Array, step: int = STEP) -> Array:
     windows = np.lib.stride_tricks.sliding_window_view(images, (PATCH, PATCH), axis=(2, 3))
     chosen = windows[:, :, ::step, ::step].transpose(0, 2, 3, 1, 4, 5)
     return np.ascontiguousarray(chosen).reshape(-1, images.shape[1], PATCH, PATCH)
-
-
-def _colours(images: Array) -> Array:
-    return histograms(images).astype(np.float32)[:, :, None, None]
 
 
 def _ratio(seen: NDArray[np.float64], unseen: NDArray[np.float64]) -> NDArray[np.float64]:

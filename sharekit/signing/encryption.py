@@ -10,20 +10,18 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sharekit.errors import InputError, VerificationError, missing_package
-from sharekit.signing.keys import refuse_overwrite
+from sharekit.signing.keys import MAX_KEY_BYTES, read_private, refuse_overwrite
 from sharekit.storage import files
 
 FORMAT = "age-encryption.org/v1"
 SUFFIX = ".age"
 EXTRA = "recipients"
-MAX_KEY_BYTES = 2**16
 _NO_MATCH = "No matching keys"
 _OS_ERROR = re.compile(r"\(os error (\d+)\)")
 
@@ -159,15 +157,7 @@ def _number(error: OSError) -> int | None:
 
 
 def _identity(path: Path) -> Any:
-    data = files.read_bytes(path, max_bytes=MAX_KEY_BYTES)
-    mode = stat.S_IMODE(path.stat().st_mode)
-    if mode & 0o077:
-        raise InputError(
-            path,
-            expected="an identity that only its owner can read (mode 0600)",
-            found=f"mode {mode:04o}",
-            next_step=f"chmod 600 {path}; if others may have read it, make a new identity",
-        )
+    data = read_private(path, "an identity", "a new identity")
     try:
         return _pyrage().x25519.Identity.from_str(_only_line(data, path))
     except _pyrage().IdentityError:

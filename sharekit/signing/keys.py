@@ -152,16 +152,7 @@ class SigningKey:
             InputError: the file is missing, readable by others, not PEM, a public key, or not on P-256, or
                 the password is wrong or missing.
         """
-        data = files.read_bytes(path, max_bytes=MAX_KEY_BYTES)
-        mode = stat.S_IMODE(path.stat().st_mode)
-        if mode & 0o077:
-            raise InputError(
-                path,
-                expected="a private key that only its owner can read (mode 0600)",
-                found=f"mode {mode:04o}",
-                next_step=f"chmod 600 {path}; if others may have read it, make a new key",
-            )
-        return _parse_private(data, password, path)
+        return _parse_private(read_private(path, "a private key", "a new key"), password, path)
 
 
 @dataclass(frozen=True)
@@ -250,6 +241,29 @@ def is_encrypted(path: Path) -> bool:
 def generate() -> SigningKey:
     """Make a new key with the operating system's random generator."""
     return SigningKey(ec.generate_private_key(ec.SECP256R1()))
+
+
+def read_private(path: Path, what: str, fresh: str) -> bytes:
+    """Read a private file of at most `MAX_KEY_BYTES` that only its owner can read.
+
+    Args:
+        path: the file.
+        what: what it is, for the error, such as "a private key".
+        fresh: what to make if others may have read it, such as "a new key".
+
+    Raises:
+        InputError: the file is missing, too long, or readable by others.
+    """
+    data = files.read_bytes(path, max_bytes=MAX_KEY_BYTES)
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if mode & 0o077:
+        raise InputError(
+            path,
+            expected=f"{what} that only its owner can read (mode 0600)",
+            found=f"mode {mode:04o}",
+            next_step=f"chmod 600 {path}; if others may have read it, make {fresh}",
+        )
+    return data
 
 
 def refuse_overwrite(path: Path) -> None:

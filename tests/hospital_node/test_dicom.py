@@ -294,8 +294,8 @@ def test_a_corrected_mask_of_a_dicom_file_is_told_with_the_command(tmp_path):
     corrected = np.zeros((160, 240), np.uint8)
     corrected[30:60, 30:90] = 255
     write_pair(data, "a", dicom(picture()), corrected)
-    told = [warning.message for warning in ingest(data, node, rules=rules).warnings]
-    assert any(message.endswith(f"hospital-node erase --node {node.root} {first.id}") for message in told)
+    texts = [warning.message for warning in ingest(data, node, rules=rules).warnings]
+    assert any(message.endswith(f"hospital-node erase --node {node.root} {first.id}") for message in texts)
     assert len({record.unit for record in node.ledger.records(ImageState.INGESTED)}) == 1
 
 

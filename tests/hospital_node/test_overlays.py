@@ -132,8 +132,8 @@ def test_a_waiting_picture_that_left_the_folder_is_told_with_the_command(tmp_pat
     (record,) = node.ledger.iterate(ImageState.REVIEW)
     for folder in ("images", "masks"):
         (tmp_path / "data" / folder / "big.png").unlink()
-    told = [warning.message for warning in ingest(tmp_path / "data", node).warnings]
-    assert any(message.endswith(f"hospital-node erase --node {node.root} {record.id}") for message in told)
+    texts = [warning.message for warning in ingest(tmp_path / "data", node).warnings]
+    assert any(message.endswith(f"hospital-node erase --node {node.root} {record.id}") for message in texts)
 
 
 def test_painting_keeps_nothing_of_the_old_pixels():

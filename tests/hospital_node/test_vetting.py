@@ -86,7 +86,11 @@ def pictures(*seeds: int) -> np.ndarray:
 def test_a_sample_nearer_to_a_source_than_never_seen_images_is_too_near() -> None:
     sources, controls, fresh = pictures(1, 2, 3, 4), pictures(*range(10, 22)), pictures(*range(30, 60))
     noise = np.random.default_rng(2).normal(0, 0.15, sources.shape).astype(np.float32)
-    near = Nearness(sources, controls).too_near
+    nearness = Nearness(sources, controls)
+
+    def near(images: np.ndarray) -> np.ndarray:
+        return nearness.too_near(nearness.views(images))
+
     assert near(sources + noise).all()
     assert near(np.flip(sources + noise, 3)).all()
     assert near(np.flip(sources + noise, 2)).all()

@@ -131,6 +131,13 @@ def histograms(images: Array) -> NDArray[np.float64]:
     return found
 
 
+def histogram_images(images: Array) -> Array:
+    """The same in the form of images, `(n, BINS ** C, 1, 1)`, for what compares images."""
+    if not len(images):
+        return np.zeros((0, 1, 1, 1), np.float32)
+    return histograms(images).astype(np.float32)[:, :, None, None]
+
+
 @torch.no_grad()
 def _deep(images: Array, path: Path) -> NDArray[np.float64]:
     """Mean activations of `DEEP_LAYER`, as unit vectors `(n, channels)`."""
