@@ -481,14 +481,14 @@ def by_point(rows: Sequence[Row]) -> dict[tuple[str, int], list[Row]]:
     return found
 
 
-def excess(row: Row, view: str) -> float:
+def excess(row: Row, view: str) -> float | None:
     """How much more often than chance the nearest real image is a source, as a share of the samples."""
-    return float(row["nearest"][view]["mean"] - row["chance"])
+    return float(row["nearest"][view]["mean"] - row["chance"]) if view in row["nearest"] else None
 
 
-def membership(row: Row, view: str) -> float:
-    """AUC of telling sources from images never seen."""
-    return float(row["auc"][view]["mean"])
+def membership(row: Row, view: str) -> float | None:
+    """AUC of telling sources from images never seen, or None where this was not measured."""
+    return float(row["auc"][view]["mean"]) if view in row["auc"] else None
 
 
 def utility(row: Row, arm: str = "iou") -> float | None:
