@@ -55,6 +55,10 @@ class TrainingConfig:
     """Largest random change of a real picture's brightness and colour, either way, in every update."""
     flips: bool = False
     """Mirror real pictures at random in every update."""
+    turn: float = 0.0
+    """Largest random turn of a real picture in every update, in degrees, either way."""
+    shift: float = 0.0
+    """Largest random move of a real picture as a share of half its side, and zoom as a share of its size."""
     precision: str = "float32"
     """Precision of pictures and convolutions in training; the rest is always float32."""
 
@@ -96,7 +100,7 @@ class TrainingConfig:
         return TrainingConfig(**value)
 
 
-LATER = frozenset({"pictures", "z_star", "critic_norm", "colour_jitter", "flips"})
+LATER = frozenset({"pictures", "z_star", "critic_norm", "colour_jitter", "flips", "turn", "shift"})
 """Settings that came with generators of groups: earlier ledgers and checkpoints do not name them."""
 
 PROFILES: Mapping[str, TrainingConfig] = {
