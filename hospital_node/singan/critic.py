@@ -158,7 +158,7 @@ def critic_gradients(
 
 
 def _forward(discriminator: Discriminator, x: Tensor) -> tuple[list[_Layer], Tensor, Tensor]:
-    """The layers before the last, the last convolution's weight and the scores, in the pictures' precision."""
+    """The layers before the last one, whose weight comes second, and the scores; in the precision of `x`."""
     layers: list[_Layer] = []
     for convolution, norm in discriminator.layers:
         weight = convolution.weight.to(x.dtype)
