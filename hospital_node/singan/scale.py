@@ -12,7 +12,6 @@ from torch.nn import functional as F
 
 from hospital_node.singan.augment_real import augment, warp
 from hospital_node.singan.critic import critic_gradients
-from hospital_node.singan.free_critic import autograd_gradients
 from hospital_node.singan.lane import Lane, ScaleProgress
 from hospital_node.singan.networks import (
     Discriminator,
@@ -231,15 +230,24 @@ class ScaleTraining:
         real, smaller = self._real(images)
         for draw in range(first_draw, first_draw + config.discriminator_steps):
             noise, previous = self._fresh_noise(draw), self._previous(draw)
-            critic = self._update_discriminator(real, noise, previous, draw)
-        for _ in range(config.generator_steps):
-            reconstruction = self._update_generator(images, real, smaller, noise, previous)
+            # The generator's first update needs the critic's last fake with its graph.
+            last = draw == first_draw + config.discriminator_steps - 1
+            with torch.set_grad_enabled(last):
+                fake = self._draw(noise, previous, uses=2 if last else 1)
+            critic = self._update_discriminator(real, fake.detach(), draw)
+        for update in range(config.generator_steps):
+            if update > 0:
+                fake = self._draw(noise, previous)
+            reconstruction = self._update_generator(fake, images, real, smaller)
         self.last_losses = (critic, reconstruction)
         self.iteration += 1
 
-    def _update_discriminator(self, real: Tensor, noise: Tensor, previous: Tensor, draw: int) -> Tensor:
-        with torch.no_grad(), self._reduced_precision():
-            fake = self.generator(noise, previous)
+    def _draw(self, noise: Tensor, previous: Tensor, uses: int = 1) -> Tensor:
+        with self._reduced_precision():
+            fake: Tensor = self.generator(noise, previous, uses)
+        return fake
+
+    def _update_discriminator(self, real: Tensor, fake: Tensor, draw: int) -> Tensor:
         shape = (self.batch, 1, 1, 1)
         mixes = [
             torch.rand(shape, generator=lane.random(f"mix/{self.number}", draw), device=self.device)
@@ -248,18 +256,14 @@ class ScaleTraining:
         mix = torch.cat(mixes, dim=1).repeat_interleave(self.channels, dim=1)
         interval = self.config.penalty_interval
         weight = 0.0 if draw % interval else interval * self.config.gradient_penalty
-        by_hand = self.config.critic_norm and self.batch == 1
-        gradients = critic_gradients if by_hand else autograd_gradients
-        losses = gradients(self.discriminator, real, fake, mix, weight, self.precision)
+        losses = critic_gradients(self.discriminator, real, fake, mix, weight, self.precision)
         self.discriminator_optimiser.step()
         return losses.critic
 
-    def _update_generator(
-        self, images: Sequence[int], real: Tensor, smaller: Tensor, noise: Tensor, previous: Tensor
-    ) -> Tensor:
+    def _update_generator(self, fake: Tensor, images: Sequence[int], real: Tensor, smaller: Tensor) -> Tensor:
         self.generator_optimiser.zero_grad(set_to_none=True)
         with self._reduced_precision():
-            scores = self.discriminator(self.generator(noise, previous))
+            scores = self.discriminator(fake)
         loss = -scores.float().mean(dim=(0, 2, 3)).sum()
         reconstruction = torch.zeros(len(self.lanes), device=self.device)
         if self._rebuilds:
