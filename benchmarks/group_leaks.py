@@ -5,17 +5,14 @@ All pictures are `(N, 3, H, W)` in [-1, 1] and of one size.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
-from torch.nn import functional as F
 
 from hospital_node.audit.attack import AttackContext, AuditLimits, Space
-from hospital_node.audit.attacks.distance import resize, rmse
+from hospital_node.audit.attacks.distance import poses, resize, rmse
 from hospital_node.audit.attacks.nearest import DISTANCE_RATIO, BestOfN
 from hospital_node.release.nearness import patches_of
 from sharekit.intervals import Interval, bootstrap, wilson
@@ -46,32 +43,17 @@ VIEWS: Mapping[str, Callable[[Array], Array]] = {
     "turned": lambda pictures: resize(pictures, THUMBNAIL, THUMBNAIL),
 }
 """What an attack compares; in `mirrored` and `turned`, a real image is as near as the nearest of its mirror
-images, and of those turned by steps of 30 degrees."""
-TURNS = 12
-
-
-def turned(pictures: Array, step: int) -> Array:
-    """Turn pictures `(N, C, H, W)` about their middle, by `step` of `TURNS` around; edges are mirrored."""
-    height, width = pictures.shape[2:]
-    angle = 2 * math.pi * step / TURNS
-    cosine, sine = math.cos(angle), math.sin(angle)
-    rows = [[cosine, -sine * height / width, 0.0], [sine * width / height, cosine, 0.0]]
-    tensor = torch.from_numpy(np.ascontiguousarray(pictures))
-    grid = F.affine_grid(torch.tensor([rows]).expand(len(tensor), -1, -1), list(tensor.shape), False)
-    return F.grid_sample(tensor, grid, padding_mode="reflection", align_corners=False).numpy()
+images, or of its poses as the audit takes them."""
 
 
 def distances(samples: Array, real: Array, view: str) -> NDArray[np.float64]:
     """`(N, M)` of every sample to every real image."""
-    drawn = VIEWS[view](samples)
-    axes: list[tuple[int, ...]] = [()]
-    steps = range(1)
+    known = [real]
     if view == "mirrored":
-        axes = [(), (2,), (3,), (2, 3)]
-    elif view == "turned":  # mirrored both ways is turned by half
-        axes, steps = [(), (2,)], range(TURNS)
-    known = [VIEWS[view](turned(real, step) if step else real) for step in steps]
-    return np.min([rmse(drawn, np.flip(one, way)) for one in known for way in axes], axis=0)
+        known = [np.flip(real, way) for way in ((), (2,), (3,), (2, 3))]
+    elif view == "turned":
+        known = poses(real)
+    return np.min([rmse(VIEWS[view](samples), VIEWS[view](one)) for one in known], axis=0)
 
 
 def nearest_source(samples: Array, sources: Array, unseen: Array) -> dict[str, Interval]:

@@ -2,19 +2,16 @@
 
 `average` gives a generator the moving average of its weights over a scale's updates. `batch statistics`
 shows the critic how much the pictures of an update differ, as a map of its own (Karras et al., ICLR 2018).
-`turned` and `shifted` show it real pictures turned, moved and zoomed at random, in every update.
 """
 
 from __future__ import annotations
 
 import contextlib
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from unittest import mock
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from hospital_node.singan import scale, training
 from hospital_node.singan.lane import Lane
@@ -74,46 +71,9 @@ class WithSpread(ScaleTraining):
         self.discriminator.batch = self.batch
 
 
-class Warped(ScaleTraining):
-    """Turns, moves and zooms real pictures at random; what leaves the picture is mirrored at its edge."""
-
-    turn = math.pi  # radians, largest
-    move = 0.15  # share of half a side, largest
-    zoom = 0.15  # largest change
-
-    def _real(self, images: Sequence[int]) -> tuple[Tensor, Tensor]:
-        random = self.lanes[0].random(f"warp/{self.number}", self.iteration, device=torch.device("cpu"))
-        turn, zoom, right, down = 2 * torch.rand((4, len(images)), generator=random) - 1
-        angle, size = self.turn * turn, 1 + self.zoom * zoom
-        aspect = self.width / self.height
-        cosine, sine = angle.cos() * size, angle.sin() * size
-        rows = [cosine, -sine / aspect, self.move * right, sine * aspect, cosine, self.move * down]
-        matrix = torch.stack(rows, dim=1).view(-1, 2, 3)
-
-        def warp(pictures: Tensor) -> Tensor:
-            grid = F.affine_grid(matrix, list(pictures.shape), align_corners=False)
-            return F.grid_sample(pictures, grid, padding_mode="reflection", align_corners=False)
-
-        real, smaller = super()._real(images)
-        return warp(real), warp(smaller)
-
-
-class Shifted(Warped):
-    """The same with small turns only, for pictures that have an upright."""
-
-    turn = math.pi / 12
-
-
-class Both(Warped, Averaged):
-    """Warped pictures, averaged weights."""
-
-
 LEVERS: Mapping[str, type[ScaleTraining]] = {
     "group average": Averaged,
     "group batch statistics": WithSpread,
-    "group turned": Warped,
-    "group shifted": Shifted,
-    "group turned average": Both,
 }
 """Settings of `frontier.py` that train by one of these."""
 

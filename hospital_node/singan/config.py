@@ -133,8 +133,12 @@ PROFILES: Mapping[str, TrainingConfig] = {
         critic_norm=False,
         colour_jitter=0.15,
         flips=True,
+        turn=180.0,
+        shift=0.15,
     ),
 }
+UPRIGHT_TURN = 15.0
+"""Largest turn, in degrees, of pictures that have a right way up."""
 DEFAULT_PROFILE = "private"
 """For generators of one image."""
 GROUP_PROFILE = "group"
@@ -152,6 +156,11 @@ class TrainingSettings:
     def of(profile: str, **changes: Any) -> TrainingSettings:
         """The settings of a profile, with these changed."""
         return TrainingSettings(profile, dataclasses.replace(PROFILES[profile], **changes))
+
+    def upright(self) -> TrainingSettings:
+        """The same for pictures with a right way up, like a chest radiograph: no mirrors, small turns."""
+        turn = min(self.config.turn, UPRIGHT_TURN)
+        return dataclasses.replace(self, config=dataclasses.replace(self.config, flips=False, turn=turn))
 
     @property
     def canonical(self) -> str:
