@@ -14,7 +14,7 @@ from sklearn.metrics import roc_auc_score
 from hospital_node.audit.attack import AttackContext, AuditLimits, Space
 from hospital_node.audit.attacks.distance import poses, resize, rmse
 from hospital_node.audit.attacks.nearest import DISTANCE_RATIO, BestOfN
-from hospital_node.release.nearness import patches_of
+from hospital_node.release.nearness import STEP, patches_of
 from sharekit.intervals import Interval, bootstrap, wilson
 
 Array = NDArray[np.float32]
@@ -81,11 +81,24 @@ def membership(samples: Array, sources: Array, unseen: Array) -> dict[str, Inter
     return found
 
 
-def patch_copying(samples: Array, sources: Array, unseen: Array, seed: int = 0) -> Interval:
-    """Share of the samples' patches nearer to a source than to as many images never seen, less 0.5."""
+def patch_copying(
+    samples: Array, sources: Array, unseen: Array, seed: int = 0, *, turned: bool = False
+) -> Interval:
+    """Share of the samples' patches nearer to a source than to as many images never seen, less 0.5.
+
+    With `turned`, real images are looked at in every second pose and every second row and column: training may
+    turn them.
+    """
     rng = np.random.default_rng(seed)
     others = unseen[rng.permutation(len(unseen))[: len(sources)]]
-    own, control = patches_of(sources[: len(others)]), patches_of(others)
+    own, control = (
+        np.concatenate([patches_of(pose, 2 * STEP) for pose in poses(real)[::2]])
+        if turned
+        else patches_of(real)
+        for real in (sources[: len(others)], others)
+    )
+    if turned:
+        samples = samples[::4]
     shares = []
     for picture in samples:
         places = patches_of(picture[None])
