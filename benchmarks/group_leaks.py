@@ -86,19 +86,20 @@ def patch_copying(
 ) -> Interval:
     """Share of the samples' patches nearer to a source than to as many images never seen, less 0.5.
 
-    With `turned`, real images are looked at in every second pose and every second row and column: training may
-    turn them.
+    Args:
+        turned: look at real images in every second pose, and in every second row and column of patches.
     """
     rng = np.random.default_rng(seed)
     others = unseen[rng.permutation(len(unseen))[: len(sources)]]
-    own, control = (
-        np.concatenate([patches_of(pose, 2 * STEP) for pose in poses(real)[::2]])
-        if turned
-        else patches_of(real)
-        for real in (sources[: len(others)], others)
-    )
     if turned:
         samples = samples[::4]
+
+    def known(real: Array) -> Array:
+        if not turned:
+            return patches_of(real)
+        return np.concatenate([patches_of(pose, 2 * STEP) for pose in poses(real)[::2]])
+
+    own, control = known(sources[: len(others)]), known(others)
     shares = []
     for picture in samples:
         places = patches_of(picture[None])

@@ -31,7 +31,7 @@ QUERIES = 128
 COPIED = 0.1
 """Share of a patch's contrast: a patch that lies nearer is called a copy."""
 TURNED = 11
-"""Pixels: patches of this side are looked for in all eight turned and mirrored positions, as training may turn."""
+"""Pixels: patches of this side are looked for turned by quarters and mirrored, too: training may turn."""
 PLAIN = 0.02
 """Standard deviation of a patch, in [-1, 1], below which it shows nothing that could be copied."""
 MATCHES = 3
