@@ -450,7 +450,7 @@ def main() -> None:
     parser.add_argument("--encoder-weights", default="none", help="none or FILE.safetensors")
     parser.add_argument("--features", type=Path, help="Inception weights (left out: no FID and KID)")
     parser.add_argument("--table", action="store_true", help="only print what the folder holds")
-    parser.add_argument("--attack", action="store_true", help="only attack the samples of the folder again")
+    parser.add_argument("--attack", action="store_true", help="only make the attacks that earlier rows lack")
     args = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as scratch:
@@ -482,9 +482,12 @@ def measure(args: argparse.Namespace, scratch: Path) -> None:
 
 
 def attack(out: Path, data: Data) -> None:
-    """Repeat the attacks on all samples that the folder holds, by the attacks of today."""
+    """Attack the samples of rows that were written before there were all of today's attacks."""
     rows = []
     for row in read_rows(out):
+        if "turned patches" in row:
+            rows.append(row)
+            continue
         images = round(row["chance"] / (1 - row["chance"]) * (data.folds != 1 + row["group"] % 2).sum())
         point = Point(row["setting"], row["k"], row["group"], images)
         samples, _ = samples_of(point, data, out)
