@@ -63,7 +63,9 @@ class Policy:
     """Also release a group that differs by fewer than `limits.k` units from one that left, with a warning."""
     limits: AuditLimits = field(default_factory=AuditLimits)
     epsilon: float = 1.0  # privacy parameter of one histogram of the masks
-    max_total_epsilon: float = 4.0  # limit for all histograms that this node ever publishes
+    style_epsilon: float = 0.0
+    """Above 0: protected averages of colour leave in place of Gram matrices, each set at this epsilon."""
+    max_total_epsilon: float = 4.0  # limit for everything protected that this node ever publishes
     declaration: Declaration = field(default_factory=Declaration)
 
     @property
@@ -88,6 +90,7 @@ class Policy:
             "max_total_epsilon": self.max_total_epsilon,
             # Left out while nobody chose them: approvals of earlier policies stay valid.
             **({"release_small_differences": True} if self.release_small_differences else {}),
+            **({"style_epsilon": self.style_epsilon} if self.style_epsilon else {}),
             **({"declaration": self.declaration.to_json()} if self.declaration.stated else {}),
         }
 
@@ -103,6 +106,7 @@ class Policy:
             bool(value.get("release_small_differences", False)),
             AuditLimits.from_json(value["limits"]),
             float(value["epsilon"]),
+            float(value.get("style_epsilon", 0)),
             float(value["max_total_epsilon"]),
             Declaration.from_json(value.get("declaration", {})),
         )

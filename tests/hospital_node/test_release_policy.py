@@ -46,6 +46,7 @@ def test_digest_changes_with_every_setting() -> None:
             "min_group": "20",
             "release_small_differences": "true",
             "epsilon": "0.5",
+            "style_epsilon": "0.25",
             "max_total_epsilon": "9",
             "k": "7",
             "min_distance_ratio": "0.35",
