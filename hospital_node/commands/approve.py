@@ -28,9 +28,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     chosen = parser.add_mutually_exclusive_group(required=True)
     chosen.add_argument("--all", action="store_true", help="everything that the audit lets leave")
-    chosen.add_argument("--generator", nargs="+", metavar="ID", help="identifiers of generators")
     chosen.add_argument(
-        "--image", nargs="+", default=(), metavar="ID", help="identifiers of images: the generators of these"
+        "--generator", nargs="+", metavar="ID", help="identifiers of generators, or their first digits"
+    )
+    chosen.add_argument(
+        "--image",
+        nargs="+",
+        default=(),
+        metavar="IMAGE",
+        help="identifiers, file names or stems of images: the generators that learnt from these",
     )
     parser.add_argument(
         "--features",

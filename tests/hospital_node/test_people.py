@@ -143,6 +143,19 @@ def test_a_rejected_generator_never_leaves(shell: Shell) -> None:
     assert statement.predicate["reason"] == facts["reason"] == "too near"
 
 
+def test_a_generator_is_approved_by_its_first_digits_or_by_an_image_s_name(shell: Shell) -> None:
+    node = node_of(shell)
+    first, second, _ = node.ledger.generators.records()
+    given = shell.run("approve", *key(shell), "--generator", first.id[:8], "--yes")
+    assert [one["generator"] for one in given["approved"]] == [first.id]
+    source = Path(node.ledger.get(second.images[0]).source)
+    given = shell.run("approve", *key(shell), "--image", source.stem, "--yes")
+    assert [one["generator"] for one in given["approved"]] == [second.id]
+    assert set(given["together"]["generators"]) == {first.id, second.id}
+    error = shell.run("reject", "", *key(shell), "--reason", "too near", expect=3)
+    assert error["found"] == "no such generator"
+
+
 def test_the_generators_of_an_image_are_rejected_by_its_name(shell: Shell) -> None:
     told = shell.run("reject", "--image", "patient-mueller-002", *key(shell), "--reason", "a scar")
     (record,) = node_of(shell).ledger.generators.records(GeneratorState.WITHDRAWN)
