@@ -10,7 +10,7 @@ from hospital_node.release.release_policy import Policy
 from hospital_node.release.released_colours import ColoursAsked
 from hospital_node.release.released_style import publish_style, style_of
 from hospital_node.release.units_behind import RealUnit
-from hospital_node.statistics.budget import spent
+from hospital_node.statistics.epsilon_budget import spent
 from hospital_node.statistics.protected_coverage import (
     CoverageStatistics,
     coverage_before_release,
@@ -63,9 +63,9 @@ def publish_statistics(
 def statistics_to_come(
     node: Node, units: Sequence[RealUnit], images: Sequence[str], policy: Policy, features_path: Path | None
 ) -> Statistics:
-    """What `publish_statistics` would give, perhaps with another draw of the noise; it stays inside.
+    """What `publish_statistics` would give, perhaps with another draw of the noise.
 
-    Nothing is spent and nothing is recorded.
+    It spends no epsilon, records nothing, and must stay inside.
     """
     commitment = data_set_commitment(node, images)
     masks = coverage_before_release(

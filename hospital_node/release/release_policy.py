@@ -18,6 +18,8 @@ from sharekit.signing.keys import PublicKey
 from sharekit.storage import files, schema
 
 SCHEMA_VERSION = 1
+MOST_TOTAL_EPSILON = 10.0
+"""Largest budget of epsilon that can be set: odds about one patient then change by up to 22,000 times."""
 
 
 @dataclass(frozen=True)
@@ -155,7 +157,7 @@ class Policy:
         """The same policy with `key=value` changed; `limits` are named directly.
 
         Raises:
-            UsageError: no such setting, or a value of the wrong kind.
+            UsageError: no such setting, a value of the wrong kind, or a budget of epsilon without meaning.
         """
         name, separator, text = assignment.partition("=")
         owner: Any = self.limits if name in _names(AuditLimits) else self
@@ -176,6 +178,13 @@ class Policy:
                 found=repr(text),
                 next_step="give another value",
             ) from None
+        if name == "max_total_epsilon" and value > MOST_TOTAL_EPSILON:
+            raise UsageError(
+                assignment,
+                expected=f"at most {MOST_TOTAL_EPSILON:g}: beyond it, the noise protects nobody",
+                found=repr(text),
+                next_step="export the same images as before, which spends nothing",
+            )
         if owner is self:
             return dataclasses.replace(self, **{name: value})
         return dataclasses.replace(self, limits=dataclasses.replace(self.limits, **{name: value}))

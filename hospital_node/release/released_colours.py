@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from hospital_node.node.node import Node
 from hospital_node.release.release_policy import Policy
 from hospital_node.release.units_behind import RealUnit, noun_of
-from hospital_node.statistics.budget import spent
+from hospital_node.statistics.epsilon_budget import spent
 from hospital_node.statistics.protected_colours import protected_colours, publish_colours, published_colours
 from sharekit.bundle.colour_statistics import MIN_UNITS, ColourStatistics, picture_colours
 from sharekit.errors import PolicyError

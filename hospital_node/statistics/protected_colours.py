@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from hospital_node.ledger.ledger import Ledger
 from hospital_node.ledger.publications import Published
-from hospital_node.statistics.budget import require_budget
+from hospital_node.statistics.epsilon_budget import require_budget
 from hospital_node.statistics.privacy import NEIGHBOURS, Protection, add_noise
 from sharekit.bundle.colour_statistics import BOUNDS, ColourStatistics
 

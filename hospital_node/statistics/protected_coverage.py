@@ -15,7 +15,7 @@ from typing import Any
 from hospital_node.ledger.ledger import Ledger
 from hospital_node.ledger.publications import Published
 from hospital_node.ledger.states import GeneratorState
-from hospital_node.statistics.budget import require_budget, spent
+from hospital_node.statistics.epsilon_budget import require_budget, spent
 from hospital_node.statistics.privacy import Protection, protect
 from sharekit.bundle.colour_statistics import ColourStatistics
 from sharekit.errors import NodeStateError, SharekitError

@@ -15,7 +15,7 @@ from hospital_node.node.node import Node
 from hospital_node.release.real_statistics import publish_statistics, statistics_to_come
 from hospital_node.release.release_policy import Policy
 from hospital_node.release.units_behind import units_behind
-from hospital_node.statistics.budget import spent
+from hospital_node.statistics.epsilon_budget import spent
 from hospital_node.statistics.protected_colours import STEPS, protected_colours
 from hospital_node.statistics.protected_coverage import CoverageStatistics
 from sharekit.bundle.colour_statistics import BOUNDS, MIN_UNITS, picture_colours

@@ -72,6 +72,15 @@ def test_wrong_settings_are_refused(text: str) -> None:
         Policy().with_setting(text)
 
 
+def test_no_setting_lifts_the_budget_of_epsilon_beyond_meaning(tmp_path: Path) -> None:
+    assert Policy().with_setting("max_total_epsilon=10").max_total_epsilon == 10
+    with pytest.raises(UsageError, match="at most 10"):
+        Policy().with_setting("max_total_epsilon=10.5")
+    # One of an earlier release stays readable.
+    save_policy(tmp_path / "policy.json", Policy(max_total_epsilon=50))
+    assert load_policy(tmp_path / "policy.json").max_total_epsilon == 50
+
+
 def test_settings_beyond_the_schema_are_not_written(tmp_path: Path) -> None:
     path = tmp_path / "policy.json"
     for text in ("k=1", "min_group=1", "approvals=0", "epsilon=-1", "min_distance_ratio=nan"):
