@@ -59,6 +59,12 @@ class FairArm(Arm):
     per_draw: bool = False
     """Whether one generator learns from exactly the R images of a draw, as a group. Otherwise all draws share
     the generators of the training folds' images."""
+    vetted: bool = False
+    """Whether only samples that the draw's node vetted are taken, fewer if its list is shorter. The node
+    compares them with the draw's validation images. Needs `per_draw`."""
+    judge: float | None = None
+    """Least agreement of a sample with a segmenter that learnt from the draw's real images alone; with less,
+    it is drawn again. None asks no segmenter."""
     command: tuple[str, ...] | None = None
     """Command that makes the samples from a draw's real images instead of a generator. It takes their folder,
     `--samples`, `--seed` and `--out`, and prints JSON."""
@@ -66,6 +72,10 @@ class FairArm(Arm):
     def to_json(self) -> dict[str, Any]:
         value = dataclasses.asdict(self)
         del value["images"]
+        # Plans that were registered by earlier releases keep their digest.
+        for name in _LATER:
+            if value[name] in (None, False):
+                del value[name]
         for name in _OPTIONS:
             value[name] = None if value[name] is None else shlex.join(value[name])
         return value
@@ -76,6 +86,7 @@ class FairArm(Arm):
         return FairArm(**{**value, **split, "role": Role(value["role"])})
 
 
+_LATER = ("vetted", "judge")
 _OPTIONS = ("sample_options", "segmenter_options", "generator_options", "command")
 
 
@@ -201,6 +212,7 @@ def _problem(plan: FairPlan) -> str | None:
         "a synthetic arm without samples": all(
             arm.samples > 0 for arm in plan.of(Role.SYNTHETIC, Role.ON_BEST, Role.LEVER)
         ),
+        "a vetted arm without per_draw": all(arm.per_draw for arm in plan.arms if arm.vetted),
         "a classical or control arm with samples, or without real images": all(
             arm.real and not arm.samples for arm in plan.of(Role.CLASSICAL, Role.CONTROL)
         ),
