@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from sharekit.errors import InputError
+from sharekit.errors import InputError, UsageError
 from sharekit.experiment.stages import Arm
 from sharekit.experiment.tables import IOU, REAL
 from sharekit.segmenter.metrics import Metric
@@ -23,11 +24,34 @@ from sharekit.storage import files
 
 NAME = "fair"
 """Name of the comparison, as of the other tables."""
+_SEGMENTER = re.compile(r"[a-z0-9]{1,32}")
 SCHEMA_VERSION = 1
 PACKAGED = "fair-plan.json"
 MAX_PLAN_BYTES = 2**20
 LEAST_DRAWS = 5
 """Draws of the real images below which the report says that the comparison is too small."""
+
+
+def name_with(segmenter: str) -> str:
+    """Name of the comparison with one of several segmenters, as `fair_frozen`; it names its files.
+
+    Raises:
+        UsageError: the segmenter's name is no short word.
+    """
+    if not _SEGMENTER.fullmatch(segmenter):
+        raise UsageError(
+            "--segmenter",
+            expected="a name of up to 32 small letters and digits",
+            found=repr(segmenter),
+            next_step="choose another name, such as frozen",
+        )
+    return f"{NAME}_{segmenter}"
+
+
+def segmenter_of(name: str) -> str | None:
+    """The segmenter in a table's name; empty for the only one, None for a table of another experiment."""
+    first, _, segmenter = name.partition("_")
+    return segmenter if first == NAME else None
 
 
 class Role(StrEnum):

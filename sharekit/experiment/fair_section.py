@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -20,7 +21,7 @@ from sharekit.experiment.fair_comparisons import (
     compare,
     stratum_labels,
 )
-from sharekit.experiment.fair_plan import FairArm, FairPlan, Role
+from sharekit.experiment.fair_plan import FairArm, FairPlan, Role, segmenter_of
 from sharekit.experiment.tables import IOU, REAL, Row
 from sharekit.intervals import Interval
 from sharekit.page.mood import Mood
@@ -86,6 +87,7 @@ class FairSection:
     registered: tuple[tuple[str, str], ...]
     plan: str  # JSON
     settings: str  # JSON
+    fair: ClassVar[bool] = True
 
 
 def plan_of(table: Table) -> FairPlan:
@@ -102,7 +104,7 @@ def fair_section(table: Table, progress: str) -> FairSection:
     registration = table.settings["registration"]
     return FairSection(
         table.name,
-        TITLE,
+        f"{TITLE} Segmenter: {segmenter}" if (segmenter := segmenter_of(table.name)) else TITLE,
         plan.question,
         progress,
         Mood.WARN if table.waiting else answer.mood,

@@ -28,7 +28,7 @@ from sharekit.experiment.fair_comparisons import (
     compare,
     stratum_labels,
 )
-from sharekit.experiment.fair_plan import FairArm, FairPlan, PlanFile, Role, read_plan
+from sharekit.experiment.fair_plan import FairArm, FairPlan, PlanFile, Role, name_with, read_plan
 from sharekit.experiment.fair_stages import FairStages, check_fair, pool_of, roles
 from sharekit.experiment.fold_generators import FoldGenerators, Sources, fold_steps, plan_folds
 from sharekit.experiment.folds import Split
@@ -553,6 +553,29 @@ def test_a_run_ends_with_an_answer_and_a_second_one_does_nothing(split: Split, t
     again = Bench()
     assert run(again, split, tmp_path / "out", external=tmp_path / "external").to_json() == table.to_json()
     assert again.ran == []
+
+
+def test_each_segmenter_has_its_own_comparison_of_the_same_samples_on_one_page(
+    split: Split, tmp_path: Path
+) -> None:
+    small = dataclasses.replace(PLAN, real=(1,), draws=1, arms=SMALLEST)
+    benches = {}
+    for name, words in {"scratch": (), "frozen": ("--freeze-encoder",)}.items():
+        bench = benches[name] = Bench()
+        given = settings(tmp_path / "out", segmenter_options=words)
+        prepared = prepare(PlanFile(small, "a" * 64), given, split, None, name_with(name))
+        *_, table = run_fair(prepared, bench.machine, untrained_from)
+        assert table.name == f"fair_{name}"
+        assert all(
+            "--freeze-encoder" in step.command for step in bench.ran if step.command[1] == "train"
+        ) == (name == "frozen")
+    assert not [step for step in benches["frozen"].ran if step.command[1] == "sample"]
+    page = (tmp_path / "out" / PAGE).read_text()
+    for name in benches:
+        assert f"Segmenter: {name}" in page
+        assert (tmp_path / f"out/fair_{name}-registration.json").exists()
+    with pytest.raises(UsageError, match="--segmenter"):
+        name_with("Not a word")
 
 
 def test_a_null_result_stands_where_a_win_would(split: Split, tmp_path: Path) -> None:
