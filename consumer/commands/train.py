@@ -91,6 +91,11 @@ def _configure_network(parser: argparse.ArgumentParser) -> None:
         help="none (random), imagenet (downloaded by segmentation-models-pytorch) or FILE.safetensors",
     )
     parser.add_argument(
+        "--freeze-encoder",
+        action="store_true",
+        help="keep the encoder's weights as they are; only the rest of the network learns",
+    )
+    parser.add_argument(
         "--size",
         type=int,
         default=defaults.size,

@@ -77,9 +77,10 @@ class Loop:
         # This layout is a fifth faster than the default one on a CPU.
         layout: Any = {"memory_format": torch.channels_last}
         self.network = network.to(device, **layout)
-        self.optimiser = torch.optim.Adam(
-            self.network.parameters(), lr=self.settings.learning_rate, fused=True
-        )
+        if self.settings.freeze_encoder:
+            self.network.encoder.requires_grad_(False)
+        learning = [value for value in self.network.parameters() if value.requires_grad]
+        self.optimiser = torch.optim.Adam(learning, lr=self.settings.learning_rate, fused=True)
         self.update = 0
         """Updates done."""
         self.last_loss = math.nan
@@ -111,6 +112,9 @@ class Loop:
         for group in self.optimiser.param_groups:
             group["lr"] = self.settings.learning_rate * (DECAY if decayed else 1)
         self.network.train()
+        if self.settings.freeze_encoder:
+            # In training, batch norm would still move its averages.
+            self.network.encoder.eval()
         loss = self._loss(self.network(images), masks)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()

@@ -65,6 +65,8 @@ class TrainingSettings:
     encoder: str = "se_resnext50_32x4d"
     encoder_weights: str = NO_WEIGHTS
     """`none`, `imagenet`, or the path of a safetensors file."""
+    freeze_encoder: bool = False
+    """Whether the encoder keeps these weights, so that only the rest of the network learns."""
     size: int = 128  # pixels, of both sides
     epochs: int = 300
     updates: int | None = None
@@ -86,6 +88,8 @@ class TrainingSettings:
     def __post_init__(self) -> None:
         known = self.architecture in ARCHITECTURES
         _require(known, "--architecture", f"one of {', '.join(ARCHITECTURES)}", self.architecture)
+        frozen_random = self.freeze_encoder and self.encoder_weights == NO_WEIGHTS
+        _require(not frozen_random, "--encoder-weights", "trained weights with --freeze-encoder", NO_WEIGHTS)
         sized = STRIDE <= self.size <= MAX_SIZE and self.size % STRIDE == 0
         _require(sized, "--size", f"a multiple of {STRIDE}, at most {MAX_SIZE}", self.size)
         for name in ("epochs", "updates", "decay_at", "batch_size", "validations"):
@@ -130,9 +134,10 @@ class TrainingSettings:
 
 
 def upgraded(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings as this release writes them; earlier ones had only `augment: true` and `false`."""
+    """Settings as this release writes them; earlier ones froze nothing, and augmented or not."""
     named = {True: STANDARD, False: NO_AUGMENTATION}
     augment = settings.get("augment", STANDARD)
+    settings = {"freeze_encoder": False, **settings}
     return {**settings, "augment": named[augment] if isinstance(augment, bool) else augment}
 
 

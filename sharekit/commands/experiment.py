@@ -153,6 +153,15 @@ def _add_fair_options(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="second data set, from elsewhere, to score every segmenter on as well",
     )
+    parser.add_argument(
+        "--segmenter",
+        dest="segmenters",
+        nargs=2,
+        action="append",
+        metavar=("NAME", "'OPTIONS'"),
+        help="make the whole comparison with these options for consumer train, after those of "
+        "--segmenter-options; NAME heads its part of the page (repeat for several)",
+    )
 
 
 def _add_number(parser: argparse.ArgumentParser, settings: type, option: str, text: str) -> None:
@@ -268,31 +277,49 @@ def _run_table(
 def _run_fair(
     args: argparse.Namespace, settings: TableSettings, split: Split, processes: Processes, output: Output
 ) -> int:
-    from sharekit.experiment.fair_plan import read_plan
+    from sharekit.experiment.fair_plan import NAME, name_with, read_plan
     from sharekit.experiment.fair_stages import Generators, check_fair
     from sharekit.experiment.run_fair import prepare, run_fair
     from sharekit.experiment.run_table import PAGE
 
     planned = read_plan(args.plan)
     check_fair(planned.plan, settings, split)
-    prepared = prepare(planned, settings, split, args.external)
-    note = f"{prepared.registration.registered}, SHA-256 of the plan {planned.sha256}"
-    Story(sys.stderr).say(f"registered before the first result: {note}")
+    segmenters = {name_with(name): tuple(shlex.split(words)) for name, words in args.segmenters or ()}
+    prepared = [
+        prepare(planned, _with_segmenter(settings, words), split, args.external, name)
+        for name, words in (segmenters or {NAME: ()}).items()
+    ]
+    for each in prepared:
+        note = f"{each.registration.registered}, SHA-256 of the plan {planned.sha256}"
+        Story(sys.stderr).say(f"{each.name} registered before its first result: {note}")
 
     def make_generators(sources: Sequence[Sources]) -> Generators:
         made = _make_generators(split, sources, settings.generators, processes)
         return dict(zip(sources, made, strict=True))
 
-    with progress.reporter(FAIR, unit="cells") as on_progress:
-        for table in run_fair(
-            prepared,
-            lambda: _machine(args.address, settings),
-            make_generators,
-            keep_segmenters=args.keep_segmenters,
-        ):
-            done = table.expected - table.waiting
-            on_progress(progress.Progress(done, table.expected, values={"failed": len(table.failures)}))
-    return _printed(table, settings.generators.out / PAGE, output)
+    tables = []
+    for each in prepared:
+        with progress.reporter(each.name, unit="cells") as on_progress:
+            for table in run_fair(
+                each,
+                lambda: _machine(args.address, settings),
+                make_generators,
+                keep_segmenters=args.keep_segmenters,
+            ):
+                done = table.expected - table.waiting
+                on_progress(progress.Progress(done, table.expected, values={"failed": len(table.failures)}))
+        tables.append(table)
+    page = settings.generators.out / PAGE
+    if len(tables) == 1:
+        return _printed(tables[0], page, output)
+    lines = [line for table in tables for line in (f"{table.name}:", *_table_lines(table, page))]
+    output.result({"tables": [table.to_json() for table in tables], "page": str(page)}, *lines)
+    return PartialFailureError.exit_code if any(table.failures for table in tables) else 0
+
+
+def _with_segmenter(settings: TableSettings, words: tuple[str, ...]) -> TableSettings:
+    """The settings with further options for the segmenter, which override the others."""
+    return dataclasses.replace(settings, segmenter_options=(*settings.segmenter_options, *words))
 
 
 def _printed(table: Table, page: Path, output: Output) -> int:
@@ -320,9 +347,10 @@ def _table_lines(table: Table, page: Path) -> list[Any]:
 
     from sharekit.experiment.answer import answer
     from sharekit.experiment.fair_answer import fair_answer
+    from sharekit.experiment.fair_plan import segmenter_of
     from sharekit.experiment.fair_section import plan_of
 
-    fair = table.name == FAIR
+    fair = segmenter_of(table.name) is not None
     found = fair_answer(plan_of(table), table.cells) if fair else answer(table.name, table.cells)
     failed = [
         f"failed: {failure.arm}, fold {failure.held} held out, seed {failure.seed}: {failure.reason}"

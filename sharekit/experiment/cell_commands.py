@@ -30,9 +30,16 @@ class CellCommands:
         seed: int,
         generator: str | None = None,
         more: Iterable[str] = (),
+        judge: tuple[Task, float] | None = None,
     ) -> Task:
-        """Draw `count` samples, from one generator or from all; `more` are further options."""
+        """Draw `count` samples, from one generator or from all.
+
+        Args:
+            more: further options.
+            judge: a segmenter, and its least agreement with a sample.
+        """
         one = () if generator is None else ("--generator", generator)
+        judged = () if judge is None else ("--judge", judge[0], "--least-agreement", str(judge[1]))
         return Task(
             Kind.DATA_SET,
             (
@@ -48,6 +55,7 @@ class CellCommands:
                 *one,
                 *self._options["sample_options"],
                 *options(more),
+                *judged,
             ),
             ("--key", str(fold.key), *self._threads),
         )

@@ -95,8 +95,23 @@ class Runner:
     def make(self, wanted: Task | RealImages) -> Any:
         """Make `wanted` and its inputs unless they exist, and return a task's result.
 
+        A segmenter is removed again, unless segmenters are kept.
+
         Raises:
             SharekitError: the error of the command that failed: its own, or one for an input.
+        """
+        # If the model is there, an earlier run kept it on purpose, or it judges samples.
+        keep = self._keep_segmenters or self._store.path(wanted).exists()
+        result = self._make(wanted, needed=False)
+        if isinstance(wanted, Task) and wanted.kind is Kind.SEGMENTER and not keep:
+            remove(self._store.path(wanted).parent)
+        return result
+
+    def _make(self, wanted: Task | RealImages, *, needed: bool = True) -> Any:
+        """As `make`, but keeps the output.
+
+        Args:
+            needed: whether a command reads the output, so that the result is not enough.
         """
         key = wanted.key if isinstance(wanted, Task) else wanted.digest
         with self._guard:
@@ -107,18 +122,13 @@ class Runner:
                 write_pictures(self._store.data, wanted.pictures, self._store.path(wanted))
                 return None
             step = self._store.step(wanted)
-            if wanted.kind is Kind.DATA_SET and not self._store.path(wanted).exists():
-                # Somebody deleted the data set to make room; make it again for those who read it.
+            if (needed or wanted.kind is Kind.DATA_SET) and not self._store.path(wanted).exists():
+                # Somebody deleted the output to make room; make it again for those who read it.
                 remove(step.record)
-            if step.done:
-                # If the segmenter still exists, an earlier run kept it on purpose.
-                return self.machine.run(step)
-            for each in wanted.inputs:
-                self.make(each)
-            result = self.machine.run(step)
-            if wanted.kind is Kind.SEGMENTER and not self._keep_segmenters:
-                remove(self._store.path(wanted).parent)
-            return result
+            if not step.done:
+                for each in wanted.inputs:
+                    self._make(each)
+            return self.machine.run(step)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from sharekit.experiment import paper_figures as plots
 from sharekit.experiment import published
 from sharekit.experiment.answer import Answer, answer, percent, signed
 from sharekit.experiment.document import Failure, FoldCounts, Table
-from sharekit.experiment.fair_plan import NAME as FAIR
+from sharekit.experiment.fair_plan import segmenter_of
 from sharekit.experiment.fair_section import FairSection, fair_section
 from sharekit.experiment.tables import IOU, Row
 from sharekit.intervals import Interval
@@ -71,6 +71,7 @@ class TableSection:
     failures: tuple[Failure, ...]
     folds: tuple[tuple[str, FoldCounts], ...]
     settings: str  # JSON
+    fair: ClassVar[bool] = False
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ def render(tables: Sequence[Table]) -> str:
 
 
 def _section(table: Table) -> TableSection | FairSection:
-    if table.name == FAIR:
+    if segmenter_of(table.name) is not None:
         return fair_section(table, _progress(table))
     found, rows = answer(table.name, table.cells), table.rows
     return TableSection(

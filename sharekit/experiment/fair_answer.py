@@ -11,13 +11,14 @@ from sharekit.experiment.fair_comparisons import stratum_labels as labels_of
 from sharekit.experiment.fair_plan import LEAST_DRAWS, NAME, FairPlan, Role
 from sharekit.experiment.tables import IOU, REAL, Observation, summarise
 from sharekit.page.mood import Mood
+from sharekit.program.phrases import counted
 
 WORTH = 0.02
 """Gain of IoU that the page estimates the effort for, where the comparison shows none."""
 _VERDICTS = {
     Mood.GOOD: "Yes: on top of the best that costs nothing, synthetic images gain {} IoU.",
-    Mood.WARN: "Not shown: on top of the best that costs nothing, synthetic images change IoU by {}, which "
-    "chance alone can do.",
+    Mood.WARN: "Not shown: on top of the best that costs nothing, synthetic images change IoU by {}. Chance "
+    "alone can do that.",
     Mood.BAD: "No: on top of the best that costs nothing, synthetic images do harm: {} IoU.",
 }
 
@@ -29,9 +30,9 @@ def fair_answer(plan: FairPlan, cells: Sequence[Observation]) -> Answer:
     reasons = (
         *_scores(plan, found, cells),
         *_primary(plan, found),
-        *_needed(primary),
         *_alternatives(plan, found, cells),
         *_levers(plan, found),
+        *_needed(primary),
         *_control(plan, found),
     )
     if primary is None:
@@ -77,16 +78,14 @@ def _primary(plan: FairPlan, found: Comparisons) -> Iterator[str]:
 
 def _alternatives(plan: FairPlan, found: Comparisons, cells: Sequence[Observation]) -> Iterator[str]:
     """What costs nothing brings, and what synthetic images bring without it."""
-    yield from _listed(
-        "What costs nothing, against plain real images",
-        (
-            (
-                f"R = {images}, {best.name}, the best by the validation images",
-                found.get(best.name, images, REAL),
-            )
-            for images, best in sorted(found.best.items())
-        ),
-    )
+    free = [(arm.name, found.get(arm.name, None, REAL)) for arm in plan.of(Role.CLASSICAL)]
+    yield from _listed("What costs nothing, against plain real images", free)
+    if found.best:
+        plain = {REAL: "plain real images"}
+        named = [
+            f"{plain.get(best.name, best.name)} (R = {images})" for images, best in sorted(found.best.items())
+        ]
+        yield f"Of what costs nothing, the validation images choose {', '.join(named)}."
     arms = [(arm.name, found.get(arm.name, None, REAL)) for arm in plan.of(Role.SYNTHETIC)]
     yield from _listed("Synthetic images, against plain real images", arms)
     alone = [cell for cell in cells if cell.arm == REAL or not cell.real_images]
@@ -105,6 +104,11 @@ def _levers(plan: FairPlan, found: Comparisons) -> Iterator[str]:
         names = [(arm.name, arm.name.removeprefix("lever: ")) for arm in plan.of(Role.LEVER)]
         levers = [(words, found.get(name, None, plan.base.name)) for name, words in names]
         yield from _listed(f"Levers, each against {plan.base.name} without it", levers)
+        known = [(words, each.difference) for words, each in levers if each is not None]
+        if known:
+            gains = [words for words, difference in known if mood_of(difference) is Mood.GOOD]
+            shown = f"a gain shows for {', '.join(gains)}" if gains else "none shows a gain"
+            yield f"Of {counted(len(known), 'lever')}, {shown}. Among many, one may do so by chance."
 
 
 def _control(plan: FairPlan, found: Comparisons) -> Iterator[str]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from sharekit.errors import InputError
+from sharekit.errors import InputError, UsageError
 from sharekit.experiment.stages import Arm
 from sharekit.experiment.tables import IOU, REAL
 from sharekit.segmenter.metrics import Metric
@@ -23,11 +24,34 @@ from sharekit.storage import files
 
 NAME = "fair"
 """Name of the comparison, as of the other tables."""
+_SEGMENTER = re.compile(r"[a-z0-9]{1,32}")
 SCHEMA_VERSION = 1
 PACKAGED = "fair-plan.json"
 MAX_PLAN_BYTES = 2**20
 LEAST_DRAWS = 5
 """Draws of the real images below which the report says that the comparison is too small."""
+
+
+def name_with(segmenter: str) -> str:
+    """Name of the comparison with one of several segmenters, as `fair_frozen`; it names its files.
+
+    Raises:
+        UsageError: the segmenter's name is no short word.
+    """
+    if not _SEGMENTER.fullmatch(segmenter):
+        raise UsageError(
+            "--segmenter",
+            expected="a name of up to 32 small letters and digits",
+            found=repr(segmenter),
+            next_step="choose another name, such as frozen",
+        )
+    return f"{NAME}_{segmenter}"
+
+
+def segmenter_of(name: str) -> str | None:
+    """The segmenter in a table's name; empty for the only one, None for a table of another experiment."""
+    first, _, segmenter = name.partition("_")
+    return segmenter if first == NAME else None
 
 
 class Role(StrEnum):
@@ -59,6 +83,12 @@ class FairArm(Arm):
     per_draw: bool = False
     """Whether one generator learns from exactly the R images of a draw, as a group. Otherwise all draws share
     the generators of the training folds' images."""
+    vetted: bool = False
+    """Whether only samples that the draw's node vetted are taken, fewer if its list is shorter. The node
+    compares them with the draw's validation images. Needs `per_draw`."""
+    judge: float | None = None
+    """Least agreement of a sample with a segmenter that learnt from the draw's real images alone; with less,
+    it is drawn again. None asks no segmenter."""
     command: tuple[str, ...] | None = None
     """Command that makes the samples from a draw's real images instead of a generator. It takes their folder,
     `--samples`, `--seed` and `--out`, and prints JSON."""
@@ -66,6 +96,10 @@ class FairArm(Arm):
     def to_json(self) -> dict[str, Any]:
         value = dataclasses.asdict(self)
         del value["images"]
+        # Plans that were registered by earlier releases keep their digest.
+        for name in _LATER:
+            if value[name] in (None, False):
+                del value[name]
         for name in _OPTIONS:
             value[name] = None if value[name] is None else shlex.join(value[name])
         return value
@@ -76,6 +110,7 @@ class FairArm(Arm):
         return FairArm(**{**value, **split, "role": Role(value["role"])})
 
 
+_LATER = ("vetted", "judge")
 _OPTIONS = ("sample_options", "segmenter_options", "generator_options", "command")
 
 
@@ -201,6 +236,7 @@ def _problem(plan: FairPlan) -> str | None:
         "a synthetic arm without samples": all(
             arm.samples > 0 for arm in plan.of(Role.SYNTHETIC, Role.ON_BEST, Role.LEVER)
         ),
+        "a vetted arm without per_draw": all(arm.per_draw for arm in plan.arms if arm.vetted),
         "a classical or control arm with samples, or without real images": all(
             arm.real and not arm.samples for arm in plan.of(Role.CLASSICAL, Role.CONTROL)
         ),

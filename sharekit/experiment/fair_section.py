@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-
-import numpy as np
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 from sharekit.experiment.answer import Answer, signed
 from sharekit.experiment.document import Failure, FoldCounts, Table
@@ -20,7 +19,7 @@ from sharekit.experiment.fair_comparisons import (
     compare,
     stratum_labels,
 )
-from sharekit.experiment.fair_plan import FairArm, FairPlan, Role
+from sharekit.experiment.fair_plan import FairArm, FairPlan, Role, segmenter_of
 from sharekit.experiment.tables import IOU, REAL, Row
 from sharekit.intervals import Interval
 from sharekit.page.mood import Mood
@@ -47,6 +46,8 @@ class FairLine:
     against_base: str
     """Difference of a lever from the arm that it changes."""
     parts: tuple[str, ...]
+    kind: str
+    """What the arm is for, in words, where a line of another kind stands before it; otherwise empty."""
     primary: bool
     """Whether the verdict rests on this arm."""
 
@@ -58,7 +59,8 @@ class FairGroup:
     title: str
     best: str
     lines: tuple[FairLine, ...]
-    levers: tuple[FairLine, ...]
+    against_best: bool
+    """Whether the best that costs nothing is not plain real images, so that a column compares with it."""
 
     @property
     def scored(self) -> bool:
@@ -79,6 +81,7 @@ class FairSection:
     figures: tuple[Embedded, ...]
     base: str
     """Name of the arm that levers change."""
+    levers: bool
     parts: tuple[str, ...]
     groups: tuple[FairGroup, ...]
     failures: tuple[Failure, ...]
@@ -86,6 +89,7 @@ class FairSection:
     registered: tuple[tuple[str, str], ...]
     plan: str  # JSON
     settings: str  # JSON
+    fair: ClassVar[bool] = True
 
 
 def plan_of(table: Table) -> FairPlan:
@@ -102,13 +106,14 @@ def fair_section(table: Table, progress: str) -> FairSection:
     registration = table.settings["registration"]
     return FairSection(
         table.name,
-        TITLE,
+        f"{TITLE} Segmenter: {segmenter}" if (segmenter := segmenter_of(table.name)) else TITLE,
         plan.question,
         progress,
         Mood.WARN if table.waiting else answer.mood,
         answer,
         tuple(_figures(plan, found)),
         "" if plan.base is None else plan.base.name,
+        bool(plan.base and plan.of(Role.LEVER)),
         parts,
         tuple(_groups(plan, found, table.rows, parts)),
         table.failures,
@@ -136,14 +141,27 @@ def _groups(
     by_arm = {(row.arm, row.images): row for row in rows}
     several: tuple[int | None, ...] = (None,) if len(plan.real) > 1 else ()
     for images in (*several, *plan.real):
-        lines = tuple(_lines(plan, found, by_arm, images, parts))
+        lines = tuple(_headed(plan, _lines(plan, found, by_arm, images, parts)))
         best = found.best.get(images) if images is not None else None
-        name = "" if best is None else f"best classical arm by the validation images: {best.name}"
-        arms = tuple(line for line in lines if line.role is not Role.LEVER)
-        levers = tuple(line for line in lines if line.role is Role.LEVER)
+        name = "" if best is None else f"Best of what costs nothing, by the validation images: {best.name}."
         if lines:
             title = "Mean over R" if images is None else f"R = {images} real images"
-            yield FairGroup(title, name, arms, levers)
+            chosen = found.best.values() if best is None else [best]
+            yield FairGroup(title, name, lines, any(each.name != REAL for each in chosen))
+
+
+def _headed(plan: FairPlan, lines: Iterator[FairLine]) -> Iterator[FairLine]:
+    """The lines by kind, the first of each with the kind's name."""
+    kinds = {
+        "costs nothing": (Role.CLASSICAL,),
+        "the same images repeated: what chance does": (Role.CONTROL,),
+        "with synthetic images": (Role.SYNTHETIC, Role.ON_BEST),
+        f"levers: {'' if plan.base is None else plan.base.name} with one change": (Role.LEVER,),
+    }
+    every = list(lines)
+    for kind, roles in kinds.items():
+        ours = [line for line in every if line.role in roles]
+        yield from (replace(line, kind=kind if place == 0 else "") for place, line in enumerate(ours))
 
 
 def _lines(
@@ -169,6 +187,7 @@ def _lines(
             _signed(found.get(arm.name, images, CLASSICAL, LAST)),
             _signed(None if plan.base is None else found.get(arm.name, images, plan.base.name)),
             tuple(_signed(found.get(arm.name, images, CLASSICAL, part)) for part in parts),
+            "",
             arm.name == plan.primary.arm,
         )
 
@@ -181,45 +200,38 @@ def _signed(found: Comparison | None) -> str:
     return "" if found is None else signed(found.difference)
 
 
+_COLOURS = {
+    MUTED: ("costs nothing", (Role.CLASSICAL, Role.CONTROL)),
+    BLUE: ("with synthetic images", (Role.SYNTHETIC, Role.ON_BEST)),
+    ORANGE: ("a lever: one change", (Role.LEVER,)),
+}
+
+
 def _figures(plan: FairPlan, found: Comparisons) -> Iterator[Embedded]:
-    """Differences over all R: of the arms, then of each lever from the arm that it changes."""
-    arms = [arm for arm in plan.arms if arm.role is not Role.LEVER]
-    if shown := _shown(found, arms, (REAL, CLASSICAL)):
-        labels = ("against real alone", "against the best classical arm")
-        drawn = _drawn(shown, labels, emphasised=plan.primary.arm)
-        yield Embedded.svg(drawn, f"{TITLE} Difference of IoU by arm.")
-    if plan.base is not None and (shown := _shown(found, plan.of(Role.LEVER), (plan.base.name,))):
-        yield Embedded.svg(_drawn(shown, (f"against {plan.base.name}",)), "Difference of IoU by lever.")
+    """Every arm against real images alone, over all R."""
+    shown = [
+        (arm, each.difference) for arm in plan.arms if (each := found.get(arm.name, None, REAL)) is not None
+    ]
+    if shown:
+        yield Embedded.svg(_drawn(plan, shown), f"{TITLE} Difference of IoU from real images alone, by arm.")
 
 
-_Shown = list[tuple[str, list[Comparison | None]]]
-"""Names of arms, each with its comparisons in the order of the labels."""
-
-
-def _shown(found: Comparisons, arms: Sequence[FairArm], against: Sequence[str]) -> _Shown:
-    rows = [(arm.name, [found.get(arm.name, None, other) for other in against]) for arm in arms]
-    return [(name, compared) for name, compared in rows if any(compared)]
-
-
-def _drawn(shown: _Shown, labels: Sequence[str], emphasised: str = "") -> bytes:
-    """A row for each arm, a dot with its interval for each label."""
-    colours, offsets = (BLUE, ORANGE), np.linspace(-0.13, 0.13, len(labels)) if len(labels) > 1 else [0]
+def _drawn(plan: FairPlan, shown: Sequence[tuple[FairArm, Interval]]) -> bytes:
+    """A row for each arm: a dot with its interval."""
     with drawing(0.9 + 0.28 * len(shown)) as figure:
         axes = figure.add_subplot()
         axes.axvline(0, color=MUTED, linewidth=0.8)
-        for place, (name, compared) in enumerate(shown):
-            if name == emphasised:
+        for place, (arm, difference) in enumerate(shown):
+            if arm.name == plan.primary.arm:
                 axes.axhspan(place - 0.5, place + 0.5, color=MUTED, alpha=0.12, linewidth=0)
-            for each, offset, colour in zip(compared, offsets, colours, strict=False):
-                if each is not None:
-                    mean, low, high = each.difference.mean, each.difference.low, each.difference.high
-                    axes.plot([low, high], [place + offset] * 2, color=colour, linewidth=1.4)
-                    axes.plot(mean, place + offset, "o", color=colour, markersize=4)
-        for colour, label in zip(colours, labels, strict=False):
+            colour = next(colour for colour, (_, roles) in _COLOURS.items() if arm.role in roles)
+            axes.plot([difference.low, difference.high], [place, place], color=colour, linewidth=1.4)
+            axes.plot(difference.mean, place, "o", color=colour, markersize=4)
+        for colour, (label, _) in _COLOURS.items():
             axes.plot([], [], "o-", color=colour, markersize=4, label=label)
-        label_rows(axes, [name for name, _ in shown])
+        label_rows(axes, [arm.name for arm, _ in shown])
         axes.tick_params(axis="y", labelcolor=INK)
-        axes.set_xlabel("difference of IoU, mean over R, with its 95 % interval")
+        axes.set_xlabel("IoU less that of real images alone, mean over R, with its 95 % interval")
         axes.grid(axis="x")
-        figure.legend(loc="outside upper right", ncols=2)
+        figure.legend(loc="outside upper right", ncols=3)
         return svg(figure)

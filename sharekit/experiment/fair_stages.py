@@ -18,7 +18,7 @@ from sharekit.experiment.fold_generators import FoldGenerators, Sources, fold_so
 from sharekit.experiment.folds import Split
 from sharekit.experiment.picture_pool import Picture, shuffled
 from sharekit.experiment.stages import Cell, Impossible
-from sharekit.experiment.tasks import Argument, Given, RealImages
+from sharekit.experiment.tasks import Argument, Given, RealImages, Task
 
 LEAST_FOLDS = 3
 
@@ -177,9 +177,10 @@ class FairStages:
             settings = dataclasses.replace(settings, train_options=arm.generator_options)
         if not arm.per_draw:
             return fold_sources(self.split, settings, found.training)
+        others = self._validation(found, place) if arm.vetted else ()
         label = f"{place.held}-draw{place.draw}-R{place.images}"
         options = ("--group-size", str(place.images), *settings.train_options)
-        return (Sources(label, self._chosen(found, place), options),)
+        return (Sources(label, self._chosen(found, place), options, others),)
 
     def _synthetic_cell(self, arm: FairArm, place: Place, generators: Generators) -> Cell | Impossible:
         chosen = self._chosen(roles(self.split, place.held), place)
@@ -201,12 +202,21 @@ class FairStages:
                 # A group may have learnt from images that this draw does not have.
                 if not members <= names:
                     continue
-                number = arm.samples * len(members)
-                samples = self._commands.sample(fold, number, first, identifier, arm.sample_options)
+                number, seed, options = arm.samples * len(members), first, arm.sample_options
+                if arm.vetted:
+                    if identifier not in fold.vetted:
+                        continue
+                    listed = fold.vetted[identifier]
+                    number, seed = min(number, len(listed.good)), listed.seed
+                    options = (*options, "--vetted-only")
+                samples = self._commands.sample(
+                    fold, number, seed, identifier, options, self._judge(arm, place)
+                )
                 sets.append(self._commands.styled(fold, arm.style, samples))
                 count += number
         if not sets:
-            return self._impossible(arm, place, "no generator of these images alone was released")
+            reason = "no generator of these images alone was released"
+            return self._impossible(arm, place, f"{reason}, with vetted samples" if arm.vetted else reason)
         return self._cell(arm, place, sets, count)
 
     def _cell(self, arm: FairArm, place: Place, synthetic: Sequence[Argument] = (), count: int = 0) -> Cell:
@@ -214,7 +224,7 @@ class FairStages:
         found = roles(self.split, place.held)
         chosen = self._chosen(found, place)
         real = [RealImages(chosen)] * arm.repeats if arm.real else []
-        validation = self._drawn(self.split.folds[found.validation], place)
+        validation = self._validation(found, place)
         tests: list[Argument] = [RealImages(self.split.folds[place.held])]
         task = self._commands.segmenter(
             [*real, *synthetic],
@@ -244,6 +254,18 @@ class FairStages:
     def _number(self, place: Place) -> int:
         """The seed of a cell's weights and samples: another one for every draw and seed."""
         return place.draw * self.plan.seeds + place.seed
+
+    def _judge(self, arm: FairArm, place: Place) -> tuple[Task, float] | None:
+        """The segmenter of the draw's real images that judges an arm's samples, with its least agreement."""
+        if arm.judge is None:
+            return None
+        found = roles(self.split, place.held)
+        real, validation = (RealImages(of(found, place)) for of in (self._chosen, self._validation))
+        return self._commands.segmenter([real], validation, self._number(place)), arm.judge
+
+    def _validation(self, found: Roles, place: Place) -> tuple[Picture, ...]:
+        """The images of a draw that choose the best weights."""
+        return self._drawn(self.split.folds[found.validation], place)
 
     def _chosen(self, found: Roles, place: Place) -> tuple[Picture, ...]:
         """The real images of a draw."""

@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from sharekit import __version__
+from sharekit.bundle.vetted import Vetted
 from sharekit.experiment.experiment_settings import GeneratorSettings
 from sharekit.experiment.folds import Split
 from sharekit.experiment.picture_pool import Picture, digest_of, write_pictures
@@ -41,6 +42,8 @@ class Sources:
     pictures: tuple[Picture, ...]
     train_options: tuple[str, ...]
     """Options for `hospital-node train`."""
+    others: tuple[Picture, ...] = ()
+    """Pictures that no generator learns from, for the node to compare samples with before it vets them."""
 
 
 @dataclass(frozen=True)
@@ -54,10 +57,15 @@ class FoldPlan:
     release: Path
     keys: Path
     train_options: tuple[str, ...] = ()
+    others: tuple[Picture, ...] = ()
 
     @property
     def data(self) -> Path:
         return self.folder / "data"
+
+    @property
+    def other_data(self) -> Path:
+        return self.folder / "others"
 
     @property
     def node(self) -> Path:
@@ -87,6 +95,8 @@ class FoldGenerators:
     """Picture name to generator identifier, for released generators. A group has one for several pictures."""
     reasons: Mapping[str, str]
     """Picture name to state and reason, for pictures without a released generator."""
+    vetted: Mapping[str, Vetted] = field(default_factory=dict)
+    """Generator identifier to the samples that its node vetted."""
 
     @property
     def members(self) -> Mapping[str, frozenset[str]]:
@@ -121,11 +131,14 @@ def plan_folds(sources: Sequence[Sources], settings: GeneratorSettings) -> tuple
     features = "" if settings.features is None else file_digest(settings.features)
     plans = []
     for each in sources:
-        key = _key(digest_of(each.pictures), *each.train_options)
+        others = (digest_of(each.others),) if each.others else ()
+        key = _key(digest_of(each.pictures), *each.train_options, *others)
         folder = settings.out / "folds" / f"{each.label}-{key}"
         release = folder / f"release-{_key(features)}"
         keys = settings.out / "keys"
-        plans.append(FoldPlan(each.label, each.pictures, folder, release, keys, each.train_options))
+        plans.append(
+            FoldPlan(each.label, each.pictures, folder, release, keys, each.train_options, each.others)
+        )
     return tuple(plans)
 
 
@@ -152,12 +165,18 @@ def fold_steps(plan: FoldPlan, settings: GeneratorSettings) -> tuple[Step, ...]:
     def command(name: str, *arguments: object) -> tuple[str, ...]:
         return ("hospital-node", name, *node, *map(str, arguments))
 
-    ingest = command("ingest", "--data", plan.data, "--hospital", HOSPITAL)
+    def taken_in(data: Path, name: str = "") -> tuple[Step, ...]:
+        ingest = command("ingest", "--data", data, "--hospital", HOSPITAL)
+        record = f"{name}-" if name else ""
+        return (
+            Step(f"ingest {name}".strip(), ingest, made / f"{record}ingest.json", accepted=DONE_FOR_SOME),
+            # A group of exactly R pictures needs all of them; in an experiment nobody waits for a person.
+            Step("review", command("review", "--accept"), made / f"{record}review.json"),
+            Step("ingest after review", ingest, made / f"{record}reviewed.json", accepted=DONE_FOR_SOME),
+        )
+
     return (
-        Step("ingest", ingest, made / "ingest.json", accepted=DONE_FOR_SOME),
-        # A group of exactly R pictures needs all of them; in an experiment nobody waits for a person.
-        Step("review", command("review", "--accept"), made / "review.json"),
-        Step("ingest after review", ingest, made / "reviewed.json", accepted=DONE_FOR_SOME),
+        *taken_in(plan.data),
         Step(
             "train",
             # The experiments compare each picture with its own generator, unless the options say otherwise.
@@ -165,6 +184,8 @@ def fold_steps(plan: FoldPlan, settings: GeneratorSettings) -> tuple[Step, ...]:
             made / "train.json",
             accepted=DONE_FOR_SOME,
         ),
+        # After the training, so that no generator learns from them.
+        *(taken_in(plan.other_data, "others") if plan.others else ()),
         Step(
             "policy",
             command(
@@ -210,6 +231,8 @@ def make_generators(
     made = []
     for plan in plan_folds(sources, settings):
         write_pictures(root, plan.pictures, plan.data)
+        if plan.others:
+            write_pictures(root, plan.others, plan.other_data)
         for step in fold_steps(plan, settings):
             on_step(plan.label, step)
             run_step(step, processes)
@@ -220,7 +243,12 @@ def make_generators(
 def read_generators(plan: FoldPlan) -> FoldGenerators:
     """Read which picture has which generator from the results of a fold's finished steps."""
     status = read_record(plan.release / "results" / STATUS)
-    reasons = {stem_of(image["source_image"]): _why(image) for image in status["named_images"]}
+    others = {picture.name for picture in plan.others}
+    reasons = {
+        name: _why(image)
+        for image in status["named_images"]
+        if (name := stem_of(image["source_image"])) not in others
+    }
     generators = {}
     for generator in status["named_generators"]:
         for name in map(stem_of, generator["sources"]):
@@ -237,7 +265,13 @@ def read_generators(plan: FoldPlan) -> FoldGenerators:
         plan.pictures,
         generators,
         {name: why for name, why in reasons.items() if name not in generators},
+        _vetted(manifest, plan.bundle),
     )
+
+
+def _vetted(manifest: bytes, item: Path) -> dict[str, Vetted]:
+    entries = files.parse_json(manifest, item).get("generators", ())
+    return {entry["spec"]["id"]: Vetted.from_json(entry["vetted"]) for entry in entries if "vetted" in entry}
 
 
 def _why(record: Mapping[str, str]) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 from sharekit.errors import InputError
 from sharekit.storage import files
 
-FILE = "fair-registration.json"
+SUFFIX = "-registration.json"
 
 
 @dataclass(frozen=True)
@@ -41,16 +41,19 @@ class Registration:
         return Registration(value["plan_sha256"], value["plan"], value["choices"], value["registered"])
 
 
-def register(out: Path, wanted: Registration, *, begun: bool) -> Registration:
-    """Write the registration into `out`, or return the one that is there with its date.
+def register(out: Path, name: str, wanted: Registration, *, begun: bool) -> Registration:
+    """Write a comparison's registration into `out`, or return the one that is there with its date.
 
     Args:
+        out: folder of the experiment.
+        name: name of the comparison.
+        wanted: what is decided now.
         begun: whether the experiment has results, after which a plan can no longer change.
 
     Raises:
         InputError: the experiment has begun with another plan or other choices, or the file is damaged.
     """
-    path = out / FILE
+    path = out / f"{name}{SUFFIX}"
     if path.exists():
         known = _read(path)
         if known.sha256 == wanted.sha256:

@@ -38,6 +38,7 @@ WRITE_EVERY = 60.0
 class FairRun:
     """What a run needs: the registered plan, the settings, the folds and the external data."""
 
+    name: str
     plan: FairPlan
     registration: Registration
     settings: TableSettings
@@ -54,8 +55,13 @@ def table_settings(plan: FairPlan, settings: TableSettings) -> TableSettings:
     )
 
 
-def prepare(planned: PlanFile, settings: TableSettings, split: Split, external: Path | None) -> FairRun:
+def prepare(
+    planned: PlanFile, settings: TableSettings, split: Split, external: Path | None, name: str = NAME
+) -> FairRun:
     """Read the external data and register everything that changes a number.
+
+    Args:
+        name: names the comparison's files: see `fair_plan.name_with`.
 
     Raises:
         InputError: the comparison has begun with another plan or other choices, or an external image is
@@ -64,7 +70,7 @@ def prepare(planned: PlanFile, settings: TableSettings, split: Split, external: 
     settings = table_settings(planned.plan, settings)
     given = None if external is None else _external(external, split)
     out = settings.generators.out
-    earlier = read_table_file(out / f"{NAME}.json")
+    earlier = read_table_file(out / f"{name}.json")
     wanted = Registration(
         planned.sha256,
         planned.plan.to_json(),
@@ -72,8 +78,8 @@ def prepare(planned: PlanFile, settings: TableSettings, split: Split, external: 
         datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
     )
     begun = earlier is not None and bool(earlier.cells)
-    registration = register(out, wanted, begun=begun)
-    return FairRun(planned.plan, registration, settings, split, given, begun)
+    registration = register(out, name, wanted, begun=begun)
+    return FairRun(name, planned.plan, registration, settings, split, given, begun)
 
 
 def run_fair(
@@ -154,7 +160,7 @@ class _State:
         done = [(cell, outcome.result) for cell, outcome in results if outcome.error is None]
         stages = FairStages(plan, settings, self._given.split)
         return Table(
-            NAME,
+            self._given.name,
             {"registration": self._given.registration.to_json(), **settings.to_json()},
             self._folds(),
             len(plan.arms) * len(list(stages.places)),
@@ -167,7 +173,7 @@ class _State:
         table, out = self.table(), self._given.settings.generators.out
         write_table(table, out)
         comparisons = compare(self._given.plan, table.cells)
-        files.write_text(out / f"{NAME}-comparisons.csv", comparisons_csv(comparisons))
+        files.write_text(out / f"{self._given.name}-comparisons.csv", comparisons_csv(comparisons))
         self._last_written = time.monotonic()
         return table
 

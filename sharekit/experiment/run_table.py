@@ -10,14 +10,17 @@ from sharekit.experiment.cells import Machine, Outcome, Runner, Store, run_cells
 from sharekit.experiment.document import Failure, FoldCounts, Table, cells_csv, rows_csv
 from sharekit.experiment.experiment_page import render
 from sharekit.experiment.experiment_settings import TableSettings
+from sharekit.experiment.fair_plan import NAME as FAIR
+from sharekit.experiment.fair_plan import segmenter_of
 from sharekit.experiment.fold_generators import FoldGenerators
 from sharekit.experiment.folds import Split
 from sharekit.experiment.histograms import histograms
+from sharekit.experiment.registration import SUFFIX
 from sharekit.experiment.stages import Cell, Impossible, Plan
 from sharekit.experiment.tables import Observation
 from sharekit.storage import files
 
-TABLES = ("fair", "table1", "table2")
+TABLES = ("table1", "table2")
 PAGE = "experiment.html"
 
 
@@ -86,8 +89,14 @@ def write_table(table: Table, out: Path) -> None:
     files.write_json(out / f"{table.name}.json", table.to_json())
     files.write_text(out / f"{table.name}.csv", rows_csv(table.rows))
     files.write_text(out / f"{table.name}-cells.csv", cells_csv(table.cells))
-    tables = [table if name == table.name else read_table_file(out / f"{name}.json") for name in TABLES]
+    tables = [table if name == table.name else read_table_file(out / f"{name}.json") for name in _names(out)]
     files.write_text(out / PAGE, render([each for each in tables if each is not None]))
+
+
+def _names(out: Path) -> list[str]:
+    """The tables in `out`: the comparisons first, one for each segmenter."""
+    fair = (path.stem for path in out.glob(f"{FAIR}*.json") if not path.name.endswith(SUFFIX))
+    return [*sorted(name for name in fair if segmenter_of(name) is not None), *TABLES]
 
 
 def read_table_file(path: Path) -> Table | None:

@@ -18,6 +18,7 @@ import onnx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import save_file
 
 pytest.importorskip("torch")
 
@@ -30,6 +31,8 @@ from sharekit.errors import DependencyError, InputError, UsageError
 from sharekit.program.progress import Progress, ProgressCallback, ignore
 from sharekit.segmenter.contract import contract_of
 from tests.consumer.pairs import save
+
+export_onnx = export.export_onnx
 
 define_missing_operators()
 torch = pytest.importorskip("torch")
@@ -273,6 +276,32 @@ def test_an_export_that_differs_is_refused(data: Path, whole: bytes) -> None:
     other = network.build_network(TINY, network.EncoderWeights("none"))
     with pytest.raises(Exception, match="a difference of"):
         export.measure_parity(whole, other, found.contract, found.validation.images)
+
+
+def test_a_frozen_encoder_keeps_every_weight_and_average(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(1)
+    encoder = network.build_network(TINY, network.EncoderWeights("none")).encoder.state_dict()
+    floats = {name: value for name, value in encoder.items() if value.is_floating_point()}
+    save_file(floats, tmp_path / "encoder.safetensors")
+    trained = []
+    monkeypatch.setattr(export, "export_onnx", lambda *given: trained.append(given[0]) or export_onnx(*given))
+    frozen = replace(TINY, encoder_weights=str(tmp_path / "encoder.safetensors"), freeze_encoder=True)
+    result = train(data, tmp_path / "out.onnx", frozen)
+    assert result.to_json()["freeze_encoder"]
+    after = trained[-1].state_dict()
+    for name, value in floats.items():
+        assert torch.equal(after[f"encoder.{name}"], value), name
+    torch.manual_seed(frozen.seed)
+    before = network.build_network(frozen, network.read_weights(frozen.encoder_weights)).decoder.state_dict()
+    assert any(not torch.equal(after[f"decoder.{name}"], value) for name, value in before.items())
+
+
+def test_a_random_encoder_is_not_frozen() -> None:
+    with pytest.raises(UsageError, match=r"--encoder-weights.*--freeze-encoder"):
+        replace(TINY, freeze_encoder=True)
+    assert not TrainingSettings.from_json({"updates": 4}).freeze_encoder
 
 
 def test_encoder_weights_must_fit_tensor_by_tensor() -> None:

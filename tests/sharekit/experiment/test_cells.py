@@ -23,7 +23,7 @@ from sharekit.experiment.experiment_settings import GeneratorSettings
 from sharekit.experiment.histograms import histograms
 from sharekit.experiment.run_table import PAGE, run_table
 from sharekit.experiment.stages import Cell, Plan
-from sharekit.experiment.tasks import Task
+from sharekit.experiment.tasks import Kind, Place, Task
 from sharekit.segmenter.metrics import METRICS
 from sharekit.steps.processes import Processes, ending_like_an_interrupt
 from sharekit.steps.step import Step, read_record, run_step
@@ -55,7 +55,7 @@ class Bench:
             raise InputError("a file", expected="one", found="none", next_step="look")
         for part in step.command:
             path = Path(part)
-            assert path == step.makes[0] or not path.is_relative_to(self.out) or path.is_dir(), part
+            assert path == step.makes[0] or not path.is_relative_to(self.out) or path.exists(), part
         if step.makes[0].suffix:
             step.makes[0].parent.mkdir(parents=True)
             step.makes[0].write_bytes(b"a segmenter")
@@ -137,6 +137,19 @@ def test_a_segmenter_that_an_earlier_run_kept_is_kept_by_one_that_keeps_none(tmp
         assert runner.make(task) == RESULT
     assert bench.store.path(kept).read_bytes() == b"a segmenter"
     assert not bench.store.path(other).exists()
+
+
+def test_a_segmenter_that_a_command_reads_is_made_again_and_kept(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    judge = bench.cells[0].task
+    Runner(bench.store, bench).make(judge)
+    assert not bench.store.path(judge).exists()
+    samples = Task(Kind.DATA_SET, ("consumer", "sample", "--judge", judge, "--out", Place.OUTPUT))
+    Runner(bench.store, bench).make(samples)
+    assert bench.store.path(judge).exists()
+    assert bench.ran[judge.key] == 2
+    Runner(bench.store, bench).make(judge)
+    assert bench.store.path(judge).exists()
 
 
 def test_masks_are_not_counted_where_a_data_set_was_removed(tmp_path: Path) -> None:

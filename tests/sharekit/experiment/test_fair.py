@@ -14,6 +14,7 @@ import pytest
 
 import consumer.cli
 import sharekit.cli
+from sharekit.bundle.vetted import Vetted
 from sharekit.errors import InputError, UsageError
 from sharekit.experiment.cells import Store
 from sharekit.experiment.document import Table
@@ -27,9 +28,9 @@ from sharekit.experiment.fair_comparisons import (
     compare,
     stratum_labels,
 )
-from sharekit.experiment.fair_plan import FairArm, FairPlan, PlanFile, Role, read_plan
+from sharekit.experiment.fair_plan import FairArm, FairPlan, PlanFile, Role, name_with, read_plan
 from sharekit.experiment.fair_stages import FairStages, check_fair, pool_of, roles
-from sharekit.experiment.fold_generators import FoldGenerators, Sources
+from sharekit.experiment.fold_generators import FoldGenerators, Sources, fold_steps, plan_folds
 from sharekit.experiment.folds import Split
 from sharekit.experiment.run_fair import prepare, run_fair, table_settings
 from sharekit.experiment.run_table import PAGE
@@ -239,6 +240,58 @@ def test_an_arm_with_a_command_takes_the_draws_images_and_no_generator(split: Sp
             assert isinstance(made[2], RealImages)
             assert [{each.name for each in made[2].pictures}] == trained_names(cell)
             assert cell.synthetic_images == 4 * len(made[2].pictures)
+
+
+JUDGED = dataclasses.replace(GROUP, name="lever: judged", role=Role.LEVER, judge=0.5)
+
+
+def test_the_judge_of_a_draw_learns_from_its_real_images_alone(split: Split) -> None:
+    plan = dataclasses.replace(PLAN, arms=(*SMALLEST, JUDGED))
+    for cell in planned(split, plan):
+        if cell.arm.name == JUDGED.name:
+            (sample,) = samples_of(cell)
+            judge = sample[sample.index("--judge") + 1]
+            assert sample[sample.index("--least-agreement") + 1] == "0.5"
+            assert "--test" not in judge.arguments
+            given = [each for each in judge.arguments if isinstance(each, RealImages)]
+            assert [{each.name for each in given[0].pictures}] == trained_names(cell)
+            assert {each.name for each in given[1].pictures} == names_after(cell, "--validation")
+
+
+VETTED = dataclasses.replace(GROUP, name="lever: vetted", role=Role.LEVER, vetted=True, samples=2)
+
+
+def test_a_vetted_arm_takes_the_list_of_a_node_that_compared_with_the_validation_images(
+    split: Split,
+) -> None:
+    stages = FairStages(dataclasses.replace(PLAN, arms=(*SMALLEST, VETTED)), settings(), split)
+    wanted = stages.wanted([VETTED], 0)
+    without = untrained_from(wanted)
+    assert all(isinstance(each, Impossible) for each in stages.synthetic_cells([VETTED], 0, {}, without))
+    listed = {
+        each: dataclasses.replace(
+            fold, vetted=dict.fromkeys(fold.generators.values(), Vetted(1, 8, (0, 3, 5)))
+        )
+        for each, fold in without.items()
+    }
+    cells = stages.synthetic_cells([VETTED], 0, {}, listed)
+    for source, cell in zip(wanted, cells, strict=True):
+        assert isinstance(cell, Cell)
+        assert {picture.name for picture in source.others} == names_after(cell, "--validation")
+        (sample,) = samples_of(cell)
+        assert "--vetted-only" in sample
+        assert sample[sample.index("--seed") + 1] == "1"
+        assert cell.synthetic_images == min(2 * len(source.pictures), 3)
+
+
+def test_a_vetting_node_takes_its_other_pictures_in_after_the_training(split: Split, tmp_path: Path) -> None:
+    first, *_, last = split.folds["0"]
+    given = GeneratorSettings(split.root, tmp_path)
+    (plan,) = plan_folds([Sources("draw", (first,), (), (last,))], given)
+    names = [step.name for step in fold_steps(plan, given)]
+    assert names.index("train") < names.index("ingest others") < names.index("audit") < names.index("export")
+    (alone,) = plan_folds([Sources("draw", (first,), ())], given)
+    assert plan.folder != alone.folder
 
 
 def test_draws_share_no_image_where_there_are_enough(split: Split) -> None:
@@ -502,6 +555,28 @@ def test_a_run_ends_with_an_answer_and_a_second_one_does_nothing(split: Split, t
     assert again.ran == []
 
 
+def test_each_segmenter_has_its_own_comparison_of_the_same_samples_on_one_page(
+    split: Split, tmp_path: Path
+) -> None:
+    small = dataclasses.replace(PLAN, real=(1,), draws=1, arms=SMALLEST)
+    benches = {}
+    for name, words in {"scratch": (), "frozen": ("--freeze-encoder",)}.items():
+        bench = benches[name] = Bench()
+        given = settings(tmp_path / "out", segmenter_options=words)
+        prepared = prepare(PlanFile(small, "a" * 64), given, split, None, name_with(name))
+        *_, table = run_fair(prepared, bench.machine, untrained_from)
+        assert table.name == f"fair_{name}"
+        trained = [step for step in bench.ran if step.command[1] == "train"]
+        assert {"--freeze-encoder" in step.command for step in trained} == {name == "frozen"}
+    assert not [step for step in benches["frozen"].ran if step.command[1] == "sample"]
+    page = (tmp_path / "out" / PAGE).read_text()
+    for name in benches:
+        assert f"Segmenter: {name}" in page
+        assert (tmp_path / f"out/fair_{name}-registration.json").exists()
+    with pytest.raises(UsageError, match="--segmenter"):
+        name_with("Not a word")
+
+
 def test_a_null_result_stands_where_a_win_would(split: Split, tmp_path: Path) -> None:
     small = dataclasses.replace(PLAN, real=(1,), arms=PLAN.of(Role.CLASSICAL, Role.ON_BEST)[-3:])
     small = dataclasses.replace(small, arms=(PLAN.arms[0], *small.arms))
@@ -607,3 +682,7 @@ def test_an_arm_survives_json() -> None:
         "a", True, 3, role=Role.LEVER, sample_options=("--x", "a b"), generator_options=("-y",), per_draw=True
     )
     assert FairArm.from_json(json.loads(json.dumps(arm.to_json()))) == arm
+    # The digest of a plan that an earlier release registered stays the same.
+    assert {"vetted", "judge"}.isdisjoint(arm.to_json())
+    for changed in (dataclasses.replace(arm, vetted=True), dataclasses.replace(arm, judge=0.4)):
+        assert FairArm.from_json(json.loads(json.dumps(changed.to_json()))) == changed
