@@ -153,6 +153,13 @@ class Data:
             raise SystemExit(f"group {number} of {size}: fold {fold} has only {len(members)} images")
         return self.tensors[chosen], self.tensors[self.folds != fold]
 
+    def mates(self, number: int, size: int) -> Array:
+        """The other images of the fold of that group."""
+        fold = 1 + number % 2
+        members = np.random.default_rng(fold).permutation(np.flatnonzero(self.folds == fold))
+        start = number // 2 * size
+        return self.tensors[np.delete(members, np.s_[start : start + size])]
+
 
 @dataclass(frozen=True)
 class Point:
@@ -362,7 +369,7 @@ class Bench:
             "group": point.group,
             "seconds": seconds,
             "chance": len(sources) / (len(sources) + len(unseen)),
-            **leaks(*pictures),
+            **leaks(*pictures, self.data.mates(point.group, point.sources)[:, :3]),
             "unmarked": 1 - len(drawn) / len(samples),
             "agreement": self.segmenters.agreement(self.judge, drawn) if len(drawn) else 0.0,
             "real_agreement": self._once(
@@ -411,15 +418,24 @@ class Bench:
         return found
 
 
-def leaks(samples: Array, sources: Array, unseen: Array) -> dict[str, Any]:
+def leaks(samples: Array, sources: Array, unseen: Array, mates: Array) -> dict[str, Any]:
     """What the attacks find, as JSON; all pictures are `(N, 3, H, W)`."""
     pictures = (samples, sources, unseen)
+    control = (
+        {
+            name: _as_json(one)
+            for name, one in group_leaks.controls(samples, mates, unseen, len(sources)).items()
+        }
+        if len(mates) > len(sources)
+        else None
+    )
     return {
         "nearest": _as_json(group_leaks.nearest_source(*pictures)),
         "auc": _as_json(group_leaks.membership(*pictures)),
         "patches": group_leaks.patch_copying(*pictures).to_json(),
         "turned patches": group_leaks.patch_copying(*pictures, turned=True).to_json(),
         "best": group_leaks.best_of_n(*pictures),
+        "control": control,
     }
 
 
@@ -485,14 +501,16 @@ def attack(out: Path, data: Data) -> None:
     """Attack the samples of rows that were written before there were all of today's attacks."""
     rows = []
     for row in read_rows(out):
-        if "turned patches" in row:
+        if "control" in row:
             rows.append(row)
             continue
         images = round(row["chance"] / (1 - row["chance"]) * (data.folds != 1 + row["group"] % 2).sum())
         point = Point(row["setting"], row["k"], row["group"], images)
         samples, _ = samples_of(point, data, out)
         sources, unseen = data.group(point.group, point.sources)
-        rows.append({**row, **leaks(samples[:, :3], sources[:, :3], unseen[:, :3])})
+        mates = data.mates(point.group, point.sources)
+        pictures = (one[:, :3] for one in (samples, sources, unseen, mates))
+        rows.append({**row, **leaks(*pictures)})
     (out / ROWS).write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 

@@ -5,7 +5,7 @@ All pictures are `(N, 3, H, W)` in [-1, 1] and of one size.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,8 @@ BINS = 4
 """Bins of each colour channel in a histogram."""
 PATCHES = 16
 """Patches of each picture, at random places."""
+CONTROLS = 200
+"""Choices of images in place of the sources."""
 NEIGHBOURS = 20
 """Candidates nearest to a real image that a look for gaps in a list counts."""
 
@@ -107,6 +109,43 @@ def patch_copying(
         shares.append(float((rmse(chosen, own).min(axis=1) < rmse(chosen, control).min(axis=1)).mean()) - 0.5)
     values = np.array(shares)
     return bootstrap(float(values.mean()), len(values), lambda rows, _: float(values[rows].mean()))
+
+
+def controls(samples: Array, mates: Array, unseen: Array, k: int) -> dict[str, dict[str, Interval]]:
+    """What the attacks find if k images that the generator never saw stand in for the sources.
+
+    Images of one fold resemble each other more than those of others, so a sample may lie near to a source
+    for that alone. Each interval holds 95 % of `CONTROLS` choices of k.
+
+    Args:
+        mates: images of the sources' fold that the generator never saw, more than k of them.
+        unseen: images of the other folds.
+    """
+    rng = np.random.default_rng(0)
+    chosen = [rng.permutation(len(mates))[:k] for _ in range(CONTROLS)]
+    truth = np.arange(k + len(unseen)) < k
+    found: dict[str, dict[str, Interval]] = {"nearest": {}, "auc": {}}
+    for name in VIEWS:
+        near, far = distances(samples, mates, name), distances(samples, unseen, name)
+        rates = [(near[:, rows].min(axis=1) < far.min(axis=1)).mean() for rows in chosen]
+        nearest = -near.min(axis=0), -far.min(axis=0)
+        aucs = [roc_auc_score(truth, np.concatenate([nearest[0][rows], nearest[1]])) for rows in chosen]
+        found["nearest"][name], found["auc"][name] = _middle(rates), _middle(aucs)
+    found["patches"] = {
+        name: _middle(
+            [patch_copying(some, mates[rows], unseen, turned=turned).mean for rows in chosen[:count]]
+        )
+        for name, some, turned, count in (
+            ("patches", samples[::4], False, 16),
+            ("turned patches", samples, True, 6),
+        )
+    }
+    return found
+
+
+def _middle(values: Sequence[float]) -> Interval:
+    low, high = np.quantile(values, [0.025, 0.975])
+    return Interval(float(np.mean(values)), float(low), float(high), len(values))
 
 
 def gaps(kept: NDArray[np.bool_], candidates: Array, sources: Array, unseen: Array) -> Interval:
