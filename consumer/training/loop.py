@@ -20,6 +20,7 @@ from consumer.training.batches import Batches
 from consumer.training.data import Pairs
 from consumer.training.training_settings import DECAY, update_seed
 from sharekit.errors import InputError
+from sharekit.program.adam import adam
 from sharekit.segmenter.metrics import ImageScores, mean_scores, score_image
 
 if TYPE_CHECKING:
@@ -77,9 +78,7 @@ class Loop:
         # This layout is a fifth faster than the default one on a CPU.
         layout: Any = {"memory_format": torch.channels_last}
         self.network = network.to(device, **layout)
-        self.optimiser = torch.optim.Adam(
-            self.network.parameters(), lr=self.settings.learning_rate, fused=True
-        )
+        self.optimiser = adam(torch, self.network.parameters(), lr=self.settings.learning_rate, fused=True)
         self.update = 0
         """Updates done."""
         self.last_loss = math.nan
