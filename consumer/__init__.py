@@ -35,6 +35,7 @@ from typing import TYPE_CHECKING, Any
 from sharekit.errors import DependencyError, InputError, SharekitError, UsageError, VerificationError
 
 if TYPE_CHECKING:
+    from consumer.sampling.judge import Judge
     from consumer.sampling.refinement import Refinement
     from consumer.sampling.request import Size
     from consumer.sampling.sample import Sample
@@ -44,6 +45,7 @@ __all__ = [
     "Bundle",
     "DependencyError",
     "InputError",
+    "Judge",
     "Refinement",
     "Sample",
     "SharekitError",
@@ -55,6 +57,7 @@ __all__ = [
 
 _LATE = {
     "Bundle": "consumer.sampling.synthetic_bundle",
+    "Judge": "consumer.sampling.judge",
     "Refinement": "consumer.sampling.refinement",
     "Sample": "consumer.sampling.sample",
     "Size": "consumer.sampling.request",

@@ -9,7 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from consumer import open_bundle
-from consumer.sampling.refinement import MAX_DRAWS_IN_RANGE, UNREFINED, Coverage, Refinement
+from consumer.sampling.refinement import (
+    LEAST_AGREEMENT,
+    MAX_DRAWS_IN_RANGE,
+    MAX_DRAWS_JUDGED,
+    UNREFINED,
+    Coverage,
+    JudgedBy,
+    Refinement,
+)
 from consumer.sampling.request import BATCH_SIZE, Request, Size
 from sharekit.errors import UsageError
 from sharekit.program import progress, shared_options
@@ -24,6 +32,7 @@ if TYPE_CHECKING:
     from consumer.datasets.description import DatasetDescription
     from consumer.datasets.mixture import SampledMixture
     from consumer.datasets.sample_bundle import SampledBundle
+    from consumer.sampling.judge import Judge
 
 T = TypeVar("T")
 
@@ -139,6 +148,20 @@ def _configure_refinement(parser: argparse.ArgumentParser) -> None:
         help="draw a sample again until its masks mark a share of the image in this range, such as "
         f"0.05:0.3; after {MAX_DRAWS_IN_RANGE} draws the nearest one stays",
     )
+    group.add_argument(
+        "--judge",
+        type=Path,
+        metavar="SEGMENTER.onnx",
+        help="draw a sample again if this model of yours finds other masks in it, such as one that `consumer "
+        f"train` made from your real images; after {MAX_DRAWS_JUDGED} draws the best one stays",
+    )
+    group.add_argument(
+        "--least-agreement",
+        type=float,
+        metavar="IOU",
+        help=f"IoU of the sample's masks and the judge's, below which it is drawn again (left out: "
+        f"{LEAST_AGREEMENT})",
+    )
 
 
 def run(args: argparse.Namespace, output: Output) -> None:
@@ -158,6 +181,7 @@ def run(args: argparse.Namespace, output: Output) -> None:
         refinement,
         args.layout,
         args.vetted_only,
+        _judge(args.judge, args.least_agreement),
     )
     keys = _one_each("--key", args.key or [None], args.bundle)
     weights = _one_each("--weights", args.weights or [1.0], args.bundle)
@@ -174,10 +198,25 @@ def run(args: argparse.Namespace, output: Output) -> None:
         else:
             parts = [Part(bundle, weight) for bundle, weight in zip(bundles, weights, strict=True)]
             mixture = sample_mixture(parts, args.out, args.samples, request, on_progress)
-            value, lines = mixture.to_json(), _mixed_lines(mixture, refinement.coverage)
+            value, lines = mixture.to_json(), _mixed_lines(mixture, request)
     for bundle in bundles:
         note_drawn(bundle.verified.manifest_sha256, args.out)
     output.result(value, *lines)
+
+
+def _judge(path: Path | None, least: float | None) -> Judge | None:
+    if path is not None:
+        from consumer.sampling.judge import Judge
+
+        return Judge.open(path, LEAST_AGREEMENT if least is None else least)
+    if least is not None:
+        raise UsageError(
+            "--least-agreement",
+            expected="a model to agree with, by --judge",
+            found="none",
+            next_step="add --judge SEGMENTER.onnx; `consumer train` makes one",
+        )
+    return None
 
 
 def _one_each(option: str, values: Sequence[T], bundles: Sequence[Path]) -> Sequence[T]:
@@ -198,7 +237,8 @@ def _one_each(option: str, values: Sequence[T], bundles: Sequence[Path]) -> Sequ
     return values
 
 
-def _mixed_lines(mixture: SampledMixture, coverage: Coverage | None) -> list[str | Text]:
+def _mixed_lines(mixture: SampledMixture, request: Request) -> list[str | Text]:
+    coverage, judge = request.refinement.coverage, request.judge
     lines: list[str | Text] = [f"{verdict}: {name}" for name, verdict in mixture.verdicts.items()]
     for data_set in mixture.data_sets:
         shares = ", ".join(f"{count} of {name}" for name, count in data_set.counts.items())
@@ -206,6 +246,9 @@ def _mixed_lines(mixture: SampledMixture, coverage: Coverage | None) -> list[str
         if coverage is not None:
             description = data_set.description
             lines.append(_covered(coverage, description["within_coverage"], description["count"]))
+        if judge is not None:
+            description = data_set.description
+            lines.append(_agreed(judge.described, description["agreeing"], description["count"]))
     return lines
 
 
@@ -231,6 +274,8 @@ def _lines(result: SampledBundle, seed: int | None) -> list[str | Text]:
             lines.append(
                 _covered(description.refinement.coverage, description.within_coverage, description.count)
             )
+        if description.judge is not None and description.agreeing is not None:
+            lines.append(_agreed(description.judge, description.agreeing, description.count))
     return [*lines, f"{result.samples_per_second:.1f} samples a second"] if result.drawn else lines
 
 
@@ -241,6 +286,11 @@ def _why(description: DatasetDescription, seed: int | None) -> str:
 def _covered(coverage: Coverage, within: int, count: int) -> str:
     left = f"; the others are the nearest of {MAX_DRAWS_IN_RANGE} draws" if within < count else ""
     return f"coverage {coverage} in {within:,} of {count:,}{left}"
+
+
+def _agreed(judge: JudgedBy, agreeing: int, count: int) -> str:
+    left = f"; the others are the best of {MAX_DRAWS_JUDGED} draws" if agreeing < count else ""
+    return f"agreement {judge.least_agreement:g} or more in {agreeing:,} of {count:,}{left}"
 
 
 def _share_drawn(drawn: int, count: int) -> str:

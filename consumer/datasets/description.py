@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from consumer.sampling.refinement import UNREFINED, Refinement
+from consumer.sampling.refinement import UNREFINED, JudgedBy, Refinement
 from consumer.sampling.request import Size
 from sharekit import __version__
 from sharekit.generator.noise import NOISE_SCHEME
@@ -41,10 +41,19 @@ class DatasetDescription:
     """Number of samples that the hospital vetted; None for a bundle without a list."""
     within_coverage: int | None = None
     """Number of samples whose coverage lies in the range of `refinement`, if it has one."""
+    judge: JudgedBy | None = None
+    """The segmenter that decided which samples were drawn again, if there was one."""
+    agreeing: int | None = None
+    """Number of samples with at least the least agreement, if there was a judge."""
 
     def to_json(self) -> dict[str, Any]:
         refined = {} if self.refinement == UNREFINED else {"refinement": self.refinement.to_json()}
-        counted = {"vetted": self.vetted, "within_coverage": self.within_coverage}
+        counted = {
+            "vetted": self.vetted,
+            "within_coverage": self.within_coverage,
+            "agreeing": self.agreeing,
+        }
+        judge = {} if self.judge is None else {"judge": self.judge.to_json()}
         return {
             "schema_version": SCHEMA_VERSION,
             "bundle": {
@@ -62,6 +71,7 @@ class DatasetDescription:
             "noise_scheme": self.noise_scheme,
             "program_version": self.program_version,
             **refined,
+            **judge,
             **{name: count for name, count in counted.items() if count is not None},
         }
 
@@ -85,6 +95,8 @@ class DatasetDescription:
             Refinement.from_json(value.get("refinement", {})),
             value.get("vetted"),
             value.get("within_coverage"),
+            None if "judge" not in value else JudgedBy(**value["judge"]),
+            value.get("agreeing"),
         )
 
     @staticmethod

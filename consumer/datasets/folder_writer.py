@@ -37,7 +37,7 @@ from sharekit.program.progress import Progress, ProgressCallback, ignore
 from sharekit.storage import files
 
 PROBABILITIES = "probabilities"
-COUNTS = ("vetted", "within_coverage")
+COUNTS = ("vetted", "within_coverage", "agreeing")
 """Fields of a description that are counted in the samples, and settle nothing about them."""
 
 
@@ -98,8 +98,7 @@ def write_dataset(
         files.write_text(folder.root / METADATA, "".join(lines))
         if listed:
             description = replace(description, vetted=sum(record["vetted"] for record in records))
-        if request.refinement.coverage is not None:
-            description = replace(description, within_coverage=within_coverage(records, request.refinement))
+        description = replace(description, **redraw_counts(records, request))
         files.write_json(folder.root / DESCRIPTION, description.to_json())
     return WrittenDataset(out, description, count - found)
 
@@ -121,6 +120,7 @@ def _describe(
         common_layout(entries),
         bundle.provider.name,
         refinement=request.refinement,
+        judge=None if request.judge is None else request.judge.described,
     )
 
 
@@ -142,9 +142,15 @@ def _comparable(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in settings.items() if name not in ("program_version", *COUNTS)}
 
 
-def within_coverage(records: Sequence[Mapping[str, Any]], refinement: Refinement) -> int:
-    """Number of samples, by their lines of metadata, whose coverage lies in the range that was asked for."""
-    return sum(refinement.miss(record["coverage"]) == 0 for record in records)
+def redraw_counts(records: Sequence[Mapping[str, Any]], request: Request) -> dict[str, int]:
+    """How many samples, by their lines of metadata, became what they may have been drawn again for."""
+    refinement, judge = request.refinement, request.judge
+    found = {}
+    if refinement.coverage is not None:
+        found["within_coverage"] = sum(refinement.miss(record["coverage"]) == 0 for record in records)
+    if judge is not None:
+        found["agreeing"] = sum(judge.miss(record["agreement"]) == 0 for record in records)
+    return found
 
 
 def stem_of(number: int) -> str:
@@ -187,6 +193,8 @@ def add_sample(
     record |= {"generator": sample.generator, "seed": sample.seed, "index": sample.index, **(source or {})}
     if refinement.coverage is not None:
         record["coverage"] = sample.coverage
+    if sample.agreement is not None:
+        record["agreement"] = sample.agreement
     if listed:
         record["vetted"] = sample.vetted
     folder.add(stem, record, paths)

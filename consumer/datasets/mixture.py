@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from consumer.datasets.description import SCHEMA_VERSION
-from consumer.datasets.folder_writer import COUNTS, add_sample, settings_of, stem_of, within_coverage
+from consumer.datasets.folder_writer import COUNTS, add_sample, redraw_counts, settings_of, stem_of
 from consumer.datasets.resumable_folder import is_finished, resumable_folder
 from consumer.sampling.checked import refusal
 from consumer.sampling.layout_names import by_layout
@@ -178,8 +178,7 @@ def _write(
         records = [folder.records[stem_of(number)] for number in range(count)]
         lines = [json.dumps(record, ensure_ascii=False) + "\n" for record in records]
         files.write_text(folder.root / METADATA, "".join(lines))
-        if request.refinement.coverage is not None:
-            description["within_coverage"] = within_coverage(records, request.refinement)
+        description |= redraw_counts(records, request)
         files.write_json(folder.root / DESCRIPTION, description)
     return MixedDataset(out, description, count - found)
 
@@ -216,4 +215,5 @@ def _describe(parts: Sequence[Part], places: Sequence[Place], request: Request) 
         "noise_scheme": NOISE_SCHEME,
         "program_version": __version__,
         "refinement": request.refinement.to_json(),
+        **({} if request.judge is None else {"judge": request.judge.described.to_json()}),
     }

@@ -76,8 +76,8 @@ class Numbering:
         """
         if not request.vetted_only:
             return
-        if request.refinement.redraws:
-            found = "a limit or range of the masks, outside which they are"
+        if request.redraws:
+            found = "a limit, a range or a judge of the masks, by which they are"
             raise refusal("vetted only", "no samples that are drawn again", found)
         if end > self.vetted:
             expected = (

@@ -22,6 +22,9 @@ MAX_DRAWS = 5
 """Largest number of draws of one sample without a range; the last draw is kept in any case."""
 MAX_DRAWS_IN_RANGE = 50
 """Largest number of draws of one sample until its coverage lies in a range; then the nearest one is kept."""
+LEAST_AGREEMENT = 0.5
+MAX_DRAWS_JUDGED = 10
+"""Largest number of draws of one sample for a judge; then the one that it agrees with most is kept."""
 REDRAW_STRIDE = 2**40
 """Distance between the noise indices of successive draws of a sample; no request has this many samples."""
 
@@ -137,6 +140,18 @@ class Refinement:
 
 
 UNREFINED = Refinement()
+
+
+@dataclass(frozen=True)
+class JudgedBy:
+    """What a data set says of the segmenter that judged its samples. Law: `JudgedBy(**to_json(x)) == x`."""
+
+    sha256: str
+    """Digest of the segmenter's file, hexadecimal."""
+    least_agreement: float
+
+    def to_json(self) -> dict[str, Any]:
+        return dict(vars(self))
 
 
 def index_of_draw(index: int, draw: int) -> int:

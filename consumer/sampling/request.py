@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from consumer.sampling import checked
 from consumer.sampling.checked import refusal
-from consumer.sampling.refinement import UNREFINED, Refinement
+from consumer.sampling.refinement import MAX_DRAWS_JUDGED, UNREFINED, Refinement
 from sharekit.generator.noise import MAX_SEED
 
 if TYPE_CHECKING:
+    from consumer.sampling.judge import Judge
+    from consumer.sampling.sample import Sample
     from sharekit.bundle.manifest import Limits
 
 BATCH_SIZE = 8
@@ -66,6 +68,9 @@ class Request:
     """Name of the only channel layout to draw, such as `rgb-polyp`; see `consumer.sampling.layout_names`."""
     vetted_only: bool = False
     """Whether to draw only samples that the hospital vetted."""
+    judge: Judge | None = None
+    """A segmenter. A sample whose masks it disagrees with is drawn again, up to `MAX_DRAWS_JUDGED` times. If
+    it agrees with no draw, the one that it agrees with most is kept."""
 
     def __post_init__(self) -> None:
         set_field = object.__setattr__  # the dataclass is frozen
@@ -81,6 +86,29 @@ class Request:
         checked.truth("vetted only", self.vetted_only)
         if not isinstance(self.refinement, Refinement):
             raise refusal("refinement", "a Refinement", checked.shown(self.refinement))
+        if self.judge is not None and not hasattr(self.judge, "agreement"):
+            raise refusal("judge", "a Judge; Judge.open reads one", checked.shown(self.judge))
+
+    @property
+    def redraws(self) -> bool:
+        """Whether a sample may be drawn again."""
+        return self.refinement.redraws or self.judge is not None
+
+    @property
+    def draws(self) -> int:
+        """Largest number of draws of one sample."""
+        return max(self.refinement.draws, 1 if self.judge is None else MAX_DRAWS_JUDGED)
+
+    def miss(self, sample: Sample) -> float:
+        """How far a sample is from what is wanted; 0 if it need not be drawn again."""
+        miss = self.refinement.miss(sample.coverage)
+        if self.judge is None or sample.agreement is None:
+            return miss
+        return max(miss, self.judge.miss(sample.agreement))
+
+    def prefers(self, later: float, earlier: float) -> bool:
+        """Whether a later draw with this miss replaces an earlier one."""
+        return later < earlier if self.judge is not None else self.refinement.prefers(later, earlier)
 
     def batch_within(self, limits: Limits) -> int:
         """The requested batch size; by default `BATCH_SIZE`, or the bundle's limit where that is smaller."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,9 @@ from consumer.sampling.request import Request
 from sharekit.bundle.manifest import GeneratorEntry
 from sharekit.errors import VerificationError
 from sharekit.generator.tensors import mask_probability, tensor_to_pixels
+
+if TYPE_CHECKING:
+    from consumer.sampling.judge import Judge
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +34,8 @@ class Sample:
     index: int  # position under generator and seed
     vetted: bool = False
     """Whether the hospital has looked at exactly this sample and listed it as good."""
+    agreement: float | None = None
+    """IoU, 0 to 1, of the masks and those of the request's judge; None if there is no judge."""
 
     @property
     def mask(self) -> NDArray[np.uint8]:
@@ -91,6 +97,11 @@ def samples_of(
             index,
             index in good,
         )
+
+
+def judged(sample: Sample, judge: Judge) -> Sample:
+    """The sample with the judge's agreement."""
+    return replace(sample, agreement=judge.agreement(sample.image, sample.masks))
 
 
 def _require_finite(

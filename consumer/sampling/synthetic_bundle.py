@@ -28,7 +28,7 @@ from consumer.sampling.numbering import Numbering, applicable_list
 from consumer.sampling.order import in_order
 from consumer.sampling.refinement import UNREFINED, Refinement, index_of_draw
 from consumer.sampling.request import Request, Size
-from consumer.sampling.sample import Sample, samples_of
+from consumer.sampling.sample import Sample, judged, samples_of
 from consumer.sampling.sessions import LocalRunner, Runner, Sessions
 from sharekit.bundle.bundle import Depth, VerifiedBundle
 from sharekit.bundle.manifest import GeneratorEntry
@@ -38,6 +38,7 @@ from sharekit.repository.known import bundle_at, open_verified
 from sharekit.trust.key_choice import public_keys
 
 if TYPE_CHECKING:
+    from consumer.sampling.judge import Judge
     from consumer.sampling.stream import SyntheticDataset
 
 WINDOW_BYTES = 256 * 2**20
@@ -143,6 +144,7 @@ class Bundle:
         probabilities: bool = False,
         refinement: Refinement = UNREFINED,
         vetted_only: bool = False,
+        judge: Judge | None = None,
     ) -> Iterator[Sample]:
         """Draw samples number `start` to `start + n - 1` of `seed`, in that order.
 
@@ -158,6 +160,7 @@ class Bundle:
             probabilities: keep the mask probabilities as well.
             refinement: departures from the published sampling.
             vetted_only: draw only samples that the hospital vetted, see `vetted_seed`.
+            judge: a segmenter; samples whose masks it disagrees with are drawn again.
 
         Raises:
             UsageError: an argument has a wrong type or exceeds the bundle's limits, or fewer samples are
@@ -167,7 +170,9 @@ class Bundle:
                 the files at once.
         """
         wanted = None if size is None else Size.of(size)
-        request = Request(seed, generator, wanted, batch_size, probabilities, refinement, layout, vetted_only)
+        request = Request(
+            seed, generator, wanted, batch_size, probabilities, refinement, layout, vetted_only, judge
+        )
         entries = self.accept(request)
         n, start = checked.whole("n", n), checked.whole("start", start)
         if n < 0:
@@ -189,12 +194,14 @@ class Bundle:
         batch_size: int | None = None,
         refinement: Refinement = UNREFINED,
         vetted_only: bool = False,
+        judge: Judge | None = None,
         transform: Callable[[dict[str, Any]], Any] | None = None,
     ) -> SyntheticDataset:
         """A seekable torch `IterableDataset` of `{"image", "mask"}`; see `consumer.sampling.stream`.
 
         Args:
-            seed: as in `sample`; so are `generator`, `layout`, `batch_size`, `refinement` and `vetted_only`.
+            seed: as in `sample`; so are `generator`, `layout`, `batch_size`, `refinement`,
+                `vetted_only` and `judge`.
             start: number of the first sample.
             length: samples of an epoch; None gives an endless stream, or all vetted samples from `start` on.
             size: `Size(width, height)` of every item. None takes the size that most generators were trained
@@ -208,7 +215,7 @@ class Bundle:
         """
         from consumer.sampling.stream import SyntheticDataset
 
-        request = Request(seed, generator, None, batch_size, False, refinement, layout, vetted_only)
+        request = Request(seed, generator, None, batch_size, False, refinement, layout, vetted_only, judge)
         if size != TRAINED:
             wanted = common_size(self.accept(request)) if size is None else Size.of(size)
             request = replace(request, size=wanted)
@@ -232,6 +239,8 @@ class Bundle:
                 raise refusal("generator", f"one of {known}", request.generator)
         for entry in entries:
             self._bounds.check(entry, request.size)
+            if request.judge is not None:
+                request.judge.require_class(entry)
         return entries
 
     def prove(self, entries: Iterable[GeneratorEntry]) -> None:
@@ -257,20 +266,20 @@ class Bundle:
 
     def draw(self, entry: GeneratorEntry, request: Request, indices: Sequence[int]) -> Iterator[Sample]:
         """Draw the samples `indices` of one generator, in that order."""
-        wanted, refinement = request.batch_within(self.verified.manifest.limits), request.refinement
+        wanted = request.batch_within(self.verified.manifest.limits)
         batch_size = self._bounds.batch_size(entry, request.size, wanted)
         for begin in range(0, len(indices), batch_size):
             batch = indices[begin : begin + batch_size]
             samples = self._draw_batch(entry, request, batch)
-            misses = [refinement.miss(sample.coverage) for sample in samples]
-            for number in range(1, refinement.draws):
+            misses = [request.miss(sample) for sample in samples]
+            for number in range(1, request.draws):
                 missed = [place for place, miss in enumerate(misses) if miss > 0]
                 if not missed:
                     break
                 again = self._draw_batch(entry, request, [batch[place] for place in missed], number)
                 for place, sample in zip(missed, again, strict=True):
-                    miss = refinement.miss(sample.coverage)
-                    if refinement.prefers(miss, misses[place]):
+                    miss = request.miss(sample)
+                    if request.prefers(miss, misses[place]):
                         samples[place], misses[place] = sample, miss
             yield from samples
 
@@ -292,7 +301,8 @@ class Bundle:
         # The hospital looked at first draws alone.
         vetted = applicable_list(entry, request) if number == 0 else None
         good = () if vetted is None else vetted.indices
-        return list(samples_of(image, mask, entry, request, indices, good))
+        samples = list(samples_of(image, mask, entry, request, indices, good))
+        return samples if request.judge is None else [judged(sample, request.judge) for sample in samples]
 
     def _own_sessions(self) -> Sessions:
         process = os.getpid()

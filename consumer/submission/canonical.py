@@ -7,12 +7,8 @@ Equal graphs give equal bytes, so the same model is the same submission.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import numpy as np
 import onnx
-from google.protobuf.message import DecodeError, Message
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, helper, inliner, numpy_helper
 
 from sharekit.errors import InputError
@@ -20,12 +16,10 @@ from sharekit.segmenter.contract import INPUT_NAME, METADATA_KEY, OUTPUT_NAME, S
 from sharekit.segmenter.segmenter_policy import (
     GRAPH_NAME,
     IR_VERSIONS,
-    MAX_BYTES,
     graph_input,
     graph_output,
     metadata_value,
 )
-from sharekit.storage import files
 
 _CONSTANT_TYPES = {
     ("value_float", AttributeProto.FLOAT): np.float32,
@@ -33,24 +27,6 @@ _CONSTANT_TYPES = {
     ("value_int", AttributeProto.INT): np.int64,
     ("value_ints", AttributeProto.INTS): np.int64,
 }
-
-
-def load_model(path: Path) -> ModelProto:
-    """Read an ONNX file with its weights inside.
-
-    Raises:
-        InputError: the file is not ONNX, is too large, or keeps its weights in another file.
-    """
-    data = files.read_bytes(path, max_bytes=MAX_BYTES)
-    model = ModelProto()
-    try:
-        model.ParseFromString(data)
-    except (DecodeError, RecursionError, ValueError):
-        raise _refusal(path, "an ONNX model", "something that does not parse as one") from None
-    # Check every tensor at any depth: reading an external one would pack a local file into the submission.
-    if any(tensor.data_location == TensorProto.EXTERNAL for tensor in _tensors(model)):
-        raise _refusal(path, "one self-contained file", "weights in another file")
-    return model
 
 
 def canonical_bytes(model: ModelProto, contract: SegmenterContract) -> bytes:
@@ -81,16 +57,6 @@ def canonical_bytes(model: ModelProto, contract: SegmenterContract) -> bytes:
     plain.opset_import.append(helper.make_opsetid("", opsets[0]))
     plain.metadata_props.add(key=METADATA_KEY, value=metadata_value(contract))
     return plain.SerializeToString(deterministic=True)
-
-
-def _tensors(message: Message) -> Iterator[TensorProto]:
-    """Every tensor in a message, at any depth: in initializers, attributes, subgraphs and functions."""
-    for field, value in message.ListFields():
-        if field.message_type is not None:
-            for child in [value] if isinstance(value, Message) else value:
-                if isinstance(child, TensorProto):
-                    yield child
-                yield from _tensors(child)
 
 
 def _inlined(model: ModelProto) -> ModelProto:

@@ -12,12 +12,13 @@ from typing import Any
 import onnx
 from onnx import ModelProto
 
-from consumer.submission.canonical import canonical_bytes, load_model
+from consumer.submission.canonical import canonical_bytes
 from consumer.submission.trial import run_once
 from consumer.submission.usual_exports import Channels, adapt, image_form, image_input, keep_one_output
 from sharekit.errors import InputError, UsageError, VerificationError
 from sharekit.program.onnx_runtime import onnxruntime
 from sharekit.segmenter.contract import METADATA_KEY, OutputKind, SegmenterContract, contract_of
+from sharekit.segmenter.model_file import load_model
 from sharekit.segmenter.segmenter_policy import OPERATORS, check_segmenter
 from sharekit.segmenter.submission import Submission, write_submission
 from sharekit.signing.keys import Signer

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from hospital_node.singan.augment_real import augment
+from hospital_node.singan.augment_real import augment, warp
 from hospital_node.singan.critic import critic_gradients
 from hospital_node.singan.lane import Lane, ScaleProgress
 from hospital_node.singan.networks import (
@@ -197,23 +197,24 @@ class ScaleTraining:
             torch.cat([those[image] for image in images])
             for those in (self.reals, self.previous_reconstructions)
         )
-        config = self.config
-        if config.colour_jitter or config.flips:
-            changed = [
-                augment(
-                    tuple(parts),
-                    lane.job.layout.image_channels,
-                    config.colour_jitter,
-                    config.flips,
-                    lane.random(f"augment/{self.number}", self.iteration, device=torch.device("cpu")),
-                )
-                for lane, *parts in zip(
-                    self.lanes, *(one.chunk(len(self.lanes), dim=1) for one in pictures), strict=True
-                )
-            ]
-            pictures = tuple(torch.cat(parts, dim=1) for parts in zip(*changed, strict=True))
-        real, smaller = pictures
+        parts = zip(self.lanes, *(one.chunk(len(self.lanes), dim=1) for one in pictures), strict=True)
+        changed = [self._changed(lane, tuple(those)) for lane, *those in parts]
+        real, smaller = (torch.cat(those, dim=1) for those in zip(*changed, strict=True))
         return real, smaller
+
+    def _changed(self, lane: Lane, pictures: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """Real pictures `(N, C, H, W)` of one lane, changed at random as the settings say."""
+        config = self.config
+
+        def random(purpose: str) -> torch.Generator:
+            return lane.random(f"{purpose}/{self.number}", self.iteration, device=torch.device("cpu"))
+
+        if config.colour_jitter or config.flips:
+            channels = lane.job.layout.image_channels
+            pictures = augment(pictures, channels, config.colour_jitter, config.flips, random("augment"))
+        if config.turn or config.shift:
+            pictures = warp(pictures, config.turn, config.shift, random("warp"))
+        return pictures
 
     def step(self) -> None:
         """One iteration: the critic's updates, then the generator's."""

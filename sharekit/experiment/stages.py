@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -152,6 +153,9 @@ class Plan:
 
     def _cell(self, table: str, arm: Arm, held: str, seed: int) -> Cell | Impossible:
         chosen = self._chosen(arm, held, seed)
+        if arm.images is not None and len(chosen) < arm.images:
+            reason = f"no whole groups of the generators make up {arm.images} images"
+            return Impossible(arm, held, seed, reason)
         synthetic, count = self._synthetic(arm, held, seed, chosen)
         if arm.samples and not count:
             return Impossible(arm, held, seed, "no generator of these images was released")
@@ -172,11 +176,20 @@ class Plan:
         )
 
     def _chosen(self, arm: Arm, held: str, seed: int) -> tuple[Picture, ...]:
-        """The real pictures of a cell. A seed's larger R include its smaller R; other seeds choose others."""
-        pictures = self._trained(held)
+        """The real pictures of a cell; fewer than R if no whole groups make up R.
+
+        A seed's larger R include its smaller R; other seeds choose others. All pictures of a generator are
+        chosen together, because its samples show something of all of them.
+        """
         if arm.images is None:
-            return pictures
-        return tuple(sorted(pictures, key=lambda picture: shuffled(picture.name, seed))[: arm.images])
+            return self._trained(held)
+        units = [unit for label in self.split.others(held) for unit in _units(self.generators[label])]
+        units.sort(key=lambda unit: min(shuffled(picture.name, seed) for picture in unit))
+        chosen: list[Picture] = []
+        for unit in units:
+            if len(chosen) + len(unit) <= arm.images:
+                chosen += unit
+        return tuple(chosen)
 
     def _synthetic(
         self, arm: Arm, held: str, seed: int, chosen: Sequence[Picture]
@@ -191,7 +204,7 @@ class Plan:
         names = {picture.name for picture in chosen}
         for label in self.split.others(held):
             fold = self.generators[label]
-            released = {name: fold.generators[name] for name in sorted(names & fold.generators.keys())}
+            released = names & fold.generators.keys()
             if arm.images is None and released:
                 # One data set per round: FAKE-2 reuses that of FAKE-1, so each is styled only once.
                 rounds = range(first, first + arm.samples)
@@ -199,7 +212,17 @@ class Plan:
                 sets += [commands.styled(fold, arm.style, each) for each in samples]
             elif arm.images is not None:
                 sets += [
-                    commands.sample(fold, arm.samples, first, identifier) for identifier in released.values()
+                    commands.sample(fold, arm.samples * len(members), first, identifier)
+                    for identifier, members in sorted(fold.members.items(), key=lambda each: min(each[1]))
+                    if members <= names
                 ]
             count += arm.samples * len(released)
         return sets, count
+
+
+def _units(fold: FoldGenerators) -> list[tuple[Picture, ...]]:
+    """The pictures of each generator together, and each picture without one alone."""
+    units: dict[str, list[Picture]] = defaultdict(list)
+    for picture in fold.pictures:
+        units[fold.generators.get(picture.name, picture.name)].append(picture)
+    return [tuple(unit) for unit in units.values()]

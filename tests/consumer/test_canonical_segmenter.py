@@ -10,9 +10,10 @@ import onnxruntime
 import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from consumer.submission.canonical import canonical_bytes, load_model
+from consumer.submission.canonical import canonical_bytes
 from consumer.submission.trial import run_once
 from sharekit.errors import InputError
+from sharekit.segmenter.model_file import load_model
 from sharekit.segmenter.segmenter_policy import check_segmenter
 from tests.tiny_segmenter import contract, model_of, not_a_number, segmenter, shape_by_content
 

@@ -9,7 +9,7 @@ import torch
 from hospital_node.candidate.build import build_onnx
 from hospital_node.candidate.session import open_session
 from hospital_node.candidate.session import sample as sample_onnx
-from hospital_node.singan.augment_real import augment
+from hospital_node.singan.augment_real import augment, warp
 from hospital_node.singan.config import PROFILES, TrainingConfig, TrainingSettings
 from hospital_node.singan.critic import critic_gradients
 from hospital_node.singan.lane import LaneJob
@@ -29,6 +29,8 @@ GROUP = dataclasses.replace(
     critic_norm=False,
     colour_jitter=0.2,
     flips=True,
+    turn=180.0,
+    shift=0.15,
 )
 PICTURES = [picture(number) for number in range(3)]
 
@@ -198,6 +200,30 @@ def test_flips_mirror_a_picture_at_all_its_sizes():
         for number, one in enumerate(mirrored[0])
     }
     assert len(chosen) > 1
+
+
+def test_a_turned_picture_and_its_smaller_self_turn_alike():
+    height, width = 40, 48
+    large = torch.full((6, 4, height, width), -1.0)
+    large[:, :, 8:16, 28:40] = 1
+    small = torch.nn.functional.avg_pool2d(large, 4)
+    turned, reduced = warp((large, small), 180, 0.15, torch.Generator().manual_seed(0))
+    expected = torch.nn.functional.avg_pool2d(turned, 4)
+    assert (expected - reduced).abs().mean() < 0.1
+    assert (turned - large).abs().mean() > 0.1
+    # Image and mask move together.
+    torch.testing.assert_close(turned[:, :1], turned[:, 3:])
+
+
+def test_a_turn_is_as_large_as_its_limit_at_most_and_keeps_the_shape_of_what_it_turns():
+    picture = torch.full((64, 1, 41, 61), -1.0)
+    picture[:, :, 19:22, 20:41] = 1  # a bar of 21 x 3 pixels through the middle
+    (turned,) = warp((picture,), 10, 0, torch.Generator().manual_seed(0))
+    # Over ten degrees the ends of the bar move by 10.5 * sin(10 degrees) = 1.8 pixels.
+    assert (turned[:, :, :16] < 0).all()
+    assert (turned[:, :, 25:] < 0).all()
+    areas = (turned > 0).sum(dim=(1, 2, 3))
+    assert ((areas > 45) & (areas < 80)).all()
 
 
 def test_settings_for_groups_leave_what_earlier_releases_wrote_as_it_was():

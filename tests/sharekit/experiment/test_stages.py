@@ -17,7 +17,13 @@ from sharekit.experiment import fold_generators as generators
 from sharekit.experiment import tasks
 from sharekit.experiment.cells import Store
 from sharekit.experiment.experiment_settings import GeneratorSettings, with_features
-from sharekit.experiment.fold_generators import fold_sources, fold_steps, key_steps, plan_folds
+from sharekit.experiment.fold_generators import (
+    FoldGenerators,
+    fold_sources,
+    fold_steps,
+    key_steps,
+    plan_folds,
+)
 from sharekit.experiment.folds import Split
 from sharekit.experiment.stages import Cell, Impossible, Plan, check, trained_on
 from sharekit.experiment.tasks import Given, RealImages, Task, file_digest, options
@@ -300,6 +306,36 @@ def test_synthetic_images_of_table_2_come_from_the_chosen_real_ones(split: Split
     assert isinstance(few, RealImages)
     assert isinstance(more, RealImages)
     assert set(few.pictures) < set(more.pictures)
+
+
+def grouped(split: Split) -> tuple[FoldGenerators, ...]:
+    """One generator for all pictures of each fold."""
+    return tuple(
+        dataclasses.replace(fold, generators=dict.fromkeys(fold.generators, f"group of {fold.label}"))
+        for fold in untrained(split)
+    )
+
+
+def test_table_2_draws_the_pictures_of_a_group_together(split: Split) -> None:
+    plan = Plan(small_settings(real=(3, 6), held=("0", "1")), split, grouped(split))
+    found = {(cell.arm.name, cell.arm.images, cell.held, cell.seed): cell for cell in plan.table2()}
+    for (_, images, held, seed), cell in found.items():
+        assert isinstance(cell, Cell)
+        (chosen,) = training_sets(found["real", images, held, seed])
+        folds = {label for label, fold in split.folds.items() if set(fold) <= set(chosen.pictures)}
+        assert len(folds) == images / 3
+        samples = [each for each in training_sets(cell) if isinstance(each, Task)]
+        if cell.arm.samples:
+            named = [each.arguments[each.arguments.index("--generator") + 1] for each in samples]
+            assert sorted(named) == sorted(f"group of {label}" for label in folds)
+            assert {each.arguments[each.arguments.index("--count") + 1] for each in samples} == {"30"}
+            assert cell.synthetic_images == 10 * images
+
+
+def test_an_r_that_no_groups_make_up_is_no_cell(split: Split) -> None:
+    found = Plan(small_settings(real=(1, 3), seeds=(0,)), split, grouped(split)).table2()
+    assert {each.arm.images for each in found if isinstance(each, Impossible)} == {1}
+    assert {each.arm.images for each in found if isinstance(each, Cell)} == {3}
 
 
 def test_every_arm_has_the_same_number_of_updates(split: Split) -> None:
