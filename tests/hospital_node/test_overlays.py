@@ -208,7 +208,9 @@ def test_what_the_detector_sees_does_not_depend_on_the_number_of_threads(monkeyp
     seen = []
     for threads in (1, 2):
         monkeypatch.setattr(rapidocr_weights, "free_processors", lambda threads=threads: threads)
-        seen.append(TextDetector(rapidocr_weights.load_session(rapidocr_weights.DETECTOR)).probabilities(picture))
+        seen.append(
+            TextDetector(rapidocr_weights.load_session(rapidocr_weights.DETECTOR)).probabilities(picture)
+        )
     assert np.array_equal(*seen)
 
 
