@@ -41,8 +41,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=int,
         metavar="K",
         help="least number of patients or distinct pictures behind each generator, grouped at random within "
-        "one channel layout (left out, without --profile and --groups: 20 where there are 40; the policy's "
-        "min_group where there are that many; 1 otherwise)",
+        "one channel layout (left out, without --profile and --groups: the policy's min_group, once a layout "
+        "has that number; 1 otherwise)",
     )
     parser.add_argument(
         "--groups",
@@ -176,15 +176,16 @@ def _check_numbers(args: argparse.Namespace) -> None:
 
 def _chosen(args: argparse.Namespace, node: Node) -> tuple[str, GroupOptions]:
     """The profile and the grouping: those of the options, or what the node trains by default."""
-    from hospital_node.pool.default_training import default_training, groups
+    from hospital_node.pool.default_training import default_training
     from hospital_node.release.release_policy import policy_or_default
 
     profile, size = args.profile, args.group_size
     if size is None and args.groups is None and profile in (None, GROUP_PROFILE):
         k = policy_or_default(node.policy_path).min_group
-        named = profile is not None
-        default = groups(node, k) if named else default_training(node, k, restart=args.restart)
-        profile, size = default.profile, default.group_size
+        if profile is None:
+            default = default_training(node, k, restart=args.restart)
+            profile, k = default.profile, default.group_size
+        size = k
     return profile or DEFAULT_PROFILE, GroupOptions(size or GroupOptions.size, args.groups)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hospital_node.ledger.states import GeneratorState, ImageRecord, ImageState
@@ -22,12 +22,10 @@ class DefaultTraining:
 
 
 SINGLES = DefaultTraining(DEFAULT_PROFILE, 1)
-USUAL_GROUP = 20
-"""Units behind each generator where there are twice as many, so that the audit has others to compare with."""
 
 
 def default_training(node: Node, k: int, *, restart: bool = False) -> DefaultTraining:
-    """Groups if a channel layout has `k` units; otherwise a generator for each image.
+    """Groups of at least `k` units if a channel layout has `k`; otherwise a generator for each image.
 
     Unfinished generators keep their kind, so that the same command goes on after an interruption, whatever
     was ingested in the meantime.
@@ -37,25 +35,17 @@ def default_training(node: Node, k: int, *, restart: bool = False) -> DefaultTra
         k: the policy's `min_group`.
         restart: unfinished generators start from the beginning, so they do not decide.
     """
+    groups = DefaultTraining(GROUP_PROFILE, k)
     unfinished = node.ledger.generators.iterate(GeneratorState.TRAINING, GeneratorState.PLANNED)
     begun = {record.profile for record in unfinished if record.begun}
     if begun and not restart:
-        return groups(node, k) if GROUP_PROFILE in begun else SINGLES
-    return groups(node, k) if any(units >= k for units in _units(node, k)) else SINGLES
-
-
-def groups(node: Node, k: int) -> DefaultTraining:
-    """Groups of `USUAL_GROUP` units where every layout that has `k` has enough for two; otherwise of `k`."""
-    usual = max(k, USUAL_GROUP)
-    grouped = [units for units in _units(node, 2 * usual) if units >= k]
-    return DefaultTraining(GROUP_PROFILE, usual if grouped and min(grouped) >= 2 * usual else k)
-
-
-def _units(node: Node, enough: int) -> Iterator[int]:
-    """The units of each channel layout; of fewer images than `enough`, the images are counted."""
+        return groups if GROUP_PROFILE in begun else SINGLES
     layouts: dict[ChannelLayout, list[ImageRecord]] = defaultdict(list)
     for image in node.ledger.iterate(ImageState.INGESTED):
         layouts[image.layout].append(image)
-    for images in layouts.values():
-        # Counting units reads every image's fingerprint, which few images do not need.
-        yield len(images) if len(images) < enough else len(set(unit_names(node, images).values()))
+    return groups if any(_enough(node, images, k) for images in layouts.values()) else SINGLES
+
+
+def _enough(node: Node, images: Sequence[ImageRecord], k: int) -> bool:
+    # Counting units reads every image's fingerprint, which few images do not need.
+    return len(images) >= k and len(set(unit_names(node, images).values())) >= k

@@ -130,17 +130,6 @@ def test_a_node_trains_groups_by_default_once_a_layout_has_enough_pictures(node:
     assert default_training(node, 4) == DefaultTraining("group", 4)
 
 
-def test_groups_are_of_twenty_once_there_are_enough_for_two_of_them(node: Node) -> None:
-    for number in range(39):
-        ingested_image(node, number)
-    assert default_training(node, 4) == DefaultTraining("group", 4)
-    copy = ingested_image(node, 39, shade=0)
-    assert default_training(node, 4) == DefaultTraining("group", 4), copy
-    ingested_image(node, 40)
-    assert default_training(node, 4) == DefaultTraining("group", 20)
-    assert default_training(node, 21) == DefaultTraining("group", 21)
-
-
 def test_the_command_without_options_trains_groups_of_the_policys_size(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
