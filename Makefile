@@ -8,7 +8,7 @@ CONSTRAINTS := .ci/constraints.txt
 PYTHON ?= $(firstword $(foreach candidate,python3 python3.11 python3.12 python3.13 python,\
 	$(shell $(candidate) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(candidate))))
 # One thread per process, because tests and Ray actors run side by side.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder
 
 .PHONY: help install demo test test-all fuzz bench audit-power lint clean
 FUZZ_RUNS ?= 2000

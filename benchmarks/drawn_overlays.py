@@ -304,8 +304,12 @@ def _write(
     high, wide = ink.shape
     out = pixels.astype(np.float64)
     patch = out[y : y + high, x : x + wide]
+    colour: NDArray[np.float64] | float
     if change is not None:
-        colour = np.clip(patch.mean() + (-change if rng.random() < 0.7 else change), 0, 255)
+        # Every letter differs by as much from the very ground below it. On black ground, dark letters would
+        # not be there at all.
+        darker = rng.random() < 0.7 and patch[ink > 0].min() >= change
+        colour = np.clip(patch - change if darker else patch + change, 0, 255)
     else:
         bright = patch.mean() > 190
         colour = float(rng.integers(0, 30)) if bright else float(rng.integers(225, 256))

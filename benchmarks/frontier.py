@@ -55,7 +55,7 @@ from hospital_node.fidelity.frechet import frechet_distance
 from hospital_node.fidelity.kernel import kernel_distance
 from hospital_node.fidelity.subject import features
 from hospital_node.node.pair import common_size
-from hospital_node.singan.config import PROFILES, TrainingConfig
+from hospital_node.singan.config import PROFILES, TrainingConfig, TrainingSettings
 from hospital_node.singan.lane import LaneJob
 from hospital_node.singan.networks import sample
 from hospital_node.singan.pyramid import pyramid_sizes
@@ -85,6 +85,8 @@ def changed(profile: str = "quick", /, **settings: Any) -> TrainingConfig:
     return dataclasses.replace(PROFILES[profile], **settings)
 
 
+UNTURNED = changed("group", turn=0.0, shift=0.0)
+"""The profile before it turned real pictures."""
 SETTINGS: Mapping[str, TrainingConfig | None] = {
     "patches": None,
     **PROFILES,
@@ -98,10 +100,12 @@ SETTINGS: Mapping[str, TrainingConfig | None] = {
     "group 6 scales": changed("group", scale_factor=0.65),
     "group from 18": changed("group", min_side=18),
     "group from 25": changed("group", min_side=25),
-    "group unchanged": changed("group", colour_jitter=0.0, flips=False),
-    "group flips": changed("group", colour_jitter=0.0),
     "group long": changed("group", iterations=1200),
-    **dict.fromkeys(levers.LEVERS, PROFILES["group"]),
+    "group upright": TrainingSettings.of("group").upright().config,
+    "group unturned": UNTURNED,
+    "group flips": dataclasses.replace(UNTURNED, colour_jitter=0.0),
+    "group unchanged": dataclasses.replace(UNTURNED, colour_jitter=0.0, flips=False),
+    **dict.fromkeys(levers.LEVERS, UNTURNED),
 }
 """Settings by name; None is the training-free baseline. `planted` is to leak: run it with `--k 1`."""
 
@@ -481,14 +485,14 @@ def by_point(rows: Sequence[Row]) -> dict[tuple[str, int], list[Row]]:
     return found
 
 
-def excess(row: Row, view: str) -> float:
+def excess(row: Row, view: str) -> float | None:
     """How much more often than chance the nearest real image is a source, as a share of the samples."""
-    return float(row["nearest"][view]["mean"] - row["chance"])
+    return float(row["nearest"][view]["mean"] - row["chance"]) if view in row["nearest"] else None
 
 
-def membership(row: Row, view: str) -> float:
-    """AUC of telling sources from images never seen."""
-    return float(row["auc"][view]["mean"])
+def membership(row: Row, view: str) -> float | None:
+    """AUC of telling sources from images never seen, or None where this was not measured."""
+    return float(row["auc"][view]["mean"]) if view in row["auc"] else None
 
 
 def utility(row: Row, arm: str = "iou") -> float | None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
 from hospital_node.audit.attack import AttackContext, AuditLimits, Space
-from hospital_node.audit.attacks.distance import resize, rmse
+from hospital_node.audit.attacks.distance import poses, resize, rmse
 from hospital_node.audit.attacks.nearest import DISTANCE_RATIO, BestOfN
 from hospital_node.release.nearness import patches_of
 from sharekit.intervals import Interval, bootstrap, wilson
@@ -40,15 +40,20 @@ VIEWS: Mapping[str, Callable[[Array], Array]] = {
     "full": lambda pictures: pictures,
     "histogram": histogram,
     "mirrored": lambda pictures: resize(pictures, THUMBNAIL, THUMBNAIL),
+    "turned": lambda pictures: resize(pictures, THUMBNAIL, THUMBNAIL),
 }
-"""What an attack compares; in `mirrored`, a real image is as near as the nearest of its mirror images."""
+"""What an attack compares; in `mirrored` and `turned`, a real image is as near as the nearest of its mirror
+images, or of its poses as the audit takes them."""
 
 
 def distances(samples: Array, real: Array, view: str) -> NDArray[np.float64]:
     """`(N, M)` of every sample to every real image."""
-    drawn, known = VIEWS[view](samples), VIEWS[view](real)
-    axes: list[tuple[int, ...]] = [(), (2,), (3,), (2, 3)] if view == "mirrored" else [()]
-    return np.min([rmse(drawn, np.flip(known, way)) for way in axes], axis=0)
+    known = [real]
+    if view == "mirrored":
+        known = [np.flip(real, way) for way in ((), (2,), (3,), (2, 3))]
+    elif view == "turned":
+        known = poses(real)
+    return np.min([rmse(VIEWS[view](samples), VIEWS[view](one)) for one in known], axis=0)
 
 
 def nearest_source(samples: Array, sources: Array, unseen: Array) -> dict[str, Interval]:

@@ -71,7 +71,10 @@ class WithSpread(ScaleTraining):
         self.discriminator.batch = self.batch
 
 
-LEVERS: Mapping[str, type[ScaleTraining]] = {"group average": Averaged, "group batch statistics": WithSpread}
+LEVERS: Mapping[str, type[ScaleTraining]] = {
+    "group average": Averaged,
+    "group batch statistics": WithSpread,
+}
 """Settings of `frontier.py` that train by one of these."""
 
 

@@ -128,14 +128,18 @@ def real_pictures(data: Path, labels: dict[str, dict], new_survey: Callable[[], 
 
 
 def drawn_texts(
-    title: str, grounds: Sequence[Pixels | None], seed: int, new_survey: Callable[[], Survey]
+    title: str,
+    grounds: Sequence[Pixels | None],
+    seed: int,
+    new_survey: Callable[[], Survey],
+    kinds: Sequence[str],
 ) -> Iterator[str]:
     """One row for each kind of text, each picture looked at alone."""
     yield from heading(title)
     plain = [
         _decided(new_survey(), draw("plain", at, seed=seed, given=one)) for at, one in enumerate(grounds)
     ]
-    for kind in TEXTS:
+    for kind in kinds:
         hits = 0
         for number, ground in enumerate(grounds):
             one = draw(kind, number, seed=seed, given=ground)
@@ -190,6 +194,9 @@ def main() -> None:
     )
     parser.add_argument("--drawn", type=int, default=12, help="drawn grounds of each kind of text")
     parser.add_argument("--grounds", type=int, default=25, help="real pictures without text to draw on")
+    parser.add_argument(
+        "--kinds", nargs="+", choices=tuple(TEXTS), help="texts drawn on real pictures, and nothing else"
+    )
     parser.add_argument("--seed", type=int, default=0, help="seed of the drawn pictures")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
@@ -202,13 +209,16 @@ def main() -> None:
         return Survey(detector, load_reader())
 
     lines: list[str] = []
-    tables = [real_pictures(args.data, labels, new_survey)]
+    kinds = args.kinds or tuple(TEXTS)
+    tables = [] if args.kinds else [real_pictures(args.data, labels, new_survey)]
     if grounds:
         title = f"drawn on {len(grounds)} real pictures"
-        tables += [drawn_marks(grounds, new_survey), drawn_texts(title, grounds, args.seed, new_survey)]
-    if args.drawn:
+        tables += [] if args.kinds else [drawn_marks(grounds, new_survey)]
+        tables.append(drawn_texts(title, grounds, args.seed, new_survey, kinds))
+    if args.drawn and not args.kinds:
         nothing = [None] * args.drawn
-        tables.append(drawn_texts(f"{args.drawn} drawn pictures", nothing, args.seed, new_survey))
+        title = f"{args.drawn} drawn pictures"
+        tables.append(drawn_texts(title, nothing, args.seed, new_survey, kinds))
     for table in tables:
         for line in table:
             print(line, flush=True)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from hospital_node.audit.attack import Array
 from hospital_node.audit.attacks import canary
 from hospital_node.audit.attacks.canary import draw_canary
+from hospital_node.audit.attacks.distance import poses
 from hospital_node.audit.generator_audit import GeneratorAudit
 from hospital_node.ledger.states import ImageState
 from hospital_node.node import history
@@ -45,13 +46,13 @@ class Planted:
     x: int
 
     def patterns(self, channels: int) -> tuple[Array, ...]:
-        """The pattern and its mirror image, `(channels, SIDE, SIDE)`: training may mirror pictures."""
+        """The pattern in all its poses, `(channels, SIDE, SIDE)`: training may turn and mirror pictures."""
         pattern = draw_canary(np.random.default_rng(self.seed), channels, SIDE, SIDE)
-        return pattern, np.ascontiguousarray(pattern[:, :, ::-1])
+        return tuple(np.ascontiguousarray(pose[0]) for pose in poses(pattern[None]))
 
     def mark(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """A picture `(H, W, C)` with the pattern in it."""
-        pattern, _ = self.patterns(pixels.shape[2])
+        pattern = self.patterns(pixels.shape[2])[0]
         marked = pixels.copy()
         shown = np.where(pattern > 0, 255, 0).astype(np.uint8).transpose(1, 2, 0)
         marked[self.y : self.y + SIDE, self.x : self.x + SIDE] = shown

@@ -17,7 +17,7 @@ Tails of scores are heavier. `benchmarks/audit_power.py` counts the false alarms
 """
 DECIDING = 8
 """Fewest other real images with which an attack that finds nothing counts as no better than guessing."""
-COMPARISONS = 48
+COMPARISONS = 50
 """No audit makes more comparisons, so each is made at `LEVEL / COMPARISONS` (Bonferroni)."""
 
 

@@ -30,6 +30,7 @@ QUANTITIES: tuple[Quantity, ...] = (
     inversion.DISTANCE,
     *patches.COPIES.values(),
     retrieval.HISTOGRAM,
+    retrieval.TURNED,
     retrieval.DEEP,
     frames.FRAME_DISTANCE,
     canary.CORRELATION,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sharekit.program import password, shared_options
@@ -12,9 +13,9 @@ from sharekit.program.phrases import counted, next_command
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from hospital_node.node.node import Node
     from hospital_node.release.approve import Proposal
     from hospital_node.release.release_policy import Policy
+    from hospital_node.release.together import Together
 
 SUMMARY = "show what the audit found, ask, and sign as a listed approver that these generators may leave"
 
@@ -31,6 +32,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     chosen.add_argument(
         "--image", nargs="+", default=(), metavar="ID", help="identifiers of images: the generators of these"
     )
+    parser.add_argument(
+        "--features",
+        type=Path,
+        metavar="FILE",
+        help="feature network for style statistics, as for `export` (left out: the node looks for one)",
+    )
     parser.add_argument("--yes", action="store_true", help="sign without asking, for scripts")
     password.configure(parser)
 
@@ -44,18 +51,27 @@ def run(args: argparse.Namespace, output: Output) -> None:
     node = Node.open(args.node)
     key = private_key(args)
 
-    def confirm(policy: Policy, proposal: Proposal) -> None:
+    def confirm(policy: Policy, proposal: Proposal, together: Together) -> None:
         if args.yes:
             return
         ask(
             "Do you sign that these generators may leave?",
-            *_shown(node, policy, proposal),
+            *_shown(policy, proposal, together),
             next_step="`hospital-node reject GENERATOR` says no for good",
         )
 
-    given = approve(node, key, args.by, generators=args.generator, images=args.image, confirm=confirm)
+    output.announce("attack everything that would leave together")
+    given = approve(
+        node,
+        key,
+        args.by,
+        generators=args.generator,
+        images=args.image,
+        confirm=confirm,
+        features_path=args.features,
+    )
     # With a question on the terminal, the person has seen it.
-    shown = _shown(node, given.policy, given.proposal) if args.yes else []
+    shown = _shown(given.policy, given.proposal, given.together) if args.yes else []
     items, refused = given.proposal.items, given.proposal.refused
     output.result(
         given.to_json(),
@@ -66,13 +82,15 @@ def run(args: argparse.Namespace, output: Output) -> None:
     )
 
 
-def _shown(node: Node, policy: Policy, proposal: Proposal) -> list[RenderableType]:
+def _shown(policy: Policy, proposal: Proposal, together: Together) -> list[RenderableType]:
     from hospital_node.release.audit_words import (
         audit_table,
         declaration_in_words,
         differences_in_words,
         limits_in_words,
         proposal_in_words,
+        together_in_words,
+        together_table,
     )
 
     rows = [
@@ -82,6 +100,8 @@ def _shown(node: Node, policy: Policy, proposal: Proposal) -> list[RenderableTyp
     return [
         audit_table(rows),
         *proposal_in_words(proposal.items),
+        *together_in_words(together, len(proposal.approved)),
+        *together_table(together),
         *differences_in_words(policy, proposal.items),
         limits_in_words(policy),
         *declaration_in_words(policy),

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from hospital_node.node.history import Entry
 
 SUMMARY = "show who did what with this node and when, or check that nobody changed this record"
-LONG = {"signed", "policy", "before"}
+LONG = {"signed", "policy", "before", "together"}
 """Facts that the table leaves out."""
 
 

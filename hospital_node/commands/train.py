@@ -65,6 +65,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="long side of the finest scale, instead of the profile's",
     )
     parser.add_argument(
+        "--upright",
+        action="store_true",
+        help="the pictures have a right way up (a chest radiograph, unlike an endoscopic image): the profile"
+        " group turns them by 15 degrees at most and mirrors none",
+    )
+    parser.add_argument(
         "--precision",
         choices=PRECISIONS,
         help="precision of pictures and convolutions, instead of the profile's",
@@ -186,9 +192,10 @@ def _chosen(args: argparse.Namespace, node: Node) -> tuple[str, GroupOptions]:
 def _settings(args: argparse.Namespace, profile: str) -> TrainingSettings:
     """The profile's settings with the overrides; a generator's record holds them all."""
     changes = {"iterations": args.iterations, "max_side": args.max_side, "precision": args.precision}
-    return TrainingSettings.of(
+    settings = TrainingSettings.of(
         profile, **{name: value for name, value in changes.items() if value is not None}
     )
+    return settings.upright() if args.upright else settings
 
 
 def _describe(report: TrainingReport, node: Path) -> list[str]:

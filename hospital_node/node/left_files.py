@@ -13,8 +13,9 @@ from hospital_node.node.write_lock import write_lock
 from sharekit.errors import NodeStateError
 
 _IDENTIFIER = re.compile(r"[0-9a-f]{32}")
-_ABOUT_ALL = ("reports/*", "outgoing-*", "training.json", "*/.*.tmp", ".*.tmp")
-"""Pages, staged releases and half-written files: they may show any image, and can be made again."""
+_ABOUT_ALL = ("reports/*", "kept/*", "outgoing-*", "training.json", "*/.*.tmp", ".*.tmp")
+"""Pages, kept results, staged releases and half-written files: any image may be in them, and they can be
+made again."""
 
 
 def finish_interrupted_erasure(root: Path, ledger: Ledger) -> None:

@@ -16,6 +16,7 @@ class Sealed(StrEnum):
     PICTURE = "picture"
     HISTORY = "history"
     HISTORY_END = "end of the history"
+    KEPT = "kept"
 
 
 def seal(node: Node, kind: Sealed, *parts: bytes) -> str:

@@ -135,6 +135,12 @@ def valid_approvals(
     return valid, void
 
 
+def approved_under(policy: Policy, envelopes: Envelopes) -> frozenset[Approved]:
+    """Every generator that at least one listed approver has signed for under exactly this policy."""
+    valid, _ = valid_approvals(policy, envelopes)
+    return frozenset(one for approval, _ in valid for one in approval.approved)
+
+
 def read_approvals(node: Node) -> Envelopes:
     """The files in the node's folder of approvals, parsed."""
     envelopes: dict[str, dsse.Envelope | VerificationError] = {}

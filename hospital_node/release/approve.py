@@ -12,11 +12,18 @@ from typing import Any
 from hospital_node.audit.audited import ASKING, Asking, read_asking
 from hospital_node.node import history
 from hospital_node.node.node import Node
-from hospital_node.release.approval import Approval, Approved, sign_approval
+from hospital_node.release.approval import (
+    Approval,
+    Approved,
+    approved_under,
+    read_approvals,
+    sign_approval,
+)
 from hospital_node.release.gate import audit_reasons, way_out
 from hospital_node.release.group_differences import with_differences
 from hospital_node.release.policy_change import current_policy, listed_approver
 from hospital_node.release.release_policy import Policy
+from hospital_node.release.together import Together, attack_together
 from sharekit.errors import InputError, PolicyError, VerificationError
 from sharekit.signing.keys import Signer
 from sharekit.storage import files
@@ -28,6 +35,8 @@ class Proposal:
 
     items: tuple[Asking, ...]
     refused: Mapping[str, tuple[str, ...]]  # generator: reasons
+    approved: tuple[Asking, ...] = ()
+    """Others that a listed approver has signed for under this policy: they would leave with these."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +48,7 @@ class GivenApproval:
     fingerprint: str  # fingerprint of the approver's key
     policy: Policy
     proposal: Proposal
+    together: Together
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -54,6 +64,7 @@ class GivenApproval:
                 for item in self.proposal.items
             ],
             "refused": {name: list(reasons) for name, reasons in self.proposal.refused.items()},
+            "together": self.together.to_json(),
         }
 
 
@@ -64,7 +75,8 @@ def approve(
     *,
     generators: Collection[str] | None = None,
     images: Sequence[str] = (),
-    confirm: Callable[[Policy, Proposal], None] | None = None,
+    confirm: Callable[[Policy, Proposal, Together], None] | None = None,
+    features_path: Path | None = None,
 ) -> GivenApproval:
     """Sign that generators may leave under the node's policy.
 
@@ -74,7 +86,9 @@ def approve(
         by: the name that the approver gives; None takes the policy's.
         generators: identifiers; None: all that passed their audit, or those of `images` if it is given.
         images: identifiers of images; stands for the generators that learnt from them.
-        confirm: shows the proposal to the person before it is signed; an exception stops the approval.
+        confirm: shows the proposal, and the attack on all that would leave together, to the person before it
+            is signed; an exception stops the approval.
+        features_path: file of the feature network of style statistics, as for the export; None looks for one.
 
     Raises:
         InputError: an identifier that has no trained generator.
@@ -86,10 +100,11 @@ def approve(
     if images:
         generators = [*(generators or ()), *generators_of(node, images)]
     proposal = propose(node, policy, generators)
+    together = attack_together(node, policy, (*proposal.items, *proposal.approved), features_path)
     if confirm is not None:
-        confirm(policy, proposal)
-    path = give_approval(node, policy, proposal, key, by)
-    return GivenApproval(path, approver.name, key.public.fingerprint, policy, proposal)
+        confirm(policy, proposal, together)
+    path = give_approval(node, policy, proposal, key, by, together=together)
+    return GivenApproval(path, approver.name, key.public.fingerprint, policy, proposal, together)
 
 
 def generators_of(node: Node, images: Sequence[str]) -> list[str]:
@@ -126,12 +141,14 @@ def propose(node: Node, policy: Policy, generators: Collection[str] | None = Non
     for name in generators or ():
         if name not in known and name not in refused:
             raise _unknown(name, "the identifier of a trained generator")
-    chosen = []
+    chosen, approved = [], []
+    signed = approved_under(policy, read_approvals(node))
     for name, item in known.items():
-        if generators is not None and name not in generators:
-            continue
         reasons = audit_reasons(policy, item.candidate)
-        if reasons:
+        if generators is not None and name not in generators:
+            if not reasons and Approved.of(item.candidate) in signed:
+                approved.append(item)
+        elif reasons:
             refused[name] = reasons
         else:
             chosen.append(item)
@@ -145,7 +162,7 @@ def propose(node: Node, policy: Policy, generators: Collection[str] | None = Non
             or "no trained generator",
             next_step=way_out(reason for name in shown for reason in refused[name]),
         )
-    return Proposal(tuple(chosen), refused)
+    return Proposal(tuple(chosen), refused, tuple(approved))
 
 
 def _unknown(name: str, expected: str) -> InputError:
@@ -164,6 +181,7 @@ def give_approval(
     key: Signer,
     by: str | None = None,
     now: datetime | None = None,
+    together: Together | None = None,
 ) -> Path:
     """Sign a proposal and store the envelope in the node.
 
@@ -174,6 +192,7 @@ def give_approval(
         key: an approver's.
         by: the name that the approver gives; None takes the policy's.
         now: UTC; None reads the clock.
+        together: the attack that the person was shown, for the history.
 
     Raises:
         PolicyError: the key is not a listed approver's, or `by` is not the name listed for it.
@@ -197,6 +216,7 @@ def give_approval(
         file=name,
         policy_sha256=policy.digest,
         generators=[item.record.id for item in proposal.items],
+        **({} if together is None else {"shown": together.in_words, "together": together.to_json()}),
     )
     files.write_bytes(path, sign_approval(approval, key).to_bytes(), mode=0o600)
     return path

@@ -12,9 +12,12 @@ from hospital_node.audit.attack import Measure, Space
 from hospital_node.audit.attacks.nearest import DISTANCE_RATIO, LINKAGE_RATE
 from hospital_node.audit.audited import Asking, images_behind
 from hospital_node.audit.generator_audit import GeneratorAudit
+from hospital_node.audit.whole_bundle import MEMBERSHIP
 from hospital_node.ledger.states import GeneratorState
+from hospital_node.release.bundle_attacks import PARTS
 from hospital_node.release.gate import difference_in_words
 from hospital_node.release.release_policy import SETTINGS, Policy
+from hospital_node.release.together import Together
 from sharekit.generator.spec import short_id
 from sharekit.program.phrases import counted
 
@@ -96,6 +99,39 @@ def proposal_in_words(items: Sequence[Asking]) -> tuple[str, ...]:
             f"{counted(len(released), 'generator')} left before, in release {', '.join(map(str, numbers))}"
         )
     return tuple(lines)
+
+
+def together_in_words(together: Together, before: int) -> tuple[str, ...]:
+    """What would leave together, and which part of it gives most away.
+
+    Args:
+        together: the attack on all of it.
+        before: generators of it that had an approval before.
+    """
+    also = f", {before} of them approved before" if before else ""
+    return (
+        f"in one release: {counted(len(together.generators), 'generator')}{also}, of {together.behind};"
+        f" style statistics: {together.style}",
+        f"as a whole: {together.in_words}",
+    )
+
+
+def together_table(together: Together) -> tuple[Table, ...]:
+    """One row for each part of the release: how often an image behind it scores higher than another one."""
+    parts = [one for result in together.results if result.attack == MEMBERSHIP for one in result.measures]
+    if not parts:
+        return ()
+    table = Table(box=None, header_style="bold")
+    for title in ("part of the release", "tells its images from others", "95 % interval", "guessing"):
+        table.add_column(title)
+    for one in sorted(parts, key=lambda part: -part.value):
+        table.add_row(
+            PARTS[one.space],
+            f"in {one.value:.0%} of pairs",
+            f"{one.low:.0%} to {one.high:.0%}",
+            f"{one.baseline or 0:.0%}",
+        )
+    return (table,)
 
 
 def limits_in_words(policy: Policy) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +31,7 @@ from hospital_node.candidate.draw import draw_images
 from hospital_node.ledger.states import ImageState
 from hospital_node.node.node import Node
 from hospital_node.node.units import readable_units
+from hospital_node.release.kept import keep, read_kept
 from hospital_node.release.units_behind import RealUnit
 from hospital_node.statistics.gram_matrices import grams_of, load_torch_once
 from hospital_node.statistics.protected_coverage import CoverageStatistics
@@ -36,6 +39,7 @@ from sharekit.bundle import features
 from sharekit.bundle.style_statistics import Gram, StyleStatistics
 from sharekit.generator.tensors import pixels_to_tensor
 from sharekit.pictures.mask_statistics import coverage, coverage_histogram
+from sharekit.storage import files
 
 GENERATORS = 32
 """Generators of a bundle that are attacked together, a random choice."""
@@ -76,31 +80,105 @@ def attack_bundle(
         features_path: file of the feature network of the style statistics; None looks for one.
         seed: seed of the random choices.
     """
+    chosen = _choose(node, published, seed)
+    name = _name(chosen, published, seed)
+    kept = read_kept(node, name)
+    scores = _score(node, chosen, published, features_path) if kept is None else Scores.from_bytes(kept)
+    if kept is None:
+        keep(node, name, scores.to_bytes())
+    parts = list(scores.parts)
+    if parts:
+        parts.append(
+            histogram_scores(
+                "masks",
+                published.masks.histograms,
+                [_bins(node, unit.behind, published.masks) for unit in chosen.members],
+                [_bins(node, [image], published.masks) for image in chosen.others],
+            )
+        )
+    return membership(parts, seed), scores.retrieval
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Everything that takes long, and does not depend on the noise of the histogram.
+
+    Law: `from_bytes(to_bytes(x)) == x`.
+    """
+
+    parts: tuple[PartScores, ...]  # none: there are too few other images
+    retrieval: AttackResult
+
+    def to_bytes(self) -> bytes:
+        parts = [
+            {"part": one.part, "members": one.members.tolist(), "others": one.others.tolist()}
+            for one in self.parts
+        ]
+        return files.dump_json({"parts": parts, "retrieval": self.retrieval.to_json()})
+
+    @staticmethod
+    def from_bytes(data: bytes) -> Scores:
+        value = files.parse_json(data, "kept scores")
+        return Scores(
+            tuple(
+                PartScores(one["part"], np.array(one["members"]), np.array(one["others"]))
+                for one in value["parts"]
+            ),
+            AttackResult.from_json(value["retrieval"]),
+        )
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    """What is attacked: random choices of what leaves and of the node's images."""
+
+    leaving: Sequence[Asking]
+    members: Sequence[RealUnit]  # behind these generators
+    others: Sequence[str]  # one image each of units that are not behind the bundle
+
+
+def _choose(node: Node, published: Published, seed: int) -> _Chosen:
     rng = np.random.default_rng(seed)
     leaving = [published.leaving[number] for number in rng.permutation(len(published.leaving))[:GENERATORS]]
     learnt = {image for item in leaving for image in item.record.images}
     behind = [unit for unit in published.units if not learnt.isdisjoint(unit.behind)]
     members = [behind[number] for number in rng.permutation(len(behind))[:UNITS]]
-    others = _others(node, published.units, rng)
-    samples, drew = _draw(node, leaving)
-    sources = _thumbnails(node, [unit.behind[0] for unit in members])
-    images = Compared(samples, sources, _thumbnails(node, others), samples[:0])
-    saw = [[not set(item.record.images).isdisjoint(one.behind) for one in members] for item in leaving]
+    return _Chosen(leaving, members, _others(node, published.units, rng))
+
+
+def _name(chosen: _Chosen, published: Published, seed: int) -> str:
+    """Everything that the scores depend on; an image keeps its pixels as long as its identifier."""
+    style = {} if published.style is None else published.style.to_files()
+    return json.dumps(
+        {
+            "what": "scores of a bundle, version 1",
+            "seed": seed,
+            "generators": [[item.record.id, item.candidate.sha256] for item in chosen.leaving],
+            "members": [[one.first, *one.behind] for one in chosen.members],
+            "others": list(chosen.others),
+            "style": {name: hashlib.sha256(data).hexdigest() for name, data in sorted(style.items())},
+        }
+    )
+
+
+def _score(node: Node, chosen: _Chosen, published: Published, features_path: Path | None) -> Scores:
+    samples, drew = _draw(node, chosen.leaving)
+    sources = _thumbnails(node, [unit.behind[0] for unit in chosen.members])
+    images = Compared(samples, sources, _thumbnails(node, chosen.others), samples[:0])
+    saw = [
+        [not set(item.record.images).isdisjoint(one.behind) for one in chosen.members]
+        for item in chosen.leaving
+    ]
     attributed = Attributed(rmse(samples, sources), rmse(sources, sources), drew, np.array(saw))
-    parts: list[PartScores] = []
-    if len(others) >= MIN_CONTROLS:
-        parts = [
+    parts: tuple[PartScores, ...] = ()
+    if len(chosen.others) >= MIN_CONTROLS:
+        firsts = [unit.first for unit in chosen.members]
+        parts = (
             sample_scores("generators", images),
             sample_scores("colours", images.at(histogram_images)),
-            *_style_scores(node, published.style, [unit.first for unit in members], others, features_path),
-            histogram_scores(
-                "masks",
-                published.masks.histograms,
-                [_bins(node, unit.behind, published.masks) for unit in members],
-                [_bins(node, [image], published.masks) for image in others],
-            ),
-        ]
-    return membership(parts, seed), retrieval(attributed)
+            *_style_scores(node, published.style, firsts, chosen.others, features_path),
+        )
+    return Scores(parts, retrieval(attributed))
 
 
 def most_exposing(results: Sequence[AttackResult]) -> str:

@@ -23,7 +23,11 @@ from hospital_node.release.provenance import Made, privacy_statement, provenance
 from hospital_node.release.release_policy import Policy
 from hospital_node.release.units_behind import RealUnit
 from hospital_node.release.vetting import in_words
-from hospital_node.statistics.protected_coverage import CoverageStatistics, publish_coverage
+from hospital_node.statistics.protected_coverage import (
+    CoverageStatistics,
+    coverage_before_release,
+    publish_coverage,
+)
 from sharekit.bundle.bundle import CARD_NAME, PRIVACY_NAME, PROVENANCE_NAME
 from sharekit.bundle.manifest import (
     Dependencies,
@@ -175,12 +179,8 @@ class Release:
         Raises:
             PolicyError: they would spend more than the privacy budget.
         """
-        coverages: dict[str, list[float]] = {}
-        for unit in self.units:
-            for name, mean in _mean_coverages(self.node, unit).items():
-                coverages.setdefault(name, []).append(mean)
         return publish_coverage(
-            coverages,
+            _coverages(self.node, self.units),
             image_count=len(self.units),
             commitment=data_set_commitment(self.node, self.images),
             ledger=self.node.ledger,
@@ -195,6 +195,28 @@ def group_behind(node: Node, item: Asking) -> Group:
     images = node.ledger.images_of(item.record.id)
     unit = Unit.PATIENT if all(image.unit for image in images) else Unit.PICTURE
     return Group(len(images), item.candidate.units, unit)
+
+
+def coverage_to_come(
+    node: Node, units: Sequence[RealUnit], images: Sequence[str], policy: Policy
+) -> CoverageStatistics:
+    """The histograms that a release of these images would publish, for an attack inside the node."""
+    return coverage_before_release(
+        _coverages(node, units),
+        image_count=len(units),
+        commitment=data_set_commitment(node, images),
+        ledger=node.ledger,
+        epsilon=policy.epsilon,
+    )
+
+
+def _coverages(node: Node, units: Sequence[RealUnit]) -> dict[str, list[float]]:
+    """Class to the mean coverage of each unit's images, in [0, 1]."""
+    coverages: dict[str, list[float]] = {}
+    for unit in units:
+        for name, mean in _mean_coverages(node, unit).items():
+            coverages.setdefault(name, []).append(mean)
+    return coverages
 
 
 def _mean_coverages(node: Node, unit: RealUnit) -> dict[str, float]:

@@ -1,7 +1,7 @@
 """Decide which samples lie too near to the sources, in every view that an attacker may take. Pure.
 
 A sample is compared with the sources and with other real images of the node, which the generator never saw.
-Real pictures are mirrored in training, so a mirrored source is as telling as the source itself.
+Real pictures are turned and mirrored in training, so a turned source is as telling as the source itself.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hospital_node.audit.attack import Array
-from hospital_node.audit.attacks.distance import SPACES, reduced, rmse
+from hospital_node.audit.attacks.distance import SPACES, poses, reduced, rmse
 from hospital_node.audit.attacks.retrieval import histogram_images
 from hospital_node.release.sample_checks import Flags
 
@@ -25,10 +25,8 @@ PATCH = 8  # pixels, both sides
 STEP = 2  # pixels from one patch of a real image to the next
 PATCHES = 16
 """Patches of each sample, at random places."""
-Flips = tuple[tuple[int, ...], ...]
-"""Axes of `(N, C, H, W)` to mirror, one after the other."""
-AS_IT_IS: Flips = ((),)
-MIRRORED: Flips = ((), (2,), (3,), (2, 3))
+Poses = Callable[[Array], list[Array]]
+"""Images `(N, C, H, W)` to what an attacker makes of each."""
 
 
 @dataclass(frozen=True)
@@ -94,11 +92,11 @@ class Nearness:
         """
         self._random = np.random.default_rng(seed)
         self._whole = {
-            f"{space}{words}": _Pictures(show, flips, sources, controls)
+            f"{space}{words}": _Pictures(show, way, sources, controls)
             for space, show in SPACES.items()
-            for words, flips in (("", AS_IT_IS), (", mirrored", MIRRORED))
+            for words, way in (("", _as_they_are), (", turned", poses))
         }
-        self._colours = _Pictures(histogram_images, AS_IT_IS, sources, controls)
+        self._colours = _Pictures(histogram_images, _as_they_are, sources, controls)
         # As many of either, since more images have more patches to be near to.
         count = min(len(sources), len(controls))
         chosen = [self._random.permutation(len(one))[:count] for one in (sources, controls)]
@@ -116,7 +114,7 @@ class Nearness:
         return found
 
     def too_near(self, views: Mapping[str, View]) -> Flags:
-        """Whether samples lie nearer to a source than never-seen real images do, mirrored or not.
+        """Whether samples lie nearer to a source than never-seen real images do, in any pose.
 
         Args:
             views: of these samples, from `views`.
@@ -136,24 +134,29 @@ class Nearness:
 class _Pictures:
     """One view of whole pictures."""
 
-    def __init__(self, show: Callable[[Array], Array], flips: Flips, sources: Array, controls: Array) -> None:
-        self._show, self._flips = show, flips
-        self._sources, self._controls = show(sources), show(controls)
-        others = self._distances(self._controls, self._controls)
+    def __init__(self, show: Callable[[Array], Array], way: Poses, sources: Array, controls: Array) -> None:
+        self._show = show
+        self._sources, self._controls = ([show(pose) for pose in way(real)] for real in (sources, controls))
+        others = _distances(self._controls[0], self._controls)
         np.fill_diagonal(others, np.inf)
-        self.limit = MARGIN * _ratio(self._distances(self._controls, self._sources), others).min()
+        self.limit = MARGIN * _ratio(_distances(self._controls[0], self._sources), others).min()
 
     def view(self, images: Array) -> View:
         shown = self._show(images)
-        ratios = _ratio(self._distances(shown, self._sources), self._distances(shown, self._controls))
-        sources = len(self._sources)
-        chance = sources / (sources + len(self._controls))
+        ratios = _ratio(_distances(shown, self._sources), _distances(shown, self._controls))
+        sources = len(self._sources[0])
+        chance = sources / (sources + len(self._controls[0]))
         return View(ratios, (ratios < 1).astype(np.float64), chance)
 
-    def _distances(self, shown: Array, real: Array) -> NDArray[np.float64]:
-        """`(N, M)`; a real image is as near as the nearest of its mirror images."""
-        found: NDArray[np.float64] = np.min([rmse(shown, np.flip(real, way)) for way in self._flips], axis=0)
-        return found
+
+def _as_they_are(images: Array) -> list[Array]:
+    return [images]
+
+
+def _distances(shown: Array, real: Sequence[Array]) -> NDArray[np.float64]:
+    """`(N, M)`; a real image is as near as the nearest of its poses."""
+    found: NDArray[np.float64] = np.min([rmse(shown, pose) for pose in real], axis=0)
+    return found
 
 
 def patches_of(images: Array, step: int = STEP) -> Array:

@@ -50,7 +50,7 @@ class Listed:
 
     vetted: Vetted
     nearest: Mapping[str, NearestShare]
-    """By view; mirrored views count the mirror images of real images, too."""
+    """By view; turned views count real images in any pose."""
 
 
 def vet(

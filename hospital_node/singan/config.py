@@ -55,6 +55,10 @@ class TrainingConfig:
     """Largest random change of a real picture's brightness and colour, either way, in every update."""
     flips: bool = False
     """Mirror real pictures at random in every update."""
+    turn: float = 0.0
+    """Largest random turn of a real picture in every update, in degrees, either way."""
+    shift: float = 0.0
+    """Largest random move of a real picture as a share of half its side, and zoom as a share of its size."""
     precision: str = "float32"
     """Precision of pictures and convolutions in training; the rest is always float32."""
 
@@ -96,7 +100,7 @@ class TrainingConfig:
         return TrainingConfig(**value)
 
 
-LATER = frozenset({"pictures", "z_star", "critic_norm", "colour_jitter", "flips"})
+LATER = frozenset({"pictures", "z_star", "critic_norm", "colour_jitter", "flips", "turn", "shift"})
 """Settings that came with generators of groups: earlier ledgers and checkpoints do not name them."""
 
 PROFILES: Mapping[str, TrainingConfig] = {
@@ -129,8 +133,12 @@ PROFILES: Mapping[str, TrainingConfig] = {
         critic_norm=False,
         colour_jitter=0.15,
         flips=True,
+        turn=180.0,
+        shift=0.15,
     ),
 }
+UPRIGHT_TURN = 15.0
+"""Largest turn, in degrees, of pictures that have a right way up."""
 DEFAULT_PROFILE = "private"
 """For generators of one image."""
 GROUP_PROFILE = "group"
@@ -148,6 +156,11 @@ class TrainingSettings:
     def of(profile: str, **changes: Any) -> TrainingSettings:
         """The settings of a profile, with these changed."""
         return TrainingSettings(profile, dataclasses.replace(PROFILES[profile], **changes))
+
+    def upright(self) -> TrainingSettings:
+        """The same for pictures with a right way up, like a chest radiograph: no mirrors, small turns."""
+        turn = min(self.config.turn, UPRIGHT_TURN)
+        return dataclasses.replace(self, config=dataclasses.replace(self.config, flips=False, turn=turn))
 
     @property
     def canonical(self) -> str:

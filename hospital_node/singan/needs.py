@@ -4,9 +4,9 @@ Memory. One iteration holds, in maps of `channels x height x width` floats at th
 
     critic    10 for each of its 4 normalised layers: what goes into and comes out of the norm for three
               pictures (6), the gradient's pass (2) and the penalty's way back (2)
-              17 while one layer's weight gradient is made: four gradients and four inputs side by side, and
-              the gradient's three forms for three pictures
-    all       57; the generator's own update holds fewer, and nothing of the critic's
+              8 while one layer's weight gradient is made: the gradient's three forms for three pictures
+    generator 12 for its picture, whose graph waits while the critic learns: 3 for each of 4 layers
+    all       60; the generator's own update holds fewer, and nothing of the critic's
 
 An allocator and a convolution's workspace take more than what they are asked for: `MAPS` is what
 `benchmarks/training_memory.py` measured on the CPU, rounded up. On a GPU it is an estimate.
@@ -22,7 +22,7 @@ from hospital_node.singan.pyramid import pictures_at, pyramid_sizes
 from sharekit.generator.spec import PADDING
 
 MAPS = 110
-"""Measured: 79 to 103; see docs/adr/0012-doctor-and-status.md."""
+"""Measured: 69 to 89, earlier 79 to 103; see docs/adr/0012-doctor-and-status.md."""
 FLOAT = 4  # bytes
 WORKER_BYTES = 600 * 2**20
 """A worker with torch before it trains; on a GPU, its CUDA context takes about as much there."""

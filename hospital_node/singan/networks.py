@@ -30,6 +30,8 @@ from sharekit.generator.spec import PADDING
 
 DEPTH = 5
 """Convolutions in each network; each takes one pixel off every side, `PADDING` in all."""
+MOMENTUM = 0.1
+"""A batch's share in batch norm's running statistics."""
 
 
 def channels_at(scale: int, config: TrainingConfig) -> int:
@@ -91,8 +93,14 @@ class Generator(ConvStack):
         super().__init__(image_channels, image_channels, channels, nn.BatchNorm2d, lanes)
         self.image_channels = image_channels
 
-    def forward(self, noise: Tensor, previous: Tensor) -> Tensor:
-        """`noise` (scaled by its amplitude) and `previous` to a picture, all `(N, lanes * C, H, W)`."""
+    def forward(self, noise: Tensor, previous: Tensor, uses: int = 1) -> Tensor:
+        """`noise` (scaled by its amplitude) and `previous` to a picture, all `(N, lanes * C, H, W)`.
+
+        In training, the batch counts `uses` times in the running statistics.
+        """
+        for _, norm in self.layers:
+            if norm is not None:
+                norm.momentum = 1 - (1 - MOMENTUM) ** uses
         return previous + torch.tanh(self.stack(pad(noise + previous)))
 
 

@@ -10,9 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from hospital_node.singan.augment_real import augment
+from hospital_node.singan.augment_real import augment, warp
 from hospital_node.singan.critic import critic_gradients
-from hospital_node.singan.free_critic import autograd_gradients
 from hospital_node.singan.lane import Lane, ScaleProgress
 from hospital_node.singan.networks import (
     Discriminator,
@@ -195,23 +194,24 @@ class ScaleTraining:
             torch.cat([those[image] for image in images])
             for those in (self.reals, self.previous_reconstructions)
         )
-        config = self.config
-        if config.colour_jitter or config.flips:
-            changed = [
-                augment(
-                    tuple(parts),
-                    lane.job.layout.image_channels,
-                    config.colour_jitter,
-                    config.flips,
-                    lane.random(f"augment/{self.number}", self.iteration, device=torch.device("cpu")),
-                )
-                for lane, *parts in zip(
-                    self.lanes, *(one.chunk(len(self.lanes), dim=1) for one in pictures), strict=True
-                )
-            ]
-            pictures = tuple(torch.cat(parts, dim=1) for parts in zip(*changed, strict=True))
-        real, smaller = pictures
+        parts = zip(self.lanes, *(one.chunk(len(self.lanes), dim=1) for one in pictures), strict=True)
+        changed = [self._changed(lane, tuple(those)) for lane, *those in parts]
+        real, smaller = (torch.cat(those, dim=1) for those in zip(*changed, strict=True))
         return real, smaller
+
+    def _changed(self, lane: Lane, pictures: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """Real pictures `(N, C, H, W)` of one lane, changed at random as the settings say."""
+        config = self.config
+
+        def random(purpose: str) -> torch.Generator:
+            return lane.random(f"{purpose}/{self.number}", self.iteration, device=torch.device("cpu"))
+
+        if config.colour_jitter or config.flips:
+            channels = lane.job.layout.image_channels
+            pictures = augment(pictures, channels, config.colour_jitter, config.flips, random("augment"))
+        if config.turn or config.shift:
+            pictures = warp(pictures, config.turn, config.shift, random("warp"))
+        return pictures
 
     def step(self) -> None:
         """One iteration: the critic's updates, then the generator's."""
@@ -230,15 +230,24 @@ class ScaleTraining:
         real, smaller = self._real(images)
         for draw in range(first_draw, first_draw + config.discriminator_steps):
             noise, previous = self._fresh_noise(draw), self._previous(draw)
-            critic = self._update_discriminator(real, noise, previous, draw)
-        for _ in range(config.generator_steps):
-            reconstruction = self._update_generator(images, real, smaller, noise, previous)
+            # The generator's first update needs the critic's last fake with its graph.
+            last = draw == first_draw + config.discriminator_steps - 1
+            with torch.set_grad_enabled(last):
+                fake = self._draw(noise, previous, uses=2 if last else 1)
+            critic = self._update_discriminator(real, fake.detach(), draw)
+        for update in range(config.generator_steps):
+            if update > 0:
+                fake = self._draw(noise, previous)
+            reconstruction = self._update_generator(fake, images, real, smaller)
         self.last_losses = (critic, reconstruction)
         self.iteration += 1
 
-    def _update_discriminator(self, real: Tensor, noise: Tensor, previous: Tensor, draw: int) -> Tensor:
-        with torch.no_grad(), self._reduced_precision():
-            fake = self.generator(noise, previous)
+    def _draw(self, noise: Tensor, previous: Tensor, uses: int = 1) -> Tensor:
+        with self._reduced_precision():
+            fake: Tensor = self.generator(noise, previous, uses)
+        return fake
+
+    def _update_discriminator(self, real: Tensor, fake: Tensor, draw: int) -> Tensor:
         shape = (self.batch, 1, 1, 1)
         mixes = [
             torch.rand(shape, generator=lane.random(f"mix/{self.number}", draw), device=self.device)
@@ -247,18 +256,14 @@ class ScaleTraining:
         mix = torch.cat(mixes, dim=1).repeat_interleave(self.channels, dim=1)
         interval = self.config.penalty_interval
         weight = 0.0 if draw % interval else interval * self.config.gradient_penalty
-        by_hand = self.config.critic_norm and self.batch == 1
-        gradients = critic_gradients if by_hand else autograd_gradients
-        losses = gradients(self.discriminator, real, fake, mix, weight, self.precision)
+        losses = critic_gradients(self.discriminator, real, fake, mix, weight, self.precision)
         self.discriminator_optimiser.step()
         return losses.critic
 
-    def _update_generator(
-        self, images: Sequence[int], real: Tensor, smaller: Tensor, noise: Tensor, previous: Tensor
-    ) -> Tensor:
+    def _update_generator(self, fake: Tensor, images: Sequence[int], real: Tensor, smaller: Tensor) -> Tensor:
         self.generator_optimiser.zero_grad(set_to_none=True)
         with self._reduced_precision():
-            scores = self.discriminator(self.generator(noise, previous))
+            scores = self.discriminator(fake)
         loss = -scores.float().mean(dim=(0, 2, 3)).sum()
         reconstruction = torch.zeros(len(self.lanes), device=self.device)
         if self._rebuilds:

@@ -86,9 +86,9 @@ def publish_coverage(
         NodeStateError: `earlier` cannot be read, or is missing though bundles left the node.
     """
     history = _history(ledger, earlier)
-    for entry in history:
-        if entry["commitment"] == commitment and entry["statistics"]["protection"]["epsilon"] == epsilon:
-            return CoverageStatistics.from_json(entry["statistics"])
+    published = _published(history, commitment, epsilon)
+    if published is not None:
+        return published
     spent = sum(entry["statistics"]["protection"]["epsilon"] for entry in history)
     if spent + epsilon > max_total_epsilon:
         raise PolicyError(
@@ -108,6 +108,34 @@ def publish_coverage(
     entry = {"commitment": commitment, "statistics": statistics.to_json()}
     ledger.publications.append(Published.COVERAGE, [entry])
     return statistics
+
+
+def coverage_before_release(
+    coverages: Mapping[str, Sequence[float]],
+    *,
+    image_count: int,
+    commitment: str,
+    ledger: Ledger,
+    epsilon: float,
+) -> CoverageStatistics:
+    """What `publish_coverage` would publish: the same histogram, or one with another draw of the noise.
+
+    Nothing is spent, so this never leaves the node.
+    """
+    history = ledger.publications.all(Published.COVERAGE)
+    published = _published(history, commitment, epsilon)
+    if published is not None:
+        return published
+    histograms, protection = protect(coverage_histograms(coverages), epsilon)
+    counts = {name: tuple(counts) for name, counts in histograms.items()}
+    return CoverageStatistics(image_count, counts, protection, epsilon)
+
+
+def _published(history: Sequence[Any], commitment: str, epsilon: float) -> CoverageStatistics | None:
+    for entry in history:
+        if entry["commitment"] == commitment and entry["statistics"]["protection"]["epsilon"] == epsilon:
+            return CoverageStatistics.from_json(entry["statistics"])
+    return None
 
 
 def _history(ledger: Ledger, earlier: Path) -> list[Any]:

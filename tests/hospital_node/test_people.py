@@ -115,6 +115,8 @@ def test_a_person_sees_what_is_signed_and_answers(
     assert "verdicts: linkable: controlled access (3)" in shown
     assert "nearest sample of all" in shown
     assert "the card will not state: purpose" in shown
+    assert "in one release: 3 generators, of 3 real images of 3 pictures" in shown
+    assert "as a whole: not made: too few images of the node are not behind this bundle" in shown
     assert len(list((shell.node / "approvals").iterdir())) == (code == 0)
 
 

@@ -107,7 +107,7 @@ def test_samples_of_other_images_are_nearest_to_a_source_as_often_as_chance_says
         assert abs(view.share(every) - view.chance) < 0.3, name
 
 
-def test_mirrored_copies_show_in_mirrored_views_and_leave_the_list_at_chance_in_every_view() -> None:
+def test_mirrored_copies_show_in_turned_views_and_leave_the_list_at_chance_in_every_view() -> None:
     sources, controls, fresh = pictures(1, 2, 3, 4), pictures(*range(10, 22)), pictures(*range(30, 60))
     noise = np.random.default_rng(3).normal(0, 0.4, (3, *sources.shape)).astype(np.float32)
     copies = np.concatenate([np.flip(sources, way) for way in (2, 3, (2, 3))]) + noise.reshape(
@@ -116,7 +116,7 @@ def test_mirrored_copies_show_in_mirrored_views_and_leave_the_list_at_chance_in_
     nearness = Nearness(sources, controls)
     views = joined([nearness.views(fresh), nearness.views(copies)])
     copied = np.arange(len(fresh) + len(copies)) >= len(fresh)
-    assert views["full, mirrored"].share(copied) > 0.9
+    assert views["full, turned"].share(copied) > 0.9
     assert views["full"].share(copied) < 0.6
     kept = at_chance(views, np.ones(len(copied), bool))
     assert all(view.share(kept) <= view.chance for view in views.values())
@@ -160,7 +160,7 @@ def test_the_manifest_lists_samples_of_groups_alone_and_counts_what_stands_behin
     assert single.vetted is None
     assert (group.vetted.seed, group.vetted.candidates) == (1, 40)
     (nearest,) = result.to_json()["nearest"].values()
-    assert {"thumbnail", "thumbnail, mirrored", "full, mirrored", "colours"} <= set(nearest)
+    assert {"thumbnail", "thumbnail, turned", "full, turned", "colours"} <= set(nearest)
     assert all(
         one["listed"] <= one["chance"] or one["listed"] <= one["candidates"] for one in nearest.values()
     )

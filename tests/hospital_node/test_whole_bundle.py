@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,10 +22,15 @@ from hospital_node.audit.whole_bundle import (
     membership,
     retrieval,
 )
-from hospital_node.release.approve import approve
+from hospital_node.node import history
+from hospital_node.node.erasure import erase
+from hospital_node.node.node import Node
+from hospital_node.release.approve import Proposal, approve
 from hospital_node.release.bundle_attacks import PARTS, most_exposing
 from hospital_node.release.export import export_bundle
+from hospital_node.release.kept import FOLDER
 from hospital_node.release.release_policy import Approver, Policy, save_policy
+from hospital_node.release.together import Together
 from sharekit.bundle import features
 from sharekit.signing import dsse
 from sharekit.storage import schema
@@ -105,6 +112,97 @@ def test_retrieval_says_whether_samples_point_to_the_generator_s_own_images(
     (own,) = found.measures
     assert own.baseline == 0.25
     assert found.at_chance is at_chance
+
+
+@pytest.fixture(scope="module")
+def audited(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Two audited generators of five images each, ten images that no generator saw, and one approver."""
+    root = tmp_path_factory.mktemp("audited")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(features, "VGG16_CHECKPOINT_SHA256", write_checkpoint(root / "features.ckpt"))
+        patch.setenv(features.ENVIRONMENT_VARIABLE, str(root / "features.ckpt"))
+        _audited(root / "node")
+        yield root / "node"
+
+
+@pytest.fixture
+def node(audited: Path, tmp_path: Path) -> Node:
+    shutil.copytree(audited, tmp_path / "node")
+    return Node.open(tmp_path / "node")
+
+
+def _audited(root: Path) -> None:
+    node = Node.create(root, "Test hospital")
+    for first in (1, 6):
+        train(node, [add_image(node, number) for number in range(first, first + 5)], seed=first)
+    for number in range(20, 30):
+        add_image(node, number)
+    approver = Approver(APPROVER_NAME, KEYS.approver.public.pem().decode())
+    policy = Policy((approver,), release_linkable=True, limits=AuditLimits(k=3))
+    save_policy(node.policy_path, policy)
+    audit_node(node, policy.limits, AuditSettings(samples=16))
+    node.ledger.close()
+
+
+def test_the_approver_sees_the_attack_on_all_that_would_leave_together(node: Node, tmp_path: Path) -> None:
+    first, second = (one.id for one in node.ledger.generators.records())
+    shown: list[Together] = []
+
+    def confirm(policy: Policy, proposal: Proposal, together: Together) -> None:
+        shown.append(together)
+
+    for generator in (first, second):
+        approve(node, KEYS.approver, generators=[generator], confirm=confirm)
+    alone, both = shown
+    assert (alone.generators, set(both.generators)) == ((first,), {first, second})
+    assert (alone.behind, both.behind) == ("5 real images of 5 pictures", "10 real images of 10 pictures")
+    assert [one.space for one in both.results[0].measures] == list(PARTS)
+    assert "most is given away by" in both.in_words
+    # Only the noise of the histogram is another one when it leaves.
+    exported = export_bundle(node, tmp_path / "bundle", KEYS.release)
+    predicate = json.loads(dsse.Envelope.from_bytes(exported.bundle.read("privacy.json"), "").payload)
+    left = {one["name"]: one for one in predicate["predicate"]["bundle"][0]["measures"]}
+    noised = {f"{part}.auc" for part in ("masks", "together")}
+    same = [one.to_json() for one in both.results[0].measures if one.name not in noised]
+    assert same == [left[one["name"]] for one in same]
+    # From then on, the same histogram leaves again, so the approver sees exactly what the bundle says.
+    approve(node, KEYS.approver, confirm=confirm)
+    assert [one.to_json() for one in shown[-1].results] == predicate["predicate"]["bundle"]
+
+
+def test_the_history_says_what_the_approver_was_shown(node: Node) -> None:
+    given = approve(node, KEYS.approver)
+    (facts,) = (one.facts for _, one in history.entries(node) if one.action is history.Action.APPROVAL)
+    assert facts["shown"] == given.together.in_words
+    assert facts["together"] == given.together.to_json() == given.to_json()["together"]
+
+
+def test_the_attack_on_the_whole_is_made_once_for_the_same_generators(node: Node) -> None:
+    first = approve(node, KEYS.approver)
+    kept = {path: path.stat().st_mtime_ns for path in (node.root / FOLDER).iterdir()}
+    again = approve(node, KEYS.approver)
+    assert {path: path.stat().st_mtime_ns for path in (node.root / FOLDER).iterdir()} == kept
+    assert again.together.results[1] == first.together.results[1]
+    # A new image to compare with makes another attack.
+    add_image(node, 40)
+    approve(node, KEYS.approver)
+    assert len(list((node.root / FOLDER).iterdir())) == len(kept) + 1
+
+
+def test_what_somebody_changed_among_the_kept_results_is_computed_again(node: Node) -> None:
+    first = approve(node, KEYS.approver)
+    for path in (node.root / FOLDER).iterdir():
+        path.write_bytes(path.read_bytes().replace(b"1", b"2"))
+    again = approve(node, KEYS.approver)
+    assert again.together.results[0].measures[0] == first.together.results[0].measures[0]
+    assert again.together.results[1] == first.together.results[1]
+
+
+def test_an_erasure_removes_the_kept_results(node: Node) -> None:
+    approve(node, KEYS.approver)
+    assert list((node.root / FOLDER).iterdir())
+    erase(node, [node.ledger.get(f"{20:032x}")])
+    assert not list((node.root / FOLDER).iterdir())
 
 
 def test_a_bundle_says_what_gives_most_away_and_whether_nothing_could_be_compared(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -9,12 +10,15 @@ import torch
 from numpy.typing import NDArray
 
 from hospital_node.audit.attack import Array, Compared, Space
+from hospital_node.singan.augment_real import moved
 from hospital_node.singan.pyramid import resize as resize_tensor
 
 THUMBNAIL = 16
 """Long side in pixels: what stays of an image when texture and small detail are gone."""
 NEAREST_POSSIBLE = 1e-6
 """RMSE that stands for a perfect copy where a logarithm is taken."""
+TURNS = 12
+"""Steps of a full turn in which an attacker turns a real image."""
 _ROWS = 128  # images that are converted to float64 at once
 
 
@@ -37,6 +41,20 @@ def thumbnail(images: Array) -> Array:
     height, width = images.shape[-2:]
     scale = THUMBNAIL / max(height, width)
     return resize(images, max(1, round(height * scale)), max(1, round(width * scale)))
+
+
+def poses(images: Array) -> list[Array]:
+    """Images `(N, C, H, W)` turned in `TURNS` steps, and each also mirrored; the first are as they are.
+
+    Training may turn and mirror real pictures at random, so a sample may show a source in any of these poses.
+    """
+    if not len(images):
+        return [images]
+    tensor = torch.from_numpy(np.ascontiguousarray(images))
+    still, whole = torch.zeros(len(tensor)), torch.ones(len(tensor))
+    angles = (torch.full((len(tensor),), 2 * math.pi * step / TURNS) for step in range(1, TURNS))
+    turned = [images, *(moved(tensor, angle, whole, still, still).numpy() for angle in angles)]
+    return [*turned, *(one[..., ::-1] for one in turned)]
 
 
 def with_channels(image: Array, channels: int) -> Array:

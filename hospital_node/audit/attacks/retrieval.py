@@ -1,4 +1,7 @@
-"""Retrieval: does a search for images like the samples return a source first, by colours or deep features?"""
+"""Retrieval: does a search for images like the samples return a source first?
+
+The search is by colours, by thumbnails in any pose, and by deep features.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ from hospital_node.audit.attack import (
     Question,
     Space,
 )
-from hospital_node.audit.attacks.distance import NEAREST_POSSIBLE, reduced, with_channels
+from hospital_node.audit.attacks.distance import NEAREST_POSSIBLE, poses, reduced, thumbnail, with_channels
 from hospital_node.audit.exposure import Exposure, exposure, worst
 from hospital_node.statistics.gram_matrices import load_torch_once
 from sharekit.bundle import features
@@ -39,10 +42,15 @@ WILSON = "Wilson, 95 %"
 _BATCH = 16  # images that pass the network at once
 
 HISTOGRAM = Quantity(NAME, "histogram", "share of samples whose colours are most like a source's")
+TURNED = Quantity(
+    NAME, "turned", "share of samples whose thumbnail is most like a source's, turned or mirrored in any way"
+)
 DEEP = Quantity(NAME, "deep", "share of samples whose deep features (VGG) are most like a source's")
 
 Features = Callable[[Array], NDArray[np.float64]]
 """`(n, C, H, W)` to unit vectors `(n, d)`."""
+Poses = Callable[[Array], list[Array]]
+"""Real images `(n, C, H, W)` to all the ways in which the attacker looks at them."""
 
 
 @dataclass(frozen=True)
@@ -57,14 +65,15 @@ class Retrieval:
             return AttackResult.not_made(self.name, "there are too few other real images to search among")
         measures: list[Measure] = []
         found: list[Exposure] = []
-        for quantity, images, describe in _searches(context.compared):
-            measure, exposed = _search(quantity, images, describe)
+        for quantity, images, describe, way in _searches(context.compared):
+            measure, exposed = _search(quantity, images, describe, way)
             measures.append(measure)
             found.append(exposed)
-        deep = "" if len(measures) > 1 else "; no deep features: no file of a feature network"
+        deep = "" if len(measures) > 2 else "; no deep features: no file of a feature network"
         return AttackResult(
             self.name,
-            f"cosine distance of colour histograms and of deep features, from samples to real images{deep}",
+            "cosine distance of colour histograms, of thumbnails in any pose and of deep features, from"
+            f" samples to real images{deep}",
             len(context.samples),
             len(context.controls),
             tuple(measures),
@@ -72,29 +81,36 @@ class Retrieval:
         )
 
 
-def _searches(images: Compared) -> Iterator[tuple[Quantity, Compared, Features]]:
-    yield HISTOGRAM, images, histograms
+def _searches(images: Compared) -> Iterator[tuple[Quantity, Compared, Features, Poses]]:
+    yield HISTOGRAM, images, histograms, _as_they_are
+    yield TURNED, images, _shapes, poses
     path = features.find()
     small = images.at(lambda one: reduced(one[: DEEP_SAMPLES * 4], DEEP_SIDE))
     if path is not None and min(small.sources.shape[-2:]) >= features.MIN_SIDE:
         some = Compared(
             small.samples[:DEEP_SAMPLES], small.sources, small.controls, small.strangers[:DEEP_SAMPLES]
         )
-        yield DEEP, some, lambda one: _deep(one, path)
+        yield DEEP, some, lambda one: _deep(one, path), _as_they_are
 
 
-def _search(quantity: Quantity, images: Compared, describe: Features) -> tuple[Measure, Exposure]:
-    samples, sources, controls, strangers = (describe(one) if len(one) else None for one in images.each())
-    if samples is None or sources is None or controls is None:
+def _search(quantity: Quantity, images: Compared, describe: Features, way: Poses) -> tuple[Measure, Exposure]:
+    k, controls = len(images.sources), images.controls
+    if not (len(images.samples) and k and len(controls)):
         raise ValueError("retrieval needs samples, sources and controls")
-    k, real = len(sources), np.concatenate([sources, controls])
-    distances = 1 - samples @ real.T
-    members = 1 - controls @ real.T
+    known = [describe(pose) for pose in way(images.real)]
+
+    def to_real(shown: Array) -> NDArray[np.float64]:
+        """Cosine distances `(n, k + M)`: of every image to the nearest pose of each real one."""
+        found = describe(shown)
+        distances: NDArray[np.float64] = 1 - np.max([found @ pose.T for pose in known], axis=0)
+        return distances
+
+    distances, members = to_real(images.samples), to_real(controls)
     own = np.arange(len(controls))
-    members[own, k + own] = np.inf
     # A picture of common colours is like everything: its usual distance to the others is divided out.
-    usual = 1 - real @ controls.T
+    usual = members.T.copy()
     usual[k + own, own] = np.nan
+    members[own, k + own] = np.inf
     # The root makes it a metric (Hellinger's for histograms), without the long lower tail of a logarithm.
     scores = np.sqrt(
         np.maximum(distances.mean(axis=0), 0) / np.maximum(np.nanmedian(usual, axis=1), NEAREST_POSSIBLE)
@@ -110,13 +126,29 @@ def _search(quantity: Quantity, images: Compared, describe: Features) -> tuple[M
             quantity,
             wilson(linked(distances), len(distances)),
             WILSON,
-            baseline=k / len(real),
+            baseline=k / len(images.real),
             control=linked(members) / len(members) if len(members) >= MIN_CONTROLS else None,
-            stranger=None if strangers is None else linked(1 - strangers @ real.T) / len(strangers),
+            stranger=linked(to_real(images.strangers)) / len(images.strangers)
+            if len(images.strangers)
+            else None,
             effect=exposed.effect,
         ),
         exposed,
     )
+
+
+def _as_they_are(images: Array) -> list[Array]:
+    return [images]
+
+
+def _shapes(images: Array) -> NDArray[np.float64]:
+    """Thumbnails without their mean colour, as unit vectors `(n, d)`."""
+    small = thumbnail(images).astype(np.float64)
+    flat = (small - small.mean(axis=(2, 3), keepdims=True)).reshape(len(small), -1)
+    unit: NDArray[np.float64] = flat / np.maximum(
+        np.linalg.norm(flat, axis=1, keepdims=True), NEAREST_POSSIBLE
+    )
+    return unit
 
 
 def histograms(images: Array) -> NDArray[np.float64]:

@@ -18,7 +18,7 @@ PAD = 5
 
 @dataclass(frozen=True)
 class Network:
-    """Five layers: `weights[l]` (out, in, 3, 3), `biases[l]` (out,); the first four `gammas`, `betas`."""
+    """Five layers: `weights` (out, in, 3, 3), `biases` (out,); the first four `gammas`, `betas` or none."""
 
     weights: list[Tensor]
     biases: list[Tensor]
@@ -44,11 +44,12 @@ def stack(x: Tensor, network: Network) -> Tensor:
     """The five layers on one picture: norm over its own pixels, as batch norm over a batch of one."""
     for layer in range(5):
         x = convolve(x, network.weights[layer], network.biases[layer])
-        if layer < 4:
+        if layer < 4 and network.gammas:
             mean = x.mean(dim=(1, 2), keepdim=True)
             variance = ((x - mean) ** 2).mean(dim=(1, 2), keepdim=True)
             x = (x - mean) / torch.sqrt(variance + EPSILON)
             x = x * network.gammas[layer][:, None, None] + network.betas[layer][:, None, None]
+        if layer < 4:
             x = torch.where(x > 0, x, SLOPE * x)
     return x
 

@@ -9,10 +9,9 @@ import torch
 from hospital_node.candidate.build import build_onnx
 from hospital_node.candidate.session import open_session
 from hospital_node.candidate.session import sample as sample_onnx
-from hospital_node.singan.augment_real import augment
+from hospital_node.singan.augment_real import augment, warp
 from hospital_node.singan.config import PROFILES, TrainingConfig, TrainingSettings
 from hospital_node.singan.critic import critic_gradients
-from hospital_node.singan.free_critic import autograd_gradients
 from hospital_node.singan.lane import LaneJob
 from hospital_node.singan.networks import Discriminator, initialise, sample
 from hospital_node.singan.pyramid import pictures_at, upsample
@@ -30,6 +29,8 @@ GROUP = dataclasses.replace(
     critic_norm=False,
     colour_jitter=0.2,
     flips=True,
+    turn=180.0,
+    shift=0.15,
 )
 PICTURES = [picture(number) for number in range(3)]
 
@@ -62,22 +63,38 @@ def _gradients(critic: Discriminator) -> list[torch.Tensor]:
     return [parameter.grad.clone() for parameter in critic.parameters() if parameter.grad is not None]
 
 
+def _autograd_gradients(
+    critic: Discriminator, real: torch.Tensor, fake: torch.Tensor, mix: torch.Tensor, weight: float
+) -> list[torch.Tensor]:
+    """The gradients of `critic_gradients` by autograd, for several pictures."""
+    critic.requires_grad_(True)
+    between = torch.lerp(fake, real, mix).requires_grad_(True)
+    (slope,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)
+    penalty = (slope.norm(2, dim=1) - 1).square().mean()
+    loss = critic(fake).mean() - critic(real).mean() + weight * penalty
+    gradients = list(torch.autograd.grad(loss, list(critic.parameters())))
+    critic.requires_grad_(False)
+    return gradients
+
+
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("norm", [True, False])
 @pytest.mark.parametrize("weight", [0.0, 0.1])
-def test_autograd_gives_the_gradients_written_by_hand(weight):
-    critic, mix = _critic(), torch.full((1, 1, 1, 1), 0.3, dtype=torch.float64)
-    by_hand = critic_gradients(critic, _batch(1, 1), _batch(1, 2), mix, weight)
-    expected = _gradients(critic)
-    found = autograd_gradients(critic, _batch(1, 1), _batch(1, 2), mix, weight, torch.float32)
-    torch.testing.assert_close(found.critic, by_hand.critic.float(), rtol=1e-5, atol=1e-6)
-    for one, other in zip(_gradients(critic), expected, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-7)
+def test_autograd_gives_the_gradients_written_by_hand(weight, norm, count):
+    critic, mix = _critic(norm), torch.linspace(0.3, 0.9, count, dtype=torch.float64).view(-1, 1, 1, 1)
+    real, fake = _batch(count, 1), _batch(count, 2)
+    critic_gradients(critic, real, fake, mix, weight)
+    found = _gradients(critic)
+    for one, other in zip(found, _autograd_gradients(critic, real, fake, mix, weight), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-12)
 
 
-def test_gradients_lie_in_memory_as_their_parameters_do():
+@pytest.mark.parametrize("norm", [True, False])
+def test_gradients_lie_in_memory_as_their_parameters_do(norm):
     # The fused Adam on a CPU reads both as they lie.
-    critic = _critic(norm=False).float().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    critic = _critic(norm).float().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     real, fake = _batch(2, 1).float(), _batch(2, 2).float()
-    autograd_gradients(critic, real, fake, torch.full((2, 1, 1, 1), 0.5), 0.1, torch.float32)
+    critic_gradients(critic, real, fake, torch.full((2, 1, 1, 1), 0.5), 0.1, torch.float32)
     for parameter in critic.parameters():
         assert parameter.grad is not None
         assert parameter.grad.stride() == parameter.stride()
@@ -89,11 +106,11 @@ def test_several_pictures_give_the_mean_of_each_alone(norm):
     real, fake = _batch(2, 1), _batch(2, 2)
     alone = []
     for one in (slice(0, 1), slice(1, 2)):
-        autograd_gradients(critic, real[one], fake[one], mix[one], 0.1, torch.float32)
+        critic_gradients(critic, real[one], fake[one], mix[one], 0.1)
         alone.append(_gradients(critic))
-    autograd_gradients(critic, real, fake, mix, 0.1, torch.float32)
+    critic_gradients(critic, real, fake, mix, 0.1)
     for found, first, second in zip(_gradients(critic), *alone, strict=True):
-        torch.testing.assert_close(found, (first + second) / 2, rtol=1e-4, atol=1e-7)
+        torch.testing.assert_close(found, (first + second) / 2, rtol=1e-9, atol=1e-12)
 
 
 def test_a_norm_hides_brightness_from_the_critic():
@@ -183,6 +200,30 @@ def test_flips_mirror_a_picture_at_all_its_sizes():
         for number, one in enumerate(mirrored[0])
     }
     assert len(chosen) > 1
+
+
+def test_a_turned_picture_and_its_smaller_self_turn_alike():
+    height, width = 40, 48
+    large = torch.full((6, 4, height, width), -1.0)
+    large[:, :, 8:16, 28:40] = 1
+    small = torch.nn.functional.avg_pool2d(large, 4)
+    turned, reduced = warp((large, small), 180, 0.15, torch.Generator().manual_seed(0))
+    expected = torch.nn.functional.avg_pool2d(turned, 4)
+    assert (expected - reduced).abs().mean() < 0.1
+    assert (turned - large).abs().mean() > 0.1
+    # Image and mask move together.
+    torch.testing.assert_close(turned[:, :1], turned[:, 3:])
+
+
+def test_a_turn_is_as_large_as_its_limit_at_most_and_keeps_the_shape_of_what_it_turns():
+    picture = torch.full((64, 1, 41, 61), -1.0)
+    picture[:, :, 19:22, 20:41] = 1  # a bar of 21 x 3 pixels through the middle
+    (turned,) = warp((picture,), 10, 0, torch.Generator().manual_seed(0))
+    # Over ten degrees the ends of the bar move by 10.5 * sin(10 degrees) = 1.8 pixels.
+    assert (turned[:, :, :16] < 0).all()
+    assert (turned[:, :, 25:] < 0).all()
+    areas = (turned > 0).sum(dim=(1, 2, 3))
+    assert ((areas > 45) & (areas < 80)).all()
 
 
 def test_settings_for_groups_leave_what_earlier_releases_wrote_as_it_was():

@@ -92,3 +92,15 @@ def test_lanes_come_apart_as_they_were_put_together():
         for a, b in zip(before.blocks, after.blocks, strict=True):
             np.testing.assert_array_equal(a.weight, b.weight)
             np.testing.assert_array_equal(a.bias, b.bias)
+
+
+def test_a_batch_that_is_used_twice_counts_twice_in_the_running_statistics():
+    noise, previous = torch.randn((2, 2, 4, 15, 17), generator=torch.Generator().manual_seed(0))
+    once, twice = (Generator(4, 6).train() for _ in range(2))
+    twice.load_state_dict(once.state_dict())
+    once(noise, previous)
+    once(noise, previous)
+    twice(noise, previous, uses=2)
+    for one, other in zip(once.norms, twice.norms, strict=True):
+        torch.testing.assert_close(one.running_mean, other.running_mean)
+        torch.testing.assert_close(one.running_var, other.running_var)

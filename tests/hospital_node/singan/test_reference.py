@@ -61,10 +61,11 @@ def _pictures(count: int, size: tuple[int, int], seed: int = 0) -> list[torch.Te
     return list(torch.randn((count, 4, *size), generator=random, dtype=torch.float64))
 
 
+@pytest.mark.parametrize("norm", [True, False])
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("penalty_weight", [0.0, 0.1, 10.0])
-def test_critic_gradients_agree_with_the_reference(size, penalty_weight):
-    critic = _random_network(Discriminator(4, 6), 1)
+def test_critic_gradients_agree_with_the_reference(size, penalty_weight, norm):
+    critic = _random_network(Discriminator(4, 6, norm=norm), 1)
     real, fake = _pictures(2, size)
     expected_loss, expected = reference.critic_objective(
         real, fake, 0.3, _as_reference(critic), penalty_weight
@@ -77,11 +78,12 @@ def test_critic_gradients_agree_with_the_reference(size, penalty_weight):
         torch.testing.assert_close(found, wanted, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize("norm", [True, False])
 @pytest.mark.parametrize("size", SIZES)
-def test_critic_gradients_of_every_lane_agree_with_the_reference(size):
+def test_critic_gradients_of_every_lane_agree_with_the_reference(size, norm):
     lanes = 3
-    critics = [_random_network(Discriminator(4, 6), seed) for seed in range(lanes)]
-    together = Discriminator(4, 6, lanes).double()
+    critics = [_random_network(Discriminator(4, 6, norm=norm), seed) for seed in range(lanes)]
+    together = Discriminator(4, 6, lanes, norm=norm).double()
     with torch.no_grad():
         for parameter, parts in zip(
             together.parameters(), zip(*(c.parameters() for c in critics), strict=True), strict=True
