@@ -156,11 +156,12 @@ def _add_fair_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--segmenter",
         dest="segmenters",
-        nargs=2,
         action="append",
-        metavar=("NAME", "'OPTIONS'"),
+        default=[],
+        metavar="NAME='OPTIONS'",
         help="make the whole comparison with these options for consumer train, after those of "
-        "--segmenter-options; NAME heads its part of the page (repeat for several)",
+        "--segmenter-options, such as 'frozen=--freeze-encoder'; NAME heads its part of the page (repeat for "
+        "several)",
     )
 
 
@@ -284,7 +285,8 @@ def _run_fair(
 
     planned = read_plan(args.plan)
     check_fair(planned.plan, settings, split)
-    segmenters = {name_with(name): tuple(shlex.split(words)) for name, words in args.segmenters or ()}
+    named = (text.partition("=") for text in args.segmenters)
+    segmenters = {name_with(name): tuple(shlex.split(words)) for name, _, words in named}
     prepared = [
         prepare(planned, _with_segmenter(settings, words), split, args.external, name)
         for name, words in (segmenters or {NAME: ()}).items()

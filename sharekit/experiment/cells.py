@@ -100,7 +100,7 @@ class Runner:
         Raises:
             SharekitError: the error of the command that failed: its own, or one for an input.
         """
-        # If the model is there, an earlier run kept it on purpose, or it judges samples.
+        # An earlier run kept an existing model on purpose, or it judges samples.
         keep = self._keep_segmenters or self._store.path(wanted).exists()
         result = self._make(wanted, needed=False)
         if isinstance(wanted, Task) and wanted.kind is Kind.SEGMENTER and not keep:
