@@ -186,7 +186,13 @@ def _method(
             "statistics_images": statistics.units,
             "statistics_sha256": _digest_of_all(data.items()),
         }
-        return _Method(COLOURS, statistics.units, 1, recorded, lambda images, _: move().apply(images))
+
+        def moved(images: NDArray[np.float32], on_progress: ProgressCallback) -> NDArray[np.float32]:
+            found = move().apply(images)
+            on_progress(Progress(1, 1))
+            return found
+
+        return _Method(COLOURS, statistics.units, 1, recorded, moved)
     if network is None:
         raise ValueError("Gram matrices need the network that they were computed with")
 

@@ -50,11 +50,12 @@ def run(args: argparse.Namespace, output: Output) -> None:
             next_step="see `hospital-node status --all` for the identifiers",
         )
     done = [reject(node, one, key, reason=args.reason, by=args.by) for one in dict.fromkeys(chosen)]
+    withdrawn = node.ledger.releases.withdrawn()
     output.result(
         {"rejected": [one.to_json() for one in done]},
         *(f"rejected by {one.approver}: {one.generator_id} never leaves" for one in done),
         *(
             f"release {number} holds it: it is outside already, so withdraw that release"
-            for number in sorted({number for one in done for number in one.releases})
+            for number in sorted({number for one in done for number in one.releases} - withdrawn)
         ),
     )

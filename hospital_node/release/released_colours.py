@@ -70,10 +70,11 @@ class ColoursAsked:
 
     @property
     def _too_few(self) -> str:
-        if len(self.units) >= MIN_UNITS:
+        least = max(MIN_UNITS, self.policy.limits.k)
+        if len(self.units) >= least:
             return ""
         who = counted(len(self.units), noun_of(self.units))
-        return f"none, because protected colours take {MIN_UNITS} {noun_of(self.units)}s, and there are {who}"
+        return f"none, because protected colours take {least} {noun_of(self.units)}s, and there are {who}"
 
     @property
     def _pictures(self) -> list[NDArray[np.float64]]:
