@@ -115,7 +115,8 @@ class Loop:
         self.network.train()
         if self.settings.freeze_encoder:
             # In training, batch norm would still move its averages.
-            self.network.encoder.eval()
+            encoder: Any = self.network.encoder
+            encoder.eval()
         loss = self._loss(self.network(images), masks)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
