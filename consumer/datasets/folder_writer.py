@@ -142,7 +142,7 @@ def _comparable(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in settings.items() if name not in ("program_version", *COUNTS)}
 
 
-def redraw_counts(records: Sequence[Mapping[str, Any]], request: Request) -> dict[str, int]:
+def redraw_counts(records: Sequence[Mapping[str, Any]], request: Request) -> dict[str, Any]:
     """How many samples, by their lines of metadata, became what they may have been drawn again for."""
     refinement, judge = request.refinement, request.judge
     found = {}
