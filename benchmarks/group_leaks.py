@@ -5,7 +5,7 @@ All pictures are `(N, 3, H, W)` in [-1, 1] and of one size.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ from sklearn.metrics import roc_auc_score
 from hospital_node.audit.attack import AttackContext, AuditLimits, Space
 from hospital_node.audit.attacks.distance import poses, resize, rmse
 from hospital_node.audit.attacks.nearest import DISTANCE_RATIO, BestOfN
-from hospital_node.release.nearness import patches_of
+from hospital_node.release.nearness import STEP, patches_of
 from sharekit.intervals import Interval, bootstrap, wilson
 
 Array = NDArray[np.float32]
@@ -23,6 +23,8 @@ BINS = 4
 """Bins of each colour channel in a histogram."""
 PATCHES = 16
 """Patches of each picture, at random places."""
+CONTROLS = 200
+"""Choices of images in place of the sources."""
 NEIGHBOURS = 20
 """Candidates nearest to a real image that a look for gaps in a list counts."""
 
@@ -81,11 +83,25 @@ def membership(samples: Array, sources: Array, unseen: Array) -> dict[str, Inter
     return found
 
 
-def patch_copying(samples: Array, sources: Array, unseen: Array, seed: int = 0) -> Interval:
-    """Share of the samples' patches nearer to a source than to as many images never seen, less 0.5."""
+def patch_copying(
+    samples: Array, sources: Array, unseen: Array, seed: int = 0, *, turned: bool = False
+) -> Interval:
+    """Share of the samples' patches nearer to a source than to as many images never seen, less 0.5.
+
+    Args:
+        turned: look at real images in every second pose, and in every second row and column of patches.
+    """
     rng = np.random.default_rng(seed)
     others = unseen[rng.permutation(len(unseen))[: len(sources)]]
-    own, control = patches_of(sources[: len(others)]), patches_of(others)
+    if turned:
+        samples = samples[::4]
+
+    def known(real: Array) -> Array:
+        if not turned:
+            return patches_of(real)
+        return np.concatenate([patches_of(pose, 2 * STEP) for pose in poses(real)[::2]])
+
+    own, control = known(sources[: len(others)]), known(others)
     shares = []
     for picture in samples:
         places = patches_of(picture[None])
@@ -93,6 +109,43 @@ def patch_copying(samples: Array, sources: Array, unseen: Array, seed: int = 0) 
         shares.append(float((rmse(chosen, own).min(axis=1) < rmse(chosen, control).min(axis=1)).mean()) - 0.5)
     values = np.array(shares)
     return bootstrap(float(values.mean()), len(values), lambda rows, _: float(values[rows].mean()))
+
+
+def controls(samples: Array, mates: Array, unseen: Array, k: int) -> dict[str, dict[str, Interval]]:
+    """What the attacks find if k images that the generator never saw stand in for the sources.
+
+    Images of one fold resemble each other more than those of others, so a sample may lie near to a source
+    for that alone. Each interval holds 95 % of `CONTROLS` choices of k.
+
+    Args:
+        mates: images of the sources' fold that the generator never saw, more than k of them.
+        unseen: images of the other folds.
+    """
+    rng = np.random.default_rng(0)
+    chosen = [rng.permutation(len(mates))[:k] for _ in range(CONTROLS)]
+    truth = np.arange(k + len(unseen)) < k
+    found: dict[str, dict[str, Interval]] = {"nearest": {}, "auc": {}}
+    for name in VIEWS:
+        near, far = distances(samples, mates, name), distances(samples, unseen, name)
+        rates = [(near[:, rows].min(axis=1) < far.min(axis=1)).mean() for rows in chosen]
+        nearest = -near.min(axis=0), -far.min(axis=0)
+        aucs = [roc_auc_score(truth, np.concatenate([nearest[0][rows], nearest[1]])) for rows in chosen]
+        found["nearest"][name], found["auc"][name] = _middle(rates), _middle(aucs)
+    found["patches"] = {
+        name: _middle(
+            [patch_copying(some, mates[rows], unseen, turned=turned).mean for rows in chosen[:count]]
+        )
+        for name, some, turned, count in (
+            ("patches", samples[::4], False, 16),
+            ("turned patches", samples, True, 6),
+        )
+    }
+    return found
+
+
+def _middle(values: Sequence[float]) -> Interval:
+    low, high = np.quantile(values, [0.025, 0.975])
+    return Interval(float(np.mean(values)), float(low), float(high), len(values))
 
 
 def gaps(kept: NDArray[np.bool_], candidates: Array, sources: Array, unseen: Array) -> Interval:

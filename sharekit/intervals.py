@@ -104,7 +104,7 @@ def student_mean(values: Sequence[float] | NDArray[np.floating[Any]]) -> Interva
     mean, freedom = float(array.mean()), array.size - 1
     if not freedom:
         return Interval(mean, mean, mean, 1)
-    quantile = float(_scipy_stats().t.ppf((1 + LEVEL) / 2, freedom))
+    quantile = float(_scipy_special().stdtrit(freedom, (1 + LEVEL) / 2))
     reach = quantile * float(array.std(ddof=1)) / math.sqrt(array.size)
     return Interval(mean, mean - reach, mean + reach, array.size)
 
@@ -116,7 +116,15 @@ def wilson(successes: int, trials: int) -> Interval:
         ValueError: `trials` is not positive, or `successes` is outside 0..trials.
         DependencyError: SciPy is not installed.
     """
-    return _share(successes, trials, "wilson")
+    _check_share(successes, trials)
+    share, quantile = successes / trials, float(_scipy_special().ndtri((1 + LEVEL) / 2))
+    square = quantile**2 / trials
+    centre = (share + square / 2) / (1 + square)
+    reach = quantile * math.sqrt((share * (1 - share) + square / 4) / trials) / (1 + square)
+    # Rounding, where all or none succeed.
+    low = 0.0 if successes == 0 else centre - reach
+    high = 1.0 if successes == trials else centre + reach
+    return Interval(share, low, high, trials)
 
 
 def clopper_pearson(successes: int, trials: int) -> Interval:
@@ -124,14 +132,19 @@ def clopper_pearson(successes: int, trials: int) -> Interval:
 
     It covers the true share in at least 95 % of all cases, however few the trials. Raises as `wilson`.
     """
-    return _share(successes, trials, "exact")
+    _check_share(successes, trials)
+    special, tail = _scipy_special(), (1 - LEVEL) / 2
+    low, high = 0.0, 1.0
+    if successes > 0:
+        low = float(special.betaincinv(successes, trials - successes + 1, tail))
+    if successes < trials:
+        high = float(special.betaincinv(successes + 1, trials - successes, 1 - tail))
+    return Interval(successes / trials, low, high, trials)
 
 
-def _share(successes: int, trials: int, method: str) -> Interval:
+def _check_share(successes: int, trials: int) -> None:
     if trials <= 0 or not 0 <= successes <= trials:
         raise ValueError(f"successes must be from 0 to trials > 0, not {successes} of {trials}")
-    found = _scipy_stats().binomtest(successes, trials).proportion_ci(LEVEL, method=method)
-    return Interval(successes / trials, float(found.low), float(found.high), trials)
 
 
 def bootstrap(
@@ -176,13 +189,14 @@ def middle(figure: float, drawn: NDArray[np.floating[Any]], count: int) -> Inter
     return Interval(float(figure), float(low), float(high), count)
 
 
-def _scipy_stats() -> ModuleType:
-    """SciPy's distributions; the base install does not include SciPy."""
+def _scipy_special() -> ModuleType:
+    """Quantiles; `scipy.stats` has them too, but takes a second to load. The base install has no SciPy."""
     try:
-        from scipy import stats
+        from scipy import special
     except ImportError:
         raise missing_package("scipy", "experiment") from None
-    return stats
+    module: ModuleType = special
+    return module
 
 
 def _observations(values: Sequence[float] | NDArray[np.floating[Any]]) -> NDArray[np.float64]:

@@ -13,6 +13,9 @@ import pytest
 for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_variable, "1")
 
+# Ray's workers run at nice 15 by default: on a busy machine, tests would wait minutes for them.
+os.environ.setdefault("RAY_worker_niceness", "0")
+
 # A shell's background jobs ignore SIGINT, and so would everything that is interrupted in a test.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

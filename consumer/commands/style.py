@@ -30,7 +30,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=Path,
         required=True,
         metavar="BUNDLE",
-        help="bundle whose style statistics are the target; it is verified",
+        help="bundle whose style statistics are the target: Gram matrices, or protected colours, for which "
+        "weights and steps do not count; it is verified",
     )
     parser.add_argument(
         "--key",
@@ -99,13 +100,16 @@ def run(args: argparse.Namespace, output: Output) -> None:
 
 
 def _lines(result: StyledBundle) -> list[str | Text]:
+    from consumer.style.styled_dataset import COLOURS
+
+    method = "a transfer of colours" if result.styled.network == COLOURS else result.styled.network
     styled = result.styled
     before = f" ({styled.images - styled.styled} of them before)" if styled.styled < styled.images else ""
     return [
         f"{result.verdict}: {result.hospital}, key {result.fingerprint}",
         *(warning_text(warning) for warning in result.warnings),
         f"{counted(styled.images, 'image')} styled{before} in {result.seconds:.1f} s on {result.device} with "
-        f"{styled.network}, after the statistics of {counted(styled.statistics_images, 'real image')}",
+        f"{method}, after the statistics of {counted(styled.statistics_images, 'real image')}",
         f"pixels changed by {styled.mean_change:.1f} of 255 on average; masks unchanged",
         f"data set: {styled.path}",
     ]

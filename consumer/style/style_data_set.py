@@ -13,6 +13,7 @@ from consumer.style.gatys import StyleSettings
 from consumer.style.styled_dataset import StyledDataset, read_statistics, style_dataset
 from consumer.torch_support import choose_device, torch_module
 from consumer.trust import verify_for
+from sharekit.bundle.colour_statistics import ColourStatistics
 from sharekit.program.progress import ProgressCallback, ignore
 
 
@@ -68,15 +69,19 @@ def style_data_set(
     Raises:
         VerificationError: the bundle is not what the key's owner signed.
         InputError: see `style_dataset`.
-        DependencyError: torch, the device or the feature file is missing.
+        DependencyError: torch, the device or the feature file is missing; protected colours need none.
     """
     folder = read_folder(dataset)
     verified = verify_for(folder, bundle, key)
     statistics = read_statistics(verified)
-    device = choose_device(device)
-    network = gatys.load_network(statistics, features)
-    if threads is not None:
-        torch_module().set_num_threads(threads)
+    network = None
+    if isinstance(statistics, ColourStatistics):
+        device = "cpu"
+    else:
+        device = choose_device(device)
+        network = gatys.load_network(statistics, features)
+        if threads is not None:
+            torch_module().set_num_threads(threads)
     root = dataset.resolve()
     started = time.monotonic()
     styled = style_dataset(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +18,11 @@ from consumer.datasets.reader import DatasetFolder, Entry
 from consumer.datasets.resumable_folder import PartialFolder, is_finished, resumable_folder
 from consumer.sampling.checked import refusal
 from consumer.style import gatys
+from consumer.style.colours import ColourMove
 from consumer.style.gatys import StyleSettings
+from sharekit.bundle.bundle import STATISTICS_NAME as STATISTICS_FILE
 from sharekit.bundle.bundle import VerifiedBundle
+from sharekit.bundle.colour_statistics import ColourStatistics
 from sharekit.bundle.features import FeatureNetwork
 from sharekit.bundle.style_statistics import DESCRIPTION_FILE as STYLE_FILE
 from sharekit.bundle.style_statistics import FOLDER, StyleStatistics
@@ -28,9 +32,12 @@ from sharekit.pictures.folder import DESCRIPTION, METADATA, SINGLE_CLASS
 from sharekit.program.progress import Progress, ProgressCallback, ignore
 from sharekit.storage import files
 
+COLOURS = "colours"
+"""Name of the method, in place of a network's, where the bundle holds protected colours."""
 
-def read_statistics(bundle: VerifiedBundle) -> StyleStatistics:
-    """The style statistics of a verified bundle.
+
+def read_statistics(bundle: VerifiedBundle) -> StyleStatistics | ColourStatistics:
+    """The style statistics of a verified bundle: Gram matrices, or protected colours in their place.
 
     Raises:
         InputError: the bundle has none.
@@ -38,14 +45,24 @@ def read_statistics(bundle: VerifiedBundle) -> StyleStatistics:
         PolicyError: the statistics cover too few images.
     """
     if STYLE_FILE not in bundle.names:
+        colours = _colours(bundle)
+        if colours is not None:
+            return colours
         raise InputError(
             bundle.path,
             expected="a bundle with style statistics",
-            found=f"no {STYLE_FILE} in it",
+            found=f"no {STYLE_FILE} and no protected colours in it",
             next_step="ask the hospital for style statistics, which need enough real images",
         )
     names = [name for name in bundle.names if name.startswith(f"{FOLDER}/")]
     return StyleStatistics.from_files({name: bundle.read(name) for name in names})
+
+
+def _colours(bundle: VerifiedBundle) -> ColourStatistics | None:
+    if STATISTICS_FILE not in bundle.names:
+        return None
+    value = files.parse_json(bundle.read(STATISTICS_FILE), STATISTICS_FILE)
+    return ColourStatistics.from_json(value["colours"]) if "colours" in value else None
 
 
 @dataclass(frozen=True)
@@ -74,8 +91,8 @@ class StyledDataset:
 
 def style_dataset(
     folder: DatasetFolder,
-    statistics: StyleStatistics,
-    network: FeatureNetwork,
+    statistics: StyleStatistics | ColourStatistics,
+    network: FeatureNetwork | None,
     out: Path,
     settings: StyleSettings | None = None,
     *,
@@ -90,9 +107,9 @@ def style_dataset(
     Args:
         folder: the data set to style; it must be sound.
         statistics: style targets, from a verified bundle.
-        network: the network that the statistics were computed with.
+        network: the network that Gram matrices were computed with; None for protected colours.
         out: folder to write; it appears only when it is complete.
-        settings: settings of the method.
+        settings: settings of Gatys' method; a transfer of colours has none.
         batch_size: images of one size to optimise at once.
         device: a torch device.
         on_progress: called after every step with the number of images done, including fractions.
@@ -106,14 +123,15 @@ def style_dataset(
     if batch_size < 1:
         raise refusal("--batch-size", "at least one image", str(batch_size))
     folder.require_sound()
-    style = {**_style(statistics, settings), "source_sha256": _check_images(folder)}
+    method = _method(folder, statistics, network, settings, device)
+    style = {**method.recorded, "source_sha256": _check_images(folder, method.least_side)}
     description = {**folder.description, "style": style}
     description.pop("vetted", None)
     total = len(folder.entries)
 
     def result(changes: Iterable[float], styled: int) -> StyledDataset:
         mean = float(np.mean(list(changes)))
-        return StyledDataset(out, total, statistics.network, statistics.image_count, mean, styled)
+        return StyledDataset(out, total, method.name, method.images, mean, styled)
 
     if is_finished(out, _description_of(out), description):
         on_progress(Progress(total, total, free=total))
@@ -130,9 +148,7 @@ def style_dataset(
                 )
 
             tensors = np.stack([pixels_to_tensor(image) for image in pixels])
-            styled = tensor_to_pixels(
-                gatys.transfer(tensors, statistics, network, settings, device=device, on_progress=show)
-            )
+            styled = tensor_to_pixels(method.transfer(tensors, show))
             for entry, before, after in zip(batch, pixels, styled, strict=True):
                 _add_image(partial, folder, entry, before, after.reshape(before.shape))
         lines = [
@@ -144,8 +160,55 @@ def style_dataset(
     return result((record["change"] for record in partial.records.values()), total - found)
 
 
+class _Method(NamedTuple):
+    """One way of styling, prepared for one data set."""
+
+    name: str  # of the network, or `colours`
+    images: int  # real ones in the statistics
+    least_side: int  # pixels
+    recorded: Mapping[str, Any]  # as `dataset.json` records it
+    transfer: Callable[[NDArray[np.float32], ProgressCallback], NDArray[np.float32]]
+
+
+def _method(
+    folder: DatasetFolder,
+    statistics: StyleStatistics | ColourStatistics,
+    network: FeatureNetwork | None,
+    settings: StyleSettings,
+    device: str,
+) -> _Method:
+    if isinstance(statistics, ColourStatistics):
+        # Lazy: a data set that is broken, or finished, is not measured.
+        move = functools.cache(lambda: ColourMove.towards(statistics, _tensors(folder)))
+        data = {STATISTICS_FILE: files.dump_json(statistics.to_json())}
+        recorded = {
+            "method": COLOURS,
+            "statistics_images": statistics.units,
+            "statistics_sha256": _digest_of_all(data.items()),
+        }
+
+        def moved(images: NDArray[np.float32], on_progress: ProgressCallback) -> NDArray[np.float32]:
+            found = move().apply(images)
+            on_progress(Progress(1, 1))
+            return found
+
+        return _Method(COLOURS, statistics.units, 1, recorded, moved)
+    if network is None:
+        raise ValueError("Gram matrices need the network that they were computed with")
+
+    def transfer(images: NDArray[np.float32], on_progress: ProgressCallback) -> NDArray[np.float32]:
+        return gatys.transfer(images, statistics, network, settings, device=device, on_progress=on_progress)
+
+    recorded = _style(statistics, settings)
+    return _Method(statistics.network, statistics.image_count, gatys.MIN_SIDE, recorded, transfer)
+
+
+def _tensors(folder: DatasetFolder) -> Iterator[NDArray[np.float32]]:
+    return (pixels_to_tensor(folder.read_image(entry)) for entry in folder.entries)
+
+
 def _style(statistics: StyleStatistics, settings: StyleSettings) -> dict[str, Any]:
-    """How the images are styled, as `dataset.json` records it."""
+    """How Gatys' method styles the images, as `dataset.json` records it."""
     return {
         "content_weight": settings.content_weight,
         "style_weight": settings.style_weight,
@@ -157,8 +220,8 @@ def _style(statistics: StyleStatistics, settings: StyleSettings) -> dict[str, An
     }
 
 
-def _check_images(folder: DatasetFolder) -> str:
-    """Check that the network can take every image, before the slow styling; return the digest of all files.
+def _check_images(folder: DatasetFolder, least_side: int) -> str:
+    """Check that the method can take every image, before the slow styling; return the digest of all files.
 
     Raises:
         InputError: an image is broken or too small for the network, or the data set has no images.
@@ -172,10 +235,10 @@ def _check_images(folder: DatasetFolder) -> str:
         )
     for entry in folder.entries:
         height, width = folder.read_image(entry).shape[:2]
-        if min(height, width) < gatys.MIN_SIDE:
+        if min(height, width) < least_side:
             raise InputError(
                 folder.root / entry.image,
-                expected=f"an image of at least {gatys.MIN_SIDE} x {gatys.MIN_SIDE} pixels",
+                expected=f"an image of at least {least_side} x {least_side} pixels",
                 found=f"{width} x {height}",
                 next_step="sample at a larger --size",
             )

@@ -20,6 +20,7 @@ from consumer.training.batches import Batches
 from consumer.training.data import Pairs
 from consumer.training.training_settings import DECAY, update_seed
 from sharekit.errors import InputError
+from sharekit.program.adam import adam
 from sharekit.segmenter.metrics import ImageScores, mean_scores, score_image
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ class Loop:
         if self._frozen is not None:
             self._frozen.requires_grad_(False)
         learning = [value for value in self.network.parameters() if value.requires_grad]
-        self.optimiser = torch.optim.Adam(learning, lr=self.settings.learning_rate, fused=True)
+        self.optimiser = adam(torch, learning, lr=self.settings.learning_rate, fused=True)
         self.update = 0
         """Updates done."""
         self.last_loss = math.nan

@@ -74,6 +74,7 @@ def joined(at_chance: Iterable[bool | None]) -> bool | None:
 
 
 def _tail(t: float, freedom: int) -> float:
-    from scipy.stats import t as student
+    # `scipy.stats` has it too, but takes a second to load.
+    from scipy.special import stdtr
 
-    return float(student.sf(t, freedom))
+    return float(stdtr(freedom, -t))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     from hospital_node.release.release_policy import Policy
     from hospital_node.release.together import Together
 
+MOST_REASONS = 5
+"""Reasons that are printed; `hospital-node status --all` shows every generator."""
 SUMMARY = "show what the audit found, ask, and sign as a listed approver that these generators may leave"
 
 
@@ -28,9 +32,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     chosen = parser.add_mutually_exclusive_group(required=True)
     chosen.add_argument("--all", action="store_true", help="everything that the audit lets leave")
-    chosen.add_argument("--generator", nargs="+", metavar="ID", help="identifiers of generators")
     chosen.add_argument(
-        "--image", nargs="+", default=(), metavar="ID", help="identifiers of images: the generators of these"
+        "--generator", nargs="+", metavar="ID", help="identifiers of generators, or their first digits"
+    )
+    chosen.add_argument(
+        "--image",
+        nargs="+",
+        default=(),
+        metavar="IMAGE",
+        help="identifiers, file names or stems of images: the generators that learnt from these",
     )
     parser.add_argument(
         "--features",
@@ -77,9 +87,16 @@ def run(args: argparse.Namespace, output: Output) -> None:
         given.to_json(),
         *shown,
         f"approved by {given.approver}: {counted(len(items), 'generator')}; not approved: {len(refused)}",
+        *_why_not(refused),
         f"signed approval: {given.path}",
         next_command("hospital-node", "export", "--node", args.node, "--out", "BUNDLE", "--key", "KEY"),
     )
+
+
+def _why_not(refused: Mapping[str, Sequence[str]]) -> list[str]:
+    """One line for each different reason, with the number of generators that it stops."""
+    counts = Counter("; ".join(reasons) for reasons in refused.values())
+    return [f"  {count} because: {reasons}" for reasons, count in counts.most_common(MOST_REASONS)]
 
 
 def _shown(policy: Policy, proposal: Proposal, together: Together) -> list[RenderableType]:

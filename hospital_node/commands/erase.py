@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sharekit.program import shared_options
@@ -43,17 +44,22 @@ def run(args: argparse.Namespace, output: Output) -> None:
             )
 
     done = erase(node, images, confirm=confirm)
+    withdrawn = node.ledger.releases.withdrawn()
     output.result(
         done.to_json(),
         f"erased: {counted(done.images, 'image')}, {counted(len(done.generators), 'generator')}",
-        *(
-            f"release {number} holds what learnt from them, and is outside already. To take it back: "
-            + command_line("hospital-node", "withdraw", number, "--node", args.node, "--reason", "TEXT")
-            for number in done.releases
-        ),
+        *(_outside(number, number in withdrawn, args.node) for number in done.releases),
         "the data folder and backups are not the node's: remove the files there, or the next ingest takes "
         "them in again",
     )
+
+
+def _outside(number: int, withdrawn: bool, node: Path) -> str:
+    """What is to be done about a release that holds one of the erased generators."""
+    if withdrawn:
+        return f"release {number} holds what learnt from them; it is withdrawn already"
+    command = command_line("hospital-node", "withdraw", number, "--node", node, "--reason", "TEXT")
+    return f"release {number} holds what learnt from them, and is outside already. To take it back: {command}"
 
 
 def _shown(images: Sequence[ImageRecord], generators: Sequence[GeneratorRecord]) -> Iterator[RenderableType]:

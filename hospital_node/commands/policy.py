@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sharekit.program import password, shared_options
 from sharekit.program.arguments import Parser, settings_in_words
-from sharekit.program.output import Output
+from sharekit.program.output import Output, warning_text
 
 SUMMARY = "show or change the release policy: limits of the audit, approvers, privacy budget"
 
@@ -53,7 +53,7 @@ def _settings() -> str:
 
 def run(args: argparse.Namespace, output: Output) -> None:
     from hospital_node.node.node import Node
-    from hospital_node.release.audit_words import policy_table
+    from hospital_node.release.audit_words import policy_table, too_few_people
     from hospital_node.release.declaration import HELP
     from hospital_node.release.policy_change import change_policy
     from hospital_node.release.release_policy import Approver, Policy
@@ -87,4 +87,5 @@ def run(args: argparse.Namespace, output: Output) -> None:
         policy_table(change.policy),
         *(f"changed: {line}" for line in change.differences),
         *([f"signed by {change.signer.label}"] if change.signer else []),
+        *(warning_text(line) for line in too_few_people(change.policy)),
     )

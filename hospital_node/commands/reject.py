@@ -11,10 +11,16 @@ SUMMARY = "say no to a generator, signed by a listed approver: it never leaves"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("generator", nargs="*", metavar="GENERATOR", help="identifiers of generators")
+    parser.add_argument(
+        "generator", nargs="*", metavar="GENERATOR", help="identifiers of generators, or their first digits"
+    )
     shared_options.node(parser)
     parser.add_argument(
-        "--image", nargs="+", default=(), metavar="ID", help="images: the generators that learnt from these"
+        "--image",
+        nargs="+",
+        default=(),
+        metavar="IMAGE",
+        help="images: the generators that learnt from them",
     )
     shared_options.private_key(parser, "the approver's")
     parser.add_argument(
@@ -27,6 +33,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, output: Output) -> None:
+    from hospital_node.node.find_generators import generator_named
     from hospital_node.node.node import Node
     from hospital_node.release.reject import reject, trained_on
     from sharekit.errors import UsageError
@@ -34,7 +41,7 @@ def run(args: argparse.Namespace, output: Output) -> None:
 
     key = private_key(args)
     node = Node.open(args.node)
-    chosen = [*args.generator, *trained_on(node, args.image)]
+    chosen = [*(generator_named(node, one) for one in args.generator), *trained_on(node, args.image)]
     if not chosen:
         raise UsageError(
             "GENERATOR",
@@ -43,11 +50,12 @@ def run(args: argparse.Namespace, output: Output) -> None:
             next_step="see `hospital-node status --all` for the identifiers",
         )
     done = [reject(node, one, key, reason=args.reason, by=args.by) for one in dict.fromkeys(chosen)]
+    withdrawn = node.ledger.releases.withdrawn()
     output.result(
         {"rejected": [one.to_json() for one in done]},
         *(f"rejected by {one.approver}: {one.generator_id} never leaves" for one in done),
         *(
             f"release {number} holds it: it is outside already, so withdraw that release"
-            for number in sorted({number for one in done for number in one.releases})
+            for number in sorted({number for one in done for number in one.releases} - withdrawn)
         ),
     )

@@ -91,7 +91,9 @@ def ingest(
     pairing = pair(listing.files, mask_suffix=rules.mask_suffix, class_name=CLASS_NAME)
     # Read the file first, so that a broken one changes nothing.
     images = [one.image for one in pairing.pairs] + [one.path for one in pairing.mismatches if one.is_image]
-    patients = None if rules.groups is None else read_patients(rules.groups, data, images)
+    # A picture that left the folder may keep its row: the report names it, with the command that erases it.
+    left = [one.source_image for one in node.ledger.iterate() if one.data_dir == str(data)]
+    patients = None if rules.groups is None else read_patients(rules.groups, data, {*images, *left})
     with node.write_lock():
         node.remove_orphans()
         intake = _Intake(data, node, rules, hold_out, patients)

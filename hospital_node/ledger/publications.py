@@ -14,6 +14,8 @@ class Published(StrEnum):
     """What kind of statistics a publication holds."""
 
     COVERAGE = "coverage"
+    """Everything that spends epsilon: histograms of the masks, and protected colours. One kind, so that
+    programs of earlier releases count every epsilon, too."""
     STYLE = "style"
 
 

@@ -106,6 +106,10 @@ class Releases:
             next_step="see `hospital-node releases --node NODE`",
         )
 
+    def withdrawn(self) -> frozenset[int]:
+        """Numbers of the releases that were taken back."""
+        return frozenset(one.number for one in self.all() if one.of(ReleaseEvent.WITHDRAWN))
+
     def append(self, number: int, event: ReleaseEvent, content: Mapping[str, Any]) -> None:
         """Add what happened to a release."""
         with self._database.transaction() as connection:

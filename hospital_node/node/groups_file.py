@@ -46,7 +46,7 @@ def read_patients(path: Path, data: Path, images: Iterable[str]) -> dict[str, st
     Args:
         path: as for `read_groups`; the second column may also be called `patient`.
         data: the data folder.
-        images: paths of all its images, relative to it.
+        images: paths of all its images, and of those that it held before, relative to it.
 
     Raises:
         InputError: the file is unreadable, a name fits no image or several, or an image has two patients.

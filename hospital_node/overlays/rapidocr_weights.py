@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sharekit.errors import DependencyError, SharekitError, missing_package
+from sharekit.program.processors import free_processors
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ READER = Weights(
 
 
 def load_session(weights: Weights) -> Any:
-    """An ONNX Runtime session of one network, with one thread.
+    """An ONNX Runtime session of one network, with a thread for each processor that is free now.
 
     Raises:
         DependencyError: the extra `scrub` is missing, or rapidocr has other weights than the measured ones.
@@ -47,8 +48,11 @@ def load_session(weights: Weights) -> Any:
 
     data = _read(weights)
     options = onnxruntime.SessionOptions()
-    # Several threads would compete with training and with other users.
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    # What it finds does not depend on the number of threads.
+    options.intra_op_num_threads = free_processors()
+    options.inter_op_num_threads = 1
+    # A thread that waits for work leaves its processor to training and other users.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
     return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
 

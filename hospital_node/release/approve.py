@@ -11,6 +11,8 @@ from typing import Any
 
 from hospital_node.audit.audited import ASKING, Asking, read_asking
 from hospital_node.node import history
+from hospital_node.node.find_generators import generator_named
+from hospital_node.node.find_images import images_named
 from hospital_node.node.node import Node
 from hospital_node.release.approval import (
     Approval,
@@ -84,8 +86,10 @@ def approve(
         node: gets one more file in its folder of approvals.
         key: an approver's.
         by: the name that the approver gives; None takes the policy's.
-        generators: identifiers; None: all that passed their audit, or those of `images` if it is given.
-        images: identifiers of images; stands for the generators that learnt from them.
+        generators: identifiers, or their first digits; None: all that passed their audit, or those of
+            `images` if it is given.
+        images: identifiers, paths, file names or stems of images; stands for the generators that learnt from
+            them.
         confirm: shows the proposal, and the attack on all that would leave together, to the person before it
             is signed; an exception stops the approval.
         features_path: file of the feature network of style statistics, as for the export; None looks for one.
@@ -97,8 +101,9 @@ def approve(
     """
     policy = current_policy(node)
     approver = listed_approver(policy, key, by)
-    if images:
-        generators = [*(generators or ()), *generators_of(node, images)]
+    if generators is not None or images:
+        named = [generator_named(node, one) for one in generators or ()]
+        generators = [*named, *generators_of(node, images)]
     proposal = propose(node, policy, generators)
     together = attack_together(node, policy, (*proposal.items, *proposal.approved), features_path)
     if confirm is not None:
@@ -110,14 +115,18 @@ def approve(
 def generators_of(node: Node, images: Sequence[str]) -> list[str]:
     """The generators that learnt from these images and may ask to leave.
 
+    Args:
+        node: read, not changed.
+        images: identifiers, paths, file names or stems.
+
     Raises:
-        InputError: an image has no such generator, or is not in the node.
+        InputError: an image has no such generator, or a name fits no image, or several.
     """
     found: list[str] = []
-    for image in images:
-        trained = [one.id for one in node.ledger.generators.of_image(image) if one.state in ASKING]
+    for image in images_named(node, images):
+        trained = [one.id for one in node.ledger.generators.of_image(image.id) if one.state in ASKING]
         if not trained:
-            raise _unknown(image, "the identifier of an image with a trained generator")
+            raise _unknown(image.id, "an image with a trained generator")
         found += trained
     return list(dict.fromkeys(found))
 

@@ -155,6 +155,18 @@ def declaration_in_words(policy: Policy) -> tuple[str, ...]:
     return (f"the card will not state: {', '.join(missing)} (hospital-node policy)",) if missing else ()
 
 
+def too_few_people(policy: Policy) -> tuple[str, ...]:
+    """A warning where the policy asks for more people than it lists, so that nothing can leave."""
+    listed, needed = len(policy.people), policy.approvals
+    if not listed or listed >= needed:
+        return ()
+    people = counted(listed, "person", "people")
+    return (
+        f"warning: nothing can leave, because {needed} people have to approve, and the policy lists {people}"
+        " (all keys under one name are one person's)",
+    )
+
+
 def policy_table(policy: Policy) -> Table:
     """Every setting and approver."""
     table = Table(box=None, show_header=False)

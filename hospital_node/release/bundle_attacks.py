@@ -32,10 +32,12 @@ from hospital_node.ledger.states import ImageState
 from hospital_node.node.node import Node
 from hospital_node.node.units import readable_units
 from hospital_node.release.kept import keep, read_kept
+from hospital_node.release.released_colours import colours_of
 from hospital_node.release.units_behind import RealUnit
 from hospital_node.statistics.gram_matrices import grams_of, load_torch_once
 from hospital_node.statistics.protected_coverage import CoverageStatistics
 from sharekit.bundle import features
+from sharekit.bundle.colour_statistics import BOUNDS, ColourStatistics
 from sharekit.bundle.style_statistics import Gram, StyleStatistics
 from sharekit.generator.tensors import pixels_to_tensor
 from sharekit.pictures.mask_statistics import coverage, coverage_histogram
@@ -66,7 +68,7 @@ class Published:
     leaving: Sequence[Asking]
     units: Sequence[RealUnit]  # behind the generators
     style: StyleStatistics | None
-    masks: CoverageStatistics
+    masks: CoverageStatistics  # with the protected colours, if they leave in place of `style`
 
 
 def attack_bundle(
@@ -88,6 +90,7 @@ def attack_bundle(
         keep(node, name, scores.to_bytes())
     parts = list(scores.parts)
     if parts:
+        parts += _colour_scores(node, published.masks.colours, chosen)
         parts.append(
             histogram_scores(
                 "masks",
@@ -248,6 +251,23 @@ def _style_scores(
         return np.stack([flat(grams) for grams in grams_of(pictures, network, style.max_side)])
 
     return [mean_scores("style", flat(style.grams), of(members), of(others))]
+
+
+def _colour_scores(node: Node, colours: ColourStatistics | None, chosen: _Chosen) -> list[PartScores]:
+    if colours is None:
+        return []
+
+    def scaled(values: Sequence[NDArray[np.float64]]) -> Array:
+        """Each number as a share of its bounds."""
+        low, high = np.array(list(BOUNDS.values())).T
+        found: Array = ((np.stack(values) - low) / (high - low)).astype(np.float32)
+        return found
+
+    published = scaled([np.array([colours.values[name] for name in BOUNDS])])[0]
+    members = scaled([colours_of(node, unit.first) for unit in chosen.members])
+    return [
+        mean_scores("style", published, members, scaled([colours_of(node, one) for one in chosen.others]))
+    ]
 
 
 def _bins(node: Node, images: Sequence[str], published: CoverageStatistics) -> Bins:

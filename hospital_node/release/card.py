@@ -233,6 +233,7 @@ def _statistics(statistics: CoverageStatistics, style: str) -> str:
         "## Statistics of the real data\n\n"
         f"`statistics.json`: coverage of the masks of {_images(statistics.image_count)} in 5 % bins, with"
         f" {protection.mechanism} noise (epsilon {protection.epsilon:g} for this release,"
-        f" {statistics.total_epsilon:g} in total so far; {protection.neighbours}).\n\n"
+        f" {statistics.total_epsilon:g} in total so far, of everything protected;"
+        f" {protection.neighbours}).\n\n"
         f"Style statistics: {style}."
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -20,15 +20,12 @@ from hospital_node.release.card import model_card
 from hospital_node.release.gate import Decision
 from hospital_node.release.officer import Officer
 from hospital_node.release.provenance import Made, privacy_statement, provenance_statement
+from hospital_node.release.real_statistics import data_set_commitment
 from hospital_node.release.release_policy import Policy
 from hospital_node.release.units_behind import RealUnit
 from hospital_node.release.vetting import in_words
-from hospital_node.statistics.protected_coverage import (
-    CoverageStatistics,
-    coverage_before_release,
-    publish_coverage,
-)
-from sharekit.bundle.bundle import CARD_NAME, PRIVACY_NAME, PROVENANCE_NAME
+from hospital_node.statistics.protected_coverage import CoverageStatistics
+from sharekit.bundle.bundle import CARD_NAME, PRIVACY_NAME, PROVENANCE_NAME, STATISTICS_NAME
 from sharekit.bundle.manifest import (
     Dependencies,
     FeatureSource,
@@ -42,15 +39,11 @@ from sharekit.bundle.manifest import (
 from sharekit.bundle.style_statistics import StyleStatistics
 from sharekit.bundle.vetted import Vetted
 from sharekit.generator.onnx_contract import IR_VERSION, OPSET
-from sharekit.pictures.mask_statistics import coverage
 from sharekit.signing import dsse
 from sharekit.signing.keys import Signer
 from sharekit.storage import files
 
 VALID_FOR = timedelta(days=365)
-PUBLISHED_NAME = "published-statistics.json"
-"""File in which earlier releases kept what the ledger holds now."""
-STATISTICS_NAME = "statistics.json"
 
 
 @dataclass(frozen=True)
@@ -64,6 +57,7 @@ class Release:
     decision: Decision
     number: int  # release counter
     created: datetime  # UTC, whole seconds
+    coverage: CoverageStatistics  # protected, and published already
     style: StyleStatistics | None
     style_text: str  # the bundle's style statistics in words, or why it has none
     vetted: Mapping[str, Vetted]  # by generator, as far as samples were looked at
@@ -118,11 +112,7 @@ class Release:
         )
 
     def contents(self, key: Signer) -> Mapping[str, bytes]:
-        """Every file except the manifest and the signature; each candidate is read on access.
-
-        Raises:
-            PolicyError: the statistics would spend more than the privacy budget.
-        """
+        """Every file except the manifest and the signature; each candidate is read on access."""
         generators = [item.generator for item in self.leaving]
         made = Made(
             generators,
@@ -172,71 +162,12 @@ class Release:
         published = Published(self.leaving, self.units, self.style, self.coverage)
         return attack_bundle(self.node, published, self.features_path)
 
-    @cached_property
-    def coverage(self) -> CoverageStatistics:
-        """The protected histograms, published once.
-
-        Raises:
-            PolicyError: they would spend more than the privacy budget.
-        """
-        return publish_coverage(
-            _coverages(self.node, self.units),
-            image_count=len(self.units),
-            commitment=data_set_commitment(self.node, self.images),
-            ledger=self.node.ledger,
-            earlier=self.node.root / PUBLISHED_NAME,
-            epsilon=self.policy.epsilon,
-            max_total_epsilon=self.policy.max_total_epsilon,
-        )
-
 
 def group_behind(node: Node, item: Asking) -> Group:
     """How many images and units stand behind a generator, as the gate counted them."""
     images = node.ledger.images_of(item.record.id)
     unit = Unit.PATIENT if all(image.unit for image in images) else Unit.PICTURE
     return Group(len(images), item.candidate.units, unit)
-
-
-def coverage_to_come(
-    node: Node, units: Sequence[RealUnit], images: Sequence[str], policy: Policy
-) -> CoverageStatistics:
-    """The histograms that a release of these images would publish, for an attack inside the node."""
-    return coverage_before_release(
-        _coverages(node, units),
-        image_count=len(units),
-        commitment=data_set_commitment(node, images),
-        ledger=node.ledger,
-        epsilon=policy.epsilon,
-    )
-
-
-def _coverages(node: Node, units: Sequence[RealUnit]) -> dict[str, list[float]]:
-    """Class to the mean coverage of each unit's images, in [0, 1]."""
-    coverages: dict[str, list[float]] = {}
-    for unit in units:
-        for name, mean in _mean_coverages(node, unit).items():
-            coverages.setdefault(name, []).append(mean)
-    return coverages
-
-
-def _mean_coverages(node: Node, unit: RealUnit) -> dict[str, float]:
-    """Class to the mean coverage in [0, 1] over the images of one unit, which so counts once."""
-    found: dict[str, list[float]] = {}
-    for image in unit.behind:
-        for name, mask in node.load_pair(image).masks.items():
-            found.setdefault(name, []).append(coverage(mask))
-    return {name: sum(values) / len(values) for name, values in found.items()}
-
-
-def data_set_commitment(node: Node, images: Sequence[str]) -> str:
-    """Keyed commitment to the stored pixels of every image, in any order."""
-    parts = []
-    for image in images:
-        pair = node.load_pair(image)
-        shape = f"{pair.image.shape} {list(pair.masks)}".encode()
-        pixels = b"".join([pair.image.tobytes(), *(mask.tobytes() for mask in pair.masks.values())])
-        parts.append(node.commit(shape + pixels))
-    return node.commit("\n".join(sorted(parts)).encode())
 
 
 class _Contents(Mapping[str, bytes]):

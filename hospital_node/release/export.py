@@ -25,7 +25,7 @@ from hospital_node.release.contents import Release
 from hospital_node.release.gate import decide, way_out
 from hospital_node.release.group_differences import keyed_groups, with_differences
 from hospital_node.release.policy_change import current_policy
-from hospital_node.release.released_style import publish_style
+from hospital_node.release.real_statistics import publish_statistics
 from hospital_node.release.units_behind import units_behind
 from hospital_node.release.vetting import Listed, in_words, vet
 from hospital_node.release.vetting_settings import CANDIDATES
@@ -120,7 +120,7 @@ def export_bundle(
         _require_some(node, leaving, refused)
         images = images_behind(leaving)
         units = units_behind(node, images)
-        style, style_text = publish_style(node, units, policy.limits.k, features_path)
+        masks, style, style_text = publish_statistics(node, units, images, policy, features_path)
         looked_at = vet(node, leaving, vetted, on_progress)
         good = {name: one.vetted for name, one in looked_at.items()}
         created = (now or datetime.now(UTC)).replace(microsecond=0)
@@ -128,7 +128,18 @@ def export_bundle(
         # First: a release that was written and then interrupted is in the history, and carries this entry.
         history.record(node, history.Action.EXPORT, begun=number, signed_by=key.public.fingerprint)
         release = Release(
-            node, leaving, units, policy, decision, number, created, style, style_text, good, features_path
+            node,
+            leaving,
+            units,
+            policy,
+            decision,
+            number,
+            created,
+            masks,
+            style,
+            style_text,
+            good,
+            features_path,
         )
         bundle = _write_checked(release, out, key)
         for item in leaving:

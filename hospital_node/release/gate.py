@@ -14,6 +14,7 @@ from sharekit.generator.spec import short_id
 from sharekit.program.phrases import counted
 from sharekit.signing.keys import PublicKey
 
+NOT_SIGNED = "approved by"
 NOT_LINKABLE = "release_linkable is false in the policy"
 NO_SMALL_DIFFERENCE = "release_small_differences is false in the policy"
 
@@ -42,7 +43,7 @@ def decide(policy: Policy, candidates: Sequence[Candidate], approvals: Envelopes
         approvers = _approvers(candidate, valid)
         people = {one.person for one in policy.approvers if one.key.fingerprint in approvers}
         if len(people) < max(policy.approvals, 1):
-            needed = f"approved by {len(people)} of {max(policy.approvals, 1)} listed approvers"
+            needed = f"{NOT_SIGNED} {len(people)} of {max(policy.approvals, 1)} listed approvers"
             if len(people) < len(approvers):
                 needed += " (the keys of one person count once)"
             reasons = (*reasons, "; ".join([needed, *void]))
@@ -102,6 +103,11 @@ def difference_in_words(difference: SmallDifference, policy: Policy) -> str:
 def way_out(reasons: Iterable[str]) -> str:
     """The next step for a person whose generators these reasons hold back."""
     reasons = tuple(reasons)
+    if reasons and all(reason.startswith(NOT_SIGNED) for reason in reasons):
+        return (
+            "let as many people as the policy asks for sign, each with their own listed key:"
+            " `hospital-node approve --node NODE --key KEY --all`"
+        )
     if any(NO_SMALL_DIFFERENCE in reason for reason in reasons):
         return (
             "release the same groups as before and train the new patients as groups of their own"

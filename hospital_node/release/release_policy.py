@@ -18,6 +18,8 @@ from sharekit.signing.keys import PublicKey
 from sharekit.storage import files, schema
 
 SCHEMA_VERSION = 1
+MOST_TOTAL_EPSILON = 10.0
+"""Largest budget of epsilon that can be set: odds about one patient then change by up to 22,000 times."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,9 @@ class Policy:
     """Also release a group that differs by fewer than `limits.k` units from one that left, with a warning."""
     limits: AuditLimits = field(default_factory=AuditLimits)
     epsilon: float = 1.0  # privacy parameter of one histogram of the masks
-    max_total_epsilon: float = 4.0  # limit for all histograms that this node ever publishes
+    style_epsilon: float = 0.0
+    """Above 0: protected averages of colour leave in place of Gram matrices, each set at this epsilon."""
+    max_total_epsilon: float = 4.0  # limit for everything protected that this node ever publishes
     declaration: Declaration = field(default_factory=Declaration)
 
     @property
@@ -88,6 +92,7 @@ class Policy:
             "max_total_epsilon": self.max_total_epsilon,
             # Left out while nobody chose them: approvals of earlier policies stay valid.
             **({"release_small_differences": True} if self.release_small_differences else {}),
+            **({"style_epsilon": self.style_epsilon} if self.style_epsilon else {}),
             **({"declaration": self.declaration.to_json()} if self.declaration.stated else {}),
         }
 
@@ -103,6 +108,7 @@ class Policy:
             bool(value.get("release_small_differences", False)),
             AuditLimits.from_json(value["limits"]),
             float(value["epsilon"]),
+            float(value.get("style_epsilon", 0)),
             float(value["max_total_epsilon"]),
             Declaration.from_json(value.get("declaration", {})),
         )
@@ -151,7 +157,7 @@ class Policy:
         """The same policy with `key=value` changed; `limits` are named directly.
 
         Raises:
-            UsageError: no such setting, or a value of the wrong kind.
+            UsageError: no such setting, a value of the wrong kind, or a budget of epsilon without meaning.
         """
         name, separator, text = assignment.partition("=")
         owner: Any = self.limits if name in _names(AuditLimits) else self
@@ -172,6 +178,13 @@ class Policy:
                 found=repr(text),
                 next_step="give another value",
             ) from None
+        if name == "max_total_epsilon" and value > MOST_TOTAL_EPSILON:
+            raise UsageError(
+                assignment,
+                expected=f"at most {MOST_TOTAL_EPSILON:g}: beyond it, the noise protects nobody",
+                found=repr(text),
+                next_step="export the same images as before, which spends nothing",
+            )
         if owner is self:
             return dataclasses.replace(self, **{name: value})
         return dataclasses.replace(self, limits=dataclasses.replace(self.limits, **{name: value}))

@@ -11,9 +11,8 @@ from hospital_node.audit.attack import AttackResult
 from hospital_node.audit.audited import Asking, images_behind
 from hospital_node.node.node import Node
 from hospital_node.release.bundle_attacks import Published, attack_bundle, most_exposing
-from hospital_node.release.contents import coverage_to_come
+from hospital_node.release.real_statistics import statistics_to_come
 from hospital_node.release.release_policy import Policy
-from hospital_node.release.released_style import style_of
 from hospital_node.release.units_behind import noun_of, units_behind
 from sharekit.program.phrases import counted
 
@@ -47,7 +46,7 @@ def attack_together(
 ) -> Together:
     """Attack these generators as one bundle, as the export will, and publish nothing.
 
-    The histogram of the masks gets a draw of its noise that stays inside, unless the same one left before.
+    Protected statistics get a draw of their noise that stays inside, unless the same ones left before.
 
     Args:
         node: what takes long is kept in it, so that a repetition is quick.
@@ -60,8 +59,8 @@ def attack_together(
     """
     images = images_behind(leaving)
     units = units_behind(node, images)
-    style, text = style_of(node, units, policy.limits.k, features_path)
-    published = Published(leaving, units, style, coverage_to_come(node, units, images, policy))
+    masks, style, text = statistics_to_come(node, units, images, policy, features_path)
+    published = Published(leaving, units, style, masks)
     return Together(
         tuple(item.record.id for item in leaving),
         f"{counted(len(images), 'real image')} of {counted(len(units), noun_of(units))}",

@@ -12,6 +12,7 @@ from hospital_node.audit.attack import Space
 from hospital_node.audit.attacks.nearest import DISTANCE_RATIO
 from hospital_node.audit.audited import Asking, read_asking
 from hospital_node.candidate.draw import draw
+from hospital_node.node.find_generators import generator_named
 from hospital_node.node.node import Node
 from hospital_node.node.pair import encode_png
 from hospital_node.node.reports_folder import reports_folder
@@ -61,16 +62,17 @@ def nearest_sample_of(node: Node, name: str) -> NearestSample:
         InputError: no generator, or more than one, has this name, or it has no audit of its candidate.
         PolicyError: the reports folder leads out of the node.
     """
+    identifier = generator_named(node, name)
     asking, _ = read_asking(node)
-    found = [item for item in asking if name and item.record.id.startswith(name)]
-    if len(found) != 1:
-        raise InputError(
-            name,
-            expected="the identifier of one trained generator, or its first digits",
-            found=f"{len(found)} generators" if found else "no such generator",
-            next_step="see `hospital-node status --all --format json` for the identifiers",
-        )
-    return _show(node, found[0])
+    for item in asking:
+        if item.record.id == identifier:
+            return _show(node, item)
+    raise InputError(
+        name,
+        expected="a trained generator that was neither rejected nor withdrawn",
+        found=str(node.ledger.generators.get(identifier).state),
+        next_step="see `hospital-node status --all` for the states",
+    )
 
 
 def _show(node: Node, item: Asking) -> NearestSample:

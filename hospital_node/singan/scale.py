@@ -26,6 +26,7 @@ from hospital_node.singan.networks import (
 )
 from hospital_node.singan.pyramid import pictures_at, upsample
 from sharekit.errors import SharekitError
+from sharekit.program.adam import adam
 
 PREFETCH = 8
 """Number of outputs of the frozen lower scales drawn in one batch; training does not change them."""
@@ -120,7 +121,9 @@ class ScaleTraining:
 
     def _adam(self, network: torch.nn.Module) -> torch.optim.Adam:
         betas = (self.config.beta1, self.config.beta2)
-        return torch.optim.Adam(network.parameters(), lr=self.config.learning_rate, betas=betas, fused=True)
+        rate = self.config.learning_rate
+        optimiser: torch.optim.Adam = adam(torch, network.parameters(), lr=rate, betas=betas, fused=True)
+        return optimiser
 
     def states(self) -> list[dict[str, Any]]:
         """Everything that each lane needs to go on, alone or with any other lanes."""

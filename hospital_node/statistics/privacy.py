@@ -12,6 +12,7 @@ import opendp.prelude as dp
 # Public count, bounded neighbours: replacing one unit (patient or picture) moves it from one bin to another,
 # in every class. It counts once, by the mean of its images, however many it has.
 L1_SENSITIVITY_PER_HISTOGRAM = 2
+NEIGHBOURS = "one patient, or picture of an unknown one, replaced by another; their number is public"
 
 dp.enable_features("contrib")
 
@@ -72,7 +73,7 @@ def protect(
     protection = Protection(
         mechanism="discrete Laplace (geometric)",
         library=f"opendp {version('opendp')}",
-        neighbours="one patient, or picture of an unknown one, replaced by another; their number is public",
+        neighbours=NEIGHBOURS,
         epsilon=epsilon,
         l1_sensitivity=sensitivity,
         scale=scale,

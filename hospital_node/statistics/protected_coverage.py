@@ -6,6 +6,7 @@ The same images at the same epsilon get the same histogram again. The policy lim
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +15,10 @@ from typing import Any
 from hospital_node.ledger.ledger import Ledger
 from hospital_node.ledger.publications import Published
 from hospital_node.ledger.states import GeneratorState
+from hospital_node.statistics.epsilon_budget import require_budget, spent
 from hospital_node.statistics.privacy import Protection, protect
-from sharekit.errors import NodeStateError, PolicyError, SharekitError
+from sharekit.bundle.colour_statistics import ColourStatistics
+from sharekit.errors import NodeStateError, SharekitError
 from sharekit.pictures.mask_statistics import BINS, coverage_histogram
 from sharekit.storage import files
 
@@ -32,6 +35,11 @@ class CoverageStatistics:
     histograms: Mapping[str, tuple[int, ...]]  # class to protected counts, one per bin
     protection: Protection
     total_epsilon: float  # sum over everything that this node has published
+    colours: ColourStatistics | None = None  # left out unless the policy asks for them
+
+    def with_colours(self, colours: ColourStatistics, total_epsilon: float) -> CoverageStatistics:
+        """The same histograms, and protected colours with what the node has spent on everything."""
+        return dataclasses.replace(self, colours=colours, total_epsilon=total_epsilon)
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -43,6 +51,7 @@ class CoverageStatistics:
             },
             "protection": self.protection.to_json(),
             "total_epsilon": self.total_epsilon,
+            **({} if self.colours is None else {"colours": self.colours.to_json()}),
         }
 
     @staticmethod
@@ -52,6 +61,7 @@ class CoverageStatistics:
             {name: tuple(counts) for name, counts in value["coverage"]["histograms"].items()},
             Protection.from_json(value["protection"]),
             float(value["total_epsilon"]),
+            ColourStatistics.from_json(value["colours"]) if "colours" in value else None,
         )
 
 
@@ -85,24 +95,18 @@ def publish_coverage(
         PolicyError: a new histogram would spend more than the policy allows.
         NodeStateError: `earlier` cannot be read, or is missing though bundles left the node.
     """
-    history = _history(ledger, earlier)
-    published = _published(history, commitment, epsilon)
+    _bring_in(ledger, earlier)
+    published = published_coverage(ledger, commitment, epsilon)
     if published is not None:
         return published
-    spent = sum(entry["statistics"]["protection"]["epsilon"] for entry in history)
-    if spent + epsilon > max_total_epsilon:
-        raise PolicyError(
-            "statistics.json",
-            expected=f"a total epsilon of at most {max_total_epsilon:g}",
-            found=f"{spent:g} spent, {epsilon:g} more wanted for another set of images",
-            next_step="export the same images as before, or raise max_total_epsilon in the policy",
-        )
+    require_budget(ledger, "statistics.json", epsilon, max_total_epsilon)
+    before = spent(ledger)
     histograms, protection = protect(coverage_histograms(coverages), epsilon)
     statistics = CoverageStatistics(
         image_count=image_count,
         histograms={name: tuple(counts) for name, counts in histograms.items()},
         protection=protection,
-        total_epsilon=spent + epsilon,
+        total_epsilon=before + epsilon,
     )
     # Written before anything is shown: an interrupted export must not draw again.
     entry = {"commitment": commitment, "statistics": statistics.to_json()}
@@ -122,8 +126,7 @@ def coverage_before_release(
 
     Nothing is spent, so this never leaves the node.
     """
-    history = ledger.publications.all(Published.COVERAGE)
-    published = _published(history, commitment, epsilon)
+    published = published_coverage(ledger, commitment, epsilon)
     if published is not None:
         return published
     histograms, protection = protect(coverage_histograms(coverages), epsilon)
@@ -131,14 +134,16 @@ def coverage_before_release(
     return CoverageStatistics(image_count, counts, protection, epsilon)
 
 
-def _published(history: Sequence[Any], commitment: str, epsilon: float) -> CoverageStatistics | None:
-    for entry in history:
+def published_coverage(ledger: Ledger, commitment: str, epsilon: float) -> CoverageStatistics | None:
+    """What was published of this set of images at this epsilon; None: nothing yet."""
+    for entry in ledger.publications.all(Published.COVERAGE):
         if entry["commitment"] == commitment and entry["statistics"]["protection"]["epsilon"] == epsilon:
             return CoverageStatistics.from_json(entry["statistics"])
     return None
 
 
-def _history(ledger: Ledger, earlier: Path) -> list[Any]:
+def _bring_in(ledger: Ledger, earlier: Path) -> None:
+    """Move the record of earlier releases into the ledger, once."""
     history = ledger.publications.all(Published.COVERAGE)
     if not history:
         history = _read(earlier)
@@ -146,7 +151,6 @@ def _history(ledger: Ledger, earlier: Path) -> list[Any]:
             raise _unknown_budget(earlier, "no such file, though this node released a bundle")
         ledger.publications.append(Published.COVERAGE, history)
     earlier.unlink(missing_ok=True)
-    return history
 
 
 def _read(path: Path) -> list[Any]:

@@ -37,6 +37,7 @@ AUTHENTIC = "authentic"
 PRIVACY_NAME = "privacy.json"
 PROVENANCE_NAME = "provenance.json"
 CARD_NAME = "CARD.md"
+STATISTICS_NAME = "statistics.json"
 PRIVACY_PREDICATE = "urn:sharekit:privacy:v1"
 PROVENANCE_PREDICATE = "https://slsa.dev/provenance/v1"
 

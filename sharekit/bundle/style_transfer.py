@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from sharekit.bundle import features
 from sharekit.bundle.features import CONTENT_LAYER, STYLE_LAYERS, FeatureNetwork
 from sharekit.bundle.style_statistics import StyleStatistics
+from sharekit.program.adam import adam
 
 OnStep = Callable[[int, Mapping[str, float]], None]
 """Receives the number of the finished step, and the mean losses `content` and `style` before it."""
@@ -60,7 +61,7 @@ def style_transfer(
     with torch.no_grad():
         target = features.activations(content, network, torch.nn.functional, [CONTENT_LAYER])[CONTENT_LAYER]
     image = content.clone().requires_grad_(True)
-    optimizer = torch.optim.Adam([image], lr=learning_rate)
+    optimizer = adam(torch, [image], lr=learning_rate)
     for step in range(1, steps + 1):
         optimizer.zero_grad()
         found = features.activations(image, network, torch.nn.functional, {*targets, CONTENT_LAYER})

@@ -114,9 +114,12 @@ def test_the_history_says_which_releases_held_it_and_stays_whole(node: Node, tmp
     assert f"{1:032x}" not in text
 
 
-def test_what_is_left_can_be_released_again(node: Node, tmp_path: Path) -> None:
+def test_what_is_left_can_be_released_again(node: Node, tmp_path: Path, capsys) -> None:
     release(node, tmp_path / "first")
-    erase(node, [node.ledger.get(f"{1:032x}")])
+    erased = ("erase", f"{1:032x}", "--node", str(node.root), "--yes")
+    withdrawn = ("withdraw", "1", "--node", str(node.root), "--reason", "consent", "--keep-generators")
+    assert main([*withdrawn]) == main([*erased]) == 0
+    assert "release 1 holds what learnt from them; it is withdrawn already" in capsys.readouterr().out
     audit_node(node, Policy().limits, AuditSettings(samples=16, again=True))
     approve(node, KEYS.approver)
     result = export_bundle(node, tmp_path / "second", KEYS.release)

@@ -13,13 +13,14 @@ from hospital_node.intake import ingest
 from hospital_node.intake.intake_rules import IntakeRules
 from hospital_node.ledger.states import ImageState
 from hospital_node.node.node import Node
+from hospital_node.overlays import rapidocr_weights
 from hospital_node.overlays.graphics import detached, rows_of_blocks
 from hospital_node.overlays.outcome import Overlays, Ruling, Treatment, decide, on_masks
 from hospital_node.overlays.paint import paint_over
 from hospital_node.overlays.region import Kind, Region, covered
 from hospital_node.overlays.strokes import completed, strokes
 from hospital_node.overlays.survey import LINE, Survey
-from hospital_node.overlays.text_detector import POSSIBLE, load_detector
+from hospital_node.overlays.text_detector import POSSIBLE, TextDetector, load_detector
 from hospital_node.overlays.text_reader import load_reader
 
 TEXT = "DOE JANE 12/03/1954"
@@ -200,6 +201,17 @@ def with_glints(pixels: np.ndarray, at: tuple[int, int]) -> np.ndarray:
     for x, y, wide, high in ((0, 2, 6, 14), (9, 0, 5, 18), (17, 6, 9, 8), (4, 20, 12, 5), (20, 18, 6, 9)):
         pen.ellipse((at[0] + x, at[1] + y, at[0] + x + wide, at[1] + y + high), fill=(250, 246, 240))
     return np.asarray(image)
+
+
+def test_what_the_detector_sees_does_not_depend_on_the_number_of_threads(monkeypatch):
+    picture = with_text(ground())
+    seen = []
+    for threads in (1, 2):
+        monkeypatch.setattr(rapidocr_weights, "free_processors", lambda threads=threads: threads)
+        seen.append(
+            TextDetector(rapidocr_weights.load_session(rapidocr_weights.DETECTOR)).probabilities(picture)
+        )
+    assert np.array_equal(*seen)
 
 
 def test_highlights_that_the_detector_takes_for_text_are_none_and_a_short_mark_is():

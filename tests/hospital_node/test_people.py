@@ -19,11 +19,12 @@ from hospital_node.ledger.states import GeneratorState
 from hospital_node.node import history
 from hospital_node.node.history import Action
 from hospital_node.node.node import Node
+from hospital_node.release.audit_words import too_few_people
 from hospital_node.release.declaration import Declaration
 from hospital_node.release.officer import Answer
 from hospital_node.release.policy_change import change_policy, current_policy, differences
 from hospital_node.release.provenance import carried_history
-from hospital_node.release.release_policy import Approver, Policy, save_policy
+from hospital_node.release.release_policy import Approver, Policy, load_policy, save_policy
 from sharekit.bundle.bundle import verify_bundle
 from sharekit.errors import PolicyError
 from sharekit.signing import dsse
@@ -80,11 +81,14 @@ def test_nobody_signs_under_another_name(shell: Shell) -> None:
 def test_two_keys_of_one_person_are_one_approver(shell: Shell) -> None:
     second = ("--approver", shell.root / "stranger.pub", "--name", "dr.  OKAFOR")
     shell.run("policy", *second, "--set", "approvals=2", *key(shell))
+    policy = load_policy(node_of(shell).policy_path)
+    assert too_few_people(policy)[0].endswith("lists 1 person (all keys under one name are one person's)")
     for name in ("approver", "stranger"):
         shell.run("approve", *key(shell, name), "--all", "--yes")
     export = ("export", "--out", shell.root / "bundle", "--key", shell.root / "release.key")
-    found = shell.run(*export, expect=5)["found"]
-    assert "approved by 1 of 2 listed approvers (the keys of one person count once)" in found
+    error = shell.run(*export, expect=5)
+    assert "approved by 1 of 2 listed approvers (the keys of one person count once)" in error["found"]
+    assert error["next_step"].startswith("let as many people as the policy asks for sign")
     shell.run("policy", "--remove-approver", "dr.  OKAFOR", "--set", "approvals=1", *key(shell))
     shell.run("approve", *key(shell), "--all", "--yes")
     assert len(shell.run(*export)["generators"]) == 3
@@ -141,6 +145,19 @@ def test_a_rejected_generator_never_leaves(shell: Shell) -> None:
     envelope = dsse.Envelope.from_bytes(facts["signed"].encode())
     statement = dsse.verify_statement(envelope, [shell.keys.approver.public])
     assert statement.predicate["reason"] == facts["reason"] == "too near"
+
+
+def test_a_generator_is_approved_by_its_first_digits_or_by_an_image_s_name(shell: Shell) -> None:
+    node = node_of(shell)
+    first, second, _ = node.ledger.generators.records()
+    given = shell.run("approve", *key(shell), "--generator", first.id[:8], "--yes")
+    assert [one["generator"] for one in given["approved"]] == [first.id]
+    source = Path(node.ledger.get(second.images[0]).source)
+    given = shell.run("approve", *key(shell), "--image", source.stem, "--yes")
+    assert [one["generator"] for one in given["approved"]] == [second.id]
+    assert set(given["together"]["generators"]) == {first.id, second.id}
+    error = shell.run("reject", "", *key(shell), "--reason", "too near", expect=3)
+    assert error["found"] == "no such generator"
 
 
 def test_the_generators_of_an_image_are_rejected_by_its_name(shell: Shell) -> None:

@@ -320,8 +320,8 @@ def test_an_image_names_the_generators_that_learnt_from_it(unapproved: Node) -> 
     group = train(node, [IMAGE, f"{2:032x}"], seed=5)
     assert generators_of(node, [IMAGE]) == [first, group]
     assert generators_of(node, [IMAGE, f"{2:032x}"]) == [first, group, generator_of_two(node)]
-    for image in (add_image(node, 8), "0" * 32):
-        with pytest.raises(InputError, match="no such generator"):
+    for image, why in ((add_image(node, 8), "no such generator"), ("0" * 32, "no image")):
+        with pytest.raises(InputError, match=why):
             generators_of(node, [image])
 
 

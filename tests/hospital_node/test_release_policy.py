@@ -46,6 +46,7 @@ def test_digest_changes_with_every_setting() -> None:
             "min_group": "20",
             "release_small_differences": "true",
             "epsilon": "0.5",
+            "style_epsilon": "0.25",
             "max_total_epsilon": "9",
             "k": "7",
             "min_distance_ratio": "0.35",
@@ -69,6 +70,15 @@ def test_an_approver_is_listed_once_under_the_latest_name() -> None:
 def test_wrong_settings_are_refused(text: str) -> None:
     with pytest.raises(UsageError):
         Policy().with_setting(text)
+
+
+def test_no_setting_lifts_the_budget_of_epsilon_beyond_meaning(tmp_path: Path) -> None:
+    assert Policy().with_setting("max_total_epsilon=10").max_total_epsilon == 10
+    with pytest.raises(UsageError, match="at most 10"):
+        Policy().with_setting("max_total_epsilon=10.5")
+    # One of an earlier release stays readable.
+    save_policy(tmp_path / "policy.json", Policy(max_total_epsilon=50))
+    assert load_policy(tmp_path / "policy.json").max_total_epsilon == 50
 
 
 def test_settings_beyond_the_schema_are_not_written(tmp_path: Path) -> None:

@@ -134,6 +134,20 @@ def test_an_image_that_the_file_leaves_out_is_refused_until_it_has_a_patient(
     assert Node.open(root).ledger.counts()[ImageState.REFUSED] == 0
 
 
+def test_a_picture_that_left_the_folder_may_keep_its_row_and_is_reported_with_its_command(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "node"
+    assert ingest(root, data, "--groups", groups(tmp_path, PATIENTS)) == 0
+    for folder in ("images", "masks"):
+        (data / folder / "b.png").unlink()
+    capsys.readouterr()
+    assert ingest(root, data, "--groups", groups(tmp_path, PATIENTS)) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "images/b.png" in told
+    assert "hospital-node erase" in told
+
+
 def test_images_learn_their_patient_once(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -29,6 +29,7 @@ from hospital_node.singan.pyramid import upsample
 from hospital_node.singan.trained import LEAKY_SLOPE
 from sharekit.generator.onnx_contract import CONVOLUTIONS, SPEC_KEY
 from sharekit.generator.spec import PADDING, GeneratorSpec
+from sharekit.program.adam import adam
 
 NAME = "inversion"
 DISTANCE = Quantity(
@@ -164,7 +165,7 @@ def invert(network: ExportedNetwork, targets: Array, seed: int) -> NDArray[np.fl
     for scale in scales:
         start = torch.randn((1, *scale.noise_shape), generator=random)
         noise.append(start.repeat(len(targets), 1, 1, 1).requires_grad_())
-    optimizer = torch.optim.Adam(noise, RATE)
+    optimizer = adam(torch, noise, lr=RATE)
     best = torch.full((len(targets),), torch.inf)
     for _ in range(STEPS):
         drawn = network.picture(noise)[:, : targets.shape[1]].clamp(-1, 1)

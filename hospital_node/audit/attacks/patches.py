@@ -30,6 +30,8 @@ QUERIES = 128
 """Patches of samples that are looked for, of each size, inside and outside the mask."""
 COPIED = 0.1
 """Share of a patch's contrast: a patch that lies nearer is called a copy."""
+TURNED = 11
+"""Pixels: patches of this side are looked for turned by quarters and mirrored, too: training may turn."""
 PLAIN = 0.02
 """Standard deviation of a patch, in [-1, 1], below which it shows nothing that could be copied."""
 MATCHES = 3
@@ -70,7 +72,7 @@ class PatchCopying:
             queries = _patches(rng, images.samples, size, where)
             if len(queries) <= MATCHES:
                 continue
-            distances = _nearest(queries, [*images.sources, *controls], size)
+            distances = _nearest_turned(queries, [*images.sources, *controls], size)
             k = len(images.sources)
             scores = np.log(np.maximum(np.sort(distances, axis=1)[:, MATCHES - 1], NEAREST_POSSIBLE))
             exposed = exposure(scores[:k], scores[k:])
@@ -90,7 +92,7 @@ class PatchCopying:
         return AttackResult(
             self.name,
             f"RMSE of patches of samples to the nearest patch of a source, of the patch's own contrast; below"
-            f" {COPIED:g} it is a copy",
+            f" {COPIED:g} it is a copy; patches of {TURNED} pixels are turned by quarters and mirrored, too",
             len(images.samples),
             len(controls),
             tuple(measures),
@@ -105,7 +107,7 @@ def _share(rng: np.random.Generator, images: Array, sources: Array, size: int) -
     queries = _patches(rng, images, size, np.ones((len(images), *images.shape[-2:]), bool))
     if not len(queries):
         return None
-    return float((_nearest(queries, list(sources), size).min(axis=0) < COPIED).mean())
+    return float((_nearest_turned(queries, list(sources), size).min(axis=0) < COPIED).mean())
 
 
 def _patches(rng: np.random.Generator, images: Array, size: int, where: NDArray[np.bool_]) -> Array:
@@ -122,6 +124,20 @@ def _patches(rng: np.random.Generator, images: Array, size: int, where: NDArray[
         if len(found) == QUERIES:
             break
     return np.stack(found) if found else np.zeros((0, 0), np.float32)
+
+
+def _nearest_turned(queries: Array, images: Sequence[Array], size: int) -> NDArray[np.float64]:
+    """`_nearest`; for patches of `TURNED` pixels, of the position that fits best."""
+    if size != TURNED:
+        return _nearest(queries, images, size)
+    square = queries.reshape(len(queries), -1, size, size)
+    positions = [
+        np.rot90(one, quarters, (2, 3)) for one in (square, square[..., ::-1]) for quarters in range(4)
+    ]
+    turned = np.concatenate([np.ascontiguousarray(one).reshape(queries.shape) for one in positions])
+    found = _nearest(turned, images, size)
+    best: NDArray[np.float64] = found.reshape(len(images), len(positions), len(queries)).min(axis=1)
+    return best
 
 
 def _nearest(queries: Array, images: Sequence[Array], size: int) -> NDArray[np.float64]:
