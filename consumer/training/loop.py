@@ -78,8 +78,9 @@ class Loop:
         # This layout is a fifth faster than the default one on a CPU.
         layout: Any = {"memory_format": torch.channels_last}
         self.network = network.to(device, **layout)
-        if self.settings.freeze_encoder:
-            self.network.encoder.requires_grad_(False)
+        self._frozen: Any = self.network.encoder if self.settings.freeze_encoder else None
+        if self._frozen is not None:
+            self._frozen.requires_grad_(False)
         learning = [value for value in self.network.parameters() if value.requires_grad]
         self.optimiser = adam(torch, learning, lr=self.settings.learning_rate, fused=True)
         self.update = 0
@@ -113,10 +114,9 @@ class Loop:
         for group in self.optimiser.param_groups:
             group["lr"] = self.settings.learning_rate * (DECAY if decayed else 1)
         self.network.train()
-        if self.settings.freeze_encoder:
-            # In training, batch norm would still move its averages.
-            encoder: Any = self.network.encoder
-            encoder.eval()
+        if self._frozen is not None:
+            # In training mode, batch norm would still move its averages.
+            self._frozen.eval()
         loss = self._loss(self.network(images), masks)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
