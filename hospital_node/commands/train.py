@@ -68,7 +68,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--upright",
         action="store_true",
         help="the pictures have a right way up (a chest radiograph, unlike an endoscopic image): the profile"
-        " group turns them by 15 degrees at most and mirrors none",
+        " group turns them by 15 degrees at most and mirrors none, and its samples give more away",
     )
     parser.add_argument(
         "--precision",
