@@ -226,6 +226,13 @@ def test_a_turn_is_as_large_as_its_limit_at_most_and_keeps_the_shape_of_what_it_
     assert ((areas > 45) & (areas < 80)).all()
 
 
+def test_upright_pictures_are_hardly_turned_and_never_mirrored():
+    group, upright = TrainingSettings.of("group"), TrainingSettings.of("group").upright()
+    assert (group.config.turn, group.config.flips) == (180, True)
+    assert (upright.config.turn, upright.config.flips) == (15, False)
+    assert TrainingSettings.of("private").upright() == TrainingSettings.of("private")
+
+
 def test_settings_for_groups_leave_what_earlier_releases_wrote_as_it_was():
     # Ledgers and checkpoints of earlier releases hold these settings, or their digests.
     digests = {name: TrainingSettings(name, PROFILES[name]).digest for name in ("paper", "private", "quick")}
