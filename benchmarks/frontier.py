@@ -145,20 +145,23 @@ class Data:
 
     def group(self, number: int, size: int) -> tuple[Array, Array]:
         """The `number`-th group of `size` images, of fold 1 or of fold 2, and all of the other folds."""
-        fold = 1 + number % 2
-        members = np.random.default_rng(fold).permutation(np.flatnonzero(self.folds == fold))
-        start = number // 2 * size
-        chosen = members[start : start + size]
+        chosen, others = self._fold(number, size)
         if len(chosen) < size:
-            raise SystemExit(f"group {number} of {size}: fold {fold} has only {len(members)} images")
-        return self.tensors[chosen], self.tensors[self.folds != fold]
+            raise SystemExit(
+                f"group {number} of {size}: its fold has only {len(chosen) + len(others)} images"
+            )
+        return self.tensors[chosen], np.delete(self.tensors, np.concatenate([chosen, others]), axis=0)
 
     def mates(self, number: int, size: int) -> Array:
         """The other images of the fold of that group."""
+        return self.tensors[self._fold(number, size)[1]]
+
+    def _fold(self, number: int, size: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """The group's images, and the others of its fold."""
         fold = 1 + number % 2
         members = np.random.default_rng(fold).permutation(np.flatnonzero(self.folds == fold))
-        start = number // 2 * size
-        return self.tensors[np.delete(members, np.s_[start : start + size])]
+        place = np.s_[number // 2 * size : (number // 2 + 1) * size]
+        return members[place], np.delete(members, place)
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ import numpy as np
 import onnx
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, helper, inliner, numpy_helper
 
-from sharekit.errors import InputError
 from sharekit.segmenter.contract import INPUT_NAME, METADATA_KEY, OUTPUT_NAME, SegmenterContract
+from sharekit.segmenter.model_file import refusal
 from sharekit.segmenter.segmenter_policy import (
     GRAPH_NAME,
     IR_VERSIONS,
@@ -39,7 +39,7 @@ def canonical_bytes(model: ModelProto, contract: SegmenterContract) -> bytes:
         model = _inlined(model)
     opsets = [entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")]
     if len(opsets) != 1:
-        raise _refusal("model", "one operator set of ONNX's default domain", f"{len(opsets)}")
+        raise refusal("model", "one operator set of ONNX's default domain", f"{len(opsets)}")
     graph = GraphProto(name=GRAPH_NAME)
     names = {model.graph.input[0].name: INPUT_NAME, model.graph.output[0].name: OUTPUT_NAME}
     for tensor in model.graph.initializer:
@@ -63,7 +63,7 @@ def _inlined(model: ModelProto) -> ModelProto:
     try:
         return inliner.inline_local_functions(model)
     except Exception as error:  # several kinds of C++ errors
-        raise _refusal("model", "functions that can be inlined", str(error)[:200]) from None
+        raise refusal("model", "functions that can be inlined", str(error)[:200]) from None
 
 
 def _name(names: dict[str, str], name: str) -> str:
@@ -85,7 +85,7 @@ def _array(tensor: TensorProto) -> np.ndarray:
         ValueError,
     ) as error:  # onnx documents no errors
         found = f"{tensor.name!r:.80}: {type(error).__name__}"
-        raise _refusal("model", "tensors of as many values as their shape says", found) from None
+        raise refusal("model", "tensors of as many values as their shape says", found) from None
 
 
 def _constant(node: NodeProto) -> np.ndarray:
@@ -97,7 +97,7 @@ def _constant(node: NodeProto) -> np.ndarray:
         if kind in _CONSTANT_TYPES:
             return np.array(helper.get_attribute_value(attribute), _CONSTANT_TYPES[kind])
     found = ", ".join(attribute.name for attribute in node.attribute) or "nothing"
-    raise _refusal("model", "constants that are one tensor, number or list of numbers", found[:200])
+    raise refusal("model", "constants that are one tensor, number or list of numbers", found[:200])
 
 
 def _plain(node: NodeProto, names: dict[str, str]) -> NodeProto:
@@ -113,12 +113,3 @@ def _plain(node: NodeProto, names: dict[str, str]) -> NodeProto:
         kept.ClearField("doc_string")
         plain.attribute.append(kept)
     return plain
-
-
-def _refusal(item: object, expected: str, found: str) -> InputError:
-    return InputError(
-        item,
-        expected=expected,
-        found=found,
-        next_step="export the model again, as one ONNX file with its weights inside",
-    )

@@ -47,14 +47,15 @@ class Planted:
 
     def patterns(self, channels: int) -> tuple[Array, ...]:
         """The pattern in all its poses, `(channels, SIDE, SIDE)`: training may turn and mirror pictures."""
-        pattern = draw_canary(np.random.default_rng(self.seed), channels, SIDE, SIDE)
-        return tuple(np.ascontiguousarray(pose[0]) for pose in poses(pattern[None]))
+        return tuple(np.ascontiguousarray(pose[0]) for pose in poses(self._pattern(channels)[None]))
+
+    def _pattern(self, channels: int) -> Array:
+        return draw_canary(np.random.default_rng(self.seed), channels, SIDE, SIDE)
 
     def mark(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """A picture `(H, W, C)` with the pattern in it."""
-        pattern = self.patterns(pixels.shape[2])[0]
         marked = pixels.copy()
-        shown = np.where(pattern > 0, 255, 0).astype(np.uint8).transpose(1, 2, 0)
+        shown = np.where(self._pattern(pixels.shape[2]) > 0, 255, 0).astype(np.uint8).transpose(1, 2, 0)
         marked[self.y : self.y + SIDE, self.x : self.x + SIDE] = shown
         return marked
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hospital_node.audit.attack import Array
-from hospital_node.audit.attacks.distance import SPACES, poses, reduced, rmse
+from hospital_node.audit.attacks.distance import SPACES, Poses, as_they_are, poses, reduced, rmse
 from hospital_node.audit.attacks.retrieval import histogram_images
 from hospital_node.release.sample_checks import Flags
 
@@ -25,8 +25,6 @@ PATCH = 8  # pixels, both sides
 STEP = 2  # pixels from one patch of a real image to the next
 PATCHES = 16
 """Patches of each sample, at random places."""
-Poses = Callable[[Array], list[Array]]
-"""Images `(N, C, H, W)` to what an attacker makes of each."""
 
 
 @dataclass(frozen=True)
@@ -94,9 +92,9 @@ class Nearness:
         self._whole = {
             f"{space}{words}": _Pictures(show, way, sources, controls)
             for space, show in SPACES.items()
-            for words, way in (("", _as_they_are), (", turned", poses))
+            for words, way in (("", as_they_are), (", turned", poses))
         }
-        self._colours = _Pictures(histogram_images, _as_they_are, sources, controls)
+        self._colours = _Pictures(histogram_images, as_they_are, sources, controls)
         # As many of either, since more images have more patches to be near to.
         count = min(len(sources), len(controls))
         chosen = [self._random.permutation(len(one))[:count] for one in (sources, controls)]
@@ -147,10 +145,6 @@ class _Pictures:
         sources = len(self._sources[0])
         chance = sources / (sources + len(self._controls[0]))
         return View(ratios, (ratios < 1).astype(np.float64), chance)
-
-
-def _as_they_are(images: Array) -> list[Array]:
-    return [images]
 
 
 def _distances(shown: Array, real: Sequence[Array]) -> NDArray[np.float64]:

@@ -19,7 +19,7 @@ dp.enable_features("contrib")
 
 @dataclass(frozen=True)
 class Protection:
-    """How a set of histograms is protected. Law: `from_json(to_json(x)) == x`."""
+    """How published counts or averages are protected. Law: `from_json(to_json(x)) == x`."""
 
     mechanism: str
     library: str
@@ -39,6 +39,19 @@ class Protection:
             "scale": self.scale,
             "post_processing": self.post_processing,
         }
+
+    @staticmethod
+    def by_laplace(epsilon: float, l1_sensitivity: int, post_processing: str) -> Protection:
+        """By `add_noise` with the scale of this epsilon (pure differential privacy)."""
+        return Protection(
+            mechanism="discrete Laplace (geometric)",
+            library=f"opendp {version('opendp')}",
+            neighbours=NEIGHBOURS,
+            epsilon=epsilon,
+            l1_sensitivity=l1_sensitivity,
+            scale=l1_sensitivity / epsilon,
+            post_processing=post_processing,
+        )
 
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> Protection:
@@ -66,17 +79,9 @@ def protect(
     number of units is public: a bundle says it.
     """
     sensitivity = L1_SENSITIVITY_PER_HISTOGRAM * max(len(histograms), 1)
-    scale = sensitivity / epsilon
+    protection = Protection.by_laplace(epsilon, sensitivity, "negative counts set to 0")
     noised = {
-        name: [max(0, count) for count in add_noise(counts, scale)] for name, counts in histograms.items()
+        name: [max(0, count) for count in add_noise(counts, protection.scale)]
+        for name, counts in histograms.items()
     }
-    protection = Protection(
-        mechanism="discrete Laplace (geometric)",
-        library=f"opendp {version('opendp')}",
-        neighbours=NEIGHBOURS,
-        epsilon=epsilon,
-        l1_sensitivity=sensitivity,
-        scale=scale,
-        post_processing="negative counts set to 0",
-    )
     return noised, protection

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 from hospital_node.ledger.ledger import Ledger
 from hospital_node.ledger.publications import Published
 from hospital_node.statistics.epsilon_budget import require_budget
-from hospital_node.statistics.privacy import NEIGHBOURS, Protection, add_noise
+from hospital_node.statistics.privacy import Protection, add_noise
 from sharekit.bundle.colour_statistics import BOUNDS, ColourStatistics
 
 PREFIX = "colours of "
@@ -33,24 +32,21 @@ def protected_colours(pictures: NDArray[np.float64], epsilon: float) -> ColourSt
     """
     low, high = np.array(list(BOUNDS.values())).T
     counts = np.rint((np.clip(pictures, low, high) - low) / (high - low) * STEPS).astype(np.int64)
-    sensitivity = STEPS * len(BOUNDS)
-    scale = sensitivity / epsilon
-    sums = np.array(add_noise(counts.sum(axis=0).tolist(), scale), np.float64)
+    protection = Protection.by_laplace(
+        epsilon,
+        STEPS * len(BOUNDS),
+        "divided by the public number of patients or pictures; clipped to the bounds",
+    )
+    sums = np.array(add_noise(counts.sum(axis=0).tolist(), protection.scale), np.float64)
     most = STEPS * len(pictures)
     values = low + np.clip(sums / most, 0, 1) * (high - low)
-    protection = Protection(
-        mechanism="discrete Laplace (geometric)",
-        library=f"opendp {version('opendp')}",
-        neighbours=NEIGHBOURS,
-        epsilon=epsilon,
-        l1_sensitivity=sensitivity,
-        scale=scale,
-        post_processing="divided by the public number of patients or pictures; clipped to the bounds",
-    )
     return ColourStatistics(
         len(pictures),
         {name: round(float(value), 6) for name, value in zip(BOUNDS, values, strict=True)},
-        {name: round(float(width * scale / most), 6) for name, width in zip(BOUNDS, high - low, strict=True)},
+        {
+            name: round(float(width * protection.scale / most), 6)
+            for name, width in zip(BOUNDS, high - low, strict=True)
+        },
         protection.to_json(),
     )
 

@@ -32,10 +32,10 @@ def parse_model(data: bytes, item: object) -> ModelProto:
     try:
         model.ParseFromString(data)
     except (DecodeError, RecursionError, ValueError):
-        raise _refusal(item, "an ONNX model", "something that does not parse as one") from None
+        raise refusal(item, "an ONNX model", "something that does not parse as one") from None
     # Check every tensor at any depth: reading an external one would take in a local file.
     if any(tensor.data_location == TensorProto.EXTERNAL for tensor in _tensors(model)):
-        raise _refusal(item, "one self-contained file", "weights in another file")
+        raise refusal(item, "one self-contained file", "weights in another file")
     return model
 
 
@@ -49,7 +49,8 @@ def _tensors(message: Message) -> Iterator[TensorProto]:
                 yield from _tensors(child)
 
 
-def _refusal(item: object, expected: str, found: str) -> InputError:
+def refusal(item: object, expected: str, found: str) -> InputError:
+    """What is wrong with a model that its owner has to export again."""
     return InputError(
         item,
         expected=expected,

@@ -19,6 +19,8 @@ NEAREST_POSSIBLE = 1e-6
 """RMSE that stands for a perfect copy where a logarithm is taken."""
 TURNS = 12
 """Steps of a full turn in which an attacker turns a real image."""
+Poses = Callable[[Array], list[Array]]
+"""Real images `(N, C, H, W)` to all the ways in which an attacker looks at them."""
 _ROWS = 128  # images that are converted to float64 at once
 
 
@@ -41,6 +43,11 @@ def thumbnail(images: Array) -> Array:
     height, width = images.shape[-2:]
     scale = THUMBNAIL / max(height, width)
     return resize(images, max(1, round(height * scale)), max(1, round(width * scale)))
+
+
+def as_they_are(images: Array) -> list[Array]:
+    """Images in the pose that they have, and in no other."""
+    return [images]
 
 
 def poses(images: Array) -> list[Array]:

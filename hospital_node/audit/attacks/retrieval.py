@@ -25,7 +25,15 @@ from hospital_node.audit.attack import (
     Question,
     Space,
 )
-from hospital_node.audit.attacks.distance import NEAREST_POSSIBLE, poses, reduced, thumbnail, with_channels
+from hospital_node.audit.attacks.distance import (
+    NEAREST_POSSIBLE,
+    Poses,
+    as_they_are,
+    poses,
+    reduced,
+    thumbnail,
+    with_channels,
+)
 from hospital_node.audit.exposure import Exposure, exposure, worst
 from hospital_node.statistics.gram_matrices import load_torch_once
 from sharekit.bundle import features
@@ -49,8 +57,6 @@ DEEP = Quantity(NAME, "deep", "share of samples whose deep features (VGG) are mo
 
 Features = Callable[[Array], NDArray[np.float64]]
 """`(n, C, H, W)` to unit vectors `(n, d)`."""
-Poses = Callable[[Array], list[Array]]
-"""Real images `(n, C, H, W)` to all the ways in which the attacker looks at them."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +88,7 @@ class Retrieval:
 
 
 def _searches(images: Compared) -> Iterator[tuple[Quantity, Compared, Features, Poses]]:
-    yield HISTOGRAM, images, histograms, _as_they_are
+    yield HISTOGRAM, images, histograms, as_they_are
     yield TURNED, images, _shapes, poses
     path = features.find()
     small = images.at(lambda one: reduced(one[: DEEP_SAMPLES * 4], DEEP_SIDE))
@@ -90,7 +96,7 @@ def _searches(images: Compared) -> Iterator[tuple[Quantity, Compared, Features, 
         some = Compared(
             small.samples[:DEEP_SAMPLES], small.sources, small.controls, small.strangers[:DEEP_SAMPLES]
         )
-        yield DEEP, some, lambda one: _deep(one, path), _as_they_are
+        yield DEEP, some, lambda one: _deep(one, path), as_they_are
 
 
 def _search(quantity: Quantity, images: Compared, describe: Features, way: Poses) -> tuple[Measure, Exposure]:
@@ -126,7 +132,7 @@ def _search(quantity: Quantity, images: Compared, describe: Features, way: Poses
             quantity,
             wilson(linked(distances), len(distances)),
             WILSON,
-            baseline=k / len(images.real),
+            baseline=k / (k + len(controls)),
             control=linked(members) / len(members) if len(members) >= MIN_CONTROLS else None,
             stranger=linked(to_real(images.strangers)) / len(images.strangers)
             if len(images.strangers)
@@ -135,10 +141,6 @@ def _search(quantity: Quantity, images: Compared, describe: Features, way: Poses
         ),
         exposed,
     )
-
-
-def _as_they_are(images: Array) -> list[Array]:
-    return [images]
 
 
 def _shapes(images: Array) -> NDArray[np.float64]:
