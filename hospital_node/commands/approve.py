@@ -102,13 +102,12 @@ def _why_not(refused: Mapping[str, Sequence[str]]) -> list[str]:
 def _shown(policy: Policy, proposal: Proposal, together: Together) -> list[RenderableType]:
     from hospital_node.release.audit_words import (
         audit_table,
-        declaration_in_words,
         differences_in_words,
-        limits_in_words,
         proposal_in_words,
         together_in_words,
         together_table,
     )
+    from hospital_node.release.policy_words import declaration_in_words, limits_in_words
 
     rows = [
         (one.record.id, len(one.record.images), one.record.state, one.record.reason, one.audit)

@@ -53,9 +53,9 @@ def _settings() -> str:
 
 def run(args: argparse.Namespace, output: Output) -> None:
     from hospital_node.node.node import Node
-    from hospital_node.release.audit_words import policy_table, too_few_people
     from hospital_node.release.declaration import HELP
     from hospital_node.release.policy_change import change_policy
+    from hospital_node.release.policy_words import policy_table, too_few_people
     from hospital_node.release.release_policy import Approver, Policy
     from sharekit.errors import UsageError
     from sharekit.signing.keys import PublicKey

@@ -7,14 +7,18 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
-import opendp.prelude as dp
+# Not `opendp.prelude`, which imports scikit-learn where it is installed: two seconds at every start.
+from opendp.domains import atom_domain, vector_domain
+from opendp.measurements import make_laplace
+from opendp.metrics import l1_distance
+from opendp.mod import enable_features
 
 # Public count, bounded neighbours: replacing one unit (patient or picture) moves it from one bin to another,
 # in every class. It counts once, by the mean of its images, however many it has.
 L1_SENSITIVITY_PER_HISTOGRAM = 2
 NEIGHBOURS = "one patient, or picture of an unknown one, replaced by another; their number is public"
 
-dp.enable_features("contrib")
+enable_features("contrib")
 
 
 @dataclass(frozen=True)
@@ -60,8 +64,8 @@ class Protection:
 
 def add_noise(counts: Sequence[int], scale: float) -> list[int]:
     """Integers with discrete Laplace noise of this scale on each, drawn from the system's random numbers."""
-    space = dp.vector_domain(dp.atom_domain(T=int)), dp.l1_distance(T=int)
-    mechanism = dp.m.make_laplace(*space, scale=scale)
+    space = vector_domain(atom_domain(T=int)), l1_distance(T=int)
+    mechanism = make_laplace(*space, scale=scale)
     return [int(count) for count in mechanism([int(count) for count in counts])]
 
 

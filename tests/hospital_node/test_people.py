@@ -19,10 +19,10 @@ from hospital_node.ledger.states import GeneratorState
 from hospital_node.node import history
 from hospital_node.node.history import Action
 from hospital_node.node.node import Node
-from hospital_node.release.audit_words import too_few_people
 from hospital_node.release.declaration import Declaration
 from hospital_node.release.officer import Answer
 from hospital_node.release.policy_change import change_policy, current_policy, differences
+from hospital_node.release.policy_words import too_few_people
 from hospital_node.release.provenance import carried_history
 from hospital_node.release.release_policy import Approver, Policy, load_policy, save_policy
 from sharekit.bundle.bundle import verify_bundle
