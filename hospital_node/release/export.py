@@ -25,7 +25,7 @@ from hospital_node.release.contents import Release
 from hospital_node.release.gate import decide, way_out
 from hospital_node.release.group_differences import keyed_groups, with_differences
 from hospital_node.release.policy_change import current_policy
-from hospital_node.release.real_statistics import publish_statistics
+from hospital_node.release.real_statistics import StatisticsAsked
 from hospital_node.release.units_behind import units_behind
 from hospital_node.release.vetting import Listed, in_words, vet
 from hospital_node.release.vetting_settings import CANDIDATES
@@ -120,7 +120,7 @@ def export_bundle(
         _require_some(node, leaving, refused)
         images = images_behind(leaving)
         units = units_behind(node, images)
-        masks, style, style_text = publish_statistics(node, units, images, policy, features_path)
+        masks, style, style_text = StatisticsAsked(node, policy, units, images, features_path).publish()
         looked_at = vet(node, leaving, vetted, on_progress)
         good = {name: one.vetted for name, one in looked_at.items()}
         created = (now or datetime.now(UTC)).replace(microsecond=0)

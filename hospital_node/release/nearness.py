@@ -107,7 +107,7 @@ class Nearness:
         """Every view of a batch of samples, by name."""
         found = {name: one.view(images) for name, one in {**self._whole, "colours": self._colours}.items()}
         if len(self._patches[0]):
-            shares = np.array([self._patch_share(image) for image in reduced(images, PATCH_SIDE)])
+            shares = self._patch_shares(reduced(images, PATCH_SIDE))
             found["patches"] = View(-shares, shares, 0.5)
         return found
 
@@ -122,11 +122,16 @@ class Nearness:
         """
         return np.any([views[name].order < one.limit for name, one in self._whole.items()], axis=0)
 
-    def _patch_share(self, image: Array) -> float:
-        every = patches_of(image[None])
-        some = every[self._random.choice(len(every), min(PATCHES, len(every)), replace=False)]
+    def _patch_shares(self, images: Array) -> NDArray[np.float64]:
+        """`(n,)`: share of some patches of each image that lie nearer to a source than to a control."""
+        some = np.concatenate([self._some_patches(image) for image in images])
         sources, controls = (rmse(some, known).min(axis=1) for known in self._patches)
-        return float((sources < controls).mean())
+        shares: NDArray[np.float64] = (sources < controls).reshape(len(images), -1).mean(axis=1)
+        return shares
+
+    def _some_patches(self, image: Array) -> Array:
+        every = patches_of(image[None])
+        return every[self._random.choice(len(every), min(PATCHES, len(every)), replace=False)]
 
 
 class _Pictures:

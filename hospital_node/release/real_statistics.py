@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from hospital_node.node.node import Node
@@ -27,62 +29,80 @@ Statistics = tuple[CoverageStatistics, StyleStatistics | None, str]
 """Histograms, with the protected colours if any; Gram matrices if any; the style statistics in words."""
 
 
-def publish_statistics(
-    node: Node, units: Sequence[RealUnit], images: Sequence[str], policy: Policy, features_path: Path | None
-) -> Statistics:
-    """The statistics of one release; the ledger records them before they are shown.
+@dataclass(frozen=True)
+class StatisticsAsked:
+    """The statistics that one release says of the real images behind it."""
 
-    Args:
-        node: holds the images.
-        units: those behind the release.
-        images: the distinct images behind it.
-        policy: with `style_epsilon`, protected colours leave in place of Gram matrices.
-        features_path: file of the feature network; None looks for one.
+    node: Node
+    policy: Policy
+    """With `style_epsilon`, protected colours leave in place of Gram matrices."""
+    units: Sequence[RealUnit]
+    """Those behind the release."""
+    images: Sequence[str]
+    """The distinct images behind it."""
+    features_path: Path | None
+    """File of the feature network; None looks for one."""
 
-    Raises:
-        PolicyError: the histograms would spend more than the privacy budget.
-    """
-    commitment = data_set_commitment(node, images)
-    masks = publish_coverage(
-        _coverages(node, units),
-        image_count=len(units),
-        commitment=commitment,
-        ledger=node.ledger,
-        earlier=node.root / PUBLISHED_NAME,
-        epsilon=policy.epsilon,
-        max_total_epsilon=policy.max_total_epsilon,
-    )
-    if not policy.style_epsilon:
-        return masks, *publish_style(node, units, policy.limits.k, features_path)
-    colours, text = ColoursAsked(node, policy, units, commitment).publish()
-    if colours is not None:
-        masks = masks.with_colours(colours, spent(node.ledger))
-    return masks, None, text
+    def publish(self) -> Statistics:
+        """The statistics; the ledger records them before they are shown.
 
+        Raises:
+            PolicyError: the histograms would spend more than the privacy budget.
+        """
+        node, policy = self.node, self.policy
+        masks = publish_coverage(
+            self._coverages,
+            image_count=len(self.units),
+            commitment=self._commitment,
+            ledger=node.ledger,
+            earlier=node.root / PUBLISHED_NAME,
+            epsilon=policy.epsilon,
+            max_total_epsilon=policy.max_total_epsilon,
+        )
+        if not policy.style_epsilon:
+            return masks, *publish_style(node, self.units, policy.limits.k, self.features_path)
+        colours, text = self._colours.publish()
+        if colours is not None:
+            masks = masks.with_colours(colours, spent(node.ledger))
+        return masks, None, text
 
-def statistics_to_come(
-    node: Node, units: Sequence[RealUnit], images: Sequence[str], policy: Policy, features_path: Path | None
-) -> Statistics:
-    """What `publish_statistics` would give, perhaps with another draw of the noise.
+    def before_release(self) -> Statistics:
+        """What `publish` would give, perhaps with another draw of the noise.
 
-    It spends no epsilon, records nothing, and must stay inside.
-    """
-    commitment = data_set_commitment(node, images)
-    masks = coverage_before_release(
-        _coverages(node, units),
-        image_count=len(units),
-        commitment=commitment,
-        ledger=node.ledger,
-        epsilon=policy.epsilon,
-    )
-    if not policy.style_epsilon:
-        return masks, *style_of(node, units, policy.limits.k, features_path)
-    known = published_coverage(node.ledger, commitment, policy.epsilon) is not None
-    asked = ColoursAsked(node, policy, units, commitment)
-    colours, text = asked.before_release(0.0 if known else policy.epsilon)
-    if colours is not None:
-        masks = masks.with_colours(colours, spent(node.ledger) + policy.style_epsilon)
-    return masks, None, text
+        It spends no epsilon, records nothing, and must stay inside.
+        """
+        node, policy = self.node, self.policy
+        masks = coverage_before_release(
+            self._coverages,
+            image_count=len(self.units),
+            commitment=self._commitment,
+            ledger=node.ledger,
+            epsilon=policy.epsilon,
+        )
+        if not policy.style_epsilon:
+            return masks, *style_of(node, self.units, policy.limits.k, self.features_path)
+        known = published_coverage(node.ledger, self._commitment, policy.epsilon) is not None
+        colours, text = self._colours.before_release(0.0 if known else policy.epsilon)
+        if colours is not None:
+            masks = masks.with_colours(colours, spent(node.ledger) + policy.style_epsilon)
+        return masks, None, text
+
+    @functools.cached_property
+    def _commitment(self) -> str:
+        return data_set_commitment(self.node, self.images)
+
+    @property
+    def _colours(self) -> ColoursAsked:
+        return ColoursAsked(self.node, self.policy, self.units, self._commitment)
+
+    @property
+    def _coverages(self) -> dict[str, list[float]]:
+        """Class to the mean coverage of each unit's images, in [0, 1]."""
+        coverages: dict[str, list[float]] = {}
+        for unit in self.units:
+            for name, mean in _mean_coverages(self.node, unit).items():
+                coverages.setdefault(name, []).append(mean)
+        return coverages
 
 
 def data_set_commitment(node: Node, images: Sequence[str]) -> str:
@@ -94,15 +114,6 @@ def data_set_commitment(node: Node, images: Sequence[str]) -> str:
         pixels = b"".join([pair.image.tobytes(), *(mask.tobytes() for mask in pair.masks.values())])
         parts.append(node.commit(shape + pixels))
     return node.commit("\n".join(sorted(parts)).encode())
-
-
-def _coverages(node: Node, units: Sequence[RealUnit]) -> dict[str, list[float]]:
-    """Class to the mean coverage of each unit's images, in [0, 1]."""
-    coverages: dict[str, list[float]] = {}
-    for unit in units:
-        for name, mean in _mean_coverages(node, unit).items():
-            coverages.setdefault(name, []).append(mean)
-    return coverages
 
 
 def _mean_coverages(node: Node, unit: RealUnit) -> dict[str, float]:

@@ -11,7 +11,7 @@ from hospital_node.audit.attack import AttackResult
 from hospital_node.audit.audited import Asking, images_behind
 from hospital_node.node.node import Node
 from hospital_node.release.bundle_attacks import Published, attack_bundle, most_exposing
-from hospital_node.release.real_statistics import statistics_to_come
+from hospital_node.release.real_statistics import StatisticsAsked
 from hospital_node.release.release_policy import Policy
 from hospital_node.release.units_behind import noun_of, units_behind
 from sharekit.program.phrases import counted
@@ -59,7 +59,7 @@ def attack_together(
     """
     images = images_behind(leaving)
     units = units_behind(node, images)
-    masks, style, text = statistics_to_come(node, units, images, policy, features_path)
+    masks, style, text = StatisticsAsked(node, policy, units, images, features_path).before_release()
     published = Published(leaving, units, style, masks)
     return Together(
         tuple(item.record.id for item in leaving),

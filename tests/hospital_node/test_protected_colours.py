@@ -12,7 +12,7 @@ import pytest
 from hospital_node.ledger.publications import Published
 from hospital_node.ledger.states import ImageState
 from hospital_node.node.node import Node
-from hospital_node.release.real_statistics import publish_statistics, statistics_to_come
+from hospital_node.release.real_statistics import StatisticsAsked
 from hospital_node.release.release_policy import Policy
 from hospital_node.release.units_behind import units_behind
 from hospital_node.statistics.epsilon_budget import spent
@@ -52,7 +52,7 @@ def images(node: Node, count: int) -> list[str]:
 
 def release(node: Node, count: int, policy: Policy = POLICY) -> tuple[CoverageStatistics, str]:
     chosen = images(node, count)
-    masks, style, text = publish_statistics(node, units_behind(node, chosen), chosen, policy, None)
+    masks, style, text = StatisticsAsked(node, policy, units_behind(node, chosen), chosen, None).publish()
     assert style is None
     return masks, text
 
@@ -127,13 +127,13 @@ def test_fewer_patients_get_no_protected_colours(fresh: Node) -> None:
 
 def test_a_look_before_the_release_spends_nothing_and_shows_what_was_published(fresh: Node) -> None:
     chosen = images(fresh, MIN_UNITS)
-    units = units_behind(fresh, chosen)
-    one, other = (statistics_to_come(fresh, units, chosen, POLICY, None)[0] for _ in range(2))
+    asked = StatisticsAsked(fresh, POLICY, units_behind(fresh, chosen), chosen, None)
+    one, other = (asked.before_release()[0] for _ in range(2))
     assert one.colours is not None
     assert one.colours != other.colours
     assert fresh.ledger.publications.all(Published.COVERAGE) == []
     left, _ = release(fresh, MIN_UNITS)
-    seen, _, _ = statistics_to_come(fresh, units, chosen, POLICY, None)
+    seen, _, _ = asked.before_release()
     assert (seen.colours, seen.histograms) == (left.colours, left.histograms)
 
 
