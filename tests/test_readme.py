@@ -38,6 +38,7 @@ FAIR = (
 EXPERIMENT = (*FAIR, "--validation-images", "1", "--seeds", "0", "--updates", "1")
 SHORTENED = {
     "hospital-node train": ("--profile", "quick", "--iterations", "2"),
+    "hospital-node audit": ("--samples", "16"),
     "consumer style": ("--steps", "1"),
     "consumer sample": ("--samples", "6"),
     "consumer train": ("--updates", "2", "--threads", "1"),

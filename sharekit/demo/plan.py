@@ -23,7 +23,7 @@ DRAW = "pictures"
 JOURNAL = "demo.json"
 GROUP = 10
 """Pictures behind a generator."""
-GROUP_ITERATIONS = 250
+GROUP_ITERATIONS = 200
 """Iterations per scale of a group: fewer than the profile's, so that the demonstration takes minutes."""
 MAX_JOURNAL_BYTES = 2**20
 
@@ -50,7 +50,11 @@ STEPS = (
         "hospital-node policy --node {node} --approver {approver}.pub --name Officer"
         " --set release_linkable=true",
     ),
-    ("audit", "attack every generator: nothing leaves without it", "hospital-node audit --node {node}"),
+    (
+        "audit",
+        "attack every generator: nothing leaves without it",
+        "hospital-node audit --node {node} --actors 2",
+    ),
     (
         "approve",
         "a person signs for the generators that passed",
@@ -82,7 +86,7 @@ STEPS = (
         "style",
         "real textures without a real image",
         "consumer style {few} --bundle {bundle} --key {release}.pub"
-        " --content-weight 1 --style-weight 1000 --steps 40 --out {styled}",
+        " --content-weight 1 --style-weight 1000 --steps 30 --out {styled}",
     ),
     (
         "validate",
