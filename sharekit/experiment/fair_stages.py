@@ -177,7 +177,9 @@ class FairStages:
             settings = dataclasses.replace(settings, train_options=arm.generator_options)
         if not arm.per_draw:
             return fold_sources(self.split, settings, found.training)
-        others = self._validation(found, place) if arm.vetted else ()
+        # One generator serves all arms with its options: where one takes vetted samples, the node compares.
+        alike = (each for each in self.plan.arms if each.generator_options == arm.generator_options)
+        others = self._validation(found, place) if any(each.vetted for each in alike) else ()
         label = f"{place.held}-draw{place.draw}-R{place.images}"
         options = ("--group-size", str(place.images), *settings.train_options)
         return (Sources(label, self._chosen(found, place), options, others),)

@@ -284,6 +284,13 @@ def test_a_vetted_arm_takes_the_list_of_a_node_that_compared_with_the_validation
         assert cell.synthetic_images == min(2 * len(source.pictures), 3)
 
 
+def test_the_generator_that_a_vetted_arm_takes_serves_the_other_arms_too(split: Split) -> None:
+    both = FairStages(dataclasses.replace(PLAN, arms=(*SMALLEST, GROUP, VETTED)), settings(), split)
+    assert both.wanted([GROUP], 0) == both.wanted([VETTED], 0) == both.wanted([GROUP, VETTED], 0)
+    alone = FairStages(dataclasses.replace(PLAN, arms=(*SMALLEST, GROUP)), settings(), split)
+    assert all(not source.others for source in alone.wanted([GROUP], 0))
+
+
 def test_a_vetting_node_takes_its_other_pictures_in_after_the_training(split: Split, tmp_path: Path) -> None:
     first, *_, last = split.folds["0"]
     given = GeneratorSettings(split.root, tmp_path)
