@@ -70,7 +70,7 @@ def test_named_iterations_are_used() -> None:
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
-        (Settings(Path("demo")), ("group", "--group-size=10", "--iterations=200")),
+        (Settings(Path("demo")), ("group", "--group-size=10", "--iterations=160")),
         (Settings(Path("demo"), count=9), ("quick",)),
         (Settings(Path("demo"), data=Path("my/images")), ("quick",)),
     ],

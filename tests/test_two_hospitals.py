@@ -39,7 +39,7 @@ MAKING: Mapping[str, tuple[str, ...]] = {
     "release key": (),
     "approver key": (),
     "policy": ("--set", "k=2", "release_linkable=true"),
-    "audit": ("--samples", "16"),
+    "audit": ("--samples", "16", "--actors", "1"),
     "approve": (),
     "export": (),
 }

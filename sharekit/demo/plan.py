@@ -23,7 +23,7 @@ DRAW = "pictures"
 JOURNAL = "demo.json"
 GROUP = 10
 """Pictures behind a generator."""
-GROUP_ITERATIONS = 200
+GROUP_ITERATIONS = 160
 """Iterations per scale of a group: fewer than the profile's, so that the demonstration takes minutes."""
 MAX_JOURNAL_BYTES = 2**20
 
