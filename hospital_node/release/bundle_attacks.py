@@ -32,6 +32,7 @@ from hospital_node.ledger.states import ImageState
 from hospital_node.node.node import Node
 from hospital_node.node.units import readable_units
 from hospital_node.release.kept import keep, read_kept
+from hospital_node.release.real_statistics import mean_coverages
 from hospital_node.release.released_colours import colours_of
 from hospital_node.release.units_behind import RealUnit
 from hospital_node.statistics.gram_matrices import grams_of, load_torch_once
@@ -40,7 +41,7 @@ from sharekit.bundle import features
 from sharekit.bundle.colour_statistics import BOUNDS, ColourStatistics
 from sharekit.bundle.style_statistics import Gram, StyleStatistics
 from sharekit.generator.tensors import pixels_to_tensor
-from sharekit.pictures.mask_statistics import coverage, coverage_histogram
+from sharekit.pictures.mask_statistics import coverage_histogram
 from sharekit.storage import files
 
 GENERATORS = 32
@@ -272,11 +273,8 @@ def _colour_scores(node: Node, colours: ColourStatistics | None, chosen: _Chosen
 
 def _bins(node: Node, images: Sequence[str], published: CoverageStatistics) -> Bins:
     """Class to the bin of the images' mean coverage, as the histogram counts it."""
-    found: dict[str, list[float]] = {}
-    for image in images:
-        for name, mask in node.load_pair(image).masks.items():
-            if name in published.histograms:
-                found.setdefault(name, []).append(coverage(mask))
     return {
-        name: int(coverage_histogram([float(np.mean(values))]).argmax()) for name, values in found.items()
+        name: int(coverage_histogram([mean]).argmax())
+        for name, mean in mean_coverages(node, images).items()
+        if name in published.histograms
     }

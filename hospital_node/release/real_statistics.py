@@ -100,7 +100,7 @@ class StatisticsAsked:
         """Class to the mean coverage of each unit's images, in [0, 1]."""
         coverages: dict[str, list[float]] = {}
         for unit in self.units:
-            for name, mean in _mean_coverages(self.node, unit).items():
+            for name, mean in mean_coverages(self.node, unit.behind).items():
                 coverages.setdefault(name, []).append(mean)
         return coverages
 
@@ -116,10 +116,10 @@ def data_set_commitment(node: Node, images: Sequence[str]) -> str:
     return node.commit("\n".join(sorted(parts)).encode())
 
 
-def _mean_coverages(node: Node, unit: RealUnit) -> dict[str, float]:
+def mean_coverages(node: Node, images: Sequence[str]) -> dict[str, float]:
     """Class to the mean coverage in [0, 1] over the images of one unit, which so counts once."""
     found: dict[str, list[float]] = {}
-    for image in unit.behind:
+    for image in images:
         for name, mask in node.load_pair(image).masks.items():
             found.setdefault(name, []).append(coverage(mask))
     return {name: sum(values) / len(values) for name, values in found.items()}
