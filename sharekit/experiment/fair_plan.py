@@ -27,6 +27,8 @@ NAME = "fair"
 _SEGMENTER = re.compile(r"[a-z0-9]{1,32}")
 SCHEMA_VERSION = 1
 PACKAGED = "fair-plan.json"
+REDRAWING = ("--redraw-below", "--coverage")
+"""Options of `consumer sample` by which samples are drawn again."""
 MAX_PLAN_BYTES = 2**20
 LEAST_DRAWS = 5
 """Draws of the real images below which the report says that the comparison is too small."""
@@ -92,6 +94,11 @@ class FairArm(Arm):
     command: tuple[str, ...] | None = None
     """Command that makes the samples from a draw's real images instead of a generator. It takes their folder,
     `--samples`, `--seed` and `--out`, and prints JSON."""
+
+    @property
+    def redraws(self) -> bool:
+        """Whether a sample may be drawn again; vetted samples are taken as the node saw them."""
+        return self.judge is not None or any(word.startswith(REDRAWING) for word in self.sample_options)
 
     def to_json(self) -> dict[str, Any]:
         value = dataclasses.asdict(self)
@@ -237,6 +244,9 @@ def _problem(plan: FairPlan) -> str | None:
             arm.samples > 0 for arm in plan.of(Role.SYNTHETIC, Role.ON_BEST, Role.LEVER)
         ),
         "a vetted arm without per_draw": all(arm.per_draw for arm in plan.arms if arm.vetted),
+        "a vetted arm whose samples are drawn again": not any(
+            arm.vetted and arm.redraws for arm in plan.arms
+        ),
         "a classical or control arm with samples, or without real images": all(
             arm.real and not arm.samples for arm in plan.of(Role.CLASSICAL, Role.CONTROL)
         ),

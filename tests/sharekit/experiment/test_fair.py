@@ -284,6 +284,24 @@ def test_a_vetted_arm_takes_the_list_of_a_node_that_compared_with_the_validation
         assert cell.synthetic_images == min(2 * len(source.pictures), 3)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"sample_options": ("--redraw-below", "0.1")},
+        {"sample_options": ("--coverage=0.1:1",)},
+        {"judge": 0.3},
+    ],
+)
+def test_a_vetted_arm_that_draws_samples_again_is_refused_before_the_first_run(
+    change: dict[str, Any], tmp_path: Path
+) -> None:
+    arm = dataclasses.replace(VETTED, **{"sample_options": ("--clean-masks",), **change})
+    path = tmp_path / "plan.json"
+    files.write_json(path, dataclasses.replace(PLAN, arms=(*PLAN.arms, arm)).to_json())
+    with pytest.raises(InputError, match="drawn again"):
+        read_plan(path)
+
+
 def test_the_generator_that_a_vetted_arm_takes_serves_the_other_arms_too(split: Split) -> None:
     both = FairStages(dataclasses.replace(PLAN, arms=(*SMALLEST, GROUP, VETTED)), settings(), split)
     assert both.wanted([GROUP], 0) == both.wanted([VETTED], 0) == both.wanted([GROUP, VETTED], 0)
