@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from sharekit.errors import UsageError
 from sharekit.experiment.cell_commands import CellCommands
 from sharekit.experiment.experiment_settings import MAX_ROUNDS, NO_STYLE, GeneratorSettings, TableSettings
-from sharekit.experiment.fair_plan import NAME, FairArm, FairPlan, Role
+from sharekit.experiment.fair_plan import NAME, REDRAWING, FairArm, FairPlan, Role
 from sharekit.experiment.fold_generators import FoldGenerators, Sources, fold_sources
 from sharekit.experiment.folds import Split
 from sharekit.experiment.picture_pool import Picture, shuffled
@@ -54,11 +54,20 @@ def trained_folds(settings: TableSettings, split: Split) -> tuple[str, ...]:
 
 
 def check_fair(plan: FairPlan, settings: TableSettings, split: Split) -> None:
-    """Refuse folds that cannot serve the plan, before anything is trained.
+    """Refuse a plan that cannot be carried out, or folds that cannot serve it, before anything is trained.
 
     Raises:
-        UsageError: too few folds, a fold that does not exist, or too few images for the largest R.
+        UsageError: an arm wants vetted samples drawn again; there are too few folds, a fold does not exist,
+            or there are too few images for the largest R.
     """
+    for arm in plan.arms:
+        if arm.vetted and arm.redraws:
+            raise UsageError(
+                f"the plan's arm {arm.name!r}",
+                expected="vetted samples as the node saw them",
+                found="options or a judge by which samples are drawn again",
+                next_step=f"leave {' and '.join(REDRAWING)} out of its sample_options, and the judge too",
+            )
     if len(split.labels) < LEAST_FOLDS:
         raise UsageError(
             "--folds",

@@ -292,14 +292,12 @@ def test_a_vetted_arm_takes_the_list_of_a_node_that_compared_with_the_validation
         {"judge": 0.3},
     ],
 )
-def test_a_vetted_arm_that_draws_samples_again_is_refused_before_the_first_run(
-    change: dict[str, Any], tmp_path: Path
+def test_a_vetted_arm_that_draws_samples_again_is_refused_before_anything_is_trained(
+    change: dict[str, Any], split: Split
 ) -> None:
     arm = dataclasses.replace(VETTED, **{"sample_options": ("--clean-masks",), **change})
-    path = tmp_path / "plan.json"
-    files.write_json(path, dataclasses.replace(PLAN, arms=(*PLAN.arms, arm)).to_json())
-    with pytest.raises(InputError, match="drawn again"):
-        read_plan(path)
+    with pytest.raises(UsageError, match=r"lever: vetted.*drawn again"):
+        check_fair(dataclasses.replace(PLAN, arms=(arm,)), settings(), split)
 
 
 def test_the_generator_that_a_vetted_arm_takes_serves_the_other_arms_too(split: Split) -> None:
