@@ -39,13 +39,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, output: Output) -> None:
     from hospital_node.node import history
     from hospital_node.node.node import Node
-    from hospital_node.release.provenance import carried_history
 
     node = Node.open(args.node, read_only=True)
     checked: dict[str, Any] = {}
     lines = []
     if args.verify or args.bundle:
-        carried = {str(path): carried_history(path) for path in args.bundle}
+        carried = _carried(args.bundle)
         number = history.verify(node, carried)
         checked = {"verified": True, "bundles": list(carried)}
         lines.append(f"nothing was changed, removed or cut off: {counted(number, 'entry', 'entries')}")
@@ -62,6 +61,15 @@ def run(args: argparse.Namespace, output: Output) -> None:
         *lines,
         f"head: entry {last}, {code}",
     )
+
+
+def _carried(bundles: list[Path]) -> dict[str, tuple[int, str]]:
+    if not bundles:
+        return {}
+    # Loads torch, which takes seconds.
+    from hospital_node.release.provenance import carried_history
+
+    return {str(path): carried_history(path) for path in bundles}
 
 
 def _table(entries: list[tuple[int, Entry]]) -> Table:

@@ -80,7 +80,8 @@ def main(
     args = argparse.Namespace(command="", format=wanted_form(given), verbose="--verbose" in given)
     try:
         require()
-        parser = build_parser(program, description, commands)
+        # The options of other commands would load their packages: half of the time that a short one takes.
+        parser = build_parser(program, description, commands, only=next(iter(given), None))
         args = parser.parse_args(given)
         run = commands[args.command].run if args.command in commands else completion.command(parser)
         progress.use(getattr(args, "progress", progress.AUTO))
@@ -113,8 +114,14 @@ def _drop_output() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def build_parser(program: str, description: str, commands: Mapping[str, ModuleType]) -> Parser:
-    """Build the parser of a program with its sub-commands; the README's test also reads its help."""
+def build_parser(
+    program: str, description: str, commands: Mapping[str, ModuleType], *, only: str | None = None
+) -> Parser:
+    """Build the parser of a program with its sub-commands; the README's test also reads its help.
+
+    Args:
+        only: the command that gets its options; all get theirs if it is none of them.
+    """
     parser = Parser(
         prog=program,
         description=description,
@@ -125,7 +132,8 @@ def build_parser(program: str, description: str, commands: Mapping[str, ModuleTy
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, module in commands.items():
         sub = subparsers.add_parser(name, help=module.SUMMARY, description=module.SUMMARY)
-        module.configure(sub)
+        if only == name or only not in commands:
+            module.configure(sub)
         add_output_options(sub)
     # Without `help` it is not listed among the commands; the epilog names it.
     shell = subparsers.add_parser(completion.NAME, description=completion.SUMMARY)
