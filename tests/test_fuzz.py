@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -35,6 +36,8 @@ from tests.sharekit.bundles import small_bundle, tiny_onnx
 RUNS = int(os.environ.get("SHAREKIT_FUZZ_RUNS", "15"))
 ATHERIS = 10
 """Runs of the fuzzer that coverage leads, for each run of the others: it serves six parsers."""
+FUZZER_MIB = 2048
+"""Memory that this fuzzer may take."""
 FUZZ = settings(
     max_examples=RUNS,
     deadline=None,
@@ -221,7 +224,14 @@ def test_parsers_answer_with_our_errors_when_coverage_leads_the_fuzzer(tmp_path:
     """`tests/coverage_fuzz.py`, by atheris, in a process of its own."""
     pytest.importorskip("atheris", reason="atheris is not installed: it has no build for this Python")
     root = Path(__file__).parents[1]
-    runs = (f"-atheris_runs={ATHERIS * RUNS}", "-seed=1", f"-artifact_prefix={tmp_path}/")
+    # A child begins with the peak of its parent's memory, which libFuzzer would take for its own.
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024 + FUZZER_MIB
+    runs = (
+        f"-atheris_runs={ATHERIS * RUNS}",
+        "-seed=1",
+        f"-rss_limit_mb={memory}",
+        f"-artifact_prefix={tmp_path}/",
+    )
     done = subprocess.run(
         [sys.executable, "-m", "tests.coverage_fuzz", *runs],
         cwd=root,
