@@ -215,7 +215,8 @@ class FairStages:
                     continue
                 number, seed, options = arm.samples * len(members), first, arm.sample_options
                 if arm.vetted:
-                    if identifier not in fold.vetted:
+                    # A node that looked and found no good sample lists none.
+                    if identifier not in fold.vetted or not fold.vetted[identifier].good:
                         continue
                     listed = fold.vetted[identifier]
                     number, seed = min(number, len(listed.good)), listed.seed

@@ -267,14 +267,19 @@ def test_a_vetted_arm_takes_the_list_of_a_node_that_compared_with_the_validation
     stages = FairStages(dataclasses.replace(PLAN, arms=(*SMALLEST, VETTED)), settings(), split)
     wanted = stages.wanted([VETTED], 0)
     without = untrained_from(wanted)
-    assert all(isinstance(each, Impossible) for each in stages.synthetic_cells([VETTED], 0, {}, without))
-    listed = {
-        each: dataclasses.replace(
-            fold, vetted=dict.fromkeys(fold.generators.values(), Vetted(1, 8, (0, 3, 5)))
-        )
-        for each, fold in without.items()
-    }
-    cells = stages.synthetic_cells([VETTED], 0, {}, listed)
+
+    def listing(*good: int) -> dict[Sources, FoldGenerators]:
+        return {
+            each: dataclasses.replace(
+                fold, vetted=dict.fromkeys(fold.generators.values(), Vetted(1, 8, good))
+            )
+            for each, fold in without.items()
+        }
+
+    for nothing in (without, listing()):
+        cells = stages.synthetic_cells([VETTED], 0, {}, nothing)
+        assert all(isinstance(each, Impossible) for each in cells)
+    cells = stages.synthetic_cells([VETTED], 0, {}, listing(0, 3, 5))
     for source, cell in zip(wanted, cells, strict=True):
         assert isinstance(cell, Cell)
         assert {picture.name for picture in source.others} == names_after(cell, "--validation")
