@@ -91,6 +91,9 @@ class FairArm(Arm):
     judge: float | None = None
     """Least agreement of a sample with a segmenter that learnt from the draw's real images alone; with less,
     it is drawn again. None asks no segmenter."""
+    elsewhere: bool = False
+    """Whether the samples show the images of the other draws, none of which this draw has: what a bundle from
+    another hospital brings. Needs `per_draw`, and draws that share no image."""
     command: tuple[str, ...] | None = None
     """Command that makes the samples from a draw's real images instead of a generator. It takes their folder,
     `--samples`, `--seed` and `--out`, and prints JSON."""
@@ -117,7 +120,7 @@ class FairArm(Arm):
         return FairArm(**{**value, **split, "role": Role(value["role"])})
 
 
-_LATER = ("vetted", "judge")
+_LATER = ("vetted", "judge", "elsewhere")
 _OPTIONS = ("sample_options", "segmenter_options", "generator_options", "command")
 
 
@@ -244,6 +247,9 @@ def _problem(plan: FairPlan) -> str | None:
             arm.samples > 0 for arm in plan.of(Role.SYNTHETIC, Role.ON_BEST, Role.LEVER)
         ),
         "a vetted arm without per_draw": all(arm.per_draw for arm in plan.arms if arm.vetted),
+        "samples from elsewhere without per_draw, with a command, or with one draw": all(
+            arm.per_draw and arm.command is None and plan.draws > 1 for arm in plan.arms if arm.elsewhere
+        ),
         "a vetted arm whose samples are drawn again": not any(
             arm.vetted and arm.redraws for arm in plan.arms
         ),

@@ -68,6 +68,7 @@ def check_fair(plan: FairPlan, settings: TableSettings, split: Split) -> None:
                 found="options or a judge by which samples are drawn again",
                 next_step=f"leave {' and '.join(REDRAWING)} out of its sample_options, and the judge too",
             )
+    elsewhere = any(arm.elsewhere for arm in plan.arms)
     if len(split.labels) < LEAST_FOLDS:
         raise UsageError(
             "--folds",
@@ -86,7 +87,8 @@ def check_fair(plan: FairPlan, settings: TableSettings, split: Split) -> None:
         found = roles(split, label)
         # With no image to spare, every draw would be the same images.
         pool, spare = len(pool_of(split, found, settings.generators)), int(plan.draws > 1)
-        most = min(pool - spare, len(split.folds[found.validation]))
+        # Samples from elsewhere show images of other draws, which no draw shares.
+        most = min(pool // plan.draws if elsewhere else pool - spare, len(split.folds[found.validation]))
         if max(plan.real) > most:
             raise UsageError(
                 "the plan's R",
@@ -172,13 +174,20 @@ class FairStages:
 
     def wanted(self, arms: Sequence[FairArm], draw: int) -> tuple[Sources, ...]:
         """What the generators of these arms learn from in a draw, each once."""
-        places = tuple(self._places(draw))
-        return tuple(
-            dict.fromkeys(each for place in places for arm in arms for each in self._sources(arm, place))
+        homes = (
+            (arm, home) for place in self._places(draw) for arm in arms for home in self._homes(arm, place)
         )
+        return tuple(dict.fromkeys(each for arm, home in homes for each in self._sources(arm, home)))
+
+    def _homes(self, arm: FairArm, place: Place) -> tuple[Place, ...]:
+        """The places whose real images an arm's samples show: its own, or those of all other draws."""
+        if not arm.elsewhere:
+            return (place,)
+        others = (draw for draw in range(self.plan.draws) if draw != place.draw)
+        return tuple(dataclasses.replace(place, draw=draw) for draw in others)
 
     def _sources(self, arm: FairArm, place: Place) -> tuple[Sources, ...]:
-        """What the generators of an arm at a place learn from; nothing for an arm with a command."""
+        """What the generators of an arm's images at a place learn from; nothing for an arm with a command."""
         if arm.command is not None:
             return ()
         settings, found = self.settings.generators, roles(self.split, place.held)
@@ -194,26 +203,38 @@ class FairStages:
         return (Sources(label, self._chosen(found, place), options, others),)
 
     def _synthetic_cell(self, arm: FairArm, place: Place, generators: Generators) -> Cell | Impossible:
-        chosen = self._chosen(roles(self.split, place.held), place)
-        names = {picture.name for picture in chosen}
-        first = 0 if self.plan.fixed_samples else self._number(place) * MAX_ROUNDS
         if arm.style != NO_STYLE and self.settings.generators.features is None:
             return self._impossible(
                 arm, place, "no feature network on this machine, which style transfer needs"
             )
         if arm.command is not None:
+            chosen = self._chosen(roles(self.split, place.held), place)
             count = arm.samples * len(chosen)
-            made = self._commands.made(arm.command, RealImages(chosen), count, first)
+            made = self._commands.made(arm.command, RealImages(chosen), count, self._first(place))
             return self._cell(arm, place, [made], count)
         sets: list[Argument] = []
         count = 0
-        for each in self._sources(arm, place):
+        for home in self._homes(arm, place):
+            for samples, number in self._samples(arm, home, self._judge(arm, place), generators):
+                sets.append(samples)
+                count += number
+        if not sets:
+            reason = "no generator of these images alone was released"
+            return self._impossible(arm, place, f"{reason}, with vetted samples" if arm.vetted else reason)
+        return self._cell(arm, place, sets, count)
+
+    def _samples(
+        self, arm: FairArm, home: Place, judge: tuple[Task, float] | None, generators: Generators
+    ) -> Iterator[tuple[Task, int]]:
+        """Data sets of the generators that learnt from real images of a draw alone, with their sizes."""
+        names = {picture.name for picture in self._chosen(roles(self.split, home.held), home)}
+        for each in self._sources(arm, home):
             fold = generators[each]
             for identifier, members in sorted(fold.members.items()):
                 # A group may have learnt from images that this draw does not have.
                 if not members <= names:
                     continue
-                number, seed, options = arm.samples * len(members), first, arm.sample_options
+                number, seed, options = arm.samples * len(members), self._first(home), arm.sample_options
                 if arm.vetted:
                     # A node that looked and found no good sample lists none.
                     if identifier not in fold.vetted or not fold.vetted[identifier].good:
@@ -221,15 +242,12 @@ class FairStages:
                     listed = fold.vetted[identifier]
                     number, seed = min(number, len(listed.good)), listed.seed
                     options = (*options, "--vetted-only")
-                samples = self._commands.sample(
-                    fold, number, seed, identifier, options, self._judge(arm, place)
-                )
-                sets.append(self._commands.styled(fold, arm.style, samples))
-                count += number
-        if not sets:
-            reason = "no generator of these images alone was released"
-            return self._impossible(arm, place, f"{reason}, with vetted samples" if arm.vetted else reason)
-        return self._cell(arm, place, sets, count)
+                samples = self._commands.sample(fold, number, seed, identifier, options, judge)
+                yield self._commands.styled(fold, arm.style, samples), number
+
+    def _first(self, place: Place) -> int:
+        """The seed of the samples of a draw's images."""
+        return 0 if self.plan.fixed_samples else self._number(place) * MAX_ROUNDS
 
     def _cell(self, arm: FairArm, place: Place, synthetic: Sequence[Argument] = (), count: int = 0) -> Cell:
         """A cell that trains on `count` synthetic images of the data sets `synthetic`."""

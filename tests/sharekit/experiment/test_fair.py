@@ -230,6 +230,36 @@ def test_a_group_that_learnt_from_other_images_than_the_draws_gives_nothing(spli
     assert all(isinstance(each, Impossible) for each in stages.synthetic_cells([arm], 0, {}, made))
 
 
+ELSEWHERE = dataclasses.replace(GROUP, name="synthetic of others", elsewhere=True)
+
+
+def test_samples_from_elsewhere_show_the_images_of_all_other_draws_and_none_of_its_own(split: Split) -> None:
+    plan = dataclasses.replace(PLAN, real=(1,), draws=3, arms=(*SMALLEST, ELSEWHERE))
+    stages = FairStages(plan, settings(), split)
+    alone = FairStages(dataclasses.replace(plan, arms=(*SMALLEST, GROUP)), settings(), split)
+    own = {draw: set(alone.wanted([GROUP], draw)) for draw in range(3)}
+    cells = {cell.draw: cell for cell in planned(split, plan) if cell.arm.name == ELSEWHERE.name}
+    for draw, cell in cells.items():
+        others = set.union(*(own[other] for other in own if other != draw))
+        assert set(stages.wanted([ELSEWHERE], draw)) == others
+        assert own[draw].isdisjoint(others)
+        assert bundles(cell) == {each.label for each in others}
+        assert cell.synthetic_images == 4 * 2
+        # The samples of a draw's images are the same wherever they are used: drawn once.
+        seeds = [sample[sample.index("--seed") + 1] for sample in samples_of(cell)]
+        assert len(set(seeds)) == 2
+
+
+def test_samples_from_elsewhere_need_draws_that_share_no_image(split: Split) -> None:
+    plan = dataclasses.replace(PLAN, real=(1,), draws=3, arms=(*SMALLEST, ELSEWHERE))
+    check_fair(plan, settings(), split)
+    with pytest.raises(UsageError, match="at most 1"):
+        check_fair(dataclasses.replace(plan, real=(2,)), settings(), split)
+    lonely = dataclasses.replace(plan, draws=1).to_json()
+    with pytest.raises(InputError, match="elsewhere"):
+        FairPlan.from_json(lonely)
+
+
 def test_an_arm_with_a_command_takes_the_draws_images_and_no_generator(split: Split) -> None:
     plan = dataclasses.replace(PLAN, arms=(*SMALLEST, PATCHES))
     assert FairStages(plan, settings(), split).wanted([PATCHES], 0) == ()
@@ -711,6 +741,7 @@ def test_an_arm_survives_json() -> None:
     )
     assert FairArm.from_json(json.loads(json.dumps(arm.to_json()))) == arm
     # The digest of a plan that an earlier release registered stays the same.
-    assert {"vetted", "judge"}.isdisjoint(arm.to_json())
-    for changed in (dataclasses.replace(arm, vetted=True), dataclasses.replace(arm, judge=0.4)):
+    assert {"vetted", "judge", "elsewhere"}.isdisjoint(arm.to_json())
+    for change in ({"vetted": True}, {"judge": 0.4}, {"elsewhere": True}):
+        changed = dataclasses.replace(arm, **change)
         assert FairArm.from_json(json.loads(json.dumps(changed.to_json()))) == changed
