@@ -236,7 +236,7 @@ class FairStages:
                     continue
                 number, seed, options = arm.samples * len(members), self._first(home), arm.sample_options
                 if arm.vetted:
-                    # A node that looked and found no good sample lists none.
+                    # The list is empty where the node looked and found no good sample.
                     if identifier not in fold.vetted or not fold.vetted[identifier].good:
                         continue
                     listed = fold.vetted[identifier]
