@@ -250,9 +250,6 @@ def _problem(plan: FairPlan) -> str | None:
         "samples from elsewhere without per_draw, with a command, or with one draw": all(
             arm.per_draw and arm.command is None and plan.draws > 1 for arm in plan.arms if arm.elsewhere
         ),
-        "a vetted arm whose samples are drawn again": not any(
-            arm.vetted and arm.redraws for arm in plan.arms
-        ),
         "a classical or control arm with samples, or without real images": all(
             arm.real and not arm.samples for arm in plan.of(Role.CLASSICAL, Role.CONTROL)
         ),

@@ -212,10 +212,11 @@ class FairStages:
             count = arm.samples * len(chosen)
             made = self._commands.made(arm.command, RealImages(chosen), count, self._first(place))
             return self._cell(arm, place, [made], count)
+        judge = self._judge(arm, place)
         sets: list[Argument] = []
         count = 0
         for home in self._homes(arm, place):
-            for samples, number in self._samples(arm, home, self._judge(arm, place), generators):
+            for samples, number in self._samples(arm, home, judge, generators):
                 sets.append(samples)
                 count += number
         if not sets:

@@ -279,11 +279,10 @@ def test_all_names_every_image_and_generator(large_node, capsys):
     assert sum("9999.png" in line for line in lines) == 1
 
 
-def test_ten_thousand_generators_are_told_of_in_seconds(large_node):
-    """About a second; a query for each generator would take minutes."""
+def test_ten_thousand_generators_are_told_of_in_about_a_second(large_node):
     started = time.process_time()
     node_status(Node.open(large_node.root, read_only=True))
-    assert time.process_time() - started < 10
+    assert time.process_time() - started < 1.0
 
 
 # -- a real run, seen on a terminal

@@ -331,8 +331,11 @@ def test_a_vetted_arm_that_draws_samples_again_is_refused_before_anything_is_tra
     change: dict[str, Any], split: Split
 ) -> None:
     arm = dataclasses.replace(VETTED, **{"sample_options": ("--clean-masks",), **change})
+    plan = dataclasses.replace(PLAN, arms=(*PLAN.arms, arm))
     with pytest.raises(UsageError, match=r"lever: vetted.*drawn again"):
-        check_fair(dataclasses.replace(PLAN, arms=(arm,)), settings(), split)
+        check_fair(plan, settings(), split)
+    # Results of an earlier release with such a plan stay readable.
+    assert FairPlan.from_json(plan.to_json()) == plan
 
 
 def test_the_generator_that_a_vetted_arm_takes_serves_the_other_arms_too(split: Split) -> None:
