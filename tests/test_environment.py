@@ -5,6 +5,7 @@ The kernel itself refuses: see `observed`. Nothing here ends as a fault of the p
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -18,6 +19,7 @@ import pytest
 
 from hospital_node.candidate import build_onnx
 from hospital_node.cli import main as hospital_node
+from hospital_node.ledger.ledger import Ledger
 from sharekit.errors import InputError, NodeStateError
 from sharekit.signing.keys import generate
 from tests import observed
@@ -45,6 +47,15 @@ class Place:
     @property
     def node(self) -> Path:
         return self.there / "node"
+
+    @property
+    def ledger(self) -> Path:
+        return self.node / "ledger.sqlite"
+
+    @property
+    def log(self) -> Path:
+        """SQLite's write-ahead log, which the last one to close the ledger removes."""
+        return self.node / "ledger.sqlite-wal"
 
     def run(self, line: str, *refusals: Refusal, **variables: str) -> Observation:
         program, *arguments = line.format(there=self.there, root=self.root, node=self.node).split()
@@ -104,7 +115,10 @@ READERS = {
     "verify": "sharekit verify {root}/bundle --key {root}/key.pub",
     "inspect": "sharekit inspect {root}/bundle",
     "status": "hospital-node status --node {node}",
+    "history": "hospital-node history --node {node}",
+    "releases": "hospital-node releases --node {node}",
 }
+READERS_OF_A_NODE = [name for name, line in READERS.items() if "{node}" in line]
 
 
 def _check(seen: Observation, place: Path, *kinds: type) -> None:
@@ -141,8 +155,37 @@ def test_a_folder_that_cannot_be_written_is_told_with_its_place(
 @needs_a_kernel
 @pytest.mark.parametrize("command", READERS)
 def test_what_only_reads_needs_no_place_to_write(place: Place, command: str) -> None:
-    seen = place.run(READERS[command], observed.read_only(place.root))
+    with contextlib.closing(Ledger(place.ledger)):
+        pass
+    assert not place.log.exists()
+    for refuse in (observed.read_only, observed.no_rights):
+        seen = place.run(READERS[command], refuse(place.root))
+        assert seen.returncode == 0, seen.stderr
+
+
+@needs_a_kernel
+@pytest.mark.parametrize("command", READERS_OF_A_NODE)
+def test_a_node_in_use_is_read_without_a_place_to_write(place: Place, command: str) -> None:
+    with contextlib.closing(Ledger(place.ledger)) as ledger:
+        ledger.counts()
+        assert place.log.exists()
+        seen = place.run(READERS[command], observed.read_only(place.root))
     assert seen.returncode == 0, seen.stderr
+
+
+@needs_a_kernel
+def test_changes_that_only_a_log_holds_are_not_left_out(place: Place) -> None:
+    """A copy made while a command wrote: the log needs an index, which has no place here."""
+    kept = place.root / "kept"
+    with contextlib.closing(Ledger(place.ledger)) as ledger:
+        image = next(ledger.iterate())
+        ledger.set_unit(image.id, "another")
+        shutil.copytree(place.there, kept)
+    (kept / "node" / "ledger.sqlite-shm").unlink()
+    seen = place.run(f"hospital-node status --node {kept}/node", observed.read_only(place.root))
+    _check(seen, kept, NodeStateError)
+    assert "a place that can be written" in seen.stderr
+    assert place.run(f"hospital-node status --node {kept}/node").returncode == 0
 
 
 @needs_a_kernel

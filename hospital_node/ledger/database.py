@@ -28,17 +28,14 @@ class Database:
     def __init__(self, path: Path, *, read_only: bool) -> None:
         """Open a ledger of this or an older version.
 
-        An older one is upgraded in its file or, with `read_only`, in a copy in memory.
+        An older one is upgraded in its file or, with `read_only`, in a copy in memory. `read_only` needs no
+        right to write, neither the file nor its folder.
         """
         self.path = path
         with self._faults():
-            mode = "ro" if read_only else "rw"
-            self._connection = sqlite3.connect(
-                f"{path.absolute().as_uri()}?mode={mode}",
-                uri=True,
-                timeout=BUSY_TIMEOUT,
-                isolation_level=None,
-            )
+            self._connection = self._open("mode=ro" if read_only else "mode=rw")
+            if read_only and not self._shares():
+                self._copy_at_rest()
             version = self._version()
             if read_only and version in ledger_tables.OLDER_VERSIONS:
                 self._copy_to_memory()
@@ -108,6 +105,51 @@ class Database:
             "INSERT INTO events (time, id, before, after, reason) VALUES (?, ?, ?, ?, ?)",
             (time, subject, before, after, reason),
         )
+
+    def _open(self, options: str) -> sqlite3.Connection:
+        return sqlite3.connect(
+            f"{self.path.absolute().as_uri()}?{options}",
+            uri=True,
+            timeout=BUSY_TIMEOUT,
+            isolation_level=None,
+        )
+
+    def _shares(self) -> bool:
+        """Whether the file can be read beside other processes, for which SQLite keeps an index beside it."""
+        try:
+            self._connection.execute("PRAGMA user_version")
+        except sqlite3.OperationalError as error:
+            # The low byte is the primary code; the others say why.
+            if error.sqlite_errorcode & 0xFF in {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY}:
+                return False
+            raise
+        return True
+
+    def _copy_at_rest(self) -> None:
+        """Read a file into memory that nobody writes, without the index, which has no place here.
+
+        Raises:
+            NodeStateError: its last changes are in a write-ahead log, or it changed meanwhile.
+        """
+        self.close()
+        self._connection = self._open("mode=ro&immutable=1")
+        before = self._at_rest()
+        self._copy_to_memory()
+        if before is None or before != self._at_rest():
+            raise NodeStateError(
+                self.path,
+                expected="a ledger that nobody writes, because its folder cannot be written",
+                found="changes that are not in the file yet",
+                next_step="end the command that writes it, or copy the node to a place that can be written",
+            )
+
+    def _at_rest(self) -> tuple[int, int] | None:
+        """When the file was last written and its size in bytes; None with changes in a write-ahead log."""
+        log = self.path.with_name(f"{self.path.name}-wal")
+        if log.exists() and log.stat().st_size:
+            return None
+        at = self.path.stat()
+        return at.st_mtime_ns, at.st_size
 
     def _version(self) -> int:
         version: int = self.one("PRAGMA user_version")[0]
