@@ -180,11 +180,13 @@ class FairStages:
         return tuple(dict.fromkeys(each for arm, home in homes for each in self._sources(arm, home)))
 
     def _homes(self, arm: FairArm, place: Place) -> tuple[Place, ...]:
-        """The places whose real images an arm's samples show: its own, or those of all other draws."""
+        """The places whose real images an arm's samples show: its own, or those of all other draws at the largest R."""
         if not arm.elsewhere:
             return (place,)
+        # Another hospital does not have fewer images where this one has.
+        theirs = dataclasses.replace(place, images=max(self.plan.real))
         others = (draw for draw in range(self.plan.draws) if draw != place.draw)
-        return tuple(dataclasses.replace(place, draw=draw) for draw in others)
+        return tuple(dataclasses.replace(theirs, draw=draw) for draw in others)
 
     def _sources(self, arm: FairArm, place: Place) -> tuple[Sources, ...]:
         """What the generators of an arm's images at a place learn from; nothing for an arm with a command."""

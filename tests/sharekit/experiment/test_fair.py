@@ -250,6 +250,15 @@ def test_samples_from_elsewhere_show_the_images_of_all_other_draws_and_none_of_i
         assert len(set(seeds)) == 2
 
 
+def test_samples_from_elsewhere_do_not_shrink_with_the_real_images(split: Split) -> None:
+    plan = dataclasses.replace(PLAN, real=(1, 2), draws=2, arms=(*SMALLEST, ELSEWHERE))
+    cells = [cell for cell in planned(split, plan) if cell.arm.name == ELSEWHERE.name]
+    assert {cell.arm.images for cell in cells} == {1, 2}
+    for cell in cells:
+        assert cell.synthetic_images == 4 * 2
+        assert bundles(cell) == {f"{cell.held}-draw{1 - cell.draw}-R2"}
+
+
 def test_samples_from_elsewhere_need_draws_that_share_no_image(split: Split) -> None:
     plan = dataclasses.replace(PLAN, real=(1,), draws=3, arms=(*SMALLEST, ELSEWHERE))
     check_fair(plan, settings(), split)
