@@ -37,7 +37,7 @@ from hospital_node.audit.attacks.styled import AfterStyle
 from hospital_node.audit.attacks.zero_noise import ZeroNoise
 from hospital_node.audit.candidate_draws import Drawn, draw_candidate
 from hospital_node.audit.generator_audit import ATTACKS
-from hospital_node.candidate import build_onnx
+from hospital_node.candidate.build import build_onnx
 from hospital_node.release.group_differences import fewest_apart
 from hospital_node.statistics.gram_matrices import load_torch_once, style_statistics
 from hospital_node.statistics.style_differences import smallest_part

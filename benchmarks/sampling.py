@@ -33,7 +33,7 @@ from consumer.sampling.order import in_order
 from consumer.sampling.request import Request
 from consumer.sampling.sample import Sample, samples_of
 from consumer.sampling.synthetic_bundle import Bundle
-from hospital_node.candidate import build_onnx
+from hospital_node.candidate.build import build_onnx
 from sharekit.signing import keys
 from tests.sharekit.bundles import small_bundle
 from tests.tiny import tiny_generator

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from hospital_node.candidate import build_onnx
+from hospital_node.candidate.build import build_onnx
 from sharekit.bundle.bundle import Depth, verify_bundle
 from sharekit.generator.spec import GeneratorSpec
 from sharekit.signing.keys import generate

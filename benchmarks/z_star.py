@@ -29,7 +29,7 @@ from hospital_node.audit.attacks.inversion import DISTANCE, Inversion
 from hospital_node.audit.attacks.nearest import BEST_DISTANCE, BestOfN
 from hospital_node.audit.attacks.zero_noise import CALM_DISTANCE, ZeroNoise
 from hospital_node.audit.candidate_draws import draw_candidate
-from hospital_node.candidate import build_onnx
+from hospital_node.candidate.build import build_onnx
 from hospital_node.singan.config import PROFILES, TrainingConfig
 from hospital_node.singan.trained import TrainedGenerator
 from hospital_node.singan.training import train

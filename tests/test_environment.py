@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from hospital_node.candidate import build_onnx
+from hospital_node.candidate.build import build_onnx
 from hospital_node.cli import main as hospital_node
 from hospital_node.ledger.ledger import Ledger
 from sharekit.errors import InputError, NodeStateError

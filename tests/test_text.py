@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from consumer.cli import main as consumer
-from hospital_node.candidate import build_onnx
+from hospital_node.candidate.build import build_onnx
 from hospital_node.cli import main as hospital_node
 from sharekit.cli import main as sharekit
 from sharekit.demo import phantom

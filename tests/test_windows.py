@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hospital_node.candidate import build_onnx
+from hospital_node.candidate.build import build_onnx
 from sharekit.errors import DependencyError
 from sharekit.signing.keys import generate
 from tests.sharekit.bundles import small_bundle

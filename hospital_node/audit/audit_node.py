@@ -15,7 +15,7 @@ from hospital_node.audit.audit_workers import audit_on_workers
 from hospital_node.audit.audited import load_generator
 from hospital_node.audit.real_images import Unit, control_pool, node_units, units_of
 from hospital_node.audit.style_target import style_target
-from hospital_node.candidate import build_onnx
+from hospital_node.candidate.build import build_onnx
 from hospital_node.ledger.states import GeneratorRecord, GeneratorState
 from hospital_node.node import history
 from hospital_node.node.node import Node

@@ -14,7 +14,8 @@ from hospital_node.audit.canaries import planted_in
 from hospital_node.audit.candidate_draws import Drawn, draw_candidate
 from hospital_node.audit.generator_audit import GeneratorAudit, audit_generator
 from hospital_node.audit.real_images import Control, Unit, further_frames, real_images, units_of
-from hospital_node.candidate import build_onnx, measure_parity
+from hospital_node.candidate.build import build_onnx
+from hospital_node.candidate.measure_parity import measure_parity
 from hospital_node.ledger.states import GeneratorRecord, GeneratorState
 from hospital_node.node.node import Node
 from hospital_node.node.units import count_units

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from hospital_node.audit.canaries import TRIAL, planted_in
 from hospital_node.audit.generator_audit import SCHEMA_VERSION, GeneratorAudit, version_of
-from hospital_node.ledger.states import GeneratorRecord, GeneratorState
+from hospital_node.ledger.states import ASKING, GeneratorRecord, GeneratorState
 from hospital_node.node.node import Node
 from hospital_node.node.seals import Sealed, is_sealed, seal
 from hospital_node.node.units import count_units
@@ -19,13 +19,6 @@ from sharekit.errors import NodeStateError, SharekitError
 from sharekit.generator import onnx_policy
 from sharekit.storage import files
 
-ASKING = (
-    GeneratorState.TRAINED,
-    GeneratorState.AUDITED,
-    GeneratorState.WITHHELD,
-    GeneratorState.RELEASED,
-)
-"""States of generators that ask to leave."""
 AUDIT_AGAIN = "audit it anew: hospital-node audit --again"
 NO_AUDIT = f"there is no readable audit; {AUDIT_AGAIN}"
 _SEAL_BYTES = 64

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from hospital_node.audit.attack import Array
@@ -16,6 +15,7 @@ from hospital_node.candidate.session import open_session, sample
 from hospital_node.leaks.views import tensors_of
 from sharekit.generator.spec import GeneratorSpec
 from sharekit.generator.tensors import mask_probability
+from sharekit.program.processors import allowed_threads
 
 COMPARED_SIDE = 128
 """Pixels, long side: the size at which whole samples are kept and compared."""
@@ -66,7 +66,7 @@ def draw_candidate(candidate: bytes, spec: GeneratorSpec, seed: int, count: int)
 
 def _draw_calm(candidate: bytes, spec: GeneratorSpec, seed: int) -> Array:
     """Every z* is zero above scale 0, and the authors' reconstruct the image from any noise at scale 0."""
-    session = open_session(candidate, threads=torch.get_num_threads())
+    session = open_session(candidate, threads=allowed_threads())
     above = [np.zeros((1, *scale.noise_shape), np.float32) for scale in spec.scales[1:]]
     drawn = [spec.noise(seed, [index])[0] for index in range(CALM)]
     chosen = np.concatenate([*drawn, np.zeros_like(drawn[0]), *_stored(candidate, drawn[0].shape)])

@@ -29,8 +29,7 @@ from hospital_node.audit.attacks.styled import AfterStyle
 from hospital_node.audit.attacks.text import TextInSamples
 from hospital_node.audit.attacks.zero_noise import ZeroNoise
 from hospital_node.audit.verdict import Verdict, verdict
-from hospital_node.candidate import Parity
-from hospital_node.candidate.parity import TOLERANCE
+from hospital_node.candidate.parity import TOLERANCE, Parity
 
 SCHEMA_VERSION = 2
 """Version 1 had three attacks and one control."""

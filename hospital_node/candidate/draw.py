@@ -6,13 +6,13 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import onnx
-import torch
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from hospital_node.candidate.session import open_session, sample
 from sharekit.generator.onnx_contract import CONVOLUTIONS, IMAGE, MASK, noise_name
 from sharekit.generator.spec import GeneratorSpec
+from sharekit.program.processors import allowed_threads
 
 Images = NDArray[np.float32]
 BATCH = 8  # samples at once
@@ -25,8 +25,7 @@ def draw_images(candidate: bytes, spec: GeneratorSpec, seed: int, indices: Seque
 
 def draw(candidate: bytes, spec: GeneratorSpec, seed: int, indices: Sequence[int]) -> Images:
     """All channels of the samples `indices` of `seed`, masks last: `(len(indices), C, H, W)` in [-1, 1]."""
-    # torch's number of threads is what the user allows this process (OMP_NUM_THREADS).
-    session = open_session(candidate, threads=torch.get_num_threads())
+    session = open_session(candidate, threads=allowed_threads())
     return np.concatenate([sample(session, spec.noise(seed, batch)) for batch in _batches(indices)])
 
 
@@ -40,7 +39,7 @@ def draw_scales(
         `(n, C, h_i, w_i)`; and all channels of the finished samples, `(n, C + masks, H, W)`.
     """
     lower, opened = open_scales(candidate, len(spec.scales))
-    session = open_session(opened, threads=torch.get_num_threads())
+    session = open_session(opened, threads=allowed_threads())
     channels = spec.layout.image_channels
     for batch in _batches(indices):
         feed = {noise_name(number): values for number, values in enumerate(spec.noise(seed, batch))}

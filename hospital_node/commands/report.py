@@ -24,7 +24,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, output: Output) -> None:
     from hospital_node.node.node import Node
-    from hospital_node.report import write_report
+    from hospital_node.report.node_report import write_report
 
     path = write_report(Node.open(args.node), args.file)
     output.result(

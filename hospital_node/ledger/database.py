@@ -115,7 +115,7 @@ class Database:
         )
 
     def _shares(self) -> bool:
-        """Whether the file can be read beside other processes, for which SQLite keeps an index beside it."""
+        """Whether SQLite finds or can make the index, in the same folder, by which it reads while others write."""
         try:
             self._connection.execute("PRAGMA user_version")
         except sqlite3.OperationalError as error:

@@ -43,6 +43,14 @@ class GeneratorState(StrEnum):
     """The hospital has given it up; it never leaves (again)."""
 
 
+ASKING = (
+    GeneratorState.TRAINED,
+    GeneratorState.AUDITED,
+    GeneratorState.WITHHELD,
+    GeneratorState.RELEASED,
+)
+"""States of generators that ask to leave."""
+
 State = ImageState | GeneratorState
 _I, _G = ImageState, GeneratorState
 

@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from hospital_node.audit.audited import ASKING, Asking, read_asking
+from hospital_node.audit.audited import Asking, read_asking
+from hospital_node.ledger.states import ASKING
 from hospital_node.node import history
 from hospital_node.node.find_generators import generator_named
 from hospital_node.node.find_images import images_named

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from hospital_node.audit.audited import ASKING
-from hospital_node.ledger.states import GeneratorState
+from hospital_node.ledger.states import ASKING, GeneratorState
 from hospital_node.node import history
 from hospital_node.node.find_images import images_named
 from hospital_node.node.node import Node

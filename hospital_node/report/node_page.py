@@ -11,7 +11,7 @@ from hospital_node.audit.attack import Measure
 from hospital_node.audit.figure_words import figure_in_words
 from hospital_node.audit.generator_audit import GeneratorAudit
 from hospital_node.audit.verdict import Verdict
-from hospital_node.report import audit_plots
+from hospital_node.report import WARNING, audit_plots
 from hospital_node.report.fidelity_section import FidelitySection
 from hospital_node.report.risk import Risk
 from sharekit.generator.spec import short_id
@@ -19,7 +19,6 @@ from sharekit.page.mood import Mood
 from sharekit.page.shell import Embedded, Order, orders
 from sharekit.page.shell import render as render_page
 
-WARNING = "Contains real images: never leaves the node."
 _MOODS = {
     "refused": Mood.WARN,
     "failed": Mood.WARN,

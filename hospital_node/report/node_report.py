@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from hospital_node.audit.audited import ASKING, Asking, read_asking
+from hospital_node.audit.audited import Asking, read_asking
 from hospital_node.candidate.draw import draw
-from hospital_node.ledger.states import GeneratorRecord, GeneratorState, ImageRecord
+from hospital_node.ledger.states import ASKING, GeneratorRecord, GeneratorState, ImageRecord
 from hospital_node.node.node import Node
 from hospital_node.node.reports_folder import reports_folder
 from hospital_node.release.release_policy import Policy, load_policy

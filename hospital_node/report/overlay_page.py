@@ -20,7 +20,7 @@ from hospital_node.node.node import Node
 from hospital_node.node.reports_folder import reports_folder
 from hospital_node.overlays.outcome import Overlays, Treatment
 from hospital_node.overlays.region import Region
-from hospital_node.report.node_page import WARNING
+from hospital_node.report import WARNING
 from sharekit.errors import SharekitError
 from sharekit.page.shell import Embedded, render
 from sharekit.storage import files

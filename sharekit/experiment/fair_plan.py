@@ -92,8 +92,8 @@ class FairArm(Arm):
     """Least agreement of a sample with a segmenter that learnt from the draw's real images alone; with less,
     it is drawn again. None asks no segmenter."""
     elsewhere: bool = False
-    """Whether the samples show the images of the other draws at the largest R, none of which this draw has: what
-    a bundle from another hospital brings. Needs `per_draw`, and draws that share no image."""
+    """Whether the samples show the images of the other draws at the largest R, none of which this draw has:
+    what a bundle from another hospital brings. Needs `per_draw`, and draws that share no image."""
     command: tuple[str, ...] | None = None
     """Command that makes the samples from a draw's real images instead of a generator. It takes their folder,
     `--samples`, `--seed` and `--out`, and prints JSON."""

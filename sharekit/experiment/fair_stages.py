@@ -180,7 +180,7 @@ class FairStages:
         return tuple(dict.fromkeys(each for arm, home in homes for each in self._sources(arm, home)))
 
     def _homes(self, arm: FairArm, place: Place) -> tuple[Place, ...]:
-        """The places whose real images an arm's samples show: its own, or those of all other draws at the largest R."""
+        """The places whose real images an arm's samples show: its own, or the largest of all others."""
         if not arm.elsewhere:
             return (place,)
         # Another hospital does not have fewer images where this one has.

@@ -28,6 +28,13 @@ def usable_processors() -> int:
     return allowed if quota is None else max(1, min(allowed, math.floor(quota)))
 
 
+def allowed_threads() -> int:
+    """Threads that the user allows one computation: `OMP_NUM_THREADS`, else all usable processors."""
+    outermost = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    threads = int(outermost) if outermost.isdecimal() else 0
+    return threads or usable_processors()
+
+
 @functools.cache
 def free_processors() -> int:
     """Number of usable processors that no other process keeps busy; at least 1.

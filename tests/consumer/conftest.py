@@ -9,7 +9,7 @@ import pytest
 
 import consumer
 from consumer.sampling.synthetic_bundle import Bundle
-from hospital_node.candidate import build_onnx
+from hospital_node.candidate.build import build_onnx
 from hospital_node.singan.trained import TrainedGenerator
 from sharekit.signing import keys
 from tests.sharekit.bundles import small_bundle

@@ -15,7 +15,7 @@ from consumer.cli import main
 from consumer.datasets.mixture import Part, plan
 from consumer.datasets.reader import read_folder
 from consumer.sampling.request import Request
-from hospital_node.candidate import build_onnx
+from hospital_node.candidate.build import build_onnx
 from sharekit.errors import UsageError
 from sharekit.signing.keys import SigningKey, generate
 from sharekit.storage import files, schema

@@ -11,7 +11,7 @@ import pytest
 
 from consumer.sampling import runtime
 from consumer.sampling.runtime import choose_provider, open_session, run_session
-from hospital_node.candidate import build_onnx
+from hospital_node.candidate.build import build_onnx
 from sharekit.errors import DependencyError, UsageError, VerificationError
 from tests.tiny import tiny_generator
 

@@ -19,7 +19,7 @@ from consumer.sampling.numbering import Numbering
 from consumer.sampling.request import Request, Size
 from consumer.sampling.sample import assign
 from consumer.sampling.synthetic_bundle import Bundle
-from hospital_node.candidate import build_onnx
+from hospital_node.candidate.build import build_onnx
 from sharekit.bundle.vetted import Vetted
 from sharekit.errors import UsageError
 from sharekit.signing import keys

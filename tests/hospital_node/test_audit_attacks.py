@@ -36,8 +36,7 @@ from hospital_node.audit.attacks.text import TEXT_RATE, TextInSamples
 from hospital_node.audit.generator_audit import MISSING_CONTROLS, GeneratorAudit, audit_generator
 from hospital_node.audit.release_summary import TOP_1_ACCURACY, summarise
 from hospital_node.audit.verdict import Verdict, verdict
-from hospital_node.candidate import Parity
-from hospital_node.candidate.parity import ParityCase
+from hospital_node.candidate.parity import Parity, ParityCase
 from hospital_node.leaks.correlation import correlation
 from sharekit.generator.tensors import pixels_to_tensor
 from tests.hospital_node.trained_node import picture

@@ -26,8 +26,8 @@ from hospital_node.audit.candidate_draws import draw_candidate
 from hospital_node.audit.exposure import DECIDING, exposure
 from hospital_node.audit.figure_words import QUANTITIES, figure_in_words
 from hospital_node.audit.generator_audit import ATTACKS, GeneratorAudit, audit_generator
-from hospital_node.candidate import Parity, build_onnx
-from hospital_node.candidate.parity import ParityCase
+from hospital_node.candidate.build import build_onnx
+from hospital_node.candidate.parity import Parity, ParityCase
 from hospital_node.cli import main
 from hospital_node.node.node import Node
 from hospital_node.node.seals import Sealed, seal

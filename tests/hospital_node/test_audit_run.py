@@ -17,7 +17,7 @@ from hospital_node.audit.audit_node import audit_node
 from hospital_node.audit.audit_settings import AuditSettings
 from hospital_node.audit.candidate_draws import Drawn, draw_candidate
 from hospital_node.audit.generator_audit import ATTACKS, GeneratorAudit
-from hospital_node.candidate import build_onnx
+from hospital_node.candidate.build import build_onnx
 from hospital_node.ledger.states import GeneratorState
 from hospital_node.node.node import Node
 from hospital_node.singan.trained import TrainedGenerator

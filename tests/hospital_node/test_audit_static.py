@@ -16,7 +16,7 @@ import pytest
 from onnx import numpy_helper
 from PIL import Image
 
-from hospital_node.candidate import build_onnx
+from hospital_node.candidate.build import build_onnx
 from hospital_node.leaks.needles import NEEDLE_BYTES, NeedleIndex, needles_of
 from hospital_node.leaks.search import RealContent, digests_of, find_real_content, refuse_real_content
 from hospital_node.leaks.views import unfold

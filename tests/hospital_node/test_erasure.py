@@ -31,7 +31,7 @@ from hospital_node.node.units import patient_unit
 from hospital_node.release.approve import approve
 from hospital_node.release.export import export_bundle
 from hospital_node.release.release_policy import Approver, Policy, save_policy
-from hospital_node.report import write_report
+from hospital_node.report.node_report import write_report
 from sharekit.errors import NodeStateError
 from tests.hospital_node.test_units import groups, write_data
 from tests.hospital_node.trained_node import APPROVER_NAME, add_image, make_keys, train

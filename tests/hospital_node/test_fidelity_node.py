@@ -18,7 +18,7 @@ from hospital_node.fidelity.fidelity_settings import FidelitySettings
 from hospital_node.fidelity.inception import ENVIRONMENT_VARIABLE
 from hospital_node.fidelity.measure_node import measure, write
 from hospital_node.node.node import Node
-from hospital_node.report import write_report
+from hospital_node.report.node_report import write_report
 from sharekit.errors import NodeStateError, PolicyError, UsageError, VerificationError
 from tests.hospital_node.feature_network import random_stem
 from tests.hospital_node.trained_node import add_image, add_trained, generator_of, train, trained_node

@@ -13,7 +13,7 @@ import pytest
 from hospital_node.audit.attack import AttackResult, AuditLimits, Measure, Question, Space
 from hospital_node.audit.generator_audit import GeneratorAudit
 from hospital_node.audit.verdict import Verdict
-from hospital_node.candidate import Parity
+from hospital_node.candidate.parity import Parity
 from hospital_node.cli import main
 from hospital_node.ledger.states import GeneratorState
 from hospital_node.node import history

@@ -11,8 +11,7 @@ from hospital_node.audit.attack import AttackResult, AuditLimits
 from hospital_node.audit.audited import Candidate
 from hospital_node.audit.generator_audit import ATTACKS, GeneratorAudit
 from hospital_node.audit.verdict import Verdict
-from hospital_node.candidate import Parity
-from hospital_node.candidate.parity import ParityCase
+from hospital_node.candidate.parity import Parity, ParityCase
 from hospital_node.release.approval import Approval, Approved, sign_approval, verify_approval
 from hospital_node.release.gate import Decision, decide, way_out
 from hospital_node.release.release_policy import Approver, Policy

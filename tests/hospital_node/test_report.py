@@ -12,7 +12,7 @@ from hospital_node.audit.audit_node import audit_node
 from hospital_node.audit.audit_settings import AuditSettings
 from hospital_node.node.node import Node
 from hospital_node.report import node_report as report
-from hospital_node.report import write_report
+from hospital_node.report.node_report import write_report
 from sharekit.errors import PolicyError, UsageError
 from tests.hospital_node.trained_node import add_image, train, trained_node
 from tests.pages import Page, sound

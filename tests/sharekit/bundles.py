@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hospital_node.audit.attacks.nearest import BestOfN
-from hospital_node.candidate import build_onnx
+from hospital_node.candidate.build import build_onnx
 from sharekit.bundle import bundle
 from sharekit.bundle.bundle import VerifiedBundle
 from sharekit.bundle.manifest import (

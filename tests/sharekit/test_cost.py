@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from hospital_node.candidate import build_onnx
+from hospital_node.candidate.build import build_onnx
 from sharekit.bundle.bundle import verify_bundle
 from sharekit.bundle.manifest import Limits
 from sharekit.cli import main

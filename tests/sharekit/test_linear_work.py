@@ -20,7 +20,7 @@ import pytest
 from onnx import ModelProto
 
 from consumer.datasets import reader
-from hospital_node.candidate import build_onnx
+from hospital_node.candidate.build import build_onnx
 from sharekit.bundle import manifest
 from sharekit.errors import SharekitError
 from sharekit.generator.onnx_policy import check_generator

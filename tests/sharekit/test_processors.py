@@ -12,7 +12,13 @@ from pathlib import Path
 import pytest
 
 from sharekit.program import processors
-from sharekit.program.processors import cpu_quota, idle_processors, threads_for, usable_processors
+from sharekit.program.processors import (
+    allowed_threads,
+    cpu_quota,
+    idle_processors,
+    threads_for,
+    usable_processors,
+)
 
 
 @pytest.mark.parametrize(
@@ -69,6 +75,20 @@ def test_without_a_quota_the_affinity_counts(groups: Path) -> None:
     assert cpu_quota() is None
     if hasattr(os, "sched_getaffinity"):
         assert usable_processors() == len(os.sched_getaffinity(0))
+
+
+@pytest.mark.parametrize(("given", "threads"), [("3", 3), ("2,1", 2)])
+def test_the_user_says_how_many_threads_compute(
+    monkeypatch: pytest.MonkeyPatch, given: str, threads: int
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", given)
+    assert allowed_threads() == threads
+
+
+@pytest.mark.parametrize("given", ["", "0", "many", "-1"])
+def test_without_a_number_all_usable_processors_compute(monkeypatch: pytest.MonkeyPatch, given: str) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", given)
+    assert allowed_threads() == usable_processors()
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import ModelProto
 
-from hospital_node.candidate import build_onnx
+from hospital_node.candidate.build import build_onnx
 from sharekit.errors import VerificationError
 from sharekit.generator import onnx_policy
 from sharekit.generator.onnx_policy import check_generator

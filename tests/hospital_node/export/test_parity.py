@@ -5,7 +5,9 @@ from __future__ import annotations
 import onnxruntime
 import pytest
 
-from hospital_node.candidate import Parity, build_onnx, measure_parity
+from hospital_node.candidate.build import build_onnx
+from hospital_node.candidate.measure_parity import measure_parity
+from hospital_node.candidate.parity import Parity
 from sharekit.errors import PolicyError
 from tests.tiny import tiny_generator
 
