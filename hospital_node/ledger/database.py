@@ -115,7 +115,7 @@ class Database:
         )
 
     def _shares(self) -> bool:
-        """Whether SQLite finds or can make the index, in the same folder, by which it reads while others write."""
+        """Whether SQLite has, or can make, the index in the folder by which it reads while others write."""
         try:
             self._connection.execute("PRAGMA user_version")
         except sqlite3.OperationalError as error:
