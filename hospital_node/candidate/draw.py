@@ -23,9 +23,15 @@ def draw_images(candidate: bytes, spec: GeneratorSpec, seed: int, indices: Seque
     return draw(candidate, spec, seed, indices)[:, : spec.layout.image_channels]
 
 
-def draw(candidate: bytes, spec: GeneratorSpec, seed: int, indices: Sequence[int]) -> Images:
-    """All channels of the samples `indices` of `seed`, masks last: `(len(indices), C, H, W)` in [-1, 1]."""
-    session = open_session(candidate, threads=allowed_threads())
+def draw(
+    candidate: bytes, spec: GeneratorSpec, seed: int, indices: Sequence[int], *, threads: int | None = None
+) -> Images:
+    """All channels of the samples `indices` of `seed`, masks last: `(len(indices), C, H, W)` in [-1, 1].
+
+    Args:
+        threads: number of ONNX Runtime's threads; `allowed_threads` when None.
+    """
+    session = open_session(candidate, threads=threads or allowed_threads())
     return np.concatenate([sample(session, spec.noise(seed, batch)) for batch in _batches(indices)])
 
 

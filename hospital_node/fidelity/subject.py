@@ -62,7 +62,9 @@ def examine(node: Node, asking: Asking, network: Inception | None, settings: Fid
     """
     record, spec = asking.record, asking.generator.spec
     candidate = read_candidate_bytes(node, record.id)
-    drawn = np.clip(draw(candidate, spec, settings.seed, range(settings.samples)), -1, 1)
+    # `--threads` set torch's number.
+    samples = draw(candidate, spec, settings.seed, range(settings.samples), threads=torch.get_num_threads())
+    drawn = np.clip(samples, -1, 1)
     config = asking.generator.config
     sources = np.stack([build_pyramid(pair.tensor(), config)[-1] for pair in node.load_sources(record.id)])
     real = sources[0]
